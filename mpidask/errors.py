@@ -1,0 +1,54 @@
+"""Every exception of mpidask, and the exit statuses that are mpidask's own.
+
+::
+
+    MpidaskError            what was wrong, what was expected, the remedy
+    |-- UsageError          a command line, option or configuration that cannot be used   exit 2
+    |-- StartupError        the cluster did not come up                                   exit 69
+    `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
+
+A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LostError", "MpidaskError", "StartupError", "UsageError"]
+
+
+class MpidaskError(Exception):
+    """What was wrong, and on a line of its own what to do about it."""
+
+    status = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.what
+
+    def text(self) -> str:
+        """Return the lines to print, each starting with ``mpidask: ``."""
+        lines = self.what.splitlines() or [""]
+        lines[0] = f"error: {lines[0]}"
+        lines += [f"remedy: {self.remedy}"] if self.remedy else []
+        return "".join(f"mpidask: {line}\n" for line in lines)
+
+
+class UsageError(MpidaskError):
+    """A command line, option or configuration that cannot be used."""
+
+    status = 2
+
+
+class StartupError(MpidaskError):
+    """The cluster did not come up (EX_UNAVAILABLE of sysexits.h)."""
+
+    status = 69
+
+
+class LostError(MpidaskError):
+    """A part of the run that it cannot do without was lost (EX_SOFTWARE of sysexits.h)."""
+
+    status = 70

@@ -1,0 +1,1 @@
+"""Inside an allocation: MPI is used to meet, Dask does the rest."""

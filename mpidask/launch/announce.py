@@ -1,0 +1,75 @@
+"""Says on stderr how a run begins and ends; rank 0 alone speaks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+import mpidask
+from mpidask.launch import banner
+from mpidask.launch.layout import Layout
+from mpidask.launch.roles import Role
+
+__all__ = ["Progress", "print_banner", "print_closing"]
+
+_FIRST, _ON_TERMINAL, _IN_LOG = 2.0, 0.5, 10.0  # s until the first look, then between two
+
+
+class Progress:
+    """Shows who is up: one changing line on a terminal, a line now and then in a log."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + _FIRST
+        self._shown = False
+
+    def show(self, up: Mapping[int, int]) -> None:
+        """Print how far the start has come; up: rank -> number of its workers."""
+        if self._layout.options.quiet or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + (_ON_TERMINAL if self._terminal else _IN_LOG)
+        hosting = [rank for rank, role in enumerate(self._layout.roles) if Role.WORKER in role]
+        missing = banner.missing_workers(hosting, list(up), self._layout.hosts)
+        text = banner.progress(sum(up.values()), len(self._layout.workers), missing)
+        _say(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+        self._shown = True
+
+    def enough(self, up: Mapping[int, int]) -> bool:
+        """Whether the script may start before all workers are up."""
+        wanted = self._layout.options.min_workers
+        return wanted is not None and sum(up.values()) >= wanted and self._layout.client in up
+
+    def done(self) -> None:
+        """Clear the changing line."""
+        if self._shown and self._terminal:
+            _say("\r\x1b[K")
+
+
+def print_banner(layout: Layout, scheduler: str, dashboard: str | None) -> None:
+    """Print how the run is laid out."""
+    if layout.options.quiet:
+        return
+    options = layout.options
+    places = sorted({fact.scratch for fact in layout.facts if fact.scratch})
+    about = [
+        ("network", f"{layout.link}"),
+        ("scheduler", scheduler),
+        ("scratch", f"{', '.join(places[:3])} (per run, removed at its end)"),
+        ("protection", "a worker that dies is started again" if options.nanny else "none (--no-nanny)"),
+    ]
+    if options.dashboard:
+        about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
+    _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about))
+
+
+def print_closing(layout: Layout, status: int) -> None:
+    """Print how the run ended."""
+    if not layout.options.quiet:
+        _say(banner.closing(status, time.monotonic() - layout.begun))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

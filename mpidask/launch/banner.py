@@ -1,0 +1,123 @@
+"""What a run says of itself: the banner, the progress of its start, the closing line (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpidask.launch.roles import Role
+from mpidask.launch.shares import Facts, WorkerPlan
+
+__all__ = ["banner", "closing", "missing_workers", "progress"]
+
+
+def amount(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return ranks such as 2-5, 7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def banner(
+    version: str,
+    roles: Sequence[Role],
+    facts: Sequence[Facts],
+    workers: Sequence[WorkerPlan],
+    about: Sequence[tuple[str, str]],
+) -> str:
+    """Return the banner.
+
+    about: further (label, text) lines: scheduler, dashboard, scratch, ...
+    """
+    hosts = list(dict.fromkeys(fact.host for fact in facts))
+    nodes = len({fact.node for fact in facts})
+    lines = [
+        ("version", f"{version}, {_count(len(roles), 'rank')} on {_count(nodes, 'node')} ({_few(hosts)})"),
+        ("roles", _roles(roles)),
+        ("workers", _workers(workers)),
+        ("cores", _cores(facts, workers)),
+        ("memory", _memory(facts, workers)),
+        *([("gpus", _gpus(workers))] if any(worker.gpu for worker in workers) else []),
+        *about,
+    ]
+    return "".join(f"mpidask: {label:<12} {text}\n" for label, text in lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _roles(roles: Sequence[Role]) -> str:
+    texts = []
+    for role, name in ((Role.SCHEDULER, "scheduler"), (Role.CLIENT, "script"), (Role.WORKER, "workers")):
+        ranks = [rank for rank, its in enumerate(roles) if role in its]
+        texts.append(f"{name} on rank {span(ranks)}")
+    return ", ".join(texts)
+
+
+def _workers(workers: Sequence[WorkerPlan]) -> str:
+    kinds = {(worker.nthreads, worker.memory) for worker in workers}
+    texts = []
+    for threads, memory in sorted(kinds, reverse=True)[:3]:
+        number = sum((worker.nthreads, worker.memory) == (threads, memory) for worker in workers)
+        limit = amount(memory) if memory else "no memory limit"
+        texts.append(f"{number} x {_count(threads, 'thread')}, {limit}")
+    return "; ".join(texts) + (f"; {len(kinds) - 3} more kinds" if len(kinds) > 3 else "")
+
+
+def _cores(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+    nodes = {fact.node: fact.node_cores for fact in facts}
+    usable: dict[str, set[int]] = {}
+    for worker in workers:
+        usable.setdefault(facts[worker.rank].node, set()).update(facts[worker.rank].cores)
+    used, have = sum(map(len, usable.values())), sum(nodes.values())
+    text = f"{used} of {have} usable by workers, {sum(worker.nthreads for worker in workers)} threads in all"
+    if 2 * used < have:
+        text += " (the launcher binds ranks: mpirun --bind-to none, or srun -c, gives them more)"
+    return text
+
+
+def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+    nodes = {fact.node: next(limit.amount for limit in fact.memory) for fact in facts}
+    tightest = min(facts[0].memory, key=lambda limit: limit.amount)
+    limited = "" if tightest.scope == "node" else f", limited by {tightest.source} to {amount(tightest.amount)}"
+    given = sum(worker.memory for worker in workers)
+    return f"{amount(given)} for workers of {amount(sum(nodes.values()))}{limited}"
+
+
+def _gpus(workers: Sequence[WorkerPlan]) -> str:
+    given = [worker for worker in workers if worker.gpu]
+    return f"{_count(len(given), 'worker')} with a GPU each, by {given[0].gpu_variable}"
+
+
+def missing_workers(hosting: Sequence[int], up: Sequence[int], hosts: dict[int, str]) -> str:
+    """Return who is missing, such as ``rank 3 on n017``."""
+    missing = [rank for rank in hosting if rank not in up]
+    return _few([f"rank {rank} on {hosts[rank]}" for rank in missing])
+
+
+def progress(number: int, wanted: int, missing: str) -> str:
+    """Return the line shown while workers start."""
+    return f"mpidask: {number}/{wanted} workers" + (f", missing: {missing}" if missing else "")
+
+
+def closing(status: int, seconds: float) -> str:
+    """Return the last line of a run."""
+    return f"mpidask: the script ended with status {status} after {seconds:.1f} s\n"

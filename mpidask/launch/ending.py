@@ -1,0 +1,43 @@
+"""How a rank ends: in order, with nothing left behind, or else at its deadline."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import signal
+import sys
+from typing import NoReturn
+
+from mpidask.launch.guardian import kill_marked
+from mpidask.launch.layout import Layout
+from mpidask.launch.world import World
+
+__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "tidy"]
+
+CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
+KILL = 8.0  # s after the script's end at which a rank's guardian kills it
+TERMINATED = 128 + signal.SIGTERM
+
+_MEET = 5.0  # s after the script's end in which all ranks have to be ready to leave
+_MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit status and is to be first
+
+
+def tidy(world: World, layout: Layout | None) -> None:
+    """Kill what this rank has started and remove what it has written."""
+    kill_marked(world.guardian.token)
+    if layout is not None and layout.scratch is not None:
+        layout.scratch.remove()
+
+
+def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
+    """Leave together with all other ranks; the script's rank aborts the run if they do not come."""
+    is_client = world.rank == layout.client
+    if not is_client:
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()
+    tidy(world, layout)
+    if world.meet_to_end(_MEET if is_client else _MEET + _MEET_LONGER):
+        world.leave(status)
+    if is_client:
+        sys.stderr.write("mpidask: warning: a rank did not end in time; the run is aborted\n")
+    world.abort(status)

@@ -1,0 +1,98 @@
+"""What launchers say of a rank in its environment, and what its children must not see (pure).
+
+Imported before MPI is up: nothing but the standard library's smallest modules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+__all__ = [
+    "RANK_VARIABLES",
+    "TOKEN",
+    "launcher_name",
+    "launcher_rank",
+    "launcher_size",
+    "local_size",
+    "rank_identity",
+]
+
+#: Marks every process that a rank starts, so that none of them outlives it.
+TOKEN = "MPIDASK_RANK_TOKEN"  # noqa: S105 - a process mark, not a secret
+
+#: (launcher, rank, size, ranks on this node), asked in this order: the innermost launcher first.
+#: Slurm sets SLURM_STEP_NUM_TASKS for `srun` alone, SLURM_NTASKS for the batch script as well.
+_LAUNCHERS = (
+    (
+        "Open MPI's mpirun",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    ("MPICH's mpirun (Hydra)", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
+    ("PALS (mpiexec)", "PALS_RANKID", "PALS_SIZE", "PALS_LOCAL_SIZE"),
+    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+)
+
+RANK_VARIABLES = tuple(rank for _, rank, _, _ in _LAUNCHERS)
+
+#: A process that inherits these believes that it is the rank: MPI_Init in it aborts (MPICH) or hangs
+#: (Open MPI). OMPI_MCA_* parameters that a user sets stay.
+_IDENTITY = re.compile(
+    r"(PMI|PMI2|PMIX|PALS|HYDI|HYDRA|PRTE)_|MPI_LOCAL(NRANKS|RANKID)$|MPIR_CVAR_CH4_.*_ADDR"
+    r"|OMPI_(COMM|UNIVERSE|WORLD|NUM_APP|FIRST_RANKS|APP_CTX|FILE_LOCATION|COMMAND|ARGV"
+    r"|TOOL_NAME|VERSION|LIBDIR)"
+    r"|OMPI_MCA_(num_procs|initial_wdir|cpu_type|orte_|ess_|pmix_|PREFIXES)"
+    r"|OPAL_USER_PARAMS|SLURM_(PROCID|LOCALID|STEP_ID|STEPID|STEP_NUM_TASKS|PMI)"
+)
+
+
+def rank_identity(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that make a process a rank, to be removed for its children."""
+    return sorted(name for name in environ if _IDENTITY.match(name))
+
+
+def _launcher(environ: Mapping[str, str]) -> tuple[str, str, str, str] | None:
+    for launcher in _LAUNCHERS:
+        if launcher[1] in environ and launcher[2] in environ:
+            return launcher
+    return None
+
+
+def launcher_name(environ: Mapping[str, str]) -> str | None:
+    """Return the launcher that started this process, None if none is known."""
+    launcher = _launcher(environ)
+    return launcher[0] if launcher else None
+
+
+def launcher_rank(environ: Mapping[str, str]) -> int:
+    """Return the rank that the launcher gave this process; 0 without a launcher."""
+    launcher = _launcher(environ)
+    return int(environ[launcher[1]]) if launcher else 0
+
+
+def launcher_size(environ: Mapping[str, str]) -> int:
+    """Return how many processes the launcher says it started; 1 without a launcher."""
+    launcher = _launcher(environ)
+    return int(environ[launcher[2]]) if launcher else 1
+
+
+def local_size(environ: Mapping[str, str]) -> int | None:
+    """Return how many ranks the launcher put on this node, None if it does not say."""
+    launcher = _launcher(environ)
+    text = environ.get(launcher[3], "") if launcher else ""
+    if text.isdigit():
+        return int(text)
+    return _slurm_local_size(text, environ.get("SLURM_NODEID", ""))
+
+
+def _slurm_local_size(text: str, node: str) -> int | None:
+    """Read Slurm's ``2(x3),1``: two tasks on each of three nodes, then one on the fourth."""
+    counts: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
+        if match is None:
+            return None
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts[int(node)] if node.isdigit() and int(node) < len(counts) else None

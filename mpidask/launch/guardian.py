@@ -1,0 +1,347 @@
+"""A watcher beside every rank, so that nothing of a run outlives it.
+
+It is forked before MPI is up (a fork of an MPI process is unsafe), in a session of its own, and sleeps.
+It acts when the rank cannot: before MPI is up, when another rank of the node has ended and MPI_Init would
+wait for it for ever; when the launcher was killed and left the rank behind; when the rank is stopped, holds
+the interpreter lock or is stuck past its deadline. When the rank is gone without a farewell it kills what
+the rank has started (found by a mark in the environment) and removes what it has written.
+
+Imports nothing but the standard library's smallest modules: it runs on every rank before MPI_Init.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+from mpidask.launch.environment import (
+    RANK_VARIABLES,
+    TOKEN,
+    launcher_name,
+    launcher_rank,
+    local_size,
+)
+
+__all__ = ["Guardian", "kill_marked", "read_stat"]
+
+_TICK = 0.5  # s between two looks
+_GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
+_STOPPED_TICKS = 20  # looks in which the scheduler's or the script's rank is stopped
+_ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
+
+#: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
+_LAUNCHER_NAMES = {
+    "hydra_pmi_proxy", "pmi_proxy", "mpirun", "mpiexec", "prterun", "prted", "orterun", "orted",
+    "slurmstepd", "palsd", "flux-shell",
+}  # fmt: skip
+
+
+class Guardian:
+    """The rank's end of the pipe to its guardian."""
+
+    def __init__(self, pipe: int, token: str) -> None:
+        self._pipe = pipe
+        self.token = token
+
+    @classmethod
+    def start(cls) -> Guardian:
+        """Fork the guardian; call it before MPI_Init and before any thread is started."""
+        token = os.urandom(8).hex()
+        rank, parent = os.getpid(), os.getppid()
+        ears, mouth = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
+                _be_guardian(Watch(rank, parent, token), ears)
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(ears)
+        os.environ[TOKEN] = token
+        return cls(mouth, token)
+
+    def tell(self, word: str, value: str = "") -> None:
+        """Send one line; a guardian that is gone is no reason to fail."""
+        with contextlib.suppress(OSError):
+            os.write(self._pipe, f"{word} {value}\n".encode())
+
+    def mpi_is_up(self, who: str, *, vital: bool) -> None:
+        """Say that MPI is up, how to call this rank, and whether the run can do without it."""
+        self.tell("up", f"{int(vital)} {who}")
+
+    def remove_later(self, path: str) -> None:
+        """Have a file or directory removed should the rank die."""
+        self.tell("path", path)
+
+    def end_within(self, seconds: float) -> None:
+        """Have the rank killed if it is still there after that many seconds."""
+        self.tell("end", str(seconds))
+
+    def farewell(self) -> None:
+        """Say that the rank has cleaned up by itself."""
+        self.tell("bye")
+
+
+class Watch:
+    """What a guardian knows."""
+
+    def __init__(self, rank: int, parent: int, token: str) -> None:
+        self.rank = rank
+        self.parent = parent
+        self.launched = launcher_name(os.environ) is not None
+        self.launcher = _launcher_process(parent) or parent
+        self.token = token
+        self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
+        self.up = self.vital = self.bye = False
+        self.paths: list[str] = []
+        self.gone_ticks = self.stopped_ticks = 0
+        stat = read_stat(rank)
+        self.born = stat.born if stat else ""
+        self.deadline = time.monotonic() + _startup_timeout()
+
+    def hear(self, line: str) -> None:
+        """Take one line from the rank."""
+        word, _, value = line.partition(" ")
+        if word == "up":
+            self.up, self.deadline = True, float("inf")
+            vital, _, self.who = value.partition(" ")
+            self.vital = vital == "1"
+        elif word == "path":
+            self.paths.append(value)
+        elif word == "end":
+            self.deadline = time.monotonic() + float(value)
+        elif word == "bye":
+            self.bye = True
+
+    def look(self) -> bool:
+        """Look once; return whether the rank is still there."""
+        stat = read_stat(self.rank)
+        if stat is None or stat.born != self.born or stat.state in "ZX":
+            return False
+        reason = self._reason_to_kill(stat)
+        if reason is not None:
+            _say(reason)
+            self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the rank, if that process still is the rank."""
+        stat = read_stat(self.rank)
+        if stat is not None and stat.born == self.born:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.rank, signal.SIGKILL)
+
+    def _reason_to_kill(self, stat: Stat) -> str | None:
+        """Return why the rank must go ("" without a word), None if it may stay."""
+        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
+            return ""  # nobody is left to read a word
+        if time.monotonic() > self.deadline:
+            return self._late()
+        if not self.up and self._node_has_lost_a_rank():
+            return self._lost_rank()
+        if self.up and self.vital and self._is_stopped(stat):
+            return (
+                f"error: {self.who} has been stopped (SIGSTOP) for "
+                f"{_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
+            )
+        return None
+
+    def _late(self) -> str:
+        if self.up:
+            return f"warning: {self.who} did not end in time and is killed."
+        return (
+            f"error: {self.who}: MPI did not come up within {_startup_timeout():.0f} s; another rank is "
+            "missing.\nremedy: see its message above, or allow more time with "
+            "DASK_MPIDASK__STARTUP_TIMEOUT (seconds)."
+        )
+
+    def _is_stopped(self, stat: Stat) -> bool:
+        """Whether this rank has been stopped for long while its launcher and other ranks were not."""
+        launcher = read_stat(self.launcher)
+        ranks = _ranks_of_this_node(self.launcher)
+        suspended = launcher is None or launcher.state == "T" or (len(ranks) > 1 and set(ranks.values()) == {"T"})
+        lost = self.launched and stat.state == "T" and not suspended
+        self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
+        return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
+
+    def _node_has_lost_a_rank(self) -> bool:
+        expected = local_size(os.environ)
+        present = _ranks_of_this_node(self.launcher)
+        lost = expected is not None and 0 < len(present) < expected
+        self.gone_ticks = self.gone_ticks + 1 if lost else 0
+        return self.gone_ticks >= _GONE_TICKS
+
+    def _lost_rank(self) -> str:
+        present = sorted(_ranks_of_this_node(self.launcher))
+        if present and launcher_rank(os.environ) != present[0]:
+            return ""  # one of the node's guardians speaks, all of them act
+        left = ", ".join(map(str, present))
+        return (
+            f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left "
+            f"({left}): the others ended before MPI was up.\n"
+            "remedy: see their messages above; check that the same Python environment and mpidask are "
+            "on every node."
+        )
+
+    def clean_up(self) -> None:
+        """Kill what the rank left running, remove what it left lying."""
+        kill_marked(self.token)
+        for path in self.paths:
+            _remove(path)
+        launcher = read_stat(self.launcher)
+        session = os.environ.get("PMIX_SERVER_TMPDIR", "")
+        if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
+            _remove(session)
+
+
+class Stat:
+    """State, parent and birth of a process, as the kernel tells them."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        self.state = fields[0]
+        self.parent = int(fields[1])
+        self.born = fields[19]
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Return a process's Stat, None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return Stat(file.read())
+    except OSError:
+        return None
+
+
+def kill_marked(token: str) -> None:
+    """Kill every process of this user on this node that carries the rank's mark in its environment."""
+    for _ in range(20):
+        marked = [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]
+        if not marked:
+            return
+        for pid in marked:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _carries(pid: int, token: str) -> bool:
+    return f"{TOKEN}={token}" in _environ(pid)
+
+
+def _environ(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _ranks_of_this_node(launcher: int) -> dict[int, str]:
+    """Return the state of each rank that this launcher process started; empty if it started none."""
+    ranks: dict[int, str] = {}
+    for pid in _pids():
+        stat = read_stat(pid)
+        if stat is not None and stat.parent == launcher and stat.state not in "ZX":
+            ranks.update({rank: stat.state for rank in [_rank_of(pid)] if rank is not None})
+    return ranks
+
+
+def _rank_of(pid: int) -> int | None:
+    environ = dict(entry.partition("=")[::2] for entry in _environ(pid))
+    known = any(name in environ for name in RANK_VARIABLES)
+    return launcher_rank(environ) if known else None
+
+
+def _launcher_process(pid: int) -> int | None:
+    """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
+    while pid > 1:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            if file.read().strip() in _LAUNCHER_NAMES:
+                return pid
+        stat = read_stat(pid)
+        pid = stat.parent if stat else 0
+    return None
+
+
+def _startup_timeout() -> float:
+    try:
+        return float(os.environ.get("DASK_MPIDASK__STARTUP_TIMEOUT", _STARTUP))
+    except ValueError:
+        return _STARTUP
+
+
+def _remove(path: str) -> None:
+    import shutil
+
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _say(text: str) -> None:
+    if text:
+        with contextlib.suppress(OSError):
+            os.write(2, "".join(f"mpidask: {line}\n" for line in text.splitlines()).encode())
+
+
+def _be_guardian(watch: Watch, ears: int) -> None:
+    """Never returns."""
+    try:
+        _detach(ears)
+        _listen(watch, ears)
+        if not watch.bye:
+            watch.clean_up()
+    except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
+        _say(f"warning: the guardian of {watch.who} failed: {error!r}")
+    finally:
+        os._exit(0)
+
+
+def _detach(ears: int) -> None:
+    """Leave the rank's session and files; keep only stderr, to speak, and the pipe."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.closerange(3, ears)
+    os.closerange(ears + 1, max(ears + 2, os.sysconf("SC_OPEN_MAX")))
+    os.chdir("/")
+    sys.stdin = sys.stdout = None
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
+        file.write("mpidask-guard")
+
+
+def _listen(watch: Watch, ears: int) -> None:
+    """Return when the rank is gone."""
+    poll = select.poll()
+    poll.register(ears, select.POLLIN)
+    heard = b""
+    while True:
+        if poll.poll(_TICK * 1000):
+            data = os.read(ears, 65536)
+            *lines, heard = (heard + data).split(b"\n")
+            for line in lines:
+                watch.hear(line.decode(errors="replace"))
+            if not data:  # the rank is gone, or closed the pipe
+                _wait_until_gone(watch)
+                return
+        elif not watch.look():
+            return
+
+
+def _wait_until_gone(watch: Watch) -> None:
+    while watch.look():
+        time.sleep(0.01)

@@ -1,0 +1,118 @@
+"""Servers in a process of their own beside the script.
+
+Where the script's rank has to host workers (or, alone, the scheduler as well) they are not put into its
+process: the script may hold the interpreter lock, and a nanny's child would run the script again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import multiprocessing
+import signal
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mpidask.errors import MpidaskError, StartupError
+
+__all__ = ["Beside"]
+
+_CLOSE = 1.5  # s for workers to close
+
+
+@dataclasses.dataclass(frozen=True)
+class _Orders:
+    """What the process is to serve: plans of `servers`, and Dask's configuration.
+
+    A workers' plan without a scheduler's address takes that of the scheduler started here.
+    """
+
+    scheduler: Any
+    workers: Any
+    dashboard: bool
+    config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """What came up."""
+
+    address: str
+    dashboard: str | None
+
+
+class Beside:
+    """A process with servers, as the script's rank sees it."""
+
+    def __init__(self, scheduler: Any, workers: Any, *, dashboard: bool, config: dict[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
+        self._ours, theirs = context.Pipe()
+        orders = _Orders(scheduler, workers, dashboard, config)
+        self._process = context.Process(target=_serve, args=(orders, theirs), name="mpidask servers")
+        self._process.start()
+        theirs.close()
+
+    def started(self, timeout: float) -> Started:
+        """Wait until all is up; raises StartupError if it does not come up."""
+        try:
+            answer = self._ours.recv() if self._ours.poll(timeout) else TimeoutError("no answer")
+        except EOFError:
+            answer = StartupError("the process with the servers ended", "see its message above")
+        if isinstance(answer, TimeoutError):
+            answer = StartupError(f"the servers did not start within {timeout:g} s", "see --startup-timeout")
+        if isinstance(answer, BaseException):
+            raise answer
+        assert isinstance(answer, Started)
+        return answer
+
+    def close(self, timeout: float) -> None:
+        """Have the servers closed, kill their process past the timeout (s)."""
+        self._ours.close()
+        self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(1)
+
+
+def _serve(orders: _Orders, connection: Connection) -> None:
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    import dask.config
+
+    dask.config.update(dask.config.config, orders.config, priority="new")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve_async(orders, connection))
+
+
+async def _serve_async(orders: _Orders, connection: Connection) -> None:
+    from mpidask.launch import servers
+
+    scheduler, address, dashboard = None, "", None
+    workers: list[Any] = []
+    try:
+        if orders.scheduler is not None:
+            scheduler = await servers.start_scheduler(orders.scheduler)
+            address = scheduler.address
+        if orders.workers is not None:
+            plan = dataclasses.replace(orders.workers, scheduler=orders.workers.scheduler or address)
+            workers = await servers.start_workers(plan)
+        if scheduler is not None and orders.dashboard:
+            dashboard = await servers.start_dashboard(scheduler)
+        connection.send(Started(address, dashboard))
+    except MpidaskError as error:
+        connection.send(error)
+    except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+        connection.send(StartupError(f"{type(error).__name__}: {error}"))
+    await _until_closed(connection)
+    await servers.close_all(workers, scheduler, _CLOSE)
+    sys.stdout.flush()
+
+
+async def _until_closed(connection: Connection) -> None:
+    """Return when the script's rank has closed its end, or is gone."""
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection.fileno(), closed.set)
+    await closed.wait()
+    loop.remove_reader(connection.fileno())

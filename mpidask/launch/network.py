@@ -1,0 +1,79 @@
+"""Where the scheduler listens, so that every node reaches it: candidates are tried by connecting.
+
+Interface names differ between nodes, so what is agreed on is an address, and each worker takes the one
+from which it reached it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+
+from mpidask.errors import StartupError
+from mpidask.launch.shares import Facts
+
+__all__ = ["Doors", "best", "knock", "one_network"]
+
+_PATIENCE = 3.0  # s for one connection
+
+
+def one_network(facts: Sequence[Facts]) -> bool:
+    """Whether all ranks reach each other by loopback."""
+    return len({fact.network for fact in facts}) == 1
+
+
+class Doors:
+    """On the scheduler's rank: a listening socket on each address, for the others to try."""
+
+    def __init__(self, addresses: Sequence[tuple[str, str]]) -> None:
+        self._sockets: list[socket.socket] = []
+        self.offers: list[tuple[str, str, int]] = []
+        for name, address in addresses:
+            with contextlib.suppress(OSError):
+                door = socket.create_server((address, 0), backlog=1024)
+                self._sockets.append(door)
+                self.offers.append((name, address, door.getsockname()[1]))
+
+    def close(self) -> None:
+        """Close all of them."""
+        for door in self._sockets:
+            door.close()
+
+
+def knock(offers: Sequence[tuple[str, str, int]]) -> dict[str, str]:
+    """Return scheduler's address -> own address on the way to it, for every offer that answers."""
+    reached = {}
+    for _, address, port in offers:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), _PATIENCE) as connection:
+            reached[address] = connection.getsockname()[0]
+    return reached
+
+
+def best(
+    offers: Sequence[tuple[str, str, int]], reached: Mapping[int, Mapping[str, str]], hosts: Mapping[int, str]
+) -> tuple[str, str]:
+    """Return the first (interface, address) that every rank reached.
+
+    offers:  (interface, address, port) in order of preference
+    reached: rank -> what `knock` returned there
+    hosts:   rank -> host name, for the message
+    Raises StartupError, naming who reached what.
+    """
+    for name, address, _ in offers:
+        if all(address in theirs for theirs in reached.values()):
+            return name, address
+    tried = ", ".join(f"{name} ({address})" for name, address, _ in offers) or "no interface"
+    deaf = sorted(rank for rank, theirs in reached.items() if not theirs)
+    who = ", ".join(f"rank {rank} on {hosts[rank]}" for rank in deaf[:8]) or "each rank reached some of them only"
+    raise StartupError(
+        f"no network address of the scheduler's node {hosts[0]} is reached by all nodes.\n"
+        f"tried: {tried}\nnot reached by: {who}",
+        "name the interface that connects the nodes with --interface (`ip addr` on a node lists them)",
+    )
+
+
+def run_id() -> str:
+    """Return a short name for the run that no other run has."""
+    return secrets.token_hex(4)

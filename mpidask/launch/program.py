@@ -1,0 +1,185 @@
+"""Runs the user's program as ``__main__``, as the interpreter itself would, and turns its end into an exit status."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures.thread
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import os
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from mpidask.errors import UsageError
+
+__all__ = ["INTERRUPTED", "Program", "load", "run", "wind_down"]
+
+INTERRUPTED = 130  # as a shell reports a process that ended by SIGINT
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+#: Gives the code of the program; raises SyntaxError.
+Code = Callable[[], types.CodeType]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What the user wants to be run.
+
+    kind:      "file", "module" (-m) or "code" (-c)
+    name:      path, module name or the code itself
+    arguments: sys.argv[1:] of the program
+    """
+
+    kind: str
+    name: str
+    arguments: tuple[str, ...] = ()
+
+
+def load(program: Program) -> Code:
+    """Install the program's ``__main__``, sys.argv and sys.path[0]; return what compiles it.
+
+    Raises UsageError if there is nothing to run.
+    """
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = __builtins__
+    code = _LOADERS[program.kind](program.name, main)
+    first = {"code": "-c", "module": getattr(main, "__file__", "-m")}.get(program.kind, program.name)
+    sys.argv = [str(first), *program.arguments]
+    sys.modules["__main__"] = main
+    return code
+
+
+def _load_code(source: str, main: types.ModuleType) -> Code:
+    sys.path[0] = ""
+    return lambda: compile(source, "<string>", "exec", dont_inherit=True)
+
+
+def _load_file(path: str, main: types.ModuleType) -> Code:
+    if os.path.isdir(path):
+        sys.path[0] = path
+        return _load_module("__main__", main)
+    try:
+        with io.open_code(os.path.abspath(path)) as file:
+            source = file.read()
+    except OSError as error:
+        raise UsageError(f"can't open {path!r}: {error.strerror}", "give the path of a Python script") from None
+    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    main.__file__ = path
+    main.__dict__["__cached__"] = None
+    return lambda: compile(source, path, "exec", dont_inherit=True)
+
+
+def _load_module(name: str, main: types.ModuleType) -> Code:
+    if name != "__main__":
+        sys.path[0] = os.getcwd()
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"no module named {name!r}: {error}", "check the name and PYTHONPATH") from None
+    get_code = getattr(spec.loader, "get_code", None) if spec else None
+    if spec is None or get_code is None:
+        raise UsageError(f"no module named {name!r} that can be run", "check the name and PYTHONPATH")
+    main.__spec__, main.__loader__ = spec, spec.loader
+    main.__file__, main.__package__ = spec.origin, spec.parent
+    full_name = spec.name
+    return lambda: get_code(full_name)  # type: ignore[no-any-return]  # importlib's loaders are not typed
+
+
+_LOADERS: dict[str, Callable[[str, types.ModuleType], Code]] = {
+    "file": _load_file,
+    "module": _load_module,
+    "code": _load_code,
+}
+
+
+def run(code: Code, hard_exit: Callable[[int], Any]) -> int:
+    """Run a loaded program in this process and return its exit status.
+
+    hard_exit: called for os._exit() in the main thread: it ends the run in order, with that status
+    """
+    with _os_exit(hard_exit):
+        try:
+            exec(code(), sys.modules["__main__"].__dict__)  # noqa: S102 - this is what the user asked for
+        except SystemExit as stop:
+            return _status_of(stop)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the ranks must end
+            _report(error)
+            return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+@contextlib.contextmanager
+def _os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
+    """Have os._exit() end the run in order: a rank that vanishes is an error to every launcher, even with status 0."""
+    original, rank = os._exit, os.getpid()
+
+    def leave(status: int) -> Any:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if os.getpid() == rank and in_main_thread:
+            os._exit = original
+            hard_exit(status & 0xFF)
+        original(status)
+
+    os._exit = leave  # type: ignore[assignment]  # it never returns either
+    try:
+        yield
+    finally:
+        os._exit = original
+
+
+def _status_of(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code & 0xFF
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def _report(error: BaseException) -> None:
+    """Print a traceback that begins in the user's program, as the interpreter would."""
+    trace = error.__traceback__
+    while trace is not None and os.path.abspath(trace.tb_frame.f_code.co_filename).startswith(_OURS + os.sep):
+        trace = trace.tb_next
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    sys.excepthook(type(error), error.with_traceback(trace), trace)
+
+
+def wind_down(before: Iterable[threading.Thread], grace: float) -> None:
+    """Do what the interpreter does at its end, without waiting for ever: threads, then exit handlers.
+
+    before: threads that were there before the program
+    grace:  s that threads which the program left running are waited for
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        pools = set(concurrent.futures.thread._threads_queues)  # waiting in vain for work, most of them
+        _join({thread for thread in _left(before) if thread not in pools}, grace)
+        atexit._run_exitfuncs()
+        # Idle threads of pools end at once when they are told to; those that work get the grace.
+        waker = threading.Thread(target=concurrent.futures.thread._python_exit, daemon=True)
+        waker.start()
+        _join(_left(before), grace)
+
+
+def _left(before: Iterable[threading.Thread]) -> set[threading.Thread]:
+    known = {*before, threading.main_thread()}
+    return {thread for thread in threading.enumerate() if not thread.daemon and thread not in known}
+
+
+def _join(threads: set[threading.Thread], grace: float) -> None:
+    deadline = time.monotonic() + grace
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    names = ", ".join(sorted(thread.name for thread in threads if thread.is_alive()))
+    if names:
+        sys.stderr.write(f"mpidask: warning: threads that the script left did not end within {grace:g} s: {names}\n")

@@ -1,0 +1,141 @@
+"""The directory that a rank's workers spill to: node-local, of the run alone, gone at its end.
+
+A rank holds a lock on its directory's file ``run``; the kernel drops it when the rank dies, whatever
+killed it. So a later run knows which directories are of a dead one, and removes them, with the
+shared-memory segments that they list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from mpidask.errors import StartupError
+from mpidask.launch.node import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
+
+__all__ = ["Scratch", "choose", "own_segments", "sweep"]
+
+_PREFIX = "mpidask-"
+_SEGMENTS = Path("/dev/shm")  # noqa: S108 - MPI libraries make theirs there
+_SEGMENT_NAMES = re.compile(r"/dev/shm/((mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm)\S*)")
+
+
+class Scratch:
+    """One rank's directory."""
+
+    def __init__(self, path: str, lock: IO[str]) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def make(cls, base: str, rank: int) -> Scratch:
+        """Make the directory, 0700, with a name that nobody can foresee; hold its lock."""
+        host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())
+        try:
+            path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host}-rank{rank}-", dir=base)
+            lock = _locked(os.path.join(path, "run"))
+        except OSError as error:
+            raise StartupError(
+                f"no directory for spilling can be made in {base}: {error.strerror}",
+                "choose another place with --local-directory",
+            ) from error
+        return cls(path, lock)
+
+    def remove(self) -> None:
+        """Remove the directory and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _locked(path: str) -> IO[str]:
+    """Return the locked file that lists the rank's segments; it takes its name only when it is locked."""
+    lock = open(path + ".new", "w", encoding="utf-8")  # noqa: SIM115 - held as long as the rank lives
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock.write("\n".join(own_segments()))
+    lock.flush()
+    os.rename(path + ".new", path)
+    return lock
+
+
+def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = False) -> str:
+    """Return the directory to make the rank's directory in.
+
+    given:  the user's choice, in which variables and ~ are expanded; None to look for one
+    shared: accept a network file system
+    Raises StartupError if the choice cannot be used or nothing is found.
+    """
+    if given is not None:
+        return _check(os.path.expanduser(os.path.expandvars(given)), shared=shared)
+    for candidate in scratch_candidates(environ):
+        usable = os.path.isdir(candidate) and os.access(candidate, os.W_OK | os.X_OK)
+        if usable and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS):
+            return os.path.realpath(candidate)
+    raise StartupError(
+        "no node-local directory for spilling was found",
+        "name one with --local-directory; add --shared-scratch if it is on a network file system",
+    )
+
+
+def _check(path: str, *, shared: bool) -> str:
+    kind = file_system(path)
+    if kind in NETWORK_FILE_SYSTEMS and not shared:
+        raise StartupError(
+            f"{path} is on a network file system ({kind}), where spilling is slow for you and everybody else",
+            "name a node-local directory with --local-directory, or insist with --shared-scratch",
+        )
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"the directory for spilling {path} cannot be made: {error.strerror}",
+            "choose another place with --local-directory",
+        ) from error
+    return os.path.realpath(path)
+
+
+def sweep(base: str) -> list[str]:
+    """Remove the directories that dead runs of this user left in `base` on this node; return their names."""
+    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())
+    removed = []
+    for path in Path(base).glob(f"{_PREFIX}{host}-rank*"):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and _sweep_one(path):
+                removed.append(path.name)
+    return removed
+
+
+def _sweep_one(path: Path) -> bool:
+    flags = os.O_RDONLY | os.O_NOFOLLOW
+    with os.fdopen(os.open(path / "run", flags), encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # its rank lives
+        _remove_segments(lock.read().split())
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def _remove_segments(names: Iterable[str]) -> None:
+    for name in names:
+        path = _SEGMENTS / os.path.basename(name)
+        with contextlib.suppress(OSError):
+            if _SEGMENT_NAMES.fullmatch(str(path)) and path.lstat().st_uid == os.getuid():
+                path.unlink()
+
+
+def own_segments() -> list[str]:
+    """Return the shared-memory files that the MPI library has mapped into this process."""
+    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8") as file:
+        return sorted({match[0] for match in _SEGMENT_NAMES.finditer(file.read())})
+    return []

@@ -1,0 +1,248 @@
+"""One scheduler, one rank's workers, as coroutines: the only copy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import importlib
+import logging
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import resource
+from collections.abc import Sequence
+from typing import Any
+
+import dask.config
+from distributed import Nanny, Scheduler, Status, Worker
+
+from mpidask.errors import StartupError
+from mpidask.launch.node import oom_kills
+from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
+from mpidask.launch.shares import WorkerPlan
+
+__all__ = [
+    "SchedulerPlan",
+    "WorkersPlan",
+    "close_all",
+    "quieten",
+    "start_dashboard",
+    "start_scheduler",
+    "start_workers",
+]
+
+_BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
+_HTTP = "127.0.0.1:0"
+
+
+@dataclasses.dataclass(frozen=True)
+class SchedulerPlan:
+    """How the scheduler is to listen.
+
+    host: IPv4 address
+    """
+
+    host: str
+    protocol: str
+    dashboard_address: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkersPlan:
+    """One rank's workers.
+
+    host:      IPv4 address on which they listen
+    directory: where they spill
+    """
+
+    workers: Sequence[WorkerPlan]
+    scheduler: str
+    host: str
+    protocol: str
+    directory: str
+    nanny: bool
+    worker_class: str
+    timeout: float
+
+
+async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
+    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`."""
+    raise_open_files()
+    scheduler = Scheduler(
+        host=plan.host,
+        port=0,
+        protocol=plan.protocol,
+        dashboard=False,
+        dashboard_address=plan.dashboard_address,
+        plugins=[Postmortem()],
+    )
+    await scheduler
+    return scheduler
+
+
+async def start_dashboard(scheduler: Scheduler) -> str | None:
+    """Add the dashboard to a running scheduler and return its address; None without bokeh.
+
+    Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
+    """
+    try:
+        module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
+    except ImportError:
+        return None
+    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+    server = scheduler.http_server
+    return f"http://{server.address}:{server.port}/status"
+
+
+class WatchedNanny(Nanny):
+    """Dask's nanny, which also tells the scheduler how its worker's process ended."""
+
+    _oom_kills = 0
+    _asked = False
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process; remember how often the kernel had run out of memory."""
+        self._oom_kills, self._asked = oom_kills(), False
+        return await super().instantiate()
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """End the worker's process on somebody's wish, which is no death to report."""
+        self._asked = True
+        await super().kill(timeout=timeout, reason=reason)
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        # The only place where Dask's nanny says how the process ended; pinned by the tests.
+        if self.status == Status.running and not self._asked:
+            message = {
+                "worker": self.worker_address,
+                "name": self.name,
+                "host": os.uname().nodename,
+                "exitcode": exitcode,
+                "limit": self.memory_manager.memory_limit,
+                "oom": oom_kills() > self._oom_kills,
+            }
+            self.log_event(EXIT_TOPIC, message)
+        super()._on_worker_exit_sync(exitcode)
+
+
+async def start_workers(plan: WorkersPlan) -> list[Nanny | Worker]:
+    """Return the rank's workers when the scheduler knows them.
+
+    Raises StartupError for a worker class that cannot be had or a worker that does not start.
+    """
+    raise_open_files()
+    cls = worker_class(plan.worker_class)
+    prepare_environment(plan)
+    servers = [_make(cls, plan, worker) for worker in plan.workers]
+    try:
+        async with asyncio.timeout(plan.timeout):
+            await asyncio.gather(*servers)
+    except TimeoutError:
+        raise StartupError(
+            f"the workers did not start within {plan.timeout:g} s",
+            "allow more time with --startup-timeout",
+        ) from None
+    except Exception as error:
+        raise StartupError(f"a worker could not start: {type(error).__name__}: {error}") from error
+    return servers
+
+
+def _make(cls: type[Worker], plan: WorkersPlan, worker: WorkerPlan) -> Nanny | Worker:
+    settings: dict[str, Any] = {
+        "name": worker.name,
+        "nthreads": worker.nthreads,
+        "memory_limit": worker.memory,
+        "local_directory": plan.directory,
+        "host": plan.host,
+        "protocol": plan.protocol,
+        "dashboard": False,
+        "dashboard_address": _HTTP,
+    }
+    if not plan.nanny:
+        return cls(plan.scheduler, **settings)
+    environ = {worker.gpu_variable: worker.gpu} if worker.gpu is not None else None
+    return WatchedNanny(plan.scheduler, worker_class=cls, env=environ, **settings)
+
+
+def worker_class(path: str) -> type[Worker]:
+    """Import a worker class; raises StartupError if there is none at that path."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StartupError(
+            f"there is no worker class {path!r}: {error}",
+            "give its import path with --worker-class, such as distributed.Worker",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Worker)):
+        raise StartupError(f"{path} is not a worker class", "--worker-class needs a subclass of distributed.Worker")
+    return found
+
+
+def prepare_environment(plan: WorkersPlan) -> None:
+    """Set what must be there before a worker's process starts, and start what workers are forked from."""
+    blas = str(min((worker.blas_threads for worker in plan.workers), default=1))
+    for name in _BLAS:
+        os.environ.setdefault(name, blas)
+    for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
+        if value is not None:
+            os.environ.setdefault(name, str(value))
+    if plan.nanny:
+        multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
+        multiprocessing.forkserver.ensure_running()
+    elif plan.workers and plan.workers[0].gpu is not None:
+        os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit on open files to the hard one: a scheduler needs several per worker."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def close_all(servers: Sequence[Nanny | Worker], scheduler: Scheduler | None, timeout: float) -> None:
+    """Close workers, then the scheduler when no worker is left or the time is over; never raises.
+
+    timeout: s for the workers; a task that still runs then is given up
+    """
+    quieten()
+    closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
+    if closing:
+        await asyncio.wait(closing, timeout=2.5 * timeout)
+    if scheduler is not None:
+        await _until_empty(scheduler, timeout)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(scheduler.close(), timeout)
+
+
+async def _close(server: Nanny | Worker, timeout: float) -> None:
+    closing = (
+        server.close(timeout=timeout)
+        if isinstance(server, Nanny)
+        else server.close(timeout=timeout, executor_wait=False, nanny=False)
+    )
+    with contextlib.suppress(Exception):
+        await closing
+
+
+async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2 * timeout):
+            while scheduler.workers:
+                await asyncio.sleep(0.01)
+
+
+@functools.cache
+def quieten() -> None:
+    """Say nothing more of connections that break: from here on they are meant to."""
+    for name in ("distributed", "tornado", "asyncio", "bokeh"):
+        for logger in [logging.getLogger(name), *_children(name)]:
+            logger.setLevel(logging.CRITICAL + 1)
+
+
+def _children(name: str) -> list[logging.Logger]:
+    known = logging.getLogger().manager.loggerDict
+    return [logger for key, logger in known.items() if key.startswith(name + ".") and isinstance(logger, logging.Logger)]

@@ -1,0 +1,129 @@
+"""A rank that hosts the scheduler, workers or both, from the meeting to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from mpidask.errors import MpidaskError
+from mpidask.launch import ending
+from mpidask.launch.announce import Progress, print_banner, print_closing
+from mpidask.launch.layout import Layout, as_mpidask_error
+from mpidask.launch.plans import scheduler_plan, workers_plan
+from mpidask.launch.world import World, wait_async
+
+__all__ = ["be_server"]
+
+_TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
+
+
+async def be_server(world: World, layout: Layout) -> NoReturn:
+    """Serve until the script has ended, then leave."""
+    _take_signals(world, layout)
+    serving = Serving(world, layout)
+    try:
+        await serving.start_scheduler()
+        await serving.start_workers()
+    except MpidaskError:
+        await serving.close()
+        raise
+    status = await wait_async(world.await_end(layout.client))
+    world.guardian.end_within(ending.KILL)
+    await serving.close()
+    if world.rank == 0:
+        print_closing(layout, status)
+    ending.leave_in_order(world, layout, 0)
+
+
+class Serving:
+    """What this rank has running."""
+
+    def __init__(self, world: World, layout: Layout) -> None:
+        self._world, self._layout = world, layout
+        self._scheduler: Any = None
+        self._workers: list[Any] = []
+        self._address = ""
+
+    async def start_scheduler(self) -> None:
+        """Start it on rank 0 and tell everybody its address; raises StartupError on all ranks."""
+        value: Any = None
+        if self._world.rank == 0:
+            value = await _caught(self._make_scheduler)
+        value = await wait_async(self._world.share(value, 0))
+        if isinstance(value, MpidaskError):
+            raise value
+        self._address = value
+
+    async def _make_scheduler(self) -> str:
+        from mpidask.launch import servers
+
+        self._scheduler = await servers.start_scheduler(scheduler_plan(self._layout))
+        return str(self._scheduler.address)
+
+    async def start_workers(self) -> None:
+        """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
+        dashboard = asyncio.ensure_future(self._make_dashboard())
+        up = await _caught(self._make_workers)
+        watch = Progress(self._layout)
+        agreed = self._world.agree(
+            up, self._layout.startup_timeout, hosts=self._layout.hosts, progress=watch.show, enough=watch.enough
+        )
+        try:
+            await wait_async(agreed)
+        finally:
+            watch.done()
+        if self._world.rank == 0:
+            print_banner(self._layout, self._address, await dashboard)
+        await wait_async(self._world.share(None, 0))  # the script's output comes after the banner
+
+    async def _make_workers(self) -> int:
+        if not self._layout.mine:
+            return 0
+        from mpidask.launch import servers
+
+        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, self._address))
+        return len(self._workers)
+
+    async def _make_dashboard(self) -> str | None:
+        if self._scheduler is None or not self._layout.options.dashboard:
+            return None
+        from mpidask.launch import servers
+
+        return await servers.start_dashboard(self._scheduler)
+
+    async def close(self) -> None:
+        """Close everything; never raises."""
+        if self._scheduler is not None or self._workers:
+            from mpidask.launch import servers
+
+            await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
+
+
+async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:
+    try:
+        return await function()
+    except Exception as error:  # noqa: BLE001 - whatever it is, rank 0 reports it
+        return as_mpidask_error(error)
+
+
+def _take_signals(world: World, layout: Layout) -> None:
+    """Leave signals to the script's rank: mpirun and batch systems send them to all ranks."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_term, world, layout)
+
+
+def _on_term(world: World, layout: Layout) -> None:
+    """End the run, but first let a script that has a handler of its own do what it needs to."""
+
+    def end() -> None:
+        sys.stderr.write(
+            f"mpidask: error: rank {world.rank} ({layout.role}) on {world.host} got SIGTERM; the run ends\n"
+        )
+        ending.tidy(world, layout)
+        world.abort(ending.TERMINATED)
+
+    asyncio.get_running_loop().call_later(_TERM_GRACE, end)

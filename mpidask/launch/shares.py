@@ -1,0 +1,170 @@
+"""What each worker gets of its node: the division among the ranks that share it (pure)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+__all__ = ["Facts", "Limit", "WorkerPlan", "plan_workers"]
+
+#: Of a node's memory, kept for each of scheduler and script that it hosts: this part, at most that many bytes.
+_RESERVE_PART, _RESERVE_MOST = 0.05, 2 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """An amount that every rank with the same scope shares."""
+
+    scope: str
+    amount: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What one rank finds on its node.
+
+    node:      identifies the node; ranks with the same one share its memory
+    network:   identifies the network namespace; ranks with the same one reach each other by loopback
+    cores:     numbers of the cores that this rank may run on (its affinity mask)
+    node_cores: how many cores the node has
+    cpu:       limits on CPU time, in cores (cgroup quotas)
+    memory:    limits on memory, in bytes (the node's, cgroups', the batch system's)
+    gpus:      what the visible-devices variable may name, in order
+    gpu_variable: that variable, "" where there is no GPU
+    addresses: (interface, IPv4 address), the fastest kind first
+    scratch:   where the rank's directory for spilling is made
+    pid:       the rank's process
+    """
+
+    host: str
+    node: str
+    network: str
+    cores: tuple[int, ...]
+    node_cores: int
+    cpu: tuple[Limit, ...]
+    memory: tuple[Limit, ...]
+    gpus: tuple[str, ...] = ()
+    gpu_variable: str = ""
+    addresses: tuple[tuple[str, str], ...] = ()
+    scratch: str = ""
+    pid: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerPlan:
+    """What one worker gets.
+
+    name:    its name in Dask: the rank's number, with a suffix where the rank hosts several
+    memory:  bytes, 0 for no limit
+    blas_threads: for OMP_NUM_THREADS and kin, so that threads times these are the worker's cores
+    """
+
+    rank: int
+    name: int | str
+    nthreads: int
+    memory: int
+    blas_threads: int = 1
+    gpu: str | None = None
+    gpu_variable: str = ""
+
+
+def plan_workers(
+    facts: Sequence[Facts],
+    hosting: Sequence[bool],
+    serving: Sequence[bool],
+    *,
+    nthreads: int | None = None,
+    memory: int | None = None,
+    gpus: bool = True,
+) -> list[WorkerPlan]:
+    """Return the workers of every rank.
+
+    facts:    of each rank, in the order of ranks
+    hosting:  whether that rank hosts workers
+    serving:  whether it runs the scheduler or the script
+    nthreads: threads per worker, None to divide the cores
+    memory:   bytes per worker, None to divide what there is
+    """
+    counts = [_workers_on(rank, facts, hosting, gpus=gpus) for rank in range(len(facts))]
+    plans: list[WorkerPlan] = []
+    for rank, count in enumerate(counts):
+        cores = _cores_per_worker(rank, facts, counts)
+        threads = nthreads if nthreads is not None else cores
+        share = memory if memory is not None else _memory_per_worker(rank, facts, counts, serving)
+        for index in range(count):
+            gpu = _gpu_of(rank, index, facts, counts) if gpus else None
+            plans.append(
+                WorkerPlan(
+                    rank,
+                    rank if count == 1 else f"{rank}-{index}",
+                    threads,
+                    share,
+                    max(1, cores // threads),
+                    gpu,
+                    facts[rank].gpu_variable if gpu is not None else "",
+                )
+            )
+    return plans
+
+
+def _workers_on(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], *, gpus: bool) -> int:
+    """One worker, or as many as make one per GPU of the node."""
+    if not hosting[rank]:
+        return 0
+    mine = facts[rank]
+    if not gpus or not mine.gpus:
+        return 1
+    hosts = [other for other in _neighbours(rank, facts) if hosting[other] and facts[other].gpus == mine.gpus]
+    each, rest = divmod(len(mine.gpus), len(hosts))
+    return max(1, each + (hosts.index(rank) < rest))
+
+
+def _neighbours(rank: int, facts: Sequence[Facts]) -> list[int]:
+    return [other for other, theirs in enumerate(facts) if theirs.node == facts[rank].node]
+
+
+def _cores_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int]) -> int:
+    """Sum over the rank's cores of the part that is its own, shared with every worker that may run there."""
+    if not counts[rank]:
+        return 1
+    users: Counter[int] = Counter()
+    for other in _neighbours(rank, facts):
+        for core in facts[other].cores:
+            users[core] += counts[other]
+    share = sum(1 / users[core] for core in facts[rank].cores)
+    share = min([share, *_limit_shares(rank, facts, counts, "cpu").values()])
+    return max(1, int(share + 1e-9))
+
+
+def _memory_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int], serving: Sequence[bool]) -> int:
+    if not counts[rank]:
+        return 0
+    shares = []
+    for limit in facts[rank].memory:
+        sharers = [other for other in _neighbours(rank, facts) if _has_scope(facts[other].memory, limit.scope)]
+        reserve = min(_RESERVE_PART * limit.amount, _RESERVE_MOST) * sum(serving[other] for other in sharers)
+        shares.append((limit.amount - reserve) / max(1, sum(counts[other] for other in sharers)))
+    return int(min(shares))
+
+
+def _limit_shares(rank: int, facts: Sequence[Facts], counts: Sequence[int], kind: str) -> Mapping[str, float]:
+    shares = {}
+    for limit in getattr(facts[rank], kind):
+        sharers = [other for other in _neighbours(rank, facts) if _has_scope(getattr(facts[other], kind), limit.scope)]
+        shares[limit.scope] = limit.amount / max(1, sum(counts[other] for other in sharers))
+    return shares
+
+
+def _has_scope(limits: Sequence[Limit], scope: str) -> bool:
+    return any(limit.scope == scope for limit in limits)
+
+
+def _gpu_of(rank: int, index: int, facts: Sequence[Facts], counts: Sequence[int]) -> str | None:
+    """Return the GPU of a rank's worker: the node's workers count through the devices, then begin again."""
+    mine = facts[rank]
+    if not mine.gpus:
+        return None
+    before = sum(counts[other] for other in _neighbours(rank, facts) if other < rank and facts[other].gpus == mine.gpus)
+    return mine.gpus[(before + index) % len(mine.gpus)]
