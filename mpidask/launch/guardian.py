@@ -25,6 +25,7 @@ from mpidask.launch.environment import (
     launcher_rank,
     local_size,
 )
+from mpidask.launch.segments import remove, segments_of
 
 __all__ = ["Guardian", "kill_marked", "read_stat"]
 
@@ -32,6 +33,7 @@ _TICK = 0.5  # s between two looks
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
 _STOPPED_TICKS = 20  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
 
 #: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
@@ -74,7 +76,7 @@ class Guardian:
         self.tell("up", f"{int(vital)} {who}")
 
     def remove_later(self, path: str) -> None:
-        """Have a file or directory removed should the rank die."""
+        """Have a directory or a shared-memory file removed should the rank die."""
         self.tell("path", path)
 
     def end_within(self, seconds: float) -> None:
@@ -97,7 +99,7 @@ class Watch:
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
         self.up = self.vital = self.bye = False
-        self.paths: list[str] = []
+        self.paths: set[str] = set()
         self.gone_ticks = self.stopped_ticks = 0
         stat = read_stat(rank)
         self.born = stat.born if stat else ""
@@ -111,7 +113,7 @@ class Watch:
             vital, _, self.who = value.partition(" ")
             self.vital = vital == "1"
         elif word == "path":
-            self.paths.append(value)
+            self.paths.add(value)
         elif word == "end":
             self.deadline = time.monotonic() + float(value)
         elif word == "bye":
@@ -122,6 +124,8 @@ class Watch:
         stat = read_stat(self.rank)
         if stat is None or stat.born != self.born or stat.state in "ZX":
             return False
+        if not self.up:
+            self.paths |= segments_of(self.rank, self.token)  # it cannot tell: MPI_Init does not return
         reason = self._reason_to_kill(stat)
         if reason is not None:
             _say(reason)
@@ -173,7 +177,8 @@ class Watch:
         present = _ranks_of_this_node(self.launcher)
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
-        return self.gone_ticks >= _GONE_TICKS
+        speaks = launcher_rank(os.environ) == min(present, default=None)
+        return self.gone_ticks >= _GONE_TICKS + (0 if speaks else 2)  # let it finish
 
     def _lost_rank(self) -> str:
         present = sorted(_ranks_of_this_node(self.launcher))
@@ -189,13 +194,14 @@ class Watch:
 
     def clean_up(self) -> None:
         """Kill what the rank left running, remove what it left lying."""
-        kill_marked(self.token)
+        kill_marked(self.token, trackers=True)
+        remove(self.paths)
         for path in self.paths:
-            _remove(path)
+            _remove_tree(path)
         launcher = read_stat(self.launcher)
         session = os.environ.get("PMIX_SERVER_TMPDIR", "")
         if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
-            _remove(session)
+            _remove_tree(session)
 
 
 class Stat:
@@ -217,28 +223,34 @@ def read_stat(pid: int) -> Stat | None:
         return None
 
 
-def kill_marked(token: str) -> None:
-    """Kill every process of this user on this node that carries the rank's mark in its environment."""
-    for _ in range(20):
-        marked = [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]
-        if not marked:
-            return
-        for pid in marked:
+def kill_marked(token: str, *, trackers: bool = False) -> None:
+    """Kill every process of this user on this node that carries the rank's mark in its environment.
+
+    trackers: also wait for Python's resource trackers. They end when nobody needs them any more, after they
+              have removed the semaphores of processes that were killed.
+    """
+    deadline = time.monotonic() + _TRACKER
+    while marked := [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]:
+        tracking = {pid for pid in marked if "resource_tracker" in _read(pid, "cmdline")}
+        late = time.monotonic() > deadline
+        for pid in set(marked) - tracking or (marked if late else []):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        if late or (tracking == set(marked) and not trackers):
+            return
+        time.sleep(0.01)
 
 
 def _carries(pid: int, token: str) -> bool:
-    return f"{TOKEN}={token}" in _environ(pid)
+    return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
 
 
-def _environ(pid: int) -> list[str]:
+def _read(pid: int, name: str) -> str:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read().decode(errors="replace").split("\0")
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read().decode(errors="replace")
     except OSError:
-        return []
+        return ""
 
 
 def _pids() -> list[int]:
@@ -256,7 +268,7 @@ def _ranks_of_this_node(launcher: int) -> dict[int, str]:
 
 
 def _rank_of(pid: int) -> int | None:
-    environ = dict(entry.partition("=")[::2] for entry in _environ(pid))
+    environ = dict(entry.partition("=")[::2] for entry in _read(pid, "environ").split("\0"))
     known = any(name in environ for name in RANK_VARIABLES)
     return launcher_rank(environ) if known else None
 
@@ -279,14 +291,11 @@ def _startup_timeout() -> float:
         return _STARTUP
 
 
-def _remove(path: str) -> None:
-    import shutil
-
+def _remove_tree(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
 
 
 def _say(text: str) -> None:

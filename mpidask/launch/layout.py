@@ -138,7 +138,7 @@ def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
             f"there is no network interface {options.interface!r} with an IPv4 address",
             f"--interface takes one of: {', '.join(node.interfaces())}",
         )
-    if Role.WORKER in role:
+    if role != Role.CLIENT:
         base = scratch.choose(options.local_directory, world.original_environ, shared=options.shared_scratch)
         scratch.sweep(base)
         facts = dataclasses.replace(facts, scratch=base)

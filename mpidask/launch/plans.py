@@ -14,30 +14,37 @@ if TYPE_CHECKING:
 __all__ = ["scheduler_plan", "workers_plan"]
 
 
-def scheduler_plan(layout: Layout) -> SchedulerPlan:
-    """Return how this rank's scheduler is to listen."""
+def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
+    """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
     from mpidask.launch.servers import SchedulerPlan
 
-    return SchedulerPlan(layout.address, layout.options.protocol, layout.options.dashboard_address)
+    options = layout.options
+    return SchedulerPlan(layout.address, options.protocol, options.dashboard_address, _scratch(world, layout))
 
 
 def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
-    """Make this rank's scratch directory and return its workers; raises StartupError if that cannot be made.
+    """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
 
     scheduler: its address, "" if it is not known yet
     """
     from mpidask.launch.servers import WorkersPlan
 
-    layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank)
-    world.guardian.remove_later(layout.scratch.path)
     options = layout.options
     return WorkersPlan(
         workers=layout.mine,
         scheduler=scheduler,
         host=layout.address,
         protocol=options.protocol,
-        directory=layout.scratch.path,
+        directory=_scratch(world, layout),
         nanny=options.nanny,
         worker_class=options.worker_class,
         timeout=layout.startup_timeout,
     )
+
+
+def _scratch(world: World, layout: Layout) -> str:
+    """Return this rank's directory; make it at the first call."""
+    if layout.scratch is None:
+        layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank, world.segments)
+        world.guardian.remove_later(layout.scratch.path)
+    return layout.scratch.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ __all__ = ["EXIT_TOPIC", "Postmortem", "describe_exit"]
 EXIT_TOPIC = "mpidask-worker-exit"
 
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
-_WAIT = 0.5  # s for the scheduler to notice as well
+_WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
 
 def describe_exit(exitcode: int, *, memory: int | None = None, limit: int | None = None, oom: bool = False) -> str:
@@ -43,28 +44,38 @@ class Postmortem(SchedulerPlugin):
     name = "mpidask-postmortem"
 
     def __init__(self) -> None:
-        self._tasks: dict[str, list[str]] = {}
-        self._memory: dict[str, int] = {}
-        self._scheduler: Scheduler | None = None
+        self._names: dict[str, str | int] = {}
+        self._tasks: dict[str | int, list[str]] = {}
+        self._memory: dict[str | int, int] = {}
+        self._waiting: list[dict[str, Any]] = []
 
-    async def start(self, scheduler: Scheduler) -> None:
-        """Remember the scheduler."""
-        self._scheduler = scheduler
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
+        self._names[worker] = scheduler.workers[worker].name
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take note of an event."""
         if topic == EXIT_TOPIC:
-            # Its tasks are known as soon as the scheduler has removed the worker, which may come later.
-            assert self._scheduler is not None
-            self._scheduler._ongoing_background_tasks.call_later(_WAIT, self._report, msg)
+            self._waiting.append(msg)
+            asyncio.get_running_loop().call_later(_WAIT, self._report_all)
         elif topic == _MEMORY_TOPIC:
-            self._memory[msg["worker"]] = msg["rss"]
+            self._memory[self._names.get(msg["worker"], "")] = msg["rss"]
         elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
-            self._tasks[msg["worker"]] = sorted(map(str, msg["processing-tasks"]))
+            self._tasks[self._names.pop(msg["worker"], "")] = sorted(map(str, msg["processing-tasks"]))
+        for exit_ in [exit_ for exit_ in self._waiting if exit_["name"] in self._tasks]:
+            self._report(exit_)
 
-    async def _report(self, exit_: dict[str, Any]) -> None:
-        tasks = self._tasks.pop(exit_["worker"], [])
-        memory = self._memory.pop(exit_["worker"], None)
+    async def before_close(self) -> None:
+        """Report what is left to report."""
+        self._report_all()
+
+    def _report_all(self) -> None:
+        for exit_ in list(self._waiting):
+            self._report(exit_)
+
+    def _report(self, exit_: dict[str, Any]) -> None:
+        self._waiting.remove(exit_)
+        tasks, memory = self._tasks.pop(exit_["name"], []), self._memory.pop(exit_["name"], None)
         reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_["limit"], oom=exit_["oom"])
         sys.stderr.write(
             f"mpidask: worker {exit_['name']} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"

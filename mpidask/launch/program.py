@@ -129,6 +129,7 @@ def _os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
             hard_exit(status & 0xFF)
         original(status)
 
+    leave.__module__, leave.__name__, leave.__qualname__ = "os", "_exit", "_exit"  # pickled by that name
     os._exit = leave  # type: ignore[assignment]  # it never returns either
     try:
         yield
@@ -163,12 +164,12 @@ def wind_down(before: Iterable[threading.Thread], grace: float) -> None:
     """
     with contextlib.suppress(KeyboardInterrupt):
         pools = set(concurrent.futures.thread._threads_queues)  # waiting in vain for work, most of them
-        _join({thread for thread in _left(before) if thread not in pools}, grace)
+        _join(_left(before) - pools, grace)
         atexit._run_exitfuncs()
         # Idle threads of pools end at once when they are told to; those that work get the grace.
         waker = threading.Thread(target=concurrent.futures.thread._python_exit, daemon=True)
         waker.start()
-        _join(_left(before), grace)
+        _join(_left(before) & set(concurrent.futures.thread._threads_queues), grace)
 
 
 def _left(before: Iterable[threading.Thread]) -> set[threading.Thread]:

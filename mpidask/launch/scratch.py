@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import IO
 
 from mpidask.errors import StartupError
+from mpidask.launch import segments
 from mpidask.launch.node import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
 
-__all__ = ["Scratch", "choose", "own_segments", "sweep"]
+__all__ = ["Scratch", "choose", "sweep"]
 
 _PREFIX = "mpidask-"
-_SEGMENTS = Path("/dev/shm")  # noqa: S108 - MPI libraries make theirs there
-_SEGMENT_NAMES = re.compile(r"/dev/shm/((mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm)\S*)")
 
 
 class Scratch:
@@ -37,12 +36,16 @@ class Scratch:
         self._lock = lock
 
     @classmethod
-    def make(cls, base: str, rank: int) -> Scratch:
-        """Make the directory, 0700, with a name that nobody can foresee; hold its lock."""
+    def make(cls, base: str, rank: int, segments: Iterable[str]) -> Scratch:
+        """Make the directory, 0700, with a name that nobody can foresee; hold its lock.
+
+        segments: the rank's shared-memory files, to be removed with the directory should the rank be killed
+        Raises StartupError if it cannot be made.
+        """
         host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())
         try:
             path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host}-rank{rank}-", dir=base)
-            lock = _locked(os.path.join(path, "run"))
+            lock = _locked(os.path.join(path, "run"), segments)
         except OSError as error:
             raise StartupError(
                 f"no directory for spilling can be made in {base}: {error.strerror}",
@@ -56,11 +59,11 @@ class Scratch:
         self._lock.close()
 
 
-def _locked(path: str) -> IO[str]:
+def _locked(path: str, segments: Iterable[str]) -> IO[str]:
     """Return the locked file that lists the rank's segments; it takes its name only when it is locked."""
     lock = open(path + ".new", "w", encoding="utf-8")  # noqa: SIM115 - held as long as the rank lives
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    lock.write("\n".join(own_segments()))
+    lock.write("\n".join(segments))
     lock.flush()
     os.rename(path + ".new", path)
     return lock
@@ -121,21 +124,6 @@ def _sweep_one(path: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False  # its rank lives
-        _remove_segments(lock.read().split())
+        segments.remove(lock.read().split())
         shutil.rmtree(path, ignore_errors=True)
     return True
-
-
-def _remove_segments(names: Iterable[str]) -> None:
-    for name in names:
-        path = _SEGMENTS / os.path.basename(name)
-        with contextlib.suppress(OSError):
-            if _SEGMENT_NAMES.fullmatch(str(path)) and path.lstat().st_uid == os.getuid():
-                path.unlink()
-
-
-def own_segments() -> list[str]:
-    """Return the shared-memory files that the MPI library has mapped into this process."""
-    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8") as file:
-        return sorted({match[0] for match in _SEGMENT_NAMES.finditer(file.read())})
-    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -29,8 +30,10 @@ def be_client(world: World, layout: Layout) -> NoReturn:
     wait(ready.together())
     client = _connect(ready.address)
     end = End(world, layout, ready, client)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # MPICH has a handler of its own there
     before = threading.enumerate()
     status = program.run(ready.code, end.now)
+    end.quieten()
     program.wind_down(before, config.seconds(layout.options.thread_grace))
     end.now(status)
 
@@ -89,15 +92,21 @@ class Ready:
         import dask.config
 
         self.beside = Beside(
-            None if self.address else scheduler_plan(self._layout),
+            None if self.address else scheduler_plan(self._world, self._layout),
             workers_plan(self._world, self._layout, self.address),
             dashboard=self._layout.options.dashboard,
             config=dask.config.config,
         )
+        # After the script's exit handlers, which may still compute, and before multiprocessing's, which
+        # waits for its children for ever.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """End the servers beside the script."""
         if self.beside is not None:
+            from mpidask.launch import servers
+
+            servers.quieten()
             self.beside.close(2 * ending.CLOSE)
 
 
@@ -116,14 +125,19 @@ class End:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         self._world.guardian.end_within(ending.KILL)
-        from mpidask.launch import servers
-
-        servers.quieten()
+        self.quieten()
         wait(self._world.announce_end(status))
         self._ready.close()
         if self._world.rank == 0:
             print_closing(self._layout, status)
         ending.leave_in_order(self._world, self._layout, status)
+
+
+    def quieten(self) -> None:
+        """Say no more of connections that break, as they do when the script has shut the cluster down."""
+        from mpidask.launch import servers
+
+        servers.quieten()
 
 
 def _connect(address: str) -> Any:

@@ -12,15 +12,19 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import dask.config
+import distributed.utils
 from distributed import Nanny, Scheduler, Status, Worker
 
 from mpidask.errors import StartupError
+from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
+from mpidask.launch.segments import semaphore_prefix
 from mpidask.launch.shares import WorkerPlan
 
 __all__ = [
@@ -34,6 +38,8 @@ __all__ = [
 ]
 
 _BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
+_QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
+_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
 _HTTP = "127.0.0.1:0"
 
 
@@ -41,12 +47,14 @@ _HTTP = "127.0.0.1:0"
 class SchedulerPlan:
     """How the scheduler is to listen.
 
-    host: IPv4 address
+    host:      IPv4 address
+    directory: where it keeps files
     """
 
     host: str
     protocol: str
     dashboard_address: str
+    directory: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +84,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
         protocol=plan.protocol,
         dashboard=False,
         dashboard_address=plan.dashboard_address,
+        local_directory=plan.directory,
         plugins=[Postmortem()],
     )
     await scheduler
@@ -183,17 +192,31 @@ def worker_class(path: str) -> type[Worker]:
 
 def prepare_environment(plan: WorkersPlan) -> None:
     """Set what must be there before a worker's process starts, and start what workers are forked from."""
+    if len(plan.directory) < _LONGEST_DIRECTORY:
+        tempfile.tempdir = plan.directory  # multiprocessing keeps its sockets there, whose paths must be short
+    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
+    multiprocessing.current_process()._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))  # type: ignore[attr-defined]
     blas = str(min((worker.blas_threads for worker in plan.workers), default=1))
     for name in _BLAS:
         os.environ.setdefault(name, blas)
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
         if value is not None:
             os.environ.setdefault(name, str(value))
+    # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
     if plan.nanny:
-        multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
-        multiprocessing.forkserver.ensure_running()
+        _start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:
         os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
+
+
+def _start_fork_server() -> None:
+    """Start what workers are forked from: a process of its own, never this one, which MPI is up in."""
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # Dask would import numpy, pandas and more here, in the rank, to see whether to preload them.
+    distributed.utils._forkserver_preload_set = True
+    multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
+    multiprocessing.forkserver.ensure_running()
 
 
 def raise_open_files() -> None:

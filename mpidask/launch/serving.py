@@ -60,7 +60,7 @@ class Serving:
     async def _make_scheduler(self) -> str:
         from mpidask.launch import servers
 
-        self._scheduler = await servers.start_scheduler(scheduler_plan(self._layout))
+        self._scheduler = await servers.start_scheduler(scheduler_plan(self._world, self._layout))
         return str(self._scheduler.address)
 
     async def start_workers(self) -> None:

@@ -12,6 +12,7 @@ from mpidask.errors import LostError, MpidaskError
 from mpidask.launch import ending
 from mpidask.launch.layout import Layout, Parse, meet, settle
 from mpidask.launch.roles import Role
+from mpidask.launch.segments import segments_of
 from mpidask.launch.world import World
 
 __all__ = ["run"]
@@ -20,6 +21,7 @@ __all__ = ["run"]
 def run(world: World, argv: Sequence[str], parse: Parse) -> NoReturn:
     """Take part in the run as this rank; ends the process with the run's exit status."""
     layout = None
+    world.own(segments_of("self", world.guardian.token))
     try:
         settled = settle(world, argv, parse)
         if isinstance(settled, str):

@@ -27,6 +27,7 @@ from mpidask.launch.environment import (
 )
 
 from mpidask.launch.roles import VITAL, Role
+from mpidask.launch.segments import remove
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -83,6 +84,7 @@ class World:
     def __init__(self, comm: MPI.Intracomm, guardian: Guardian) -> None:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
+        self.segments: set[str] = set()
         self.guardian = guardian
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -92,7 +94,7 @@ class World:
     @classmethod
     def join(cls, guardian: Guardian) -> World:
         """Bring up MPI and return the world; a user's mistake ends the process with its remedy."""
-        if launcher_size(os.environ) == local_size(os.environ):
+        if launcher_size(os.environ) == (local_size(os.environ) or 1):
             # One node: looking for network interfaces costs Open MPI a second of MPI_Init.
             os.environ.setdefault("OMPI_MCA_btl", "self,sm")
         try:
@@ -112,6 +114,12 @@ class World:
     def use_role(self, role: Role) -> None:
         """Tell the guardian that MPI is up, what this rank is and whether the run can do without it."""
         self.guardian.mpi_is_up(f"rank {self.rank} ({role}) on {self.host}", vital=bool(role & VITAL))
+
+    def own(self, segments: set[str]) -> None:
+        """Have shared-memory files removed at the end, however it comes: a killed MPI library leaves them."""
+        self.segments = segments
+        for segment in segments:
+            self.guardian.remove_later(segment)
 
     # ----------------------------------------------------------------- meeting
     def share(self, value: Any, root: int) -> Steps[Any]:
@@ -237,6 +245,7 @@ class World:
         else:
             deadline = 0.0
         MPI.Finalize()
+        remove(self.segments)
         self.guardian.farewell()
         time.sleep(max(0.0, deadline - time.monotonic()))
         _exit(status)

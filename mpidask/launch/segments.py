@@ -1,0 +1,43 @@
+"""The shared-memory files of a process: MPI's own, and the semaphores of Python's multiprocessing.
+
+Whoever is killed leaves them in /dev/shm. Imported before MPI is up: small modules only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+
+__all__ = ["remove", "segments_of", "semaphore_prefix"]
+
+_PLACE = "/dev/shm/"  # noqa: S108 - where the kernel has them
+_NAMES = re.compile(_PLACE + r"(mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm|sem\.mp-)[^\s/]*")
+
+
+def semaphore_prefix(token: str) -> str:
+    """Return what the semaphores of a rank's processes are to be named by, for multiprocessing."""
+    return f"/mp-{token}"
+
+
+def segments_of(pid: int | str, token: str) -> set[str]:
+    """Return the shared-memory files that a process of this user has mapped, and a pattern of its semaphores."""
+    found = {f"{_PLACE}sem.mp-{token}-*"}
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        found.update(match[0] for match in _NAMES.finditer(file.read()))
+    return found
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Remove those of the paths that are such files, and this user's; a last * stands for anything."""
+    for path in paths:
+        for each in _matching(path) if path.endswith("*") else [path]:
+            with contextlib.suppress(OSError):
+                if _NAMES.fullmatch(each) and os.lstat(each).st_uid == os.getuid():
+                    os.unlink(each)
+
+
+def _matching(pattern: str) -> list[str]:
+    prefix = os.path.basename(pattern)[:-1]
+    return [_PLACE + name for name in os.listdir(_PLACE) if name.startswith(prefix)]

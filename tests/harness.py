@@ -1,0 +1,249 @@
+"""Runs mpirun and sees to it that a test leaves no process, file or segment behind.
+
+Processes are known by a mark in their environment and ended by their ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+MARK = "MPIDASK_TEST_MARK"
+SEGMENTS = Path("/dev/shm")
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+#: Settings for running more ranks than cores as root, as CI does.
+SETTINGS = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "PYTHONFAULTHANDLER": "",
+}
+
+
+class Mpi:
+    """The MPI of this environment."""
+
+    def __init__(self) -> None:
+        beside = Path(sys.prefix) / "bin" / "mpirun"
+        self.mpirun = str(beside) if beside.exists() else shutil.which("mpirun") or "mpirun"
+        text = subprocess.run([self.mpirun, "--version"], capture_output=True, text=True, timeout=60).stdout
+        self.name = "Open MPI" if "Open MPI" in text or "open-mpi" in text else "MPICH"
+
+    @property
+    def is_mpich(self) -> bool:
+        return self.name == "MPICH"
+
+
+MPI = Mpi()
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run ended.
+
+    seconds:  from the start to mpirun's end
+    leftover: command lines of processes that were still there 2 s later, and files
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+    leftover: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"status {self.status} after {self.seconds:.1f} s, leftover {self.leftover}\n"
+            f"--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+        )
+
+    @property
+    def words(self) -> list[str]:
+        """What stderr says that is neither banner nor closing line."""
+        return [line for line in self.stderr.splitlines() if line.strip() and not _EXPECTED.match(line)]
+
+
+_EXPECTED = re.compile(
+    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|scratch|protection|dashboard)  +"
+    r"|mpidask: \d+/\d+ workers|mpidask: the script ended with status"
+)
+
+
+class Running:
+    """A run under way."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str, directory: Path) -> None:
+        self.process, self.mark, self.directory = process, mark, directory
+        self.begun = time.monotonic()
+
+    def wait_for(self, text: str, timeout: float = 40) -> None:
+        """Wait until the script has written that to stdout."""
+        deadline = time.monotonic() + timeout
+        while text not in self._read("out"):
+            assert time.monotonic() < deadline, f"no {text!r} within {timeout} s\n{self._read('out')}{self._read('err')}"
+            assert self.process.poll() is None, f"ended before {text!r}\n{self._read('out')}{self._read('err')}"
+            time.sleep(0.02)
+
+    def rank(self, number: int) -> int:
+        """Return the process id of a rank."""
+        for pid in marked(self.mark):
+            environ = read_environ(pid)
+            name = next((name for name in RANK_VARIABLES if name in environ), None)
+            command = read(pid, "cmdline")
+            is_rank = "mpidask" in command and "multiprocessing" not in command and "guard" not in read(pid, "comm")
+            if name is not None and environ[name] == str(number) and is_rank and "python" in command.split("\0")[0]:
+                return pid
+        raise AssertionError(f"no rank {number}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to mpirun."""
+        self.process.send_signal(number)
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to all of mpirun's process group, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
+    def _read(self, name: str) -> str:
+        return (self.directory / name).read_text(errors="replace")
+
+    def result(self, timeout: float = 60) -> Result:
+        """Wait for mpirun's end and for that of what it started."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            stacks = "\n".join(f"{pid} {read(pid, 'cmdline')} {read(pid, 'wchan')}" for pid in marked(self.mark))
+            self.kill()
+            raise AssertionError(
+                f"mpirun did not end within {timeout} s\n{self._read('out')}\n{self._read('err')}\n{stacks}"
+            ) from None
+        seconds = time.monotonic() - self.begun
+        deadline = time.monotonic() + 2
+        while marked(self.mark) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        leftover = [read(pid, "cmdline").replace("\0", " ") for pid in marked(self.mark)]
+        self.kill()
+        return Result(status, self._read("out"), self._read("err"), seconds, leftover)
+
+    def kill(self) -> None:
+        """Kill whatever is left, by process id."""
+        for _ in range(50):
+            pids = marked(self.mark)
+            if not pids:
+                break
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+
+
+class Launcher:
+    """Starts runs in a directory of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.work = directory / "work"
+        self.scratch = Path(tempfile.mkdtemp(prefix="t-"))  # short, as sites have it
+        self.work.mkdir()
+        self.runs: list[Running] = []
+        self.segments_before = segments()
+
+    def script(self, text: str, name: str = "script.py") -> str:
+        """Write a script into the working directory and return its name."""
+        import textwrap
+
+        (self.work / name).write_text(textwrap.dedent(text))
+        return name
+
+    def start(
+        self,
+        n: int,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        command: list[str] | None = None,
+        stdin: int | None = None,
+    ) -> Running:
+        """Start `mpirun -n N python -m mpidask ARGUMENTS`, or that command under mpirun; n = 0: without mpirun."""
+        mark = uuid.uuid4().hex
+        directory = self.directory / mark
+        directory.mkdir()
+        program = command if command is not None else [sys.executable, "-m", "mpidask", *arguments]
+        words = [MPI.mpirun, "-n", str(n), *program] if n else program
+        with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
+            process = subprocess.Popen(
+                words,
+                cwd=self.work,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=out,
+                stderr=err,
+                env={**clean_environ(), **SETTINGS, "TMPDIR": str(self.scratch), MARK: mark, **(environ or {})},
+                start_new_session=True,
+            )
+        run = Running(process, mark, directory)
+        self.runs.append(run)
+        return run
+
+    def __call__(self, n: int, *arguments: str, timeout: float = 60, **more: object) -> Result:
+        """Run to the end."""
+        return self.start(n, *arguments, **more).result(timeout)  # type: ignore[arg-type]
+
+    def leftovers(self) -> list[str]:
+        """Return files that the runs left in scratch space, working directory and shared memory."""
+        files = [str(path) for path in self.scratch.iterdir()]
+        files += [str(path) for path in self.work.iterdir() if path.suffix != ".py"]
+        return files + sorted(segments() - self.segments_before)
+
+    def clean_up(self) -> None:
+        for run in self.runs:
+            run.kill()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for name in segments() - self.segments_before:
+            with contextlib.suppress(OSError):
+                (SEGMENTS / name).unlink()
+
+
+def clean_environ() -> dict[str, str]:
+    """Return this process's environment without what a launcher around the tests may have put there."""
+    return {k: v for k, v in os.environ.items() if not re.match(r"(OMPI|PMI|PMIX|PRTE|DASK)_", k)}
+
+
+def segments() -> set[str]:
+    return {path.name for path in SEGMENTS.iterdir()}
+
+
+def marked(mark: str) -> list[int]:
+    """Return the ids of processes with that mark, zombies left out."""
+    return [pid for pid in pids() if read_environ(pid).get(MARK) == mark and state(pid) not in "ZX"]
+
+
+def pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def read_environ(pid: int) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in read(pid, "environ").split("\0"))
+
+
+def state(pid: int) -> str:
+    return read(pid, "stat").rpartition(")")[2].split()[0] if read(pid, "stat") else "X"

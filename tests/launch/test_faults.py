@@ -1,0 +1,242 @@
+"""What kills workers, ranks and launchers: a worker costs an attempt of its task, all else ends the run, soon."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from harness import MPI
+
+CLIENT = "from distributed import Client\nimport os, signal, time\n"
+
+#: A task that does something terrible at its first attempt and returns 3 at its second.
+ONCE = (
+    CLIENT
+    + """
+def task(flag):
+    if not os.path.exists(flag):
+        open(flag, "w").close()
+        {crime}
+    return 3
+
+client = Client()
+print(client.submit(task, os.path.abspath("flag.py"), pure=False).result())
+"""
+)
+
+SLEEPER = CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)\n"
+
+CRIMES = {
+    "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", "died: signal 11 (SIGSEGV); it is started again"),
+    "exit": ("os._exit(4)", "died: exit status 4; it is started again"),
+    "exit_0": ("os._exit(0)", "died: exit status 0; it is started again"),
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "died: signal 9 (SIGKILL); it is started again"),
+    "memory": (
+        "hoard = [b'x' * 20_000_000 for _ in range(60) if not time.sleep(0.05)]",
+        "GiB of memory; it is started again",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CRIMES)
+def test_a_worker_that_dies_costs_an_attempt(ranks, name):
+    crime, text = CRIMES[name]
+    script = ranks.script(ONCE.format(crime=crime))
+    result = ranks(4, "--memory-limit", "600 MB", script)
+    assert result.status == 0, result
+    assert result.stdout == "3\n", result
+    deaths = [line for line in result.words if " died: " in line]
+    assert len(deaths) == 1, result
+    assert text in deaths[0], result
+    assert "tasks it had: task-" in deaths[0], result
+    others = [line for line in result.words if line not in deaths and "distributed.worker.memory" not in line]
+    assert not others, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_task_that_kills_every_worker_fails(ranks):
+    script = ranks.script(
+        CLIENT + "def f(): os.kill(os.getpid(), signal.SIGSEGV)\nprint(3)\nClient().submit(f, retries=0).result()"
+    )
+    result = ranks(4, script, environ={"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"})
+    assert result.status == 1, result
+    assert "KilledWorker" in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_client_restart_is_no_death(ranks):
+    result = ranks(3, ranks.script(CLIENT + "c = Client()\nc.restart()\nprint(c.submit(sum, [1, 2]).result())"))
+    assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+
+
+@pytest.mark.parametrize("name", ["segfault", "exit", "killed"])
+def test_without_nanny_a_crime_ends_the_run(ranks, name):
+    result = ranks(4, "--no-nanny", ranks.script(ONCE.format(crime=CRIMES[name][0])), timeout=40)
+    assert result.status not in (0, None), result
+    assert not result.leftover, result
+    assert not ranks.leftovers() or ranks.leftovers() == [str(ranks.work / "flag.py")], result
+
+
+def test_without_nanny_memory_that_is_not_there_is_an_error_of_the_task(ranks):
+    script = ranks.script(CLIENT + "c = Client()\nprint(3)\nc.submit(bytes, 40_000_000_000).result()")
+    import sys
+
+    wrapper = ["sh", "-c", 'ulimit -v 8000000; exec "$0" "$@"', sys.executable, "-m", "mpidask", "--no-nanny", script]
+    result = ranks(3, command=wrapper)
+    assert result.status == 1, result
+    assert "MemoryError" in result.stderr, result
+    assert not result.leftover, result
+
+
+@pytest.mark.parametrize("hog", ["time.sleep(600)", "__import__('ctypes').PyDLL(None).sleep(600)"])
+def test_without_nanny_a_stuck_task_does_not_hold_up_the_end(ranks, hog):
+    script = CLIENT + f"def task(): {hog}\nc = Client(); f = c.submit(task)\ntime.sleep(1); print(3)"
+    result = ranks(3, "--no-nanny", ranks.script(script), timeout=40)
+    assert (result.status, result.stdout) == (0, "3\n"), result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("role", [0, 1, 2])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_rank_that_is_ended_ends_the_run(ranks, role, number):
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    import os
+
+    os.kill(run.rank(role), number)
+    result = run.result(20)
+    assert result.status != 0, result
+    if number == signal.SIGTERM and role != 1:
+        assert f"rank {role} (" in result.stderr, result
+        assert "got SIGTERM" in result.stderr, result
+        assert result.status == 143, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("role", [0, 1])
+def test_a_stopped_scheduler_or_script_ends_the_run(ranks, role):
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    import os
+
+    os.kill(run.rank(role), signal.SIGSTOP)
+    result = run.result(40)
+    assert result.status != 0, result
+    assert f"rank {role} (" in result.stderr, result
+    assert "has been stopped" in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_a_stopped_worker_rank_does_not_hold_up_the_end(ranks, nanny):
+    script = CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(3)\nraise SystemExit(6)"
+    run = ranks.start(4, nanny, ranks.script(script))
+    run.wait_for("ready")
+    import os
+
+    os.kill(run.rank(2), signal.SIGSTOP)
+    result = run.result(30)
+    assert result.status == 6, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL"])
+def test_a_signal_to_mpirun_ends_everything(ranks, name):
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    run.signal(getattr(signal, name))
+    result = run.result(20)
+    assert result.status != 0, result
+    assert result.stderr.count("Traceback") <= (name == "SIGINT"), result
+    if name == "SIGINT" and MPI.is_mpich:
+        assert result.status == 130, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_ctrl_c_ends_everything(ranks):
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    run.signal_group(signal.SIGINT)
+    result = run.result(20)
+    assert result.status != 0, result
+    assert result.stderr.count("Traceback") <= 1, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_the_script_may_handle_signals_itself(ranks):
+    script = CLIENT + (
+        "c = Client()\nsignal.signal(signal.SIGUSR1, lambda *_: print(c.submit(sum, [1, 2]).result(), flush=True))\n"
+        "print('ready', flush=True)\nfor _ in range(60): time.sleep(0.1)\nprint('end')"
+    )
+    run = ranks.start(4, ranks.script(script))
+    run.wait_for("ready")
+    run.signal(signal.SIGUSR1)
+    result = run.result(40)
+    assert (result.status, result.stdout, result.words) == (0, "ready\n3\nend\n", []), result
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
+    """All processes of the first run are killed at once, guardians too, as a batch system does."""
+    run = ranks.start(3, nanny, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    run.kill()
+    left = [name for name in ranks.leftovers() if "ompi" not in name]
+    assert any("mpidask-" in name for name in left), left
+    result = ranks(3, nanny, ranks.script("print(3)", "other.py"))
+    assert result.status == 0, result
+    after = [name for name in ranks.leftovers() if "ompi" not in name]
+    assert not after, after
+
+
+def test_a_late_rank_is_waited_for(ranks):
+    import sys
+
+    wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 20; exec "$0" "$@"'
+    script = ranks.script(CLIENT + "print(len(Client().scheduler_info(n_workers=-1)['workers']))")
+    result = ranks(4, command=["sh", "-c", wait, sys.executable, "-m", "mpidask", script], timeout=90)
+    assert (result.status, result.stdout, result.words) == (0, "2\n", []), result
+
+
+@pytest.mark.parametrize("death", ["exit 0", "exit 1", "kill -9 $$", "exec python3 -c 'import no_such_module'"])
+def test_a_rank_that_ends_before_mpi_is_up_ends_the_run(ranks, death):
+    import sys
+
+    wrapper = f'r="${{PMI_RANK:-$OMPI_COMM_WORLD_RANK}}"; [ "$r" = 2 ] && {death}; exec "$0" "$@"'
+    result = ranks(4, command=["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")], timeout=30)
+    assert result.status != 0, result
+    if death == "exit 0" or (MPI.is_mpich and death != "kill -9 $$"):
+        assert result.stderr.count("3 of 4 ranks are left (0, 1, 3): the others ended before MPI was up") == 1, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_wrapper_that_stays_is_no_lost_rank(ranks):
+    import sys
+
+    words = f"{sys.executable} -m mpidask {ranks.script(CLIENT + 'print(Client().submit(sum, [1, 2]).result())')}"
+    wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 5'
+    result = ranks(3, command=["sh", "-c", f"{wait}; {words}; exit $?"], timeout=60)
+    assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+
+
+def test_two_runs_at_once(ranks):
+    script = ranks.script(CLIENT + "c = Client(); time.sleep(2); print(c.submit(sum, [1, 2]).result())")
+    first, second = ranks.start(3, script), ranks.start(3, script)
+    for run in (first, second):
+        result = run.result(90)
+        assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+        assert not result.leftover, result
+    time.sleep(0.1)
+    assert not ranks.leftovers()
