@@ -107,7 +107,10 @@ def as_mpidask_error(error: Exception) -> MpidaskError:
     if isinstance(error, MpidaskError):
         return error
     remedy = "check that this node has the same Python environment as the others"
-    return StartupError(f"{type(error).__name__}: {error}", remedy if isinstance(error, ImportError) else "")
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # Dask wraps what went wrong in "failed to start"
+        cause = cause.__cause__
+    return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")
 
 
 def meet(world: World, options: Options, program: Program) -> Layout:

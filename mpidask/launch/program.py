@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures.thread
 import contextlib
 import dataclasses
+import importlib.machinery
 import importlib.util
 import io
 import os
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import types
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -62,9 +64,8 @@ def _load_code(source: str, main: types.ModuleType) -> Code:
 
 
 def _load_file(path: str, main: types.ModuleType) -> Code:
-    if os.path.isdir(path):
-        sys.path[0] = path
-        return _load_module("__main__", main)
+    if os.path.isdir(path) or zipfile.is_zipfile(path):
+        return _load_directory(path, main)
     try:
         with io.open_code(os.path.abspath(path)) as file:
             source = file.read()
@@ -76,15 +77,24 @@ def _load_file(path: str, main: types.ModuleType) -> Code:
     return lambda: compile(source, path, "exec", dont_inherit=True)
 
 
+def _load_directory(path: str, main: types.ModuleType) -> Code:
+    sys.path[0] = path
+    spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
+    return _from_spec(spec, path, main)
+
+
 def _load_module(name: str, main: types.ModuleType) -> Code:
-    if name != "__main__":
-        sys.path[0] = os.getcwd()
+    sys.path[0] = os.getcwd()
     try:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
             spec = importlib.util.find_spec(f"{name}.__main__")
     except (ImportError, ValueError) as error:
         raise UsageError(f"no module named {name!r}: {error}", "check the name and PYTHONPATH") from None
+    return _from_spec(spec, name, main)
+
+
+def _from_spec(spec: importlib.machinery.ModuleSpec | None, name: str, main: types.ModuleType) -> Code:
     get_code = getattr(spec.loader, "get_code", None) if spec else None
     if spec is None or get_code is None:
         raise UsageError(f"no module named {name!r} that can be run", "check the name and PYTHONPATH")

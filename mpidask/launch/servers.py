@@ -153,8 +153,6 @@ async def start_workers(plan: WorkersPlan) -> list[Nanny | Worker]:
             f"the workers did not start within {plan.timeout:g} s",
             "allow more time with --startup-timeout",
         ) from None
-    except Exception as error:
-        raise StartupError(f"a worker could not start: {type(error).__name__}: {error}") from error
     return servers
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-from mpidask.errors import MpidaskError
+from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import ending
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.layout import Layout, as_mpidask_error
@@ -52,6 +52,9 @@ class Serving:
         value: Any = None
         if self._world.rank == 0:
             value = await _caught(self._make_scheduler)
+        if isinstance(value, StartupError):
+            where = f"the scheduler, on rank 0 on {self._world.host}, could not start"
+            value = StartupError(f"{where}: {value.what}", value.remedy)
         value = await wait_async(self._world.share(value, 0))
         if isinstance(value, MpidaskError):
             raise value

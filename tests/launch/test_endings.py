@@ -19,7 +19,7 @@ SCRIPT_ENDINGS = {
     "exception_before_client": ("print(3); 1 / 0", 1, "ZeroDivisionError", 5),
     "exception_after_client": (CLIENT + "c = Client(); print(c.submit(sum, [1, 2]).result()); 1 / 0", 1, "ZeroDiv", 5),
     "exception_in_with": (CLIENT + "with Client() as c: print(3); raise ValueError('x')", 1, "ValueError: x", 5),
-    "failed_task": (CLIENT + "print(3); Client().submit(divmod, 1, 0).result()", 1, "ZeroDivisionError", 14),
+    "failed_task": (CLIENT + "print(3); Client().submit(divmod, 1, 0).result()", 1, "ZeroDivisionError", 18),
     "sys_exit_3": (CLIENT + "import sys; c = Client(); print(3); sys.exit(3)", 3, "", 0),
     "sys_exit_message": ("import sys; print(3); sys.exit('no data today')", 1, "no data today", 1),
     "sys_exit_none": ("import sys; print(3); sys.exit()", 0, "", 0),
