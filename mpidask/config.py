@@ -94,7 +94,7 @@ def _checked(fields: Mapping[str, Any], configured: Mapping[str, Any]) -> Mappin
 
 def _of_type(name: str, value: Any, declared: str) -> Any:
     """Return a configured value as the type that the field declares."""
-    wanted = {"bool": bool, "int": int}.get(declared.split(" ")[0], str)
+    wanted = {"bool": bool, "int": int}.get(declared.split(" ", maxsplit=1)[0], str)
     if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if type(value) is not wanted:
@@ -150,6 +150,7 @@ def template() -> str:
     """Return a commented mpidask.yaml with every key, its default and its explanation."""
     lines = ["# Copy to ~/.config/dask/mpidask.yaml and uncomment what you want to change.", "# mpidask:"]
     for field in dataclasses.fields(Options):
-        value = {None: "null", True: "true", False: "false"}.get(field.default, field.default)
+        value = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        value = "null" if value is None else value
         lines.append(f"#   {field.name.replace('_', '-')}: {value}  # {field.metadata['help']}")
     return "\n".join(lines) + "\n"

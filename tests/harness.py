@@ -93,7 +93,9 @@ class Running:
         """Wait until the script has written that to stdout."""
         deadline = time.monotonic() + timeout
         while text not in self._read("out"):
-            assert time.monotonic() < deadline, f"no {text!r} within {timeout} s\n{self._read('out')}{self._read('err')}"
+            assert time.monotonic() < deadline, (
+                f"no {text!r} within {timeout} s\n{self._read('out')}{self._read('err')}"
+            )
             assert self.process.poll() is None, f"ended before {text!r}\n{self._read('out')}{self._read('err')}"
             time.sleep(0.02)
 
@@ -211,9 +213,6 @@ class Launcher:
         for run in self.runs:
             run.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        for name in segments() - self.segments_before:
-            with contextlib.suppress(OSError):
-                (SEGMENTS / name).unlink()
 
 
 def clean_environ() -> dict[str, str]:

@@ -6,7 +6,7 @@ Imported before MPI is up: nothing but the standard library's smallest modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "RANK_VARIABLES",
@@ -48,9 +48,9 @@ _IDENTITY = re.compile(
 )
 
 
-def rank_identity(environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that make a process a rank, to be removed for its children."""
-    return sorted(name for name in environ if _IDENTITY.match(name))
+def rank_identity(names: Iterable[str]) -> list[str]:
+    """Return those variables that make a process a rank, to be removed for its children."""
+    return sorted(name for name in names if _IDENTITY.match(name))
 
 
 def _launcher(environ: Mapping[str, str]) -> tuple[str, str, str, str] | None:

@@ -89,7 +89,7 @@ def _serve(orders: _Orders, connection: Connection) -> None:
 async def _serve_async(orders: _Orders, connection: Connection) -> None:
     from mpidask.launch import servers
 
-    scheduler, address, dashboard = None, "", None
+    scheduler, address, dashboard, pages = None, "", None, None
     workers: list[Any] = []
     try:
         if orders.scheduler is not None:
@@ -99,13 +99,16 @@ async def _serve_async(orders: _Orders, connection: Connection) -> None:
             plan = dataclasses.replace(orders.workers, scheduler=orders.workers.scheduler or address)
             workers = await servers.start_workers(plan)
         if scheduler is not None and orders.dashboard:
-            dashboard = await servers.start_dashboard(scheduler)
+            dashboard = servers.dashboard_address(scheduler)
+            pages = asyncio.ensure_future(servers.start_dashboard(scheduler))
         connection.send(Started(address, dashboard))
     except MpidaskError as error:
         connection.send(error)
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
         connection.send(StartupError(f"{type(error).__name__}: {error}"))
     await _until_closed(connection)
+    if pages is not None:
+        pages.cancel()
     await servers.close_all(workers, scheduler, _CLOSE)
     sys.stdout.flush()
 

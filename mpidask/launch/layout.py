@@ -44,12 +44,12 @@ class Layout:
 
     @property
     def role(self) -> Role:
-        """This rank's role."""
+        """Role of this rank."""
         return self.roles[self.rank]
 
     @property
     def mine(self) -> list[shares.WorkerPlan]:
-        """This rank's workers."""
+        """Workers of this rank."""
         return [worker for worker in self.workers if worker.rank == self.rank]
 
     @property
@@ -89,8 +89,8 @@ def _configure_logging() -> None:
     import dask.config
 
     if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
-        quiet = {"distributed": "warning", "distributed.nanny": "error", "distributed.nanny.memory": "error"}
-        dask.config.set({"logging": quiet})
+        quiet = {"distributed.nanny": "error", "distributed.nanny.memory": "error", "distributed.shuffle": "error"}
+        dask.config.set({"logging": {"distributed": "warning", **quiet}})
         os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"  # for workers, which read it before they get our words
 
 

@@ -19,10 +19,11 @@ __all__ = ["NETWORK_FILE_SYSTEMS", "cgroup_limits", "file_system", "gpus", "memo
 _ROOT = Path("/")
 
 #: Spilling there is slow for the worker and worse for everybody else's metadata.
-NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 lustre gpfs beegfs cifs smb3 smbfs ceph panfs pvfs2 orangefs afs 9p glusterfs wekafs dvs cvmfs2 "
-    "fuse.sshfs fuse.glusterfs fuse.ceph fuse.dfuse fuse.gpfs fuse.quobyte".split()
-)
+NETWORK_FILE_SYSTEMS = frozenset({
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "panfs", "pvfs2", "orangefs", "afs", "9p",
+    "glusterfs", "wekafs", "dvs", "cvmfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.dfuse", "fuse.gpfs",
+    "fuse.quobyte",
+})  # fmt: skip
 
 #: Where sites put node-local space, in the order in which it is looked for.
 _SCRATCH_VARIABLES = ("SLURM_TMPDIR", "TMPDIR", "JOBFS", "PBS_JOBFS", "LOCAL_SCRATCH", "LSCRATCH")
@@ -122,7 +123,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
 
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[str, list[str], str, str]]:
-    """Yield (kind, options, root, mount point); https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html"""
+    """Yield (kind, options, root, mount point); https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html."""
     for line in _text(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, tail = before.split(), after.split()
@@ -161,7 +162,7 @@ def gpus(environ: Mapping[str, str], root: Path = _ROOT) -> tuple[tuple[str, ...
 def _amd_gpus(root: Path) -> int:
     nodes = root / "sys/class/kfd/kfd/topology/nodes"
     texts = (_text(nodes / name / "properties") for name in _listing(nodes))
-    return sum(1 for text in texts if re.search(r"^simd_count [1-9]", text, re.M))
+    return sum(1 for text in texts if re.search(r"^simd_count [1-9]", text, re.MULTILINE))
 
 
 def _intel_gpus(root: Path) -> int:
@@ -234,7 +235,9 @@ def file_system(path: str, root: Path = _ROOT) -> str:
 def oom_kills(root: Path = _ROOT) -> int:
     """Return how often the kernel has killed a process in this process's cgroups for want of memory."""
     texts = [_text(directory / name) for directory in _cgroups("memory", root) for name in _OOM_FILES]
-    return max((int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.M)), default=0)
+    return max(
+        (int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.MULTILINE)), default=0
+    )
 
 
 _OOM_FILES = ("memory.events", "memory.oom_control")

@@ -44,14 +44,14 @@ class Postmortem(SchedulerPlugin):
     name = "mpidask-postmortem"
 
     def __init__(self) -> None:
-        self._names: dict[str, str | int] = {}
-        self._tasks: dict[str | int, list[str]] = {}
-        self._memory: dict[str | int, int] = {}
+        self._names: dict[str, str] = {}
+        self._tasks: dict[str, list[str]] = {}
+        self._memory: dict[str, int] = {}
         self._waiting: list[dict[str, Any]] = []
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
-        self._names[worker] = scheduler.workers[worker].name
+        self._names[worker] = str(scheduler.workers[worker].name)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take note of an event."""
@@ -62,7 +62,7 @@ class Postmortem(SchedulerPlugin):
             self._memory[self._names.get(msg["worker"], "")] = msg["rss"]
         elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
             self._tasks[self._names.pop(msg["worker"], "")] = sorted(map(str, msg["processing-tasks"]))
-        for exit_ in [exit_ for exit_ in self._waiting if exit_["name"] in self._tasks]:
+        for exit_ in [exit_ for exit_ in self._waiting if str(exit_["name"]) in self._tasks]:
             self._report(exit_)
 
     async def before_close(self) -> None:
@@ -75,7 +75,7 @@ class Postmortem(SchedulerPlugin):
 
     def _report(self, exit_: dict[str, Any]) -> None:
         self._waiting.remove(exit_)
-        tasks, memory = self._tasks.pop(exit_["name"], []), self._memory.pop(exit_["name"], None)
+        tasks, memory = self._tasks.pop(str(exit_["name"]), []), self._memory.pop(str(exit_["name"]), None)
         reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_["limit"], oom=exit_["oom"])
         sys.stderr.write(
             f"mpidask: worker {exit_['name']} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"

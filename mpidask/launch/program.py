@@ -101,7 +101,7 @@ def _from_spec(spec: importlib.machinery.ModuleSpec | None, name: str, main: typ
     main.__spec__, main.__loader__ = spec, spec.loader
     main.__file__, main.__package__ = spec.origin, spec.parent
     full_name = spec.name
-    return lambda: get_code(full_name)  # type: ignore[no-any-return]  # importlib's loaders are not typed
+    return lambda: get_code(full_name)
 
 
 _LOADERS: dict[str, Callable[[str, types.ModuleType], Code]] = {
@@ -140,7 +140,7 @@ def _os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
         original(status)
 
     leave.__module__, leave.__name__, leave.__qualname__ = "os", "_exit", "_exit"  # pickled by that name
-    os._exit = leave  # type: ignore[assignment]  # it never returns either
+    os._exit = leave
     try:
         yield
     finally:

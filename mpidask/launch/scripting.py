@@ -132,7 +132,6 @@ class End:
             print_closing(self._layout, status)
         ending.leave_in_order(self._world, self._layout, status)
 
-
     def quieten(self) -> None:
         """Say no more of connections that break, as they do when the script has shut the cluster down."""
         from mpidask.launch import servers
@@ -146,7 +145,7 @@ def _connect(address: str) -> Any:
     from distributed import Client
 
     dask.config.set({"scheduler-address": address})
-    return Client(address)
+    return Client(address)  # type: ignore[no-untyped-call]  # Dask's
 
 
 def _close_stdin() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 __all__ = ["remove", "segments_of", "semaphore_prefix"]
 
-_PLACE = "/dev/shm/"  # noqa: S108 - where the kernel has them
+_PLACE = "/dev/shm/"
 _NAMES = re.compile(_PLACE + r"(mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm|sem\.mp-)[^\s/]*")
 
 

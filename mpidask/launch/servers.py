@@ -7,12 +7,14 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import logging
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +33,7 @@ __all__ = [
     "SchedulerPlan",
     "WorkersPlan",
     "close_all",
+    "dashboard_address",
     "quieten",
     "start_dashboard",
     "start_scheduler",
@@ -91,18 +94,24 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     return scheduler
 
 
-async def start_dashboard(scheduler: Scheduler) -> str | None:
-    """Add the dashboard to a running scheduler and return its address; None without bokeh.
+def dashboard_address(scheduler: Scheduler) -> str | None:
+    """Return where the scheduler's dashboard is, None if there is none for want of bokeh."""
+    if importlib.util.find_spec("bokeh") is None:
+        return None
+    server: Any = scheduler.http_server  # Dask adds address and port to tornado's
+    return f"http://{server.address}:{server.port}/status"
+
+
+async def start_dashboard(scheduler: Scheduler) -> None:
+    """Add the dashboard's pages to a running scheduler.
 
     Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
     """
     try:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
     except ImportError:
-        return None
+        return
     module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
-    server = scheduler.http_server
-    return f"http://{server.address}:{server.port}/status"
 
 
 class WatchedNanny(Nanny):
@@ -132,8 +141,8 @@ class WatchedNanny(Nanny):
                 "limit": self.memory_manager.memory_limit,
                 "oom": oom_kills() > self._oom_kills,
             }
-            self.log_event(EXIT_TOPIC, message)
-        super()._on_worker_exit_sync(exitcode)
+            self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
+        super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
 
 
 async def start_workers(plan: WorkersPlan) -> list[Nanny | Worker]:
@@ -250,10 +259,9 @@ async def _close(server: Nanny | Worker, timeout: float) -> None:
 
 
 async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(2 * timeout):
-            while scheduler.workers:
-                await asyncio.sleep(0.01)
+    deadline = time.monotonic() + 2 * timeout
+    while scheduler.workers and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
+        await asyncio.sleep(0.01)
 
 
 @functools.cache
@@ -266,4 +274,6 @@ def quieten() -> None:
 
 def _children(name: str) -> list[logging.Logger]:
     known = logging.getLogger().manager.loggerDict
-    return [logger for key, logger in known.items() if key.startswith(name + ".") and isinstance(logger, logging.Logger)]
+    return [
+        logger for key, logger in known.items() if key.startswith(name + ".") and isinstance(logger, logging.Logger)
+    ]

@@ -46,6 +46,7 @@ class Serving:
         self._scheduler: Any = None
         self._workers: list[Any] = []
         self._address = ""
+        self._dashboard: asyncio.Future[None] | None = None
 
     async def start_scheduler(self) -> None:
         """Start it on rank 0 and tell everybody its address; raises StartupError on all ranks."""
@@ -68,7 +69,7 @@ class Serving:
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        dashboard = asyncio.ensure_future(self._make_dashboard())
+        dashboard = self._start_dashboard()
         up = await _caught(self._make_workers)
         watch = Progress(self._layout)
         agreed = self._world.agree(
@@ -79,7 +80,7 @@ class Serving:
         finally:
             watch.done()
         if self._world.rank == 0:
-            print_banner(self._layout, self._address, await dashboard)
+            print_banner(self._layout, self._address, dashboard)
         await wait_async(self._world.share(None, 0))  # the script's output comes after the banner
 
     async def _make_workers(self) -> int:
@@ -90,12 +91,14 @@ class Serving:
         self._workers = await servers.start_workers(workers_plan(self._world, self._layout, self._address))
         return len(self._workers)
 
-    async def _make_dashboard(self) -> str | None:
+    def _start_dashboard(self) -> str | None:
+        """Return where it will be; its pages come while the workers start."""
         if self._scheduler is None or not self._layout.options.dashboard:
             return None
         from mpidask.launch import servers
 
-        return await servers.start_dashboard(self._scheduler)
+        self._dashboard = asyncio.ensure_future(servers.start_dashboard(self._scheduler))
+        return servers.dashboard_address(self._scheduler)
 
     async def close(self) -> None:
         """Close everything; never raises."""

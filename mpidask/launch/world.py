@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import os
 import pickle
 import socket
@@ -25,7 +26,6 @@ from mpidask.launch.environment import (
     local_size,
     rank_identity,
 )
-
 from mpidask.launch.roles import VITAL, Role
 from mpidask.launch.segments import remove
 
@@ -61,6 +61,7 @@ def wait(steps: Steps[T]) -> T:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
         time.sleep(sleep)
+    raise AssertionError("unreachable")
 
 
 async def wait_async(steps: Steps[T]) -> T:
@@ -79,7 +80,7 @@ def _timeout(deadline: float) -> bool:
 
 
 class World:
-    """This rank, and the others."""
+    """One rank, and the others."""
 
     def __init__(self, comm: MPI.Intracomm, guardian: Guardian) -> None:
         self._comm = comm
@@ -107,8 +108,9 @@ class World:
             _refuse(error)
         world = cls(MPI.COMM_WORLD.Dup(), guardian)
         world.use_role(Role.WORKER)  # until the roles are known
-        for name in rank_identity(os.environ):
-            del os.environ[name]
+        for name in rank_identity(list(_environ_names())):
+            os.environ.pop(name, None)
+            os.unsetenv(name)
         return world
 
     def use_role(self, role: Role) -> None:
@@ -229,6 +231,7 @@ class World:
             if _timeout(deadline):
                 return False
             time.sleep(sleep)
+        raise AssertionError("unreachable")
 
     def leave(self, status: int) -> NoReturn:
         """End MPI and the process, without waiting for threads that the run left behind.
@@ -239,11 +242,8 @@ class World:
         from mpi4py import MPI
 
         _flush()
-        if status and self.size > 1:
-            # Open MPI's launcher reports a rank that fails while others still run, in eight lines.
-            deadline = time.monotonic() + 0.2
-        else:
-            deadline = 0.0
+        # Open MPI's launcher reports a rank that fails while others still run, in eight lines.
+        deadline = time.monotonic() + (0.2 if status and self.size > 1 else 0)
         MPI.Finalize()
         remove(self.segments)
         self.guardian.farewell()
@@ -266,6 +266,16 @@ class World:
         if not self.meet_to_end(_LAST_WORD):
             self.abort(error.status)
         self.leave(error.status if self.rank == 0 else 0)
+
+
+def _environ_names() -> Iterable[str]:
+    """Return the names in the process's environment, with those that the MPI library has set meanwhile.
+
+    os.environ does not have these, but child processes inherit them.
+    """
+    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    for entry in itertools.takewhile(bool, (environ[index] for index in itertools.count())):
+        yield entry.decode(errors="replace").partition("=")[0]
 
 
 def _until(request: MPI.Request) -> Steps[None]:

@@ -97,4 +97,3 @@ def test_script_ending(ranks, name):
     assert len(result.words) <= most, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
-

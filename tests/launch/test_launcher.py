@@ -27,7 +27,9 @@ def test_every_size_of_world(ranks, n):
     result = ranks(n, ranks.script(SHOW), "a b", "--flag", "-m", "$(id);", timeout=90)
     assert result.status == 0, result
     where = str(ranks.work.resolve())
-    assert result.stdout == f"['script.py', 'a b', '--flag', '-m', '$(id);'] __main__ script.py {where} None\n[1, 2, 3]\n", result
+    assert (
+        result.stdout == f"['script.py', 'a b', '--flag', '-m', '$(id);'] __main__ script.py {where} None\n[1, 2, 3]\n"
+    ), result
     assert not result.words, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
@@ -64,7 +66,9 @@ def test_module(ranks):
     (ranks.work / "pkg").mkdir()
     (ranks.work / "pkg" / "__init__.py").write_text("")
     (ranks.work / "pkg" / "__main__.py").write_text("import sys\nfrom . import tool\nprint(__package__, sys.argv[1:])")
-    (ranks.work / "pkg" / "tool.py").write_text("import sys\nif __name__ == '__main__': print(__spec__.name, sys.argv[1:])")
+    (ranks.work / "pkg" / "tool.py").write_text(
+        "import sys\nif __name__ == '__main__': print(__spec__.name, sys.argv[1:])"
+    )
     environ = {"PYTHONDONTWRITEBYTECODE": "1"}
     result = ranks(3, "-m", "pkg", "--flag", environ=environ)
     assert (result.status, result.stdout) == (0, "pkg ['--flag']\n"), result

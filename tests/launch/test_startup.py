@@ -68,7 +68,9 @@ def test_an_import_error_on_one_rank_names_it(ranks):
     broken.mkdir()
     (broken / "distributed.py").write_text("raise ImportError('libfabric.so.1: cannot open shared object file')")
     wrapper = (
-        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 3 ] && export PYTHONPATH="' + str(broken) + '"; exec "$0" "$@"'
+        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 3 ] && export PYTHONPATH="'
+        + str(broken)
+        + '"; exec "$0" "$@"'
     )
     result = ranks(4, command=["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")], timeout=40)
     assert result.status == 69, result
@@ -123,8 +125,6 @@ def test_progress_is_shown_while_workers_start(ranks):
         "        await asyncio.sleep(6 if self.name == 3 else 0)\n"
         "        return await super().start_unsafe()\n"
     )
-    result = ranks(
-        4, "--worker-class", "slow.Slow", ranks.script("print(3)"), environ={"PYTHONPATH": str(ranks.work)}
-    )
+    result = ranks(4, "--worker-class", "slow.Slow", ranks.script("print(3)"), environ={"PYTHONPATH": str(ranks.work)})
     assert result.status == 0, result
     assert f"mpidask: 1/2 workers, missing: rank 3 on {os.uname().nodename}\n" in result.stderr, result
