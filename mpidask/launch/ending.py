@@ -8,8 +8,8 @@ import signal
 import sys
 from typing import NoReturn
 
-from mpidask.launch.guardian import kill_marked
 from mpidask.launch.layout import Layout
+from mpidask.launch.processes import kill_marked
 from mpidask.launch.world import World
 
 __all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "tidy"]

@@ -18,29 +18,17 @@ import signal
 import sys
 import time
 
-from mpidask.launch.environment import (
-    RANK_VARIABLES,
-    TOKEN,
-    launcher_name,
-    launcher_rank,
-    local_size,
-)
+from mpidask.launch.environment import TOKEN, launcher_name, launcher_rank, local_size
+from mpidask.launch.processes import Stat, kill_marked, launcher_process, ranks_under, read_stat
 from mpidask.launch.segments import remove, segments_of
 
-__all__ = ["Guardian", "kill_marked", "read_stat"]
+__all__ = ["Guardian"]
 
 _TICK = 0.5  # s between two looks
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
 _STOPPED_TICKS = 20  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
-_TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
-
-#: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
-_LAUNCHER_NAMES = {
-    "hydra_pmi_proxy", "pmi_proxy", "mpirun", "mpiexec", "prterun", "prted", "orterun", "orted",
-    "slurmstepd", "palsd", "flux-shell",
-}  # fmt: skip
 
 
 class Guardian:
@@ -95,7 +83,7 @@ class Watch:
         self.rank = rank
         self.parent = parent
         self.launched = launcher_name(os.environ) is not None
-        self.launcher = _launcher_process(parent) or parent
+        self.launcher = launcher_process(parent) or parent
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
         self.up = self.vital = self.bye = False
@@ -166,7 +154,7 @@ class Watch:
     def _is_stopped(self, stat: Stat) -> bool:
         """Whether this rank has been stopped for long while its launcher and other ranks were not."""
         launcher = read_stat(self.launcher)
-        ranks = _ranks_of_this_node(self.launcher)
+        ranks = ranks_under(self.launcher)
         suspended = launcher is None or launcher.state == "T" or (len(ranks) > 1 and set(ranks.values()) == {"T"})
         lost = self.launched and stat.state == "T" and not suspended
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
@@ -174,14 +162,14 @@ class Watch:
 
     def _node_has_lost_a_rank(self) -> bool:
         expected = local_size(os.environ)
-        present = _ranks_of_this_node(self.launcher)
+        present = ranks_under(self.launcher)
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
         speaks = launcher_rank(os.environ) == min(present, default=None)
         return self.gone_ticks >= _GONE_TICKS + (0 if speaks else 2)  # let it finish
 
     def _lost_rank(self) -> str:
-        present = sorted(_ranks_of_this_node(self.launcher))
+        present = sorted(ranks_under(self.launcher))
         if present and launcher_rank(os.environ) != present[0]:
             return ""  # one of the node's guardians speaks, all of them act
         left = ", ".join(map(str, present))
@@ -202,86 +190,6 @@ class Watch:
         session = os.environ.get("PMIX_SERVER_TMPDIR", "")
         if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
             _remove_tree(session)
-
-
-class Stat:
-    """State, parent and birth of a process, as the kernel tells them."""
-
-    def __init__(self, text: str) -> None:
-        fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
-        self.state = fields[0]
-        self.parent = int(fields[1])
-        self.born = fields[19]
-
-
-def read_stat(pid: int) -> Stat | None:
-    """Return a process's Stat, None if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return Stat(file.read())
-    except OSError:
-        return None
-
-
-def kill_marked(token: str, *, trackers: bool = False) -> None:
-    """Kill every process of this user on this node that carries the rank's mark in its environment.
-
-    trackers: also wait for Python's resource trackers. They end when nobody needs them any more, after they
-              have removed the semaphores of processes that were killed.
-    """
-    deadline = time.monotonic() + _TRACKER
-    while marked := [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]:
-        tracking = {pid for pid in marked if "resource_tracker" in _read(pid, "cmdline")}
-        late = time.monotonic() > deadline
-        for pid in set(marked) - tracking or (marked if late else []):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if late or (tracking == set(marked) and not trackers):
-            return
-        time.sleep(0.01)
-
-
-def _carries(pid: int, token: str) -> bool:
-    return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
-
-
-def _read(pid: int, name: str) -> str:
-    try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _ranks_of_this_node(launcher: int) -> dict[int, str]:
-    """Return the state of each rank that this launcher process started; empty if it started none."""
-    ranks: dict[int, str] = {}
-    for pid in _pids():
-        stat = read_stat(pid)
-        if stat is not None and stat.parent == launcher and stat.state not in "ZX":
-            ranks.update({rank: stat.state for rank in [_rank_of(pid)] if rank is not None})
-    return ranks
-
-
-def _rank_of(pid: int) -> int | None:
-    environ = dict(entry.partition("=")[::2] for entry in _read(pid, "environ").split("\0"))
-    known = any(name in environ for name in RANK_VARIABLES)
-    return launcher_rank(environ) if known else None
-
-
-def _launcher_process(pid: int) -> int | None:
-    """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
-    while pid > 1:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-            if file.read().strip() in _LAUNCHER_NAMES:
-                return pid
-        stat = read_stat(pid)
-        pid = stat.parent if stat else 0
-    return None
 
 
 def _startup_timeout() -> float:

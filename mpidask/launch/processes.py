@@ -1,0 +1,103 @@
+"""Processes of this node as the kernel shows them: who lives, who started whom, who belongs to a rank.
+
+Imported before MPI is up: nothing but the standard library's smallest modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from mpidask.launch.environment import RANK_VARIABLES, TOKEN, launcher_rank
+
+__all__ = ["Stat", "kill_marked", "launcher_process", "ranks_under", "read_stat"]
+
+_TRACKER = 1.0  # s that Python's resource tracker gets to clean up
+
+#: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
+_LAUNCHER_NAMES = {
+    "hydra_pmi_proxy", "pmi_proxy", "mpirun", "mpiexec", "prterun", "prted", "orterun", "orted",
+    "slurmstepd", "palsd", "flux-shell",
+}  # fmt: skip
+
+
+class Stat:
+    """State, parent and birth of a process, as the kernel tells them."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        self.state = fields[0]
+        self.parent = int(fields[1])
+        self.born = fields[19]
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Return a process's Stat, None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return Stat(file.read())
+    except OSError:
+        return None
+
+
+def kill_marked(token: str, *, trackers: bool = False) -> None:
+    """Kill every process of this user on this node that carries the rank's mark in its environment.
+
+    trackers: also wait for Python's resource trackers. They end when nobody needs them any more, after they
+              have removed the semaphores of processes that were killed.
+    """
+    deadline = time.monotonic() + _TRACKER
+    while marked := [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]:
+        tracking = {pid for pid in marked if "resource_tracker" in _read(pid, "cmdline")}
+        late = time.monotonic() > deadline
+        for pid in set(marked) - tracking or (marked if late else []):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if late or (tracking == set(marked) and not trackers):
+            return
+        time.sleep(0.01)
+
+
+def _carries(pid: int, token: str) -> bool:
+    return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def ranks_under(launcher: int) -> dict[int, str]:
+    """Return the state of each rank that this launcher process started; empty if it started none."""
+    ranks: dict[int, str] = {}
+    for pid in _pids():
+        stat = read_stat(pid)
+        if stat is not None and stat.parent == launcher and stat.state not in "ZX":
+            ranks.update({rank: stat.state for rank in [_rank_of(pid)] if rank is not None})
+    return ranks
+
+
+def _rank_of(pid: int) -> int | None:
+    environ = dict(entry.partition("=")[::2] for entry in _read(pid, "environ").split("\0"))
+    known = any(name in environ for name in RANK_VARIABLES)
+    return launcher_rank(environ) if known else None
+
+
+def launcher_process(pid: int) -> int | None:
+    """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
+    while pid > 1:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            if file.read().strip() in _LAUNCHER_NAMES:
+                return pid
+        stat = read_stat(pid)
+        pid = stat.parent if stat else 0
+    return None

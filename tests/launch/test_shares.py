@@ -1,0 +1,90 @@
+"""What each worker gets of its node."""
+
+from __future__ import annotations
+
+from mpidask.launch.roles import Role, assign
+from mpidask.launch.shares import Facts, Limit, plan_workers
+
+GIB = 2**30
+
+
+def facts(cores, *, node="a", memory=(), cpu=(), gpus=(), total=64 * GIB):
+    limits = (Limit("node", total, "node"), *memory)
+    return Facts(node, node, node, tuple(cores), 8, tuple(cpu), limits, tuple(gpus), "CUDA_VISIBLE_DEVICES" if gpus else "")
+
+
+def plan(world, *, hosting=None, serving=None, **options):
+    hosting = hosting or [True] * len(world)
+    return plan_workers(world, hosting, serving or [False] * len(world), **options)
+
+
+def test_unbound_ranks_share_the_cores():
+    assert [w.nthreads for w in plan([facts(range(8))] * 4)] == [2, 2, 2, 2]
+
+
+def test_bound_ranks_keep_theirs():
+    assert [w.nthreads for w in plan([facts([0, 1, 2, 3]), facts([4, 5])])] == [4, 2]
+
+
+def test_more_workers_than_cores_get_one_thread_each():
+    assert [w.nthreads for w in plan([facts(range(2))] * 6)] == [1] * 6
+
+
+def test_the_scheduler_and_script_take_no_cores():
+    world = [facts(range(8))] * 4
+    assert [w.nthreads for w in plan(world, hosting=[False, False, True, True])] == [4, 4]
+
+
+def test_a_cpu_quota_is_shared_by_those_who_have_it():
+    limited = facts(range(8), cpu=[Limit("cgroup:/job", 4.0, "cgroup job")])
+    assert [w.nthreads for w in plan([limited, limited])] == [2, 2]
+    own = [facts(range(8), cpu=[Limit(f"cgroup:/task_{i}", 3.0, "")]) for i in range(2)]
+    assert [w.nthreads for w in plan(own)] == [3, 3]
+
+
+def test_threads_given_leave_the_rest_to_blas():
+    workers = plan([facts(range(8))] * 2, nthreads=2)
+    assert [(w.nthreads, w.blas_threads) for w in workers] == [(2, 2), (2, 2)]
+
+
+def test_memory_of_a_node_is_divided_and_never_exceeded():
+    workers = plan([facts(range(8))] * 4)
+    assert sum(w.memory for w in workers) <= 64 * GIB
+    assert {w.memory for w in workers} == {16 * GIB}
+
+
+def test_scheduler_and_script_keep_a_reserve():
+    world = [facts(range(8), total=20 * GIB)] * 4
+    workers = plan(world, hosting=[False, False, True, True], serving=[True, True, False, False])
+    assert [w.memory for w in workers] == [9 * GIB, 9 * GIB]
+
+
+def test_the_tightest_limit_holds():
+    job = Limit("cgroup:/job", 8 * GIB, "cgroup job")
+    tasks = [Limit(f"cgroup:/job/task_{i}", 3 * GIB, "") for i in range(2)]
+    assert [w.memory for w in plan([facts([0], memory=[job, task]) for task in tasks])] == [3 * GIB] * 2
+    assert [w.memory for w in plan([facts([0], memory=[job])] * 4)] == [2 * GIB] * 4
+
+
+def test_nodes_are_divided_each_for_itself():
+    world = [facts(range(8)), facts(range(4), node="b"), facts(range(4), node="b")]
+    assert [(w.nthreads, w.memory // GIB) for w in plan(world)] == [(8, 64), (2, 32), (2, 32)]
+
+
+def test_one_worker_per_gpu():
+    world = [facts(range(8), gpus="0123")] * 2
+    workers = plan(world)
+    assert [(w.name, w.gpu) for w in workers] == [("0-0", "0"), ("0-1", "1"), ("1-0", "2"), ("1-1", "3")]
+    assert [w.nthreads for w in workers] == [2, 2, 2, 2]
+    assert [w.gpu for w in plan([facts(range(8), gpus="01")] * 3)] == ["0", "1", "0"]
+    assert [w.gpu for w in plan(world, gpus=False)] == [None, None]
+    assert [(w.gpu, w.gpu_variable) for w in plan([facts(range(8))])] == [(None, "")]
+
+
+def test_roles_of_every_size_of_world():
+    scheduler, client, worker = Role.SCHEDULER, Role.CLIENT, Role.WORKER
+    assert assign(1) == [scheduler | client | worker]
+    assert assign(2) == [scheduler | worker, client]
+    assert assign(4) == [scheduler, client, worker, worker]
+    assert assign(3, inclusive=True) == [scheduler | worker, client | worker, worker]
+    assert str(scheduler | worker) == "scheduler+worker"

@@ -1,0 +1,123 @@
+"""Launchers' variables, network choice, causes of death, banner, configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from mpidask import config
+from mpidask.errors import StartupError, UsageError
+from mpidask.launch import banner, environment, network
+from mpidask.launch.postmortem import describe_exit
+
+OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
+HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "4", "PMI_FD": "9"}
+SRUN = {
+    "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_TASKS_PER_NODE": "2(x2),4", "SLURM_NODEID": "2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("environ", [OPEN_MPI, HYDRA, SRUN], ids=["openmpi", "hydra", "srun"])
+def test_launchers_are_understood(environ):
+    assert environment.launcher_rank(environ) == 3
+    assert environment.launcher_size(environ) == 8
+    assert environment.local_size(environ) == 4
+
+
+def test_without_a_launcher_there_is_one_process():
+    batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}  # Slurm sets these for the batch script as well
+    for environ in ({}, batch_script):
+        assert environment.launcher_size(environ) == 1
+        assert environment.launcher_name(environ) is None
+        assert environment.local_size(environ) is None
+
+
+def test_identity_is_removed_and_settings_stay():
+    names = [*OPEN_MPI, *HYDRA, "PMIX_RANK", "SLURM_PROCID", "OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"]
+    left = set(names) - set(environment.rank_identity(names))
+    assert left == {"OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"}
+
+
+def test_the_first_address_that_all_reach_is_taken():
+    offers = [("hsn0", "10.0.0.1", 1), ("ib0", "10.1.0.1", 2), ("eth0", "10.2.0.1", 3)]
+    reached = {1: {"10.1.0.1": "10.1.0.2", "10.2.0.1": "10.2.0.2"}, 2: {"10.0.0.1": "10.0.0.3", "10.1.0.1": "10.1.0.3"}}
+    assert network.best(offers, reached, {0: "n1"}) == ("ib0", "10.1.0.1")
+    with pytest.raises(StartupError, match="no network address of the scheduler's node n1") as caught:
+        network.best(offers, {1: {}, 2: reached[2]}, {0: "n1", 1: "n2", 2: "n3"})
+    assert "hsn0 (10.0.0.1), ib0 (10.1.0.1), eth0 (10.2.0.1)" in caught.value.what
+    assert "rank 1 on n2" in caught.value.what
+    assert "--interface" in caught.value.remedy
+
+
+def test_addresses_are_tried_by_connecting():
+    doors = network.Doors([("lo", "127.0.0.1"), ("lo2", "127.0.0.2"), ("gone", "192.0.2.77")])
+    assert [name for name, _, _ in doors.offers] == ["lo", "lo2"]
+    assert network.knock(doors.offers) == {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.1"}
+    doors.close()
+    assert network.knock(doors.offers) == {}
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "more", "text"),
+    [
+        (-signal.SIGSEGV, {}, "signal 11 (SIGSEGV)"),
+        (-77, {}, "signal 77"),
+        (4, {}, "exit status 4"),
+        (-signal.SIGKILL, {"oom": True}, "killed by the kernel: out of memory"),
+        (-signal.SIGTERM, {"memory": 2**30, "limit": 2**30}, "it used 1.00 GiB of 1.00 GiB of memory"),
+    ],
+)
+def test_causes_of_death(exitcode, more, text):
+    assert describe_exit(exitcode, **more) == text
+
+
+def test_ranks_and_sizes_are_written_as_people_read_them():
+    assert banner.span([2, 3, 4, 7]) == "2-4, 7"
+    assert (banner.amount(512), banner.amount(3 * 2**20), banner.amount(5 * 2**39)) == ("512 B", "3 MiB", "2560.0 GiB")
+    assert banner.progress(3, 4, "rank 3 on n017") == "mpidask: 3/4 workers, missing: rank 3 on n017"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"nthreads": "two"}, "mpidask.nthreads is 'two'"),
+        ({"nanny": 1}, "mpidask.nanny is 1"),
+        ({"memorylimit": 1}, "unknown key in the configuration: mpidask.memorylimit"),
+        ([], "must hold keys"),
+    ],
+)
+def test_configuration_that_cannot_be_used(section, message):
+    with pytest.raises(UsageError, match=message):
+        config.load({}, section)
+
+
+def test_given_options_come_before_configured_ones():
+    options = config.load({"nthreads": 2, "nanny": None}, {"nthreads": 3, "nanny": False, "startup-timeout": 5})
+    assert (options.nthreads, options.nanny, options.startup_timeout) == (2, False, "5")
+
+
+def test_the_template_holds_every_option_and_can_be_read():
+    import yaml
+
+    text = config.template()
+    assert yaml.safe_load(text) is None
+    keys = yaml.safe_load("\n".join(line[2:] for line in text.splitlines()[1:]))["mpidask"]
+    assert config.load({}, keys) == config.Options()
+
+
+def test_public_names():
+    import mpidask
+
+    assert mpidask.__all__ == ["__version__"]
+
+
+def test_importing_mpidask_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = "import sys, mpidask, mpidask.launch.guardian; print(*sys.modules)"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert not {"dask", "distributed", "numpy", "mpi4py", "click", "asyncio", "multiprocessing"} & set(text.split())
+    assert os.path.exists(config.__file__)
