@@ -71,7 +71,8 @@ demo() {
 
 check() {
     environment mpich mpich,dashboard,examples,test
-    .venv-mpich/bin/ruff check . && .venv-mpich/bin/ruff format --check .
+    .venv-mpich/bin/ruff check .
+    .venv-mpich/bin/ruff format --check .
     .venv-mpich/bin/mypy --python-executable .venv-mpich/bin/python
     .venv-mpich/bin/lint-imports --no-cache
 }
