@@ -69,7 +69,7 @@ def test_an_error_on_one_rank_is_raised_on_all(world, where):
     with pytest.raises(StartupError, match=f"rank {where} on {world.host}: the disk is full") as caught:
         wait(world.agree(error if world.rank == where else 1, 20))
     assert caught.value.remedy == "empty it"
-    with pytest.raises(UsageError, match="^no such script$"):
+    with pytest.raises(UsageError, match=r"^no such script$"):
         wait(world.agree(UsageError("no such script") if world.rank == where else 1, 20))
     MPI.COMM_WORLD.Barrier()
     assert len(wait(world.agree(1, 20))) == world.size
