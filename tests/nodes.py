@@ -60,7 +60,15 @@ class Nodes:
             return [*words, "-hosts", ",".join(self.addresses), "-ppn", str(each)]
         words = ["--host", ",".join(f"{address}:{each}" for address in self.addresses)]
         words += ["--prtemca", "plm_ssh_agent", str(self.agent), "--map-by", "slot:oversubscribe"]
-        return [*words, "--prtemca", "oob_tcp_if_include", f"{self.net}.0/24", "--mca", "btl_tcp_if_include", f"{self.net}.0/24"]
+        return [
+            *words,
+            "--prtemca",
+            "oob_tcp_if_include",
+            f"{self.net}.0/24",
+            "--mca",
+            "btl_tcp_if_include",
+            f"{self.net}.0/24",
+        ]
 
     def down(self) -> None:
         for index in self.numbers:

@@ -52,7 +52,9 @@ def test_an_interface_that_leads_nowhere_is_refused(ranks, two_nodes):
 @pytest.mark.parametrize("role", [0, 1, 3])
 def test_a_rank_killed_on_one_node_ends_the_run_on_both(ranks, two_nodes, role):
     words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
-    run = ranks.start(4, ranks.script(CLIENT + "c = Client(); print('ready', flush=True); time.sleep(600)"), hosts=words)
+    run = ranks.start(
+        4, ranks.script(CLIENT + "c = Client(); print('ready', flush=True); time.sleep(600)"), hosts=words
+    )
     run.wait_for("ready")
     os.kill(run.rank(role), signal.SIGKILL)
     result = run.result(30)
@@ -63,7 +65,9 @@ def test_a_rank_killed_on_one_node_ends_the_run_on_both(ranks, two_nodes, role):
 
 def test_mpirun_killed_ends_the_run_on_both(ranks, two_nodes):
     words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
-    run = ranks.start(4, ranks.script(CLIENT + "c = Client(); print('ready', flush=True); time.sleep(600)"), hosts=words)
+    run = ranks.start(
+        4, ranks.script(CLIENT + "c = Client(); print('ready', flush=True); time.sleep(600)"), hosts=words
+    )
     run.wait_for("ready")
     run.signal(signal.SIGKILL)
     result = run.result(30)

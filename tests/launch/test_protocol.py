@@ -9,7 +9,18 @@ FOLDER = Path(__file__).parent.parent / "under_mpi"
 
 
 def test_under_mpirun(ranks):
-    words = [sys.executable, "-m", "pytest", "--with-mpi", "-q", "-p", "no:cacheprovider", "--rootdir", str(FOLDER), "--noconftest"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--with-mpi",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(FOLDER),
+        "--noconftest",
+    ]
     result = ranks(4, command=[*words, "-c", "/dev/null", "--import-mode=importlib", str(FOLDER)], timeout=100)
     assert result.status == 0, result
     assert result.stdout.count("11 passed") == 4, result

@@ -10,7 +10,9 @@ GIB = 2**30
 
 def facts(cores, *, node="a", memory=(), cpu=(), gpus=(), total=64 * GIB):
     limits = (Limit("node", total, "node"), *memory)
-    return Facts(node, node, node, tuple(cores), 8, tuple(cpu), limits, tuple(gpus), "CUDA_VISIBLE_DEVICES" if gpus else "")
+    return Facts(
+        node, node, node, tuple(cores), 8, tuple(cpu), limits, tuple(gpus), "CUDA_VISIBLE_DEVICES" if gpus else ""
+    )
 
 
 def plan(world, *, hosting=None, serving=None, **options):
