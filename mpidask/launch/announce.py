@@ -10,6 +10,7 @@ import mpidask
 from mpidask.launch import banner
 from mpidask.launch.layout import Layout
 from mpidask.launch.roles import Role
+from mpidask.launch.world import Patience
 
 __all__ = ["Progress", "print_banner", "print_closing"]
 
@@ -24,6 +25,11 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._next = time.monotonic() + _FIRST
         self._shown = False
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for the workers, and what to say meanwhile."""
+        return Patience(self._layout.startup_timeout, self._layout.hosts, self.show, self.enough)
 
     def show(self, up: Mapping[int, int]) -> None:
         """Print how far the start has come; up: rank -> number of its workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from mpidask.errors import MpidaskError, StartupError
@@ -46,7 +47,7 @@ def located(error: BaseException, rank: int, host: str) -> MpidaskError:
     return StartupError(f"rank {rank} on {host}: {what}", remedy)
 
 
-def missing(ranks: set[int], hosts: dict[int, str], timeout: float, size: int) -> StartupError:
+def missing(ranks: set[int], hosts: Mapping[int, str], timeout: float, size: int) -> StartupError:
     """Name the ranks, of so many, that did not come up within so many seconds."""
     names = ", ".join(f"rank {rank}" + (f" on {hosts[rank]}" if rank in hosts else "") for rank in sorted(ranks)[:8])
     more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""

@@ -41,6 +41,7 @@ class Started:
 
     address: str
     dashboard: str | None
+    workers: int
 
 
 class Beside:
@@ -54,17 +55,16 @@ class Beside:
         self._process.start()
         theirs.close()
 
-    def started(self, timeout: float) -> Started:
-        """Wait until all is up; raises StartupError if it does not come up."""
+    def done(self) -> bool:
+        """Whether all is up, or will not come up."""
+        return self._ours.poll() or not self._process.is_alive()
+
+    def result(self) -> Started | BaseException:
+        """Return what came up, or the error that kept it from coming up."""
         try:
-            answer = self._ours.recv() if self._ours.poll(timeout) else TimeoutError("no answer")
+            answer: Started | BaseException = self._ours.recv()
         except EOFError:
             answer = StartupError("the process with the servers ended", "see its message above")
-        if isinstance(answer, TimeoutError):
-            answer = StartupError(f"the servers did not start within {timeout:g} s", "see --startup-timeout")
-        if isinstance(answer, BaseException):
-            raise answer
-        assert isinstance(answer, Started)
         return answer
 
     def close(self, timeout: float) -> None:
@@ -101,7 +101,7 @@ async def _serve_async(orders: _Orders, connection: Connection) -> None:
         if scheduler is not None and orders.dashboard:
             dashboard = servers.dashboard_address(scheduler)
             pages = asyncio.ensure_future(servers.start_dashboard(scheduler))
-        connection.send(Started(address, dashboard))
+        connection.send(Started(address, dashboard, len(workers)))
     except MpidaskError as error:
         connection.send(error)
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name

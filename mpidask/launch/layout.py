@@ -14,7 +14,7 @@ from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import network, node, roles, scratch, shares
 from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
-from mpidask.launch.world import World, wait
+from mpidask.launch.world import Patience, World, wait
 
 __all__ = ["Layout", "caught", "meet", "settle"]
 
@@ -118,8 +118,8 @@ def meet(world: World, options: Options, program: Program) -> Layout:
     assigned = roles.assign(world.size, inclusive=options.inclusive_workers)
     role = assigned[world.rank]
     world.use_role(role)
-    timeout = config.seconds(options.startup_timeout)
-    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role)), timeout))
+    patience = Patience(config.seconds(options.startup_timeout))
+    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role)), patience))
     facts = [by_rank[rank] for rank in range(world.size)]
     workers = shares.plan_workers(
         facts,
@@ -129,7 +129,7 @@ def meet(world: World, options: Options, program: Program) -> Layout:
         memory=None if options.memory_limit is None else config.size(options.memory_limit),
         gpus=options.gpus,
     )
-    address, link = _find_network(world, options, facts, timeout)
+    address, link = _find_network(world, options, facts, patience)
     return Layout(world.rank, options, program, facts, assigned, workers, address, link)
 
 
@@ -148,13 +148,13 @@ def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
     return facts
 
 
-def _find_network(world: World, options: Options, facts: Sequence[shares.Facts], timeout: float) -> tuple[str, str]:
+def _find_network(world: World, options: Options, facts: Sequence[shares.Facts], patience: Patience) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
     if options.interface is None and network.one_network(facts):
         return "127.0.0.1", "loopback, all ranks are on one node"
     doors = network.Doors(facts[0].addresses) if world.rank == 0 else None
     offers = wait(world.share(doors.offers if doors else None, 0))
-    reached = wait(world.agree(caught(lambda: network.knock(offers)), timeout))
+    reached = wait(world.agree(caught(lambda: network.knock(offers)), patience))
     if doors:
         doors.close()
     name, address = network.best(offers, reached, {rank: fact.host for rank, fact in enumerate(facts)})

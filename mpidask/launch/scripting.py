@@ -56,23 +56,23 @@ class Ready:
         self.address = address
         self.code: program.Code = lambda: compile("", "", "exec")
         self.beside: Beside | None = None
-        self._dashboard: str | None = None
+        self.dashboard: str | None = None
 
     def together(self) -> Any:
         """Protocol step: get ready, wait for all others; raises StartupError on all ranks."""
         watch = Progress(self._layout)
-        up = caught(self._prepare)
+        prepared = caught(self._prepare)
+        if self.beside is not None and not isinstance(prepared, MpidaskError):
+            prepared = Up(self)
         try:
-            yield from self._world.agree(
-                up, self._layout.startup_timeout, hosts=self._layout.hosts, progress=watch.show, enough=watch.enough
-            )
+            yield from self._world.agree(prepared, watch.patience)
         except MpidaskError:
             self.close()
             raise
         finally:
             watch.done()
         if self._world.rank == 0:
-            print_banner(self._layout, self.address, self._dashboard)
+            print_banner(self._layout, self.address, self.dashboard)
         yield from self._world.share(None, 0)
 
     def _prepare(self) -> int:
@@ -82,11 +82,8 @@ class Ready:
 
         if self._world.rank != 0:
             _close_stdin()
-        if self.beside is not None:
-            started = self.beside.started(self._layout.startup_timeout)
-            self.address, self._dashboard = started.address or self.address, started.dashboard
         self.code = program.load(self._layout.program)
-        return len(self._layout.mine)
+        return 0
 
     def _start_beside(self) -> None:
         import dask.config
@@ -108,6 +105,27 @@ class Ready:
 
             servers.quieten()
             self.beside.close(2 * ending.CLOSE)
+
+
+class Up:
+    """The number of workers beside the script, once they are there."""
+
+    def __init__(self, ready: Ready) -> None:
+        self._ready = ready
+
+    def done(self) -> bool:
+        """Whether they are there, or will not come."""
+        return self._ready.beside is not None and self._ready.beside.done()
+
+    def result(self) -> int | BaseException:
+        """Return their number, or the error that kept them from coming."""
+        ready = self._ready
+        assert ready.beside is not None
+        started = ready.beside.result()
+        if isinstance(started, BaseException):
+            return started
+        ready.address, ready.dashboard = started.address or ready.address, started.dashboard
+        return started.workers
 
 
 class End:

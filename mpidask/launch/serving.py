@@ -46,6 +46,7 @@ class Serving:
         self._scheduler: Any = None
         self._workers: list[Any] = []
         self._address = ""
+        self._starting: asyncio.Future[Any] | None = None
         self._dashboard: asyncio.Future[None] | None = None
 
     async def start_scheduler(self) -> None:
@@ -70,15 +71,13 @@ class Serving:
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
         dashboard = self._start_dashboard()
-        up = await _caught(self._make_workers)
+        self._starting = asyncio.ensure_future(_caught(self._make_workers))
         watch = Progress(self._layout)
-        agreed = self._world.agree(
-            up, self._layout.startup_timeout, hosts=self._layout.hosts, progress=watch.show, enough=watch.enough
-        )
         try:
-            await wait_async(agreed)
+            await wait_async(self._world.agree(self._starting, watch.patience))
         finally:
             watch.done()
+        self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._world.rank == 0:
             print_banner(self._layout, self._address, dashboard)
         await wait_async(self._world.share(None, 0))  # the script's output comes after the banner
@@ -100,8 +99,16 @@ class Serving:
         self._dashboard = asyncio.ensure_future(servers.start_dashboard(self._scheduler))
         return servers.dashboard_address(self._scheduler)
 
+    def _late(self, starting: asyncio.Future[Any]) -> None:
+        """Say that a worker which was not waited for will not come."""
+        if not starting.cancelled() and isinstance(starting.result(), MpidaskError):
+            where = f"rank {self._world.rank} on {self._world.host}"
+            sys.stderr.write(f"mpidask: warning: {where} goes without its worker: {starting.result()}\n")
+
     async def close(self) -> None:
-        """Close everything; never raises."""
+        """Close everything, give up what has not started yet; never raises."""
+        if self._starting is not None:
+            self._starting.cancel()
         if self._scheduler is not None or self._workers:
             from mpidask.launch import servers
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import itertools
 import os
 import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import complaints
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from mpidask.launch.guardian import Guardian
 
-__all__ = ["World", "wait", "wait_async"]
+__all__ = ["Coming", "Patience", "World", "wait", "wait_async"]
 
 T = TypeVar("T")
 
@@ -77,6 +78,40 @@ async def wait_async(steps: Steps[T]) -> T:
 
 def _timeout(deadline: float) -> bool:
     return time.monotonic() > deadline
+
+
+class Coming(Protocol):
+    """A value that is not there yet: a future, or what looks like one."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+
+    def result(self) -> Any:
+        """Return it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """How long rank 0 waits for the others.
+
+    timeout:  s; the error then names the ranks that are missing
+    hosts:    rank -> host name, for that message
+    progress: called with what has been reported so far, rank -> value, at every look
+    enough:   whether that is enough to go on
+    """
+
+    timeout: float
+    hosts: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    progress: Callable[[Mapping[int, Any]], None] = lambda values: None
+    enough: Callable[[Mapping[int, Any]], bool] = lambda values: False
+
+
+def _is_there(value: Any) -> bool:
+    return not hasattr(value, "done") or bool(value.done())
+
+
+def _unwrap(value: Any) -> Any:
+    return value.result() if hasattr(value, "done") else value
 
 
 class World:
@@ -136,79 +171,61 @@ class World:
         yield from _until(self._comm.Ibcast([payload, MPI.BYTE], root))
         return value if self.rank == root else pickle.loads(payload)  # noqa: S301 - from our own rank
 
-    def report(self, value: Any) -> Steps[None]:
-        """Send this rank's value, or the error that kept it from having one, to rank 0."""
-        yield from _until(self._comm.isend((self.rank, self.host, value), 0, self._phase))
+    def agree(self, value: Any, patience: Patience) -> Steps[dict[int, Any]]:
+        """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
 
-    def reports(self, expected: Iterable[int]) -> Generator[tuple[int, str, Any] | None, None, None]:
-        """On rank 0: yield (rank, host, value) as the expected ranks report, None while waiting."""
-        missing = set(expected)
-        while missing:
-            message = self._comm.improbe(tag=self._phase)
-            if message is None:
-                yield None
-                continue
-            report = message.recv()
-            missing.discard(report[0])
-            yield report
-
-    def agree(
-        self,
-        value: T | BaseException,
-        timeout: float,
-        *,
-        hosts: dict[int, str] | None = None,
-        progress: Callable[[dict[int, T]], None] | None = None,
-        enough: Callable[[dict[int, T]], bool] | None = None,
-    ) -> Steps[dict[int, T]]:
-        """Exchange a value of every rank; any rank's error becomes StartupError on all of them.
-
-        value:    this rank's contribution, or the exception that kept it from having one
-        timeout:  s that rank 0 waits; the error then names the ranks that are missing
-        hosts:    rank -> host name, for that message
-        progress: called on rank 0 with what has been reported so far, at every look
-        enough:   on rank 0: end the wait before all have reported
+        value: this rank's contribution, the exception that kept it from having one, or a Coming one. A rank learns
+               of an error elsewhere before its own value is there.
+        Returns rank -> value, of all ranks or of enough of them.
         """
         self._phase += 1
         if self.rank == 0:
-            verdict = yield from self._collect(value, timeout, hosts or {}, progress, enough)
+            verdict = yield from self._collect(value, patience)
             yield from self.share(verdict, 0)
         else:
-            yield from self.report(value)
-            verdict = yield from self.share(None, 0)
+            verdict = yield from self._contribute(value)
         if isinstance(verdict, MpidaskError):
             raise verdict
-        result: dict[int, T] = verdict
-        return result
+        return verdict  # type: ignore[no-any-return]  # as rank 0 has sent it
 
-    def _collect(
-        self,
-        value: Any,
-        timeout: float,
-        hosts: dict[int, str],
-        progress: Callable[[dict[int, Any]], None] | None,
-        enough: Callable[[dict[int, Any]], bool] | None,
-    ) -> Steps[dict[int, Any] | MpidaskError]:
+    def _contribute(self, value: Any) -> Steps[Any]:
+        """Report this rank's value to rank 0 as soon as it is there, while waiting for the verdict."""
+        verdict, report = self.share(None, 0), None
+        while True:
+            try:
+                next(verdict)
+            except StopIteration as stop:
+                return stop.value
+            if report is None and _is_there(value):
+                report = self._comm.isend((self.rank, self.host, _unwrap(value)), 0, self._phase)
+            elif report is not None:
+                report.Test()
+            yield
+
+    def _collect(self, value: Any, patience: Patience) -> Steps[dict[int, Any] | MpidaskError]:
         """On rank 0: gather the values of all ranks, or find out what keeps them from coming."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patience.timeout
         values: dict[int, Any] = {}
-        if isinstance(value, BaseException):
-            return complaints.located(value, 0, self.host)
-        values[0] = value
-        for report in self.reports(range(1, self.size)):
-            if report is not None:
-                if isinstance(report[2], BaseException):
-                    return complaints.located(report[2], report[0], report[1])
-                values[report[0]] = report[2]
-                continue
-            if progress is not None:
-                progress(values)
-            if enough is not None and enough(values):
+        while len(values) < self.size:
+            for rank, host, theirs in self._reports(value, seen=0 in values):
+                if isinstance(theirs, BaseException):
+                    return complaints.located(theirs, rank, host)
+                values[rank] = theirs
+            patience.progress(values)
+            if patience.enough(values):
                 break
             if _timeout(deadline):
-                return complaints.missing(set(range(self.size)) - set(values), hosts, timeout, self.size)
+                missing = set(range(self.size)) - set(values)
+                return complaints.missing(missing, patience.hosts, patience.timeout, self.size)
             yield
         return values
+
+    def _reports(self, value: Any, *, seen: bool) -> Generator[tuple[int, str, Any], None, None]:
+        """On rank 0: yield (rank, host, value) for all that has been reported by now, its own included."""
+        if not seen and _is_there(value):
+            yield self.rank, self.host, _unwrap(value)
+        while message := self._comm.improbe(tag=self._phase):
+            yield message.recv()
 
     # ------------------------------------------------------------------ ending
     def await_end(self, root: int) -> Steps[int]:

@@ -97,3 +97,17 @@ def test_script_ending(ranks, name):
     assert len(result.words) <= most, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
+
+
+def test_standard_input_that_nobody_closes(ranks):
+    """A terminal or pipe on mpirun's standard input must not hold up a script that reads it, nor the end."""
+    import os
+    import subprocess
+
+    run = ranks.start(4, ranks.script("import sys; print(repr(sys.stdin.read()))"), stdin=subprocess.PIPE)
+    os.write(run.process.stdin.fileno(), b"some data\n" * 1000)
+    result = run.result(40)
+    run.process.stdin.close()
+    assert (result.status, result.stdout, result.words) == (0, "''\n", []), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result

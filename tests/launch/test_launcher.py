@@ -142,14 +142,16 @@ def test_precedence_option_environment_default(ranks):
 
 def test_what_a_worker_gets(ranks):
     script = ranks.script(
-        "import os\nfrom distributed import Client, get_worker\n"
+        "import os, resource\nfrom distributed import Client, get_worker\n"
         "def look():\n"
+        "    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "    assert soft == hard, (soft, hard)\n"
         "    directory = get_worker().local_directory\n"
         "    return (os.environ['OMP_NUM_THREADS'], sorted(k for k in os.environ if k.startswith(('PMI', 'OMPI_COMM'))),\n"
         "            oct(os.stat(os.path.dirname(os.path.dirname(directory))).st_mode & 0o777), directory, os.getcwd())\n"
         "print(*Client().submit(look).result(), sep='\\n')"
     )
-    result = ranks(3, script)
+    result = ranks(3, command=["sh", "-c", 'ulimit -Sn 500; exec "$0" "$@"', sys.executable, "-m", "mpidask", script])
     assert result.status == 0, result
     blas, identity, mode, directory, cwd = result.stdout.splitlines()
     assert (blas, identity, mode, cwd) == ("1", "[]", "0o700", str(ranks.work)), result

@@ -9,7 +9,7 @@ import pytest
 from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch.world import World, wait, wait_async
+from mpidask.launch.world import Patience, World, wait, wait_async
 
 
 class Silent:
@@ -36,7 +36,7 @@ def test_share_hands_over_values_of_any_size(world):
 @pytest.mark.mpi(min_size=3)
 def test_agree_gives_every_rank_every_value(world):
     for turn in range(20):
-        assert wait(world.agree(world.rank * turn, 20)) == {rank: rank * turn for rank in range(world.size)}
+        assert wait(world.agree(world.rank * turn, Patience(20))) == {rank: rank * turn for rank in range(world.size)}
 
 
 @pytest.mark.mpi(min_size=3)
@@ -53,7 +53,7 @@ def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
         ticking = asyncio.ensure_future(tick())
         if world.rank == 1:
             await asyncio.sleep(0.5)
-        values = await wait_async(world.agree(world.rank, 20))
+        values = await wait_async(world.agree(world.rank, Patience(20)))
         ticking.cancel()
         return ticks, values
 
@@ -67,12 +67,12 @@ def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
 def test_an_error_on_one_rank_is_raised_on_all(world, where):
     error = StartupError("the disk is full", "empty it")
     with pytest.raises(StartupError, match=f"rank {where} on {world.host}: the disk is full") as caught:
-        wait(world.agree(error if world.rank == where else 1, 20))
+        wait(world.agree(error if world.rank == where else 1, Patience(20)))
     assert caught.value.remedy == "empty it"
     with pytest.raises(UsageError, match=r"^no such script$"):
-        wait(world.agree(UsageError("no such script") if world.rank == where else 1, 20))
+        wait(world.agree(UsageError("no such script") if world.rank == where else 1, Patience(20)))
     MPI.COMM_WORLD.Barrier()
-    assert len(wait(world.agree(1, 20))) == world.size
+    assert len(wait(world.agree(1, Patience(20)))) == world.size
 
 
 @pytest.mark.mpi(min_size=3)
@@ -81,16 +81,16 @@ def test_who_is_missing_is_named(world):
     if world.rank == 2:
         time.sleep(2)
     with pytest.raises(StartupError, match=r"1 of \d+ ranks did not come up within 0.5 s: rank 2 on n017"):
-        wait(world.agree(1, 0.5, hosts=hosts))
+        wait(world.agree(1, Patience(0.5, hosts)))
     MPI.COMM_WORLD.Barrier()
-    assert len(wait(world.agree(1, 20))) == world.size  # the late report is not taken for a new one
+    assert len(wait(world.agree(1, Patience(20)))) == world.size  # the late report is not taken for a new one
 
 
 @pytest.mark.mpi(min_size=3)
 def test_enough_ends_the_wait(world):
     if world.rank == 2:
         time.sleep(1)
-    values = wait(world.agree(world.rank, 20, enough=lambda up: len(up) == world.size - 1))
+    values = wait(world.agree(world.rank, Patience(20, enough=lambda up: len(up) == world.size - 1)))
     assert sorted(values) == [rank for rank in range(world.size) if rank != 2]
     MPI.COMM_WORLD.Barrier()
 
@@ -111,7 +111,7 @@ def test_waiting_does_not_burn_a_core(world):
     before = time.process_time()
     if world.rank == 1:
         time.sleep(1)
-    wait(world.agree(1, 20))
+    wait(world.agree(1, Patience(20)))
     assert time.process_time() - before < 0.2
 
 
@@ -124,3 +124,18 @@ def test_meeting_to_end_has_a_deadline(world):
         assert not world.meet_to_end(0.1)
         assert MPI.COMM_WORLD.Get_size() == world.size
     MPI.COMM_WORLD.Barrier()
+
+
+@pytest.mark.mpi(min_size=3)
+def test_an_error_elsewhere_is_learnt_before_the_own_value_is_there(world):
+    class Never:
+        def done(self):
+            return False
+
+        def result(self):
+            raise AssertionError
+
+    with pytest.raises(StartupError, match=r"rank 1 on .*: no"):
+        wait(world.agree(StartupError("no") if world.rank == 1 else Never(), Patience(20)))
+    MPI.COMM_WORLD.Barrier()
+    assert len(wait(world.agree(1, Patience(20)))) == world.size

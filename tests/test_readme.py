@@ -1,0 +1,63 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from mpidask import errors
+from mpidask.config import Options
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_option_is_in_the_table_with_its_default():
+    rows = dict(re.findall(r"^\| `--([a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE))
+    assert {name.replace("-", "_") for name in rows} == {field.name for field in dataclasses.fields(Options)}
+    for field in dataclasses.fields(Options):
+        if isinstance(field.default, str):
+            assert rows[field.name.replace("_", "-")].strip("` ") == field.default
+
+
+def test_exit_statuses_are_ours():
+    for error in (errors.UsageError, errors.StartupError, errors.LostError):
+        assert re.search(rf"^\| .* \| {error.status} \|$", README, re.MULTILINE), error
+
+
+@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name):
+    text = (ROOT / name).read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert target.startswith("https:") or (ROOT / target).exists(), target
+
+
+def test_every_module_has_its_line_in_the_design():
+    text = (ROOT / "DESIGN.md").read_text()
+    for path in (ROOT / "mpidask").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT / "mpidask").with_suffix("").parts)
+        if not module.endswith("__init__"):
+            assert f"`{module}`" in text, module
+
+
+@pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("mpirun -n 8 python")])
+def test_command_lines_run(ranks, line):
+    ranks.script("print('ran')")
+    (ranks.work / "package").mkdir()
+    (ranks.work / "package" / "__init__.py").write_text("")
+    (ranks.work / "package" / "module.py").write_text("print('ran')")
+    words = (
+        line.replace("[options]", "--nthreads 1").replace("[arguments of the script]", "x").replace("[arguments]", "x")
+    )
+    words = words.replace('"code"', "print('ran')").split(" ")[6:]
+    result = ranks(3, *words, environ={"PYTHONDONTWRITEBYTECODE": "1"})
+    assert (result.status, result.stdout) == (0, "ran\n"), result
+
+
+def test_banner_is_what_a_run_prints(ranks):
+    result = ranks(4, ranks.script(""))
+    labels = re.findall(r"^mpidask: (\w+)  ", result.stderr, re.MULTILINE)
+    assert labels == re.findall(r"^mpidask: (\w+)  ", README, re.MULTILINE)
