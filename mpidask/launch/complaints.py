@@ -10,21 +10,34 @@ from typing import Any
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch.environment import launcher_name, launcher_size
 
-__all__ = ["check_match", "located", "missing", "mpi_missing"]
+__all__ = ["check_size", "check_vendor", "located", "missing", "mpi_missing"]
 
 
-def check_match(mpi: Any) -> None:
+def check_vendor(mpi: Any) -> None:
+    """Raise StartupError if launcher and library are known not to understand each other; needs no MPI_Init.
+
+    mpi: the module mpi4py.MPI
+    """
+    vendor, launcher = mpi.get_vendor()[0], launcher_name(os.environ) or ""
+    if launcher_size(os.environ) > 1 and (("Open MPI" in launcher) != (vendor == "Open MPI")) and "mpirun" in launcher:
+        raise _mismatch(mpi)
+
+
+def check_size(mpi: Any) -> None:
     """Raise StartupError for N processes that each believe to be alone.
 
     mpi: the module mpi4py.MPI
     """
-    started, world = launcher_size(os.environ), mpi.COMM_WORLD.Get_size()
-    if started == world or world > 1:
-        return
+    if launcher_size(os.environ) > 1 and mpi.COMM_WORLD.Get_size() == 1:
+        raise _mismatch(mpi)
+
+
+def _mismatch(mpi: Any) -> StartupError:
+    launcher = launcher_name(os.environ)
     library = mpi.Get_library_version().splitlines()[0].strip("\0 ")
-    raise StartupError(
-        f"{launcher_name(os.environ)} started {started} processes, but to the MPI library of mpi4py each of "
-        f"them is alone.\nlauncher: {launcher_name(os.environ)}\nlibrary:  {library}",
+    return StartupError(
+        f"{launcher} started {launcher_size(os.environ)} processes, but to the MPI library of mpi4py each of them is "
+        f"alone.\nlauncher: {launcher}\nlibrary:  {library}",
         "use the mpirun of the library that mpi4py loads (`python -m mpi4py --mpi-lib-version` names it), or "
         "install mpi4py for the launcher's MPI.",
     )

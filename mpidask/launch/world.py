@@ -134,9 +134,14 @@ class World:
             # One node: looking for network interfaces costs Open MPI a second of MPI_Init.
             os.environ.setdefault("OMPI_MCA_btl", "self,sm")
         try:
+            import mpi4py
+
+            mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
             from mpi4py import MPI
 
-            complaints.check_match(MPI)
+            complaints.check_vendor(MPI)
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+            complaints.check_size(MPI)
         except (ImportError, RuntimeError) as error:
             _refuse(complaints.mpi_missing(error))
         except StartupError as error:
@@ -186,7 +191,7 @@ class World:
             verdict = yield from self._contribute(value)
         if isinstance(verdict, MpidaskError):
             raise verdict
-        return verdict  # type: ignore[no-any-return]  # as rank 0 has sent it
+        return verdict
 
     def _contribute(self, value: Any) -> Steps[Any]:
         """Report this rank's value to rank 0 as soon as it is there, while waiting for the verdict."""
