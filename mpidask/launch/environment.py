@@ -33,6 +33,7 @@ _LAUNCHERS = (
     ("MPICH's mpirun (Hydra)", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
     ("PALS (mpiexec)", "PALS_RANKID", "PALS_SIZE", "PALS_LOCAL_SIZE"),
     ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
+    ("a launcher with PMI", "PMI_RANK", "PMI_SIZE", ""),
 )
 
 RANK_VARIABLES = tuple(rank for _, rank, _, _ in _LAUNCHERS)
@@ -55,7 +56,8 @@ def rank_identity(names: Iterable[str]) -> list[str]:
 
 def _launcher(environ: Mapping[str, str]) -> tuple[str, str, str, str] | None:
     for launcher in _LAUNCHERS:
-        if launcher[1] in environ and launcher[2] in environ:
+        # srun sets PMI_RANK and PMI_SIZE too (--mpi=pmi2), but not Hydra's number of ranks on the node.
+        if all(name in environ for name in launcher[1:] if name):
             return launcher
     return None
 
@@ -81,7 +83,7 @@ def launcher_size(environ: Mapping[str, str]) -> int:
 def local_size(environ: Mapping[str, str]) -> int | None:
     """Return how many ranks the launcher put on this node, None if it does not say."""
     launcher = _launcher(environ)
-    text = environ.get(launcher[3], "") if launcher else ""
+    text = environ.get(launcher[3], "") if launcher and launcher[3] else ""
     if text.isdigit():
         return int(text)
     return _slurm_local_size(text, environ.get("SLURM_NODEID", ""))

@@ -28,6 +28,7 @@ _TICK = 0.5  # s between two looks
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
 _STOPPED_TICKS = 20  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_LAUNCHER = 2.0  # s that the launcher gets to end the run after a rank's death
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
 
 
@@ -117,6 +118,7 @@ class Watch:
         reason = self._reason_to_kill(stat)
         if reason is not None:
             _say(reason)
+            self.end_step()  # first: when a node has no rank left, Slurm kills its guardians too
             self.kill()
         return True
 
@@ -155,7 +157,11 @@ class Watch:
         """Whether this rank has been stopped for long while its launcher and other ranks were not."""
         launcher = read_stat(self.launcher)
         ranks = ranks_under(self.launcher)
-        suspended = launcher is None or launcher.state == "T" or (len(ranks) > 1 and set(ranks.values()) == {"T"})
+        suspended = (
+            launcher is None
+            or launcher.state == "T"
+            or (len(ranks) > 1 and {rank.state for rank in ranks.values()} == {"T"})
+        )
         lost = self.launched and stat.state == "T" and not suspended
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
@@ -179,6 +185,29 @@ class Watch:
             "remedy: see their messages above; check that the same Python environment and mpidask are "
             "on every node."
         )
+
+    def end_step(self) -> None:
+        """Have Slurm end the step: unlike mpirun, srun lets the other ranks run on when one is killed."""
+        job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
+        if launcher_name(os.environ) == "srun" and job and step:
+            with contextlib.suppress(OSError):
+                os.spawnlp(os.P_WAIT, "scancel", "scancel", "--quiet", f"{job}.{step}")  # noqa: S606 - no shell is wanted
+
+    def end_run(self) -> None:
+        """End the other ranks if the launcher does not, now that this one is gone and the run needs it."""
+        deadline = time.monotonic() + _LAUNCHER
+        while time.monotonic() < deadline:
+            if not (self.up and self.launched and ranks_under(self.launcher)):
+                return
+            time.sleep(_TICK / 5)
+        if not self.vital:
+            _say(f"warning: {self.who} is lost; the run goes on without it.")
+            return
+        _say(f"error: {self.who} is lost; the run cannot go on without it and ends.")
+        self.end_step()
+        for other in ranks_under(self.launcher).values():
+            with contextlib.suppress(OSError):
+                os.kill(other.pid, signal.SIGKILL)
 
     def clean_up(self) -> None:
         """Kill what the rank left running, remove what it left lying."""
@@ -219,6 +248,7 @@ def _be_guardian(watch: Watch, ears: int) -> None:
         _listen(watch, ears)
         if not watch.bye:
             watch.clean_up()
+            watch.end_run()
     except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
         _say(f"warning: the guardian of {watch.who} failed: {error!r}")
     finally:

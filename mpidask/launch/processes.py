@@ -24,10 +24,11 @@ _LAUNCHER_NAMES = {
 
 
 class Stat:
-    """State, parent and birth of a process, as the kernel tells them."""
+    """Number, state, parent and birth of a process, as the kernel tells them."""
 
     def __init__(self, text: str) -> None:
         fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        self.pid = int(text.partition(" ")[0])
         self.state = fields[0]
         self.parent = int(fields[1])
         self.born = fields[19]
@@ -76,13 +77,13 @@ def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def ranks_under(launcher: int) -> dict[int, str]:
-    """Return the state of each rank that this launcher process started; empty if it started none."""
-    ranks: dict[int, str] = {}
+def ranks_under(launcher: int) -> dict[int, Stat]:
+    """Return each rank that this launcher process started and that lives; empty if it started none."""
+    ranks: dict[int, Stat] = {}
     for pid in _pids():
         stat = read_stat(pid)
         if stat is not None and stat.parent == launcher and stat.state not in "ZX":
-            ranks.update({rank: stat.state for rank in [_rank_of(pid)] if rank is not None})
+            ranks.update({rank: stat for rank in [_rank_of(pid)] if rank is not None})
     return ranks
 
 

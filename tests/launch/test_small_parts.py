@@ -19,8 +19,22 @@ SRUN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("environ", [OPEN_MPI, HYDRA, SRUN], ids=["openmpi", "hydra", "srun"])
-def test_launchers_are_understood(environ):
+SRUN_PMI2 = {**SRUN, "PMI_RANK": "3", "PMI_SIZE": "8"}
+HYDRA_IN_SLURM = {**SRUN, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", **HYDRA}
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        (OPEN_MPI, "Open MPI's mpirun"),
+        (HYDRA, "MPICH's mpirun (Hydra)"),
+        (SRUN, "srun"),
+        (SRUN_PMI2, "srun"),
+        (HYDRA_IN_SLURM, "MPICH's mpirun (Hydra)"),
+    ],
+)
+def test_launchers_are_understood(environ, name):
+    assert environment.launcher_name(environ) == name
     assert environment.launcher_rank(environ) == 3
     assert environment.launcher_size(environ) == 8
     assert environment.local_size(environ) == 4

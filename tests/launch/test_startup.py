@@ -106,9 +106,11 @@ def test_workers_that_do_not_come_up_are_named(ranks):
 
 def test_a_launcher_of_another_mpi_is_refused(ranks):
     """N processes that each believe to be alone: the launcher's variables say otherwise."""
-    variables = {"PMI_RANK": "0", "PMI_SIZE": "4"} if not MPI.is_mpich else {}
+    variables = {"PMI_RANK": "0", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "4"} if not MPI.is_mpich else {}
     if MPI.is_mpich:
-        variables = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}
+        variables = {
+            f"OMPI_COMM_WORLD_{name}": text for name, text in (("RANK", "0"), ("SIZE", "4"), ("LOCAL_SIZE", "4"))
+        }
     result = ranks(0, ranks.script(""), environ=variables, timeout=30)
     assert result.status == 69, result
     assert "started 4 processes, but to the MPI library of mpi4py each of them is alone" in result.stderr, result
