@@ -198,6 +198,7 @@ class Launcher:
                 stderr=err,
                 env={**clean_environ(), **SETTINGS, "TMPDIR": str(self.scratch), MARK: mark, **(environ or {})},
                 start_new_session=True,
+                preexec_fn=_default_signals,  # nohup and background jobs of a shell ignore some
             )
         run = Running(process, mark, directory)
         self.runs.append(run)
@@ -218,6 +219,11 @@ class Launcher:
         for run in self.runs:
             run.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _empty_session(path: Path) -> bool:
