@@ -263,10 +263,10 @@ def _detach(ears: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    for number in map(int, os.listdir("/proc/self/fd")):  # not a range: its end may be a billion
-        if number > 2 and number != ears:
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # not a range: its end may be a billion
+        if descriptor > 2 and descriptor != ears:
             with contextlib.suppress(OSError):
-                os.close(number)
+                os.close(descriptor)
     os.chdir("/")
     sys.stdin = sys.stdout = None
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
