@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.connection
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -49,6 +52,7 @@ class Beside:
 
     def __init__(self, scheduler: Any, workers: Any, *, dashboard: bool, config: dict[str, Any]) -> None:
         context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
+        self._closing = False
         self._ours, theirs = context.Pipe()
         orders = _Orders(scheduler, workers, dashboard, config)
         self._process = context.Process(target=_serve, args=(orders, theirs), name="mpidask servers")
@@ -67,8 +71,19 @@ class Beside:
             answer = StartupError("the process with the servers ended", "see its message above")
         return answer
 
+    def watch(self, on_death: Callable[[int], None]) -> None:
+        """Have a function called with the exit code, in a thread, should the process end before it is closed."""
+
+        def wait() -> None:
+            multiprocessing.connection.wait([self._process.sentinel])
+            if not self._closing:
+                on_death(self._process.exitcode or 0)
+
+        threading.Thread(target=wait, name="mpidask servers' watch", daemon=True).start()
+
     def close(self, timeout: float) -> None:
         """Have the servers closed, kill their process past the timeout (s)."""
+        self._closing = True
         self._ours.close()
         self._process.join(timeout)
         if self._process.is_alive():

@@ -11,7 +11,7 @@ import threading
 from typing import Any, NoReturn
 
 from mpidask import config
-from mpidask.errors import MpidaskError
+from mpidask.errors import LostError, MpidaskError
 from mpidask.launch import ending, program
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.host import Beside
@@ -30,12 +30,21 @@ def be_client(world: World, layout: Layout) -> NoReturn:
     wait(ready.together())
     client = _connect(ready.address)
     end = End(world, layout, ready, client)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # MPICH has a handler of its own there
+    if ready.beside is not None:
+        ready.beside.watch(end.servers_died)
+    _restore_signals()
     before = threading.enumerate()
     status = program.run(ready.code, end.now)
     end.quieten()
     program.wind_down(before, config.seconds(layout.options.thread_grace))
     end.now(status)
+
+
+def _restore_signals() -> None:
+    """Have signals end the script as they would end it under plain python: MPI libraries have handlers of their own."""
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) == signal.SIG_DFL:  # as it was at the start: nohup has it ignored
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _scheduler_address(world: World) -> str:
@@ -149,6 +158,17 @@ class End:
         if self._world.rank == 0:
             print_closing(self._layout, status)
         ending.leave_in_order(self._world, self._layout, status)
+
+    def servers_died(self, exitcode: int) -> None:
+        """End the run if the scheduler was among the servers beside the script: it cannot go on."""
+        where = f"the process with this rank's servers, on rank {self._world.rank} on {self._world.host}, ended"
+        lost = LostError(f"{where} ({exitcode}); the run ends")
+        if Role.SCHEDULER not in self._layout.role:
+            sys.stderr.write(f"mpidask: warning: {where} ({exitcode}); the run goes on without its workers\n")
+            return
+        sys.stderr.write(lost.text())
+        ending.tidy(self._world, self._layout)
+        self._world.abort(lost.status)
 
     def quieten(self) -> None:
         """Say no more of connections that break, as they do when the script has shut the cluster down."""

@@ -264,3 +264,30 @@ def test_a_launcher_that_goes_on_does_not_keep_a_lost_run(ranks, role):
         assert "3" not in result.stdout, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+def test_without_mpirun_a_signal_leaves_nothing_behind(ranks, name):
+    run = ranks.start(0, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    run.signal(getattr(signal, name))
+    result = run.result(20)
+    assert result.status == (130 if name == "SIGINT" else -getattr(signal, name)), result
+    assert result.stderr.count("Traceback") == (name == "SIGINT"), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_lost_scheduler_beside_the_script_ends_the_run(ranks):
+    import psutil
+
+    run = ranks.start(1, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    (servers,) = [p for p in psutil.Process(run.rank(0)).children() if "spawn_main" in " ".join(p.cmdline())]
+    servers.kill()
+    result = run.result(20)
+    assert result.status == 70, result
+    assert "mpidask: error: the process with this rank's servers, on rank 0 on" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
