@@ -7,7 +7,6 @@ from which it reached it.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 from collections.abc import Mapping, Sequence
 
@@ -72,8 +71,3 @@ def best(
         f"tried: {tried}\nnot reached by: {who}",
         "name the interface that connects the nodes with --interface (`ip addr` on a node lists them)",
     )
-
-
-def run_id() -> str:
-    """Return a short name for the run that no other run has."""
-    return secrets.token_hex(4)
