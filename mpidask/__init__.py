@@ -3,6 +3,42 @@
 Nothing heavy is imported here: ``python -m mpidask`` must reach MPI_Init first.
 """
 
-__all__ = ["__version__"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpidask.errors import LostError, MpidaskError, StartupError, UsageError, WorldTooSmallException
+    from mpidask.launch.drop_in import execute, initialize, send_close_signal
+    from mpidask.launch.session import Session
+
+__all__ = [
+    "LostError",
+    "MpidaskError",
+    "Session",
+    "StartupError",
+    "UsageError",
+    "WorldTooSmallException",
+    "__version__",
+    "execute",
+    "initialize",
+    "send_close_signal",
+]
 
 __version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "Session": "mpidask.launch.session",
+    "execute": "mpidask.launch.drop_in",
+    "initialize": "mpidask.launch.drop_in",
+    "send_close_signal": "mpidask.launch.drop_in",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    import importlib
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "mpidask.errors")), name)

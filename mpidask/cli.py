@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import click
 
-    from mpidask.config import Options
     from mpidask.launch.program import Program
+    from mpidask.launch.run import Order
     from mpidask.launch.world import World
 
-__all__ = ["main", "parse_run", "run_rank"]
+__all__ = ["main", "parse_run", "parse_serve", "run_rank"]
 
-_USAGE = """\
+_RUN = """\
 Run a Dask script on the ranks of this MPI job.
 
 \b
@@ -27,13 +27,30 @@ Run a Dask script on the ranks of this MPI job.
 Rank 0 hosts Dask's scheduler, rank 1 runs the script, the other ranks are workers. Client() in the script connects by
 itself. Options may also stand in ~/.config/dask/mpidask.yaml or as DASK_MPIDASK__NAME in the environment."""
 
+_SERVE = """\
+Start a scheduler and workers on the ranks of this MPI job, for clients that come from elsewhere.
+
+\b
+  mpirun -n 8 mpidask serve --scheduler-file FILE [OPTIONS]
+  mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler [OPTIONS]
+  mpirun -n 8 mpidask serve --no-scheduler [OPTIONS] SCHEDULER_ADDRESS
+
+Clients connect with Client(scheduler_file=FILE). With --no-scheduler all ranks are workers that join the cluster of
+that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
+
+#: Options that make no sense without a script.
+_OF_SCRIPTS = ("client_rank", "thread_grace")
+
 
 def main() -> None:
     """Entry point of the console command."""
     words = sys.argv[1:]
     if words[:1] == ["run"]:
         sys.argv[1:2] = []
-        _become_rank()
+        _become_rank(parse_run)
+    elif words[:1] == ["serve"]:
+        sys.argv[1:2] = []
+        _become_rank(parse_serve)
     elif words[:1] == ["config"]:
         from mpidask.config import template
 
@@ -42,6 +59,8 @@ def main() -> None:
         from mpidask import __version__
 
         print(f"mpidask {__version__}")
+    elif words and words[0].startswith("--") and words[0] != "--help":
+        _become_rank(parse_serve)  # as the command dask-mpi has it
     else:
         wanted = words in ([], ["--help"], ["-h"])
         unknown = "" if wanted else f"mpidask: error: unknown command: {' '.join(words)}\n\n"
@@ -53,55 +72,86 @@ _COMMANDS = """\
 Usage: mpidask COMMAND
 
   run     run a script on the ranks of this MPI job: mpirun -n 8 mpidask run script.py (--help for its options)
+  serve   scheduler and workers for clients from elsewhere: mpirun -n 8 mpidask serve --scheduler-file FILE
   config  print a commented mpidask.yaml
 """
 
 
-def _become_rank() -> NoReturn:
+def _become_rank(parse: Callable[[Sequence[str]], Order | str]) -> NoReturn:
     from mpidask.launch.guardian import Guardian
 
     guardian = Guardian.start()
     from mpidask.launch.world import World
 
-    run_rank(World.join(guardian))
+    run_rank(World.join(guardian), parse)
 
 
-def run_rank(world: World) -> NoReturn:
-    """Take part in a run as this rank, to its end."""
-    from mpidask.launch.session import run
+def run_rank(world: World, parse: Callable[[Sequence[str]], Order | str] | None = None) -> NoReturn:
+    """Take part in a run as this rank, to its end.
 
-    run(world, sys.argv[1:], parse_run)
+    parse: reads the command line; `parse_run` if None
+    """
+    from mpidask.launch.run import run
+
+    run(world, lambda: (parse or parse_run)(sys.argv[1:]))
 
 
-def parse_run(argv: Sequence[str]) -> tuple[Options, Program] | str:
+def parse_run(argv: Sequence[str]) -> Order | str:
     """Read `mpidask run`'s command line: the options and the program, or the help text to print.
 
     Raises UsageError.
     """
+    from mpidask.config import load
+    from mpidask.errors import UsageError
+    from mpidask.launch.run import Order
+
+    command = _command("run", _RUN)
+    ours, program = _split(argv, command)
+    given = _read(command, ours)
+    if isinstance(given, str):
+        return given
+    if program is None:
+        raise UsageError(
+            "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
+        )
+    return Order(load(given), program)
+
+
+def parse_serve(argv: Sequence[str]) -> Order | str:
+    """Read `mpidask serve`'s command line: the options, or the help text to print; raises UsageError."""
     import click
 
     from mpidask.config import load
+    from mpidask.launch.run import Order
+
+    address = click.Argument(["scheduler_address"], required=False)
+    given = _read(_command("serve", _SERVE, {*_OF_SCRIPTS, "scheduler_address"}, [address]), argv)
+    if isinstance(given, str):
+        return given
+    options = load(given)
+    # A name for those who join from elsewhere is made of the run's id: names must not be taken twice.
+    return Order(dataclasses.replace(options, name=options.name or ("mpidask" if options.scheduler else None)), None)
+
+
+def _read(command: click.Command, words: Sequence[str]) -> dict[str, Any] | str:
+    """Return the options that a command line gives, or a text to print; raises UsageError."""
+    import click
+
     from mpidask.errors import UsageError
 
-    command = _run_command()
-    ours, program = _split(argv, command)
     try:
-        context = command.make_context("mpidask run", list(ours), resilient_parsing=False)
+        context = command.make_context(f"mpidask {command.name}", list(words), resilient_parsing=False)
     except click.exceptions.Exit:
-        return ""  # --version has printed
+        return ""
     except click.ClickException as error:
-        raise UsageError(error.format_message(), "mpidask run --help lists the options") from None
+        raise UsageError(error.format_message(), f"mpidask {command.name} --help lists the options") from None
     if context.params.pop("help"):
         return command.get_help(context)
     if context.params.pop("version"):
         from mpidask import __version__
 
         return f"mpidask {__version__}"
-    if program is None:
-        raise UsageError(
-            "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
-        )
-    return load(context.params), program
+    return context.params
 
 
 def _split(argv: Sequence[str], command: click.Command) -> tuple[Sequence[str], Program | None]:
@@ -129,8 +179,10 @@ def _file(words: Sequence[str]) -> Program | None:
     return Program("file", words[0], tuple(words[1:])) if words else None
 
 
-def _run_command() -> click.Command:
-    """Return the command whose options are the fields of Options."""
+def _command(
+    name: str, usage: str, without: Collection[str] = (), arguments: Sequence[click.Parameter] = ()
+) -> click.Command:
+    """Return a command whose options are the fields of Options, but for some."""
     import click
 
     from mpidask.config import Options
@@ -139,8 +191,8 @@ def _run_command() -> click.Command:
         click.Option(["--help", "-h"], is_flag=True, help="Show this message."),
         click.Option(["--version"], is_flag=True, help="Show the version."),
     ]
-    options = [_click_option(field) for field in dataclasses.fields(Options)]
-    return click.Command("run", params=[*options, *flags], help=_USAGE, add_help_option=False)
+    options = [_click_option(field) for field in dataclasses.fields(Options) if field.name not in without]
+    return click.Command(name, params=[*arguments, *options, *flags], help=usage, add_help_option=False)
 
 
 def _click_option(field: Any) -> click.Option:

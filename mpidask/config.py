@@ -6,14 +6,17 @@ Precedence: command line, then dask.config (``DASK_MPIDASK__...`` in the environ
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from mpidask.errors import UsageError
 
-__all__ = ["Options", "load", "seconds", "size", "template"]
+__all__ = ["Options", "load", "memory", "seconds", "size", "template"]
 
 
 def _option(default: Any, text: str, metavar: str = "") -> Any:
@@ -29,8 +32,8 @@ class Options:
     )
     memory_limit: str | None = _option(
         None,
-        "Memory per worker, such as '4 GiB'; 0 for no limit. Default: what the node or its cgroup has, shared by the "
-        "workers on it.",
+        "Memory per worker, such as '4 GiB', or a fraction of the node's such as 0.25; 0 for no limit. Default (auto): "
+        "what the node or its cgroup has, shared by the workers on it.",
         "SIZE",
     )
     local_directory: str | None = _option(
@@ -46,7 +49,21 @@ class Options:
         True, "Run each worker in a child of its rank, restarted when it dies; --no-nanny: inside the rank."
     )
     worker_class: str = _option("distributed.Worker", "Import path of the worker class.", "PATH")
+    worker_options: Mapping[str, Any] | None = _option(
+        None, 'Further arguments of the worker class, such as \'{"lifetime": "1 h"}\'.', "JSON"
+    )
+    name: str | None = _option(None, "Prefix of the workers' names: NAME-RANK. Default: the rank's number.", "NAME")
     inclusive_workers: bool = _option(False, "Let the scheduler's and the script's rank host workers too.")
+    client_rank: int | None = _option(None, "The rank that runs the script. Default: 1, or 0 if it is alone.", "RANK")
+    scheduler_rank: int = _option(0, "The rank that hosts the scheduler.", "RANK")
+    scheduler: bool = _option(
+        True, "Start a scheduler; --no-scheduler: join the one that --scheduler-file or --scheduler-address names."
+    )
+    scheduler_file: str | None = _option(
+        None, "File that tells others where the scheduler is: written, or with --no-scheduler read.", "FILE"
+    )
+    scheduler_address: str | None = _option(None, "With --no-scheduler: the address of the scheduler.", "ADDRESS")
+    scheduler_port: int | None = _option(None, "Port of the scheduler. Default: a free one.", "PORT")
     min_workers: int | None = _option(None, "Start the script when so many workers are up. Default: all.", "N")
     startup_timeout: str = _option("300 s", "How long to wait for the workers.", "TIME")
     dashboard: bool = _option(True, "Serve Dask's dashboard (needs bokeh).")
@@ -57,51 +74,68 @@ class Options:
     quiet: bool = _option(False, "Print no banner and no closing line.")
 
 
-def load(given: Mapping[str, Any], configured: Mapping[str, Any] | None = None) -> Options:
-    """Return the options: `given` ones, then the `mpidask` section of dask.config, then defaults.
+def load(
+    given: Mapping[str, Any], configured: Mapping[str, Any] | None = None, otherwise: Mapping[str, Any] | None = None
+) -> Options:
+    """Return the options: `given` ones, then the `mpidask` section of dask.config, then `otherwise`, then defaults.
 
-    given:      option name -> value; None counts as not given
-    configured: that section; read from dask.config if None
+    given, otherwise: option name -> value; None counts as not given
+    configured:       that section; read from dask.config if None
     Raises UsageError for an unknown key or a value of the wrong type or form.
     """
     if configured is None:
         import dask.config
 
         configured = dask.config.get("mpidask", default={}) or {}
-    fields = {field.name: field for field in dataclasses.fields(Options)}
-    values = dict(_checked(fields, configured))
-    values.update({name: value for name, value in given.items() if value is not None})
+    if not isinstance(configured, dict):
+        raise UsageError(f"the configuration's section mpidask must hold keys, it is {configured!r}")
+    layers = [
+        _checked(otherwise or {}, "{}"),
+        _checked(configured, "mpidask.{} in the configuration"),
+        _checked(given, "{}"),
+    ]
+    values = {name: value for layer in layers for name, value in layer.items()}
+    if "scheduler_file" in values:  # ranks and guardians may have other working directories
+        values["scheduler_file"] = os.path.abspath(os.path.expanduser(values["scheduler_file"]))
     options = Options(**values)
     _check_forms(options)
     return options
 
 
-def _checked(fields: Mapping[str, Any], configured: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(configured, dict):
-        raise UsageError(f"the configuration's section mpidask must hold keys, it is {configured!r}")
-    values = {}
-    for key, value in configured.items():
+def _checked(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return option name -> value of the declared type.
+
+    where: how a key is called in messages
+    """
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    checked = {}
+    for key, value in values.items():
         name = key.replace("-", "_")
         if name not in fields:
             close = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean mpidask.{close[0].replace('_', '-')}? " if close else ""
-            names = ", ".join(name.replace("_", "-") for name in fields)
-            raise UsageError(f"unknown key in the configuration: mpidask.{key}", f"{hint}There are: {names}")
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"unknown option: {where.format(key)}", f"{hint}There are: {', '.join(fields)}")
         if value is not None:
-            values[name] = _of_type(name, value, str(fields[name].type))
-    return values
+            checked[name] = _of_type(value, str(fields[name].type), where.format(key))
+    return checked
 
 
-def _of_type(name: str, value: Any, declared: str) -> Any:
-    """Return a configured value as the type that the field declares."""
-    wanted = {"bool": bool, "int": int}.get(declared.split(" ", maxsplit=1)[0], str)
-    if wanted is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if type(value) is not wanted:
-        raise UsageError(
-            f"mpidask.{name.replace('_', '-')} is {value!r} in the configuration",
-            f"a value of type {wanted.__name__} is needed there",
-        )
+#: What a field's declared type takes, and how to say so.
+_TYPES = {"bool": (bool, "yes or no"), "int": (int, "a whole number"), "Mapping[str,": (dict, "a mapping (JSON)")}
+
+
+def _of_type(value: Any, declared: str, where: str) -> Any:
+    """Return a value as the type that a field declares."""
+    kind, words = _TYPES.get(declared.split(" ", maxsplit=1)[0], (str, "text"))
+    if kind is str and isinstance(value, int | float | os.PathLike) and not isinstance(value, bool):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if kind is dict and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if kind is bool and type(value) is int and value in (0, 1):
+        value = bool(value)
+    if type(value) is not kind:
+        raise UsageError(f"{where} is {value!r}", f"{words} is needed there")
     return value
 
 
@@ -113,7 +147,12 @@ def _check_forms(options: Options) -> None:
     for name in ("startup_timeout", "thread_grace"):
         seconds(getattr(options, name), _shown(name))
     if options.memory_limit is not None:
-        size(options.memory_limit, _shown("memory_limit"))
+        memory(options.memory_limit, _shown("memory_limit"))
+    if not options.scheduler and options.scheduler_address is None and options.scheduler_file is None:
+        raise UsageError(
+            "without a scheduler of its own a run needs one to join",
+            "name it with --scheduler-file or --scheduler-address (scheduler_file=, scheduler_address=)",
+        )
 
 
 def _shown(name: str) -> str:
@@ -144,6 +183,17 @@ def size(text: str, name: str = "the size") -> int:
     if value < 0:
         raise UsageError(f"{name} is {text!r}", "a size from 0 up is needed")
     return value
+
+
+def memory(text: str, name: str = "the memory") -> int | float | None:
+    """Return a limit on memory: bytes, or a fraction (0 to 1) of the node's; None for an automatic one."""
+    if text == "auto":
+        return None
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = 0
+    return fraction if 0 < fraction <= 1 and text != "1" else size(text, name)
 
 
 def template() -> str:

@@ -4,6 +4,7 @@
 
     MpidaskError            what was wrong, what was expected, the remedy
     |-- UsageError          a command line, option or configuration that cannot be used   exit 2
+    |   `-- WorldTooSmallException  there are not enough ranks (the name is dask_mpi's)     exit 1
     |-- StartupError        the cluster did not come up                                   exit 69
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
 
@@ -12,13 +13,14 @@ A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
 
 from __future__ import annotations
 
-__all__ = ["LostError", "MpidaskError", "StartupError", "UsageError"]
+__all__ = ["LostError", "MpidaskError", "StartupError", "UsageError", "WorldTooSmallException"]
 
 
 class MpidaskError(Exception):
     """What was wrong, and on a line of its own what to do about it."""
 
     status = 1
+    silent = False  # another rank reports it
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(what, remedy)
@@ -40,6 +42,12 @@ class UsageError(MpidaskError):
     """A command line, option or configuration that cannot be used."""
 
     status = 2
+
+
+class WorldTooSmallException(UsageError, RuntimeError):  # noqa: N818 - dask_mpi's name
+    """There are not enough ranks for what is asked for."""
+
+    status = 1  # what scripts that come from dask_mpi are used to
 
 
 class StartupError(MpidaskError):

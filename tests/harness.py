@@ -77,8 +77,8 @@ class Result:
 
 
 _EXPECTED = re.compile(
-    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|scratch|protection|dashboard)  +"
-    r"|mpidask: \d+/\d+ workers|mpidask: the script ended with status"
+    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|scratch|protection|file|dashboard)  +"
+    r"|mpidask: \d+/\d+ workers|mpidask: the (script|cluster) ended( with status| after)"
 )
 
 
@@ -105,7 +105,8 @@ class Running:
             environ = read_environ(pid)
             name = next((name for name in RANK_VARIABLES if name in environ), None)
             command = read(pid, "cmdline")
-            is_rank = "mpidask" in command and "multiprocessing" not in command and "guard" not in read(pid, "comm")
+            is_rank = re.search(r"mpidask|\.py\0", command) and "multiprocessing" not in command
+            is_rank = is_rank and "guard" not in read(pid, "comm")
             if name is not None and environ[name] == str(number) and is_rank and "python" in command.split("\0")[0]:
                 return pid
         raise AssertionError(f"no rank {number}")
@@ -203,6 +204,10 @@ class Launcher:
         run = Running(process, mark, directory)
         self.runs.append(run)
         return run
+
+    def python(self, n: int, script: str, *arguments: str, timeout: float = 60, **more: object) -> Result:
+        """Run `mpirun -n N python SCRIPT ARGUMENTS` to the end: a script that calls mpidask itself."""
+        return self(n, command=[sys.executable, script, *arguments], timeout=timeout, **more)
 
     def __call__(self, n: int, *arguments: str, timeout: float = 60, **more: object) -> Result:
         """Run to the end."""

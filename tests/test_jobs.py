@@ -24,6 +24,39 @@ def test_flights(ranks, n):
     assert not ranks.leftovers(), result
 
 
+DOORS = {
+    "initialize": (
+        4,
+        "computed by 2 workers\n\n             count  mean\norigin dest             \nEWR    TYS     310  41.2\n",
+    ),
+    "execute": (4, "leave at 5 o'clock: "),
+    "session": (6, "336,776 flights left 4,152,200 minutes late, say MPI and Dask\n"),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_doors(ranks, name):
+    n, text = DOORS[name]
+    result = ranks.python(n, str(JOBS / f"{name}.py"), timeout=120)
+    assert (result.status, result.words) == (0, []), result
+    assert text in result.stdout, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_from_elsewhere(ranks):
+    file = ranks.directory / "cluster.json"
+    run = ranks.start(
+        3,
+        command=[sys.executable, "-c", "from mpidask.cli import main; main()", "serve", "--scheduler-file", str(file)],
+    )
+    client = ranks.python(0, str(JOBS / "from_elsewhere.py"), str(file), timeout=120)
+    assert (client.status, client.stdout, client.stderr) == (0, "350,217,607 miles were flown\n", ""), client
+    result = run.result(30)
+    assert (result.status, result.words) == (0, []), result
+    assert not file.exists()
+
+
 def test_climate(ranks):
     result = ranks(4, str(JOBS / "climate.py"), str(ranks.directory / "map.png"), timeout=120)
     assert result.status == 0, result

@@ -28,11 +28,16 @@ def test_exit_statuses_are_ours():
         assert re.search(rf"^\| .* \| {error.status} \|$", README, re.MULTILINE), error
 
 
-@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md"])
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert target.startswith("https:") or (ROOT / target).exists(), target
+        assert target.startswith("https:") or (ROOT / name).parent.joinpath(target).exists(), target
+    headings = {
+        re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-")
+        for each in re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
 def test_every_module_has_its_line_in_the_design():
@@ -61,3 +66,32 @@ def test_banner_is_what_a_run_prints(ranks):
     result = ranks(4, ranks.script(""))
     labels = re.findall(r"^mpidask: (\w+)  ", result.stderr, re.MULTILINE)
     assert labels == re.findall(r"^mpidask: (\w+)  ", README, re.MULTILINE)
+
+
+API = (ROOT / "docs" / "api.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(# (?:mpirun -n (\d+) )?python script.py\n.*?)^```", API, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_of_the_reference_run(ranks, number):
+    code, n = EXAMPLES[number]
+    result = ranks.python(int(n or 0), ranks.script(code))
+    said = ["3", "client: 3\nranks: 4", "30", "client: 6\nranks: 4", "3 tcp://", "3"]
+    assert len(EXAMPLES) == len(said) == API.count("```python")
+    assert (result.status, result.stdout.strip(), result.words) == (0, said[number], []), result
+    assert not ranks.leftovers(), result
+
+
+def test_signatures_in_the_reference_are_those_of_the_functions():
+    import inspect
+
+    import mpidask
+
+    text = " ".join(API.split())
+    for name in ("initialize", "execute", "send_close_signal"):
+        signature = inspect.signature(getattr(mpidask, name))
+        bare = signature.replace(
+            parameters=[each.replace(annotation=each.empty) for each in signature.parameters.values()],
+            return_annotation=signature.empty,
+        )
+        assert f"`{name}{bare}".replace("'", '"') in text, f"{name}{bare}"

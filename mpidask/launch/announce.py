@@ -10,7 +10,7 @@ import mpidask
 from mpidask.launch import banner
 from mpidask.launch.layout import Layout
 from mpidask.launch.roles import Role
-from mpidask.launch.world import Patience
+from mpidask.launch.steps import Patience
 
 __all__ = ["Progress", "print_banner", "print_closing"]
 
@@ -45,7 +45,8 @@ class Progress:
     def enough(self, up: Mapping[int, int]) -> bool:
         """Whether the script may start before all workers are up."""
         wanted = self._layout.options.min_workers
-        return wanted is not None and sum(up.values()) >= wanted and self._layout.client in up
+        needed = {self._layout.client, self._layout.scheduler} - {None}
+        return wanted is not None and sum(up.values()) >= wanted and needed <= up.keys()
 
     def done(self) -> None:
         """Clear the changing line."""
@@ -61,19 +62,22 @@ def print_banner(layout: Layout, scheduler: str, dashboard: str | None) -> None:
     places = sorted({fact.scratch for fact in layout.facts if fact.scratch})
     about = [
         ("network", f"{layout.link}"),
-        ("scheduler", scheduler),
+        ("scheduler", scheduler + (" (joined)" if layout.joined else "")),
         ("scratch", f"{', '.join(places[:3])} (per run, removed at its end)"),
         ("protection", "a worker that dies is started again" if options.nanny else "none (--no-nanny)"),
     ]
-    if options.dashboard:
+    if options.scheduler_file is not None and not layout.joined:
+        about.append(("file", f"{options.scheduler_file} (for clients from elsewhere, removed at the end)"))
+    if options.dashboard and not layout.joined:
         about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
     _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about))
 
 
-def print_closing(layout: Layout, status: int) -> None:
+def print_closing(layout: Layout, status: int | None) -> None:
     """Print how the run ended."""
     if not layout.options.quiet:
-        _say(banner.closing(status, time.monotonic() - layout.begun))
+        script = layout.client is not None
+        _say(banner.closing(status, time.monotonic() - layout.begun, script=script))
 
 
 def _say(text: str) -> None:

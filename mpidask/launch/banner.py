@@ -68,7 +68,7 @@ def _roles(roles: Sequence[Role]) -> str:
     texts = []
     for role, name in ((Role.SCHEDULER, "scheduler"), (Role.CLIENT, "script"), (Role.WORKER, "workers")):
         ranks = [rank for rank, its in enumerate(roles) if role in its]
-        texts.append(f"{name} on rank {span(ranks)}")
+        texts += [f"{name} on rank {span(ranks)}"] if ranks else []
     return ", ".join(texts)
 
 
@@ -118,6 +118,12 @@ def progress(number: int, wanted: int, missing: str) -> str:
     return f"mpidask: {number}/{wanted} workers" + (f", missing: {missing}" if missing else "")
 
 
-def closing(status: int, seconds: float) -> str:
-    """Return the last line of a run."""
-    return f"mpidask: the script ended with status {status} after {seconds:.1f} s\n"
+def closing(status: int | None, seconds: float, *, script: bool = True) -> str:
+    """Return the last line of a run.
+
+    status: the script's exit status, None if it is not known
+    script: whether there was one
+    """
+    what = "the script ended" if script else "the cluster ended"
+    how = "" if status is None else f" with status {status}"
+    return f"mpidask: {what}{how} after {seconds:.1f} s\n"

@@ -3,13 +3,25 @@
 The fork server is exec'ed, so nothing of MPI is in it.
 """
 
+import contextlib
 import logging
+import os
 import signal
 
 import distributed  # noqa: F401 - imported here so that workers start with it
 
+from mpidask.launch.loudness import ignore_a_lost_scheduler
+
+# Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
+with contextlib.suppress(OSError):
+    os.setpgid(0, 0)
+
 # Ctrl-C reaches the whole process group: it is the script's, the cluster goes on until the script has ended.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+# What keeps a worker from starting is told by its rank.
+logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
+
 # A task that still runs when the run ends is given up, which is no news.
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+ignore_a_lost_scheduler()

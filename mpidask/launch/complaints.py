@@ -10,7 +10,7 @@ from typing import Any
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch.environment import launcher_name, launcher_size
 
-__all__ = ["check_size", "check_vendor", "located", "missing", "mpi_missing"]
+__all__ = ["check_size", "check_vendor", "located", "missing", "mpi_missing", "no_scheduler"]
 
 
 def check_vendor(mpi: Any) -> None:
@@ -58,6 +58,11 @@ def located(error: BaseException, rank: int, host: str) -> MpidaskError:
     what = error.what if isinstance(error, MpidaskError) else f"{type(error).__name__}: {error}"
     remedy = error.remedy if isinstance(error, MpidaskError) else ""
     return StartupError(f"rank {rank} on {host}: {what}", remedy)
+
+
+def no_scheduler(error: MpidaskError, rank: int, host: str) -> StartupError:
+    """Say where the scheduler could not start."""
+    return StartupError(f"the scheduler, on rank {rank} on {host}, could not start: {error.what}", error.remedy)
 
 
 def missing(ranks: set[int], hosts: Mapping[int, str], timeout: float, size: int) -> StartupError:

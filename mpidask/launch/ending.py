@@ -8,8 +8,11 @@ import signal
 import sys
 from typing import NoReturn
 
+from mpidask.launch import segments
 from mpidask.launch.layout import Layout
 from mpidask.launch.processes import kill_marked
+from mpidask.launch.steps import wait
+from mpidask.launch.watch import remove_if_holding
 from mpidask.launch.world import World
 
 __all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "tidy"]
@@ -25,8 +28,13 @@ _MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit st
 def tidy(world: World, layout: Layout | None) -> None:
     """Kill what this rank has started and remove what it has written."""
     kill_marked(world.guardian.token)
-    if layout is not None and layout.scratch is not None:
+    segments.remove([segments.semaphores(world.guardian.token)])
+    if layout is None:
+        return
+    if layout.scratch is not None:
         layout.scratch.remove()
+    if layout.scheduler == world.rank and layout.options.scheduler_file is not None:
+        remove_if_holding(layout.run, layout.options.scheduler_file)
 
 
 def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
@@ -36,7 +44,7 @@ def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
     tidy(world, layout)
-    if world.meet_to_end(_MEET if is_client else _MEET + _MEET_LONGER):
+    if wait(world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
         world.leave(status)
     if is_client:
         sys.stderr.write("mpidask: warning: a rank did not end in time; the run is aborted\n")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 __all__ = [
     "RANK_VARIABLES",
     "TOKEN",
+    "job_id",
     "launcher_name",
     "launcher_rank",
     "launcher_size",
@@ -47,6 +48,15 @@ _IDENTITY = re.compile(
     r"|OMPI_MCA_(num_procs|initial_wdir|cpu_type|orte_|ess_|pmix_|PREFIXES)"
     r"|OPAL_USER_PARAMS|SLURM_(PROCID|LOCALID|STEP_ID|STEPID|STEP_NUM_TASKS|PMI)"
 )
+
+
+#: How batch systems call the job in its environment; the innermost first.
+_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "OAR_JOB_ID", "JOB_ID", "_CONDOR_JOB_ID")
+
+
+def job_id(environ: Mapping[str, str]) -> str | None:
+    """Return the batch system's id of the job that this process belongs to, None outside of one."""
+    return next((environ[name] for name in _JOBS if environ.get(name)), None)
 
 
 def rank_identity(names: Iterable[str]) -> list[str]:

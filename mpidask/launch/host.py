@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch.program import hidden_main
+from mpidask.launch.steps import Steps
 
 __all__ = ["Beside"]
 
@@ -56,20 +58,29 @@ class Beside:
         self._ours, theirs = context.Pipe()
         orders = _Orders(scheduler, workers, dashboard, config)
         self._process = context.Process(target=_serve, args=(orders, theirs), name="mpidask servers")
-        self._process.start()
+        with hidden_main():
+            self._process.start()
         theirs.close()
 
+    def scheduler(self) -> Steps[str | BaseException]:
+        """Wait for the scheduler's address, or the error that kept it from coming up; asked before `result`."""
+        while not self.done():
+            yield
+        return self._receive()  # type: ignore[no-any-return]  # what _serve_async sends first
+
     def done(self) -> bool:
-        """Whether all is up, or will not come up."""
+        """Whether the next answer is there: all is up, or will not come up."""
         return self._ours.poll() or not self._process.is_alive()
 
     def result(self) -> Started | BaseException:
         """Return what came up, or the error that kept it from coming up."""
+        return self._receive()  # type: ignore[no-any-return]  # what _serve_async sends last
+
+    def _receive(self) -> Any:
         try:
-            answer: Started | BaseException = self._ours.recv()
+            return self._ours.recv()
         except EOFError:
-            answer = StartupError("the process with the servers ended", "see its message above")
-        return answer
+            return StartupError("the process with the servers ended", "see its message above")
 
     def watch(self, on_death: Callable[[int], None]) -> None:
         """Have a function called with the exit code, in a thread, should the process end before it is closed."""
@@ -110,6 +121,7 @@ async def _serve_async(orders: _Orders, connection: Connection) -> None:
         if orders.scheduler is not None:
             scheduler = await servers.start_scheduler(orders.scheduler)
             address = scheduler.address
+            connection.send(address)
         if orders.workers is not None:
             plan = dataclasses.replace(orders.workers, scheduler=orders.workers.scheduler or address)
             workers = await servers.start_workers(plan)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
+import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,14 +15,11 @@ from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import network, node, roles, scratch, shares
-from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
-from mpidask.launch.world import Patience, World, wait
+from mpidask.launch.steps import Patience, wait
+from mpidask.launch.world import World
 
-__all__ = ["Layout", "caught", "meet", "settle"]
-
-#: Reads a command line: options and program, or a text to print.
-Parse = Callable[[Sequence[str]], "tuple[Options, Program] | str"]
+__all__ = ["Layout", "as_mpidask_error", "caught", "meet", "settle"]
 
 
 @dataclasses.dataclass
@@ -28,18 +28,21 @@ class Layout:
 
     address: IPv4 address on which this rank listens
     link:    how the nodes reach each other, in words
+    joined:  address of the scheduler that is there already, "" if the run starts its own
     scratch: this rank's directory, once it is made
+    run:     id of the run, by which it knows what it wrote
     """
 
     rank: int
     options: Options
-    program: Program
     facts: list[shares.Facts]
     roles: list[Role]
     workers: list[shares.WorkerPlan]
     address: str
     link: str
+    joined: str = ""
     scratch: scratch.Scratch | None = None
+    run: str = ""
     begun: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -58,9 +61,22 @@ class Layout:
         return {rank: fact.host for rank, fact in enumerate(self.facts)}
 
     @property
-    def client(self) -> int:
-        """The rank that runs the script."""
-        return roles.client_rank(len(self.roles))
+    def client(self) -> int | None:
+        """The rank that runs the script, None if there is none."""
+        return self._rank_of(Role.CLIENT)
+
+    @property
+    def scheduler(self) -> int | None:
+        """The rank that hosts the scheduler, None if it runs elsewhere."""
+        return self._rank_of(Role.SCHEDULER)
+
+    def _rank_of(self, role: Role) -> int | None:
+        return next((rank for rank, its in enumerate(self.roles) if role in its), None)
+
+    @property
+    def speaker(self) -> int:
+        """The rank that prints the banner and the closing line."""
+        return self.scheduler or 0
 
     @property
     def startup_timeout(self) -> float:
@@ -68,20 +84,23 @@ class Layout:
         return config.seconds(self.options.startup_timeout)
 
 
-def settle(world: World, argv: Sequence[str], parse: Parse) -> tuple[Options, Program] | str:
-    """Have rank 0 read command line and configuration, and hand both to all ranks; raises UsageError on all."""
+def settle(world: World, read: Callable[[], Any]) -> Any:
+    """Have rank 0 read what the user wants, and hand it and Dask's configuration to all ranks.
+
+    read: returns the options, or whatever holds them; an error that it raises is raised on all ranks
+    """
     import dask.config
 
     value: Any = None
     if world.rank == 0:
-        value = caught(lambda: (parse(argv), dask.config.config))
+        value = caught(lambda: (read(), dask.config.config, uuid.uuid4().hex))
     value = wait(world.share(value, 0))
     if isinstance(value, MpidaskError):
         raise value
-    settled, configured = value
+    settled, configured, world.run = value
     dask.config.update(dask.config.config, configured, priority="new")
     _configure_logging()
-    return settled  # type: ignore[no-any-return]  # what parse returned on rank 0
+    return settled
 
 
 def _configure_logging() -> None:
@@ -90,8 +109,12 @@ def _configure_logging() -> None:
 
     if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
         quiet = {"distributed.nanny": "error", "distributed.nanny.memory": "error", "distributed.shuffle": "error"}
-        dask.config.set({"logging": {"distributed": "warning", **quiet}})
+        levels = {"distributed": "warning", **quiet}
+        dask.config.set({"logging": levels})
         os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"  # for workers, which read it before they get our words
+        if "distributed" in sys.modules:  # a script may have imported it, and it reads this once
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level.upper())
 
 
 def caught(function: Callable[[], Any]) -> Any:
@@ -113,9 +136,18 @@ def as_mpidask_error(error: Exception) -> MpidaskError:
     return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")
 
 
-def meet(world: World, options: Options, program: Program) -> Layout:
-    """Find out what each rank has, divide it, agree on the network; raises StartupError on all ranks."""
-    assigned = roles.assign(world.size, inclusive=options.inclusive_workers)
+def meet(world: World, options: Options, *, with_client: bool = True, joined: str = "") -> Layout:
+    """Find out what each rank has, divide it, agree on the network; raises an MpidaskError on all ranks.
+
+    joined: address of a scheduler that is there already
+    """
+    client = min(1, world.size - 1) if options.client_rank is None else options.client_rank
+    assigned = roles.assign(
+        world.size,
+        client=client if with_client else None,
+        scheduler=None if joined else options.scheduler_rank,
+        inclusive=options.inclusive_workers,
+    )
     role = assigned[world.rank]
     world.use_role(role)
     patience = Patience(config.seconds(options.startup_timeout))
@@ -126,11 +158,14 @@ def meet(world: World, options: Options, program: Program) -> Layout:
         [Role.WORKER in its for its in assigned],
         [bool(its & roles.VITAL) for its in assigned],
         nthreads=options.nthreads,
-        memory=None if options.memory_limit is None else config.size(options.memory_limit),
+        memory=None if options.memory_limit is None else config.memory(options.memory_limit),
         gpus=options.gpus,
     )
-    address, link = _find_network(world, options, facts, patience)
-    return Layout(world.rank, options, program, facts, assigned, workers, address, link)
+    prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
+    if prefix is not None:
+        workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
+    address, link = _find_network(world, options, facts, joined)
+    return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
 
 
 def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
@@ -148,14 +183,22 @@ def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
     return facts
 
 
-def _find_network(world: World, options: Options, facts: Sequence[shares.Facts], patience: Patience) -> tuple[str, str]:
+def _find_network(world: World, options: Options, facts: Sequence[shares.Facts], joined: str) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
-    if options.interface is None and network.one_network(facts):
-        return "127.0.0.1", "loopback, all ranks are on one node"
-    doors = network.Doors(facts[0].addresses) if world.rank == 0 else None
-    offers = wait(world.share(doors.offers if doors else None, 0))
+    patience = Patience(config.seconds(options.startup_timeout))
+    if joined:
+        own = wait(world.agree(caught(lambda: network.towards(joined)), patience))
+        return own[world.rank], f"that of the scheduler at {joined}"
+    host = facts[options.scheduler_rank]
+    alone = network.one_network(facts)
+    if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):
+        return network.LOOPBACK, "loopback, all ranks are on one node"
+    doors = network.Doors(host.addresses) if world.rank == options.scheduler_rank else None
+    offers = wait(world.share(doors.offers if doors else None, options.scheduler_rank))
     reached = wait(world.agree(caught(lambda: network.knock(offers)), patience))
     if doors:
         doors.close()
-    name, address = network.best(offers, reached, {rank: fact.host for rank, fact in enumerate(facts)})
+    name, address = network.best(
+        offers, reached, {rank: fact.host for rank, fact in enumerate(facts)}, options.scheduler_rank
+    )
     return reached[world.rank][address], f"{name}, tried by connecting from every rank"

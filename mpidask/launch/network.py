@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from mpidask.errors import StartupError
 from mpidask.launch.shares import Facts
 
-__all__ = ["Doors", "best", "knock", "one_network"]
+__all__ = ["LOOPBACK", "Doors", "best", "knock", "one_network", "towards"]
+
+LOOPBACK = "127.0.0.1"
 
 _PATIENCE = 3.0  # s for one connection
 
@@ -50,14 +52,31 @@ def knock(offers: Sequence[tuple[str, str, int]]) -> dict[str, str]:
     return reached
 
 
+def towards(address: str) -> str:
+    """Return the own address on the way to a Dask server such as tcp://10.0.0.1:8786; raises StartupError."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _PATIENCE) as connection:
+            return str(connection.getsockname()[0])
+    except (OSError, ValueError) as error:
+        raise StartupError(
+            f"the scheduler at {address} does not answer: {error}",
+            "check that it runs, and that this node is on its network",
+        ) from error
+
+
 def best(
-    offers: Sequence[tuple[str, str, int]], reached: Mapping[int, Mapping[str, str]], hosts: Mapping[int, str]
+    offers: Sequence[tuple[str, str, int]],
+    reached: Mapping[int, Mapping[str, str]],
+    hosts: Mapping[int, str],
+    scheduler: int = 0,
 ) -> tuple[str, str]:
     """Return the first (interface, address) that every rank reached.
 
-    offers:  (interface, address, port) in order of preference
-    reached: rank -> what `knock` returned there
-    hosts:   rank -> host name, for the message
+    offers:    (interface, address, port) in order of preference
+    reached:   rank -> what `knock` returned there
+    hosts:     rank -> host name, for the message
+    scheduler: the rank that made the offers
     Raises StartupError, naming who reached what.
     """
     for name, address, _ in offers:
@@ -67,7 +86,7 @@ def best(
     deaf = sorted(rank for rank, theirs in reached.items() if not theirs)
     who = ", ".join(f"rank {rank} on {hosts[rank]}" for rank in deaf[:8]) or "each rank reached some of them only"
     raise StartupError(
-        f"no network address of the scheduler's node {hosts[0]} is reached by all nodes.\n"
+        f"no network address of the scheduler's node {hosts[scheduler]} is reached by all nodes.\n"
         f"tried: {tried}\nnot reached by: {who}",
         "name the interface that connects the nodes with --interface (`ip addr` on a node lists them)",
     )

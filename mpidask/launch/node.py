@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mpidask.launch.environment import local_size
 from mpidask.launch.shares import Facts, Limit
 
 __all__ = ["NETWORK_FILE_SYSTEMS", "cgroup_limits", "file_system", "gpus", "memory_limits", "read_facts"]
@@ -54,6 +55,7 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
         gpu_variable=variable,
         addresses=tuple(_addresses(interface)),
         pid=os.getpid(),
+        job_ranks=local_size(environ) or 0,
     )
 
 

@@ -19,7 +19,17 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
     from mpidask.launch.servers import SchedulerPlan
 
     options = layout.options
-    return SchedulerPlan(layout.address, options.protocol, options.dashboard_address, _scratch(world, layout))
+    if options.scheduler_file is not None:
+        world.guardian.remove_if_holding(layout.run, options.scheduler_file)
+    return SchedulerPlan(
+        host=layout.address,
+        port=options.scheduler_port or 0,
+        protocol=options.protocol,
+        dashboard_address=options.dashboard_address,
+        directory=_scratch(world, layout),
+        file=options.scheduler_file,
+        run=layout.run,
+    )
 
 
 def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
@@ -38,6 +48,7 @@ def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
         directory=_scratch(world, layout),
         nanny=options.nanny,
         worker_class=options.worker_class,
+        worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from mpidask.errors import UsageError
 
-__all__ = ["INTERRUPTED", "Program", "load", "run", "wind_down"]
+__all__ = ["INTERRUPTED", "Program", "ending_by_os_exit", "hidden_main", "left_threads", "load", "run", "wind_down"]
 
 INTERRUPTED = 130  # as a shell reports a process that ended by SIGINT
 
@@ -116,7 +116,7 @@ def run(code: Code, hard_exit: Callable[[int], Any]) -> int:
 
     hard_exit: called for os._exit() in the main thread: it ends the run in order, with that status
     """
-    with _os_exit(hard_exit):
+    with ending_by_os_exit(hard_exit):
         try:
             exec(code(), sys.modules["__main__"].__dict__)  # noqa: S102 - this is what the user asked for
         except SystemExit as stop:
@@ -128,7 +128,18 @@ def run(code: Code, hard_exit: Callable[[int], Any]) -> int:
 
 
 @contextlib.contextmanager
-def _os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
+def hidden_main() -> Iterator[None]:
+    """Have processes that are started meanwhile not import the user's program: they would run it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def ending_by_os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
     """Have os._exit() end the run in order: a rank that vanishes is an error to every launcher, even with status 0."""
     original, rank = os._exit, os.getpid()
 
@@ -174,15 +185,16 @@ def wind_down(before: Iterable[threading.Thread], grace: float) -> None:
     """
     with contextlib.suppress(KeyboardInterrupt):
         pools = set(concurrent.futures.thread._threads_queues)  # waiting in vain for work, most of them
-        _join(_left(before) - pools, grace)
+        _join(left_threads(before) - pools, grace)
         atexit._run_exitfuncs()
         # Idle threads of pools end at once when they are told to; those that work get the grace.
         waker = threading.Thread(target=concurrent.futures.thread._python_exit, daemon=True)
         waker.start()
-        _join(_left(before) & set(concurrent.futures.thread._threads_queues), grace)
+        _join(left_threads(before) & set(concurrent.futures.thread._threads_queues), grace)
 
 
-def _left(before: Iterable[threading.Thread]) -> set[threading.Thread]:
+def left_threads(before: Iterable[threading.Thread]) -> set[threading.Thread]:
+    """Return the threads that run and that an interpreter waits for, but for those that were there before."""
     known = {*before, threading.main_thread()}
     return {thread for thread in threading.enumerate() if not thread.daemon and thread not in known}
 

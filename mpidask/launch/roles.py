@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["VITAL", "Role", "assign", "client_rank"]
+from mpidask.errors import WorldTooSmallException
+
+__all__ = ["VITAL", "Role", "assign"]
 
 
 class Role(enum.Flag):
@@ -22,24 +24,29 @@ class Role(enum.Flag):
 VITAL = Role.SCHEDULER | Role.CLIENT
 
 
-def client_rank(size: int) -> int:
-    """Return the rank that runs the user's script."""
-    return min(1, size - 1)
-
-
-def assign(size: int, *, inclusive: bool = False) -> list[Role]:
+def assign(size: int, *, client: int | None = 1, scheduler: int | None = 0, inclusive: bool = False) -> list[Role]:
     """Return each rank's role.
 
     size:      number of ranks, from 1 up
-    inclusive: the scheduler's and the script's rank host workers too
+    client:    the rank that runs the script, None for none
+    scheduler: the rank that hosts the scheduler, None for none
+    inclusive: these two host workers too
 
-    With one rank it does everything; with two the scheduler's rank hosts the worker.
+    Where no rank is left for workers, the scheduler's hosts one, or else the client's. Raises WorldTooSmallException.
     """
-    if size == 1:
-        return [Role.SCHEDULER | Role.CLIENT | Role.WORKER]
-    roles = [Role.SCHEDULER, Role.CLIENT] + [Role.WORKER] * (size - 2)
-    if inclusive or size == 2:
-        roles[0] |= Role.WORKER
-    if inclusive:
-        roles[1] |= Role.WORKER
+    for name, rank in (("script", client), ("scheduler", scheduler)):
+        if rank is not None and not 0 <= rank < size:
+            raise WorldTooSmallException(
+                f"the {name} is to be on rank {rank}, but there {'is' if size == 1 else 'are'} {size} rank"
+                f"{'' if size == 1 else 's'}",
+                "start more ranks, such as mpirun -n 4",
+            )
+    roles = [Role(0)] * size
+    if client is not None:
+        roles[client] |= Role.CLIENT
+    if scheduler is not None:
+        roles[scheduler] |= Role.SCHEDULER
+    hosts = [rank for rank in range(size) if inclusive or not roles[rank]]
+    for rank in hosts or [(client if scheduler is None else scheduler) or 0]:
+        roles[rank] |= Role.WORKER
     return roles

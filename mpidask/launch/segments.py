@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable
 
-__all__ = ["remove", "segments_of", "semaphore_prefix"]
+__all__ = ["remove", "segments_of", "semaphore_prefix", "semaphores"]
 
 _PLACE = "/dev/shm/"
 _NAMES = re.compile(_PLACE + r"(mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm|sem\.mp-)[^\s/]*")
@@ -21,9 +21,14 @@ def semaphore_prefix(token: str) -> str:
     return f"/mp-{token}"
 
 
+def semaphores(token: str) -> str:
+    """Return a pattern of the semaphores of a rank's processes."""
+    return f"{_PLACE}sem.mp-{token}-*"
+
+
 def segments_of(pid: int | str, token: str) -> set[str]:
     """Return the shared-memory files that a process of this user has mapped, and a pattern of its semaphores."""
-    found = {f"{_PLACE}sem.mp-{token}-*"}
+    found = {semaphores(token)}
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
         found.update(match[0] for match in _NAMES.finditer(file.read()))
     return found

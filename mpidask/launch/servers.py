@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
+import errno
 import importlib
 import importlib.util
-import logging
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask.config
 import distributed.utils
-from distributed import Nanny, Scheduler, Status, Worker
+from distributed import Nanny, Scheduler, Status, Worker, rpc
+from distributed.core import Server
 
 from mpidask.errors import StartupError
+from mpidask.launch import loudness, scheduler_file
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
@@ -34,7 +34,7 @@ __all__ = [
     "WorkersPlan",
     "close_all",
     "dashboard_address",
-    "quieten",
+    "identify",
     "start_dashboard",
     "start_scheduler",
     "start_workers",
@@ -51,13 +51,19 @@ class SchedulerPlan:
     """How the scheduler is to listen.
 
     host:      IPv4 address
+    port:      0 for a free one
     directory: where it keeps files
+    file:      scheduler file to write, None for none
+    run:       id of the run, for that file
     """
 
     host: str
+    port: int
     protocol: str
     dashboard_address: str
     directory: str
+    file: str | None
+    run: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,8 @@ class WorkersPlan:
 
     host:      IPv4 address on which they listen
     directory: where they spill
+    worker_options: further arguments of the worker class
+    timeout:   s for them to start
     """
 
     workers: Sequence[WorkerPlan]
@@ -75,23 +83,39 @@ class WorkersPlan:
     directory: str
     nanny: bool
     worker_class: str
+    worker_options: Mapping[str, Any]
     timeout: float
 
 
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
-    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`."""
+    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
     raise_open_files()
-    scheduler = Scheduler(
-        host=plan.host,
-        port=0,
-        protocol=plan.protocol,
-        dashboard=False,
-        dashboard_address=plan.dashboard_address,
-        local_directory=plan.directory,
-        plugins=[Postmortem()],
-    )
-    await scheduler
+    try:
+        scheduler: Scheduler = await Scheduler(
+            host=plan.host,
+            port=plan.port,
+            protocol=plan.protocol,
+            dashboard=False,
+            dashboard_address=plan.dashboard_address,
+            local_directory=plan.directory,
+            plugins=[Postmortem()],
+        )
+    except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
+        cause = error.__cause__ or error
+        if plan.port == 0 or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
+            raise
+        raise StartupError(
+            f"port {plan.port} on {plan.host} is taken", "choose another with --scheduler-port, or leave it out"
+        ) from error
+    if plan.file is not None:
+        scheduler_file.write(plan.file, scheduler.identity(), plan.run)
     return scheduler
+
+
+async def identify(address: str, timeout: float) -> str:
+    """Return the id of the scheduler at an address; raises OSError if it does not answer within so many seconds."""
+    async with asyncio.timeout(timeout), rpc(address) as scheduler:  # type: ignore[no-untyped-call]  # Dask's
+        return str((await scheduler.identity())["id"])
 
 
 def dashboard_address(scheduler: Scheduler) -> str | None:
@@ -145,18 +169,20 @@ class WatchedNanny(Nanny):
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
 
 
-async def start_workers(plan: WorkersPlan) -> list[Nanny | Worker]:
+async def start_workers(plan: WorkersPlan) -> list[Server]:
     """Return the rank's workers when the scheduler knows them.
 
     Raises StartupError for a worker class that cannot be had or a worker that does not start.
     """
     raise_open_files()
     cls = worker_class(plan.worker_class)
-    prepare_environment(plan)
+    loudness.ignore_a_lost_scheduler()
+    prepare_environment(plan, cls)
     servers = [_make(cls, plan, worker) for worker in plan.workers]
     try:
-        async with asyncio.timeout(plan.timeout):
-            await asyncio.gather(*servers)
+        with loudness.unlogged("distributed.nanny"):  # a failure is raised, and told once
+            async with asyncio.timeout(plan.timeout):
+                await asyncio.gather(*servers)
     except TimeoutError:
         raise StartupError(
             f"the workers did not start within {plan.timeout:g} s",
@@ -165,7 +191,7 @@ async def start_workers(plan: WorkersPlan) -> list[Nanny | Worker]:
     return servers
 
 
-def _make(cls: type[Worker], plan: WorkersPlan, worker: WorkerPlan) -> Nanny | Worker:
+def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
     settings: dict[str, Any] = {
         "name": worker.name,
         "nthreads": worker.nthreads,
@@ -175,15 +201,17 @@ def _make(cls: type[Worker], plan: WorkersPlan, worker: WorkerPlan) -> Nanny | W
         "protocol": plan.protocol,
         "dashboard": False,
         "dashboard_address": _HTTP,
+        **plan.worker_options,
     }
-    if not plan.nanny:
-        return cls(plan.scheduler, **settings)
-    environ = {worker.gpu_variable: worker.gpu} if worker.gpu is not None else None
-    return WatchedNanny(plan.scheduler, worker_class=cls, env=environ, **settings)
+    if issubclass(cls, Worker) and plan.nanny:
+        cls, settings["worker_class"] = WatchedNanny, cls
+    if issubclass(cls, Nanny):
+        settings["env"] = {**({worker.gpu_variable: worker.gpu} if worker.gpu else {}), **(settings.get("env") or {})}
+    return cls(plan.scheduler, **settings)
 
 
-def worker_class(path: str) -> type[Worker]:
-    """Import a worker class; raises StartupError if there is none at that path."""
+def worker_class(path: str) -> type[Server]:
+    """Import a worker class, or a class of servers with workers such as a nanny; raises StartupError for others."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -192,17 +220,18 @@ def worker_class(path: str) -> type[Worker]:
             f"there is no worker class {path!r}: {error}",
             "give its import path with --worker-class, such as distributed.Worker",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Worker)):
+    if not (isinstance(found, type) and issubclass(found, Server)) or issubclass(found, Scheduler):
         raise StartupError(f"{path} is not a worker class", "--worker-class needs a subclass of distributed.Worker")
-    return found
+    return WatchedNanny if found is Nanny else found
 
 
-def prepare_environment(plan: WorkersPlan) -> None:
+def prepare_environment(plan: WorkersPlan, cls: type[Server]) -> None:
     """Set what must be there before a worker's process starts, and start what workers are forked from."""
+    process: Any = multiprocessing.current_process()
     if len(plan.directory) < _LONGEST_DIRECTORY:
-        tempfile.tempdir = plan.directory  # multiprocessing keeps its sockets there, whose paths must be short
+        process._config["tempdir"] = plan.directory  # for multiprocessing's sockets: their paths must be short
     # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
-    multiprocessing.current_process()._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))  # type: ignore[attr-defined]
+    process._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))
     blas = str(min((worker.blas_threads for worker in plan.workers), default=1))
     for name in _BLAS:
         os.environ.setdefault(name, blas)
@@ -211,7 +240,7 @@ def prepare_environment(plan: WorkersPlan) -> None:
             os.environ.setdefault(name, str(value))
     # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
-    if plan.nanny:
+    if plan.nanny or not issubclass(cls, Worker):
         _start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:
         os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
@@ -233,12 +262,12 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def close_all(servers: Sequence[Nanny | Worker], scheduler: Scheduler | None, timeout: float) -> None:
+async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:
     """Close workers, then the scheduler when no worker is left or the time is over; never raises.
 
     timeout: s for the workers; a task that still runs then is given up
     """
-    quieten()
+    loudness.quieten()
     closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
     if closing:
         await asyncio.wait(closing, timeout=2.5 * timeout)
@@ -248,32 +277,15 @@ async def close_all(servers: Sequence[Nanny | Worker], scheduler: Scheduler | No
             await asyncio.wait_for(scheduler.close(), timeout)
 
 
-async def _close(server: Nanny | Worker, timeout: float) -> None:
-    closing = (
-        server.close(timeout=timeout)
-        if isinstance(server, Nanny)
-        else server.close(timeout=timeout, executor_wait=False, nanny=False)
-    )
+async def _close(server: Server, timeout: float) -> None:
+    how: dict[str, Any] = {"timeout": timeout} if isinstance(server, Nanny | Worker) else {}
+    if isinstance(server, Worker):
+        how |= {"executor_wait": False, "nanny": False}
     with contextlib.suppress(Exception):
-        await closing
+        await asyncio.wait_for(server.close(**how), 2 * timeout)
 
 
 async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
     deadline = time.monotonic() + 2 * timeout
     while scheduler.workers and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
         await asyncio.sleep(0.01)
-
-
-@functools.cache
-def quieten() -> None:
-    """Say nothing more of connections that break: from here on they are meant to."""
-    for name in ("distributed", "tornado", "asyncio", "bokeh"):
-        for logger in [logging.getLogger(name), *_children(name)]:
-            logger.setLevel(logging.CRITICAL + 1)
-
-
-def _children(name: str) -> list[logging.Logger]:
-    known = logging.getLogger().manager.loggerDict
-    return [
-        logger for key, logger in known.items() if key.startswith(name + ".") and isinstance(logger, logging.Logger)
-    ]

@@ -1,4 +1,4 @@
-"""A rank that hosts the scheduler, workers or both, from the meeting to the end."""
+"""A rank that hosts the scheduler, workers or both, from the meeting to the end of the cluster."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import MpidaskError
 from mpidask.launch import ending
 from mpidask.launch.announce import Progress, print_banner, print_closing
+from mpidask.launch.complaints import no_scheduler
 from mpidask.launch.layout import Layout, as_mpidask_error
 from mpidask.launch.plans import scheduler_plan, workers_plan
-from mpidask.launch.world import World, wait_async
+from mpidask.launch.steps import End, wait_async
+from mpidask.launch.world import World
 
-__all__ = ["be_server"]
+__all__ = ["serve"]
 
 _TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
 
-async def be_server(world: World, layout: Layout) -> NoReturn:
-    """Serve until the script has ended, then leave."""
-    _take_signals(world, layout)
+async def serve(world: World, layout: Layout, *, until_shutdown: bool = False) -> End:
+    """Serve to the end of the cluster and close everything; return who announced the end.
+
+    until_shutdown: the cluster also ends when a client shuts it down, not only with the script
+    Raises StartupError, on all ranks, if the cluster does not come up.
+    """
     serving = Serving(world, layout)
+    _take_signals(world, layout, serving)
     try:
         await serving.start_scheduler()
         await serving.start_workers()
     except MpidaskError:
         await serving.close()
         raise
-    status = await wait_async(world.await_end(layout.client))
+    end = await serving.end(until_shutdown=until_shutdown or layout.client is None)
     world.guardian.end_within(ending.KILL)
     await serving.close()
-    if world.rank == 0:
-        print_closing(layout, status)
-    ending.leave_in_order(world, layout, 0)
+    if world.rank == layout.speaker:
+        print_closing(layout, end.status)
+    return end
 
 
 class Serving:
@@ -48,16 +54,20 @@ class Serving:
         self._address = ""
         self._starting: asyncio.Future[Any] | None = None
         self._dashboard: asyncio.Future[None] | None = None
+        self.asked = asyncio.Event()  # to end, by a signal
 
     async def start_scheduler(self) -> None:
-        """Start it on rank 0 and tell everybody its address; raises StartupError on all ranks."""
+        """Start it on its rank and tell everybody its address; raises StartupError on all ranks."""
+        root = self._layout.scheduler
+        if root is None:
+            self._address = self._layout.joined
+            return
         value: Any = None
-        if self._world.rank == 0:
+        if self._world.rank == root:
             value = await _caught(self._make_scheduler)
-        if isinstance(value, StartupError):
-            where = f"the scheduler, on rank 0 on {self._world.host}, could not start"
-            value = StartupError(f"{where}: {value.what}", value.remedy)
-        value = await wait_async(self._world.share(value, 0))
+        if isinstance(value, MpidaskError):
+            value = no_scheduler(value, root, self._world.host)
+        value = await wait_async(self._world.share(value, root))
         if isinstance(value, MpidaskError):
             raise value
         self._address = value
@@ -78,9 +88,9 @@ class Serving:
         finally:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
-        if self._world.rank == 0:
+        if self._world.rank == self._layout.speaker:
             print_banner(self._layout, self._address, dashboard)
-        await wait_async(self._world.share(None, 0))  # the script's output comes after the banner
+        await wait_async(self._world.share(None, self._layout.speaker))  # the script's output comes after the banner
 
     async def _make_workers(self) -> int:
         if not self._layout.mine:
@@ -105,6 +115,25 @@ class Serving:
             where = f"rank {self._world.rank} on {self._world.host}"
             sys.stderr.write(f"mpidask: warning: {where} goes without its worker: {starting.result()}\n")
 
+    async def end(self, *, until_shutdown: bool) -> End:
+        """Wait for the end: for the script's, or for that of the servers that decide."""
+        announced = asyncio.ensure_future(wait_async(self._world.await_end()))
+        waits = {announced, asyncio.ensure_future(self.asked.wait())}
+        each_for_itself = self._layout.scheduler is None and self._layout.client is None
+        if until_shutdown and (self._scheduler is not None or each_for_itself):
+            mine = [self._scheduler] if self._scheduler is not None else self._workers
+            waits.add(asyncio.ensure_future(_finished(mine)))
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        if announced.done() and not announced.cancelled():
+            return announced.result()
+        if self._scheduler is not None:
+            self._world.announce_end(None)
+        elif each_for_itself:
+            await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
+        return End(None, self._world.rank)
+
     async def close(self) -> None:
         """Close everything, give up what has not started yet; never raises."""
         if self._starting is not None:
@@ -115,6 +144,10 @@ class Serving:
             await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
 
 
+async def _finished(servers: list[Any]) -> None:
+    await asyncio.gather(*(server.finished() for server in servers))
+
+
 async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:
     try:
         return await function()
@@ -122,11 +155,19 @@ async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:
         return as_mpidask_error(error)
 
 
-def _take_signals(world: World, layout: Layout) -> None:
-    """Leave signals to the script's rank: mpirun and batch systems send them to all ranks."""
+def _take_signals(world: World, layout: Layout, serving: Serving) -> None:
+    """Leave signals to the script's rank: mpirun and batch systems send them to all ranks.
+
+    Without a script a signal is how a user ends the cluster, in order.
+    """
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_term, world, layout)
+    if layout.client is None and layout.scheduler in (None, world.rank):
+        loop.add_signal_handler(signal.SIGINT, serving.asked.set)
+        loop.add_signal_handler(signal.SIGTERM, serving.asked.set)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, _on_term, world, layout)
 
 
 def _on_term(world: World, layout: Layout) -> None:

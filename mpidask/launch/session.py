@@ -1,60 +1,317 @@
-"""A run, as one rank goes through it: meet, take a role, leave."""
+"""Session: a Dask cluster on the ranks of a communicator, in the middle of a program that goes on afterwards."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import multiprocessing
+import os
 import sys
-import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from mpidask.errors import LostError, MpidaskError
-from mpidask.launch import ending
-from mpidask.launch.layout import Layout, Parse, meet, settle
-from mpidask.launch.roles import Role
+from mpidask import config
+from mpidask.config import Options
+from mpidask.errors import MpidaskError, UsageError
+from mpidask.launch import client, ending, guest, joining, loudness, program
+from mpidask.launch.departure import DEPARTURE
+from mpidask.launch.environment import TOKEN
+from mpidask.launch.guardian import Guardian
+from mpidask.launch.layout import Layout, meet, settle
 from mpidask.launch.segments import segments_of
+from mpidask.launch.steps import End, Steps, wait, wait_async
 from mpidask.launch.world import World
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+
+_MEET, _MEET_LONGER = 5.0, 7.0  # s for all ranks to have closed: on the client's rank, on the others
 
 
-def run(world: World, argv: Sequence[str], parse: Parse) -> NoReturn:
-    """Take part in the run as this rank; ends the process with the run's exit status."""
-    layout = None
-    world.own(segments_of("self", world.guardian.token))
-    try:
-        settled = settle(world, argv, parse)
-        if isinstance(settled, str):
-            _print_and_leave(world, settled)
-        layout = meet(world, *settled)
-        _take_role(world, layout)
-    except MpidaskError as error:
-        ending.tidy(world, layout)
-        world.fail(error)
-    except BaseException as error:  # noqa: BLE001 - a rank must never be left behind
-        traceback.print_exc()
-        lost = LostError(
-            f"rank {world.rank} on {world.host} failed: {type(error).__name__}: {error}",
-            "this is a defect of mpidask; please report it with the lines above",
-        )
-        sys.stderr.write(lost.text())
-        ending.tidy(world, layout)
-        world.abort(lost.status)
+class _NotTheClientError(Exception):
+    """Ends the body of a `with` on ranks that are not the client's."""
 
 
-def _take_role(world: World, layout: Layout) -> NoReturn:
-    if Role.CLIENT in layout.role:
-        from mpidask.launch.scripting import be_client
+class Session:
+    """A Dask cluster on the ranks of a communicator: one hosts the scheduler, one is the client, the rest workers.
 
-        be_client(world, layout)
-    else:
-        from mpidask.launch.serving import be_server
+    Every rank of the communicator opens the session. The client's rank goes on at once; the others serve until it
+    closes the session, then they go on as well::
 
-        asyncio.run(be_server(world, layout))
-    raise AssertionError("unreachable")
+        with mpidask.Session() as session, Client(session) as client:
+            ...  # the client's rank alone
+        ...      # all ranks
+
+    On the other ranks whatever needs the scheduler's address, such as ``Client(session)``, skips the rest of the
+    ``with``; `is_client` says who is who. ``async with`` works as well.
+
+    comm:    communicator whose ranks take part; all ranks (COMM_WORLD) if None. It stays as it is: the session has a
+             duplicate of its own
+    exit:    True: the cluster stays until the script has ended, and the other ranks' processes end then
+    options: those of ``mpidask run``, with underscores: nthreads, memory_limit, interface, client_rank, ...; what is
+             not given is taken from Dask's configuration (section mpidask), or found out on the machine
+
+    Opening it raises, on all ranks, UsageError for options that cannot be used, WorldTooSmallException for too few
+    ranks, StartupError if the cluster does not come up.
+    """
+
+    def __init__(self, *, comm: MPI.Intracomm | None = None, exit: bool = False, **options: Any) -> None:  # noqa: A002 - dask_mpi's word
+        self.exit = exit
+        self.is_client = False
+        self.world: World
+        self._comm = comm
+        self._read: Callable[[], Options] = lambda: config.load(options)
+        self._with_client = True
+        self._layout: Layout | None = None
+        self._around: client.Around | None = None
+        self._ours = True  # to close
+        self._surroundings = guest.Surroundings()
+        self._stack = contextlib.ExitStack()  # held for what it holds
+
+    @classmethod
+    def of(
+        cls, read: Callable[[World], Options], *, comm: MPI.Intracomm | None, leave: bool, with_client: bool = True
+    ) -> Session:
+        """Return a session whose options are read by a function, on rank 0.
+
+        leave:       the other ranks' processes end with it
+        with_client: False for a cluster without a client's rank, which ends when a client from elsewhere shuts it down
+        """
+        session = cls(comm=comm, exit=leave)
+        session._read = lambda: read(session.world)
+        session._with_client = with_client
+        return session
+
+    # ----------------------------------------------------------------- opening
+    def open(self) -> Self:
+        """Open the session; return on the client's rank at once, on the others when it has ended."""
+        layout = self._meet()
+        if layout is None:
+            return self
+        if self.is_client:
+            self._check(lambda: wait(self._start()))
+        else:
+            with guest.serving():
+                end = self._check(lambda: asyncio.run(self._serve()))
+            wait(self._part(end))
+        return self
+
+    async def open_async(self) -> Self:
+        """Open the session from within an event loop, in which the other ranks serve."""
+        layout = self._meet()
+        if layout is None:
+            return self
+        try:
+            if self.is_client:
+                await wait_async(self._start())
+                return self
+            with guest.serving():
+                end = await self._serve()
+        except MpidaskError as error:
+            self._give_up(error)
+        await wait_async(self._part(end))
+        return self
+
+    def _meet(self) -> Layout | None:
+        """Bring the ranks together; return None inside a run that has brought them together already."""
+        if client.current() is not None:
+            self._around, self.is_client, self._ours = client.current(), True, False
+            return None
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
+        if multiprocessing.parent_process() is not None:
+            raise UsageError(
+                "a process that the script has started runs the script again, and opens a session",
+                'put what is to run once under `if __name__ == "__main__":`',
+            )
+        DEPARTURE.prepare()
+        self._surroundings = guest.Surroundings()
+        self.world = World.of(self._comm, Guardian.start_apart())
+        self.world.own(segments_of("self", self.world.guardian.token))
+        return self._check(self._lay_out)
+
+    def _lay_out(self) -> Layout:
+        options = settle(self.world, self._read)
+        joined = joining.locate(self.world, options)
+        self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
+        DEPARTURE.grace = config.seconds(options.thread_grace)
+        self.is_client = layout.client == self.world.rank
+        return layout
+
+    def _check(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except MpidaskError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: MpidaskError) -> NoReturn:
+        """Raise the error that all ranks have got, with nothing left behind; one of them is to report it."""
+        error.silent = self.world.rank != 0
+        ending.tidy(self.world, self._layout)
+        if wait(self.world.meet(_MEET)):
+            self._release()
+        self._return()
+        raise error
+
+    def _start(self) -> Steps[None]:
+        """On the client's rank: wait for the cluster."""
+        import dask.config
+
+        assert self._layout is not None
+        self._around = client.Around(self.world, self._layout)
+        yield from self._around.start()
+        dask.config.set({"scheduler-address": self._around.address})
+        self._surroundings.note()
+        client.enter(self._around)
+        DEPARTURE.sessions.append(self)
+        if self.exit and self.world.whole:
+            os.environ[TOKEN] = self.world.guardian.token  # what the script starts ends with it
+            client.restore_signals()
+            self._stack.enter_context(program.ending_by_os_exit(DEPARTURE.os_exit))
+
+    # ----------------------------------------------------------------- serving
+    async def _serve(self) -> End:
+        """On the other ranks: serve until the end; with `exit` never returns."""
+        from mpidask.launch.serving import serve
+
+        assert self._layout is not None
+        os.environ[TOKEN] = self.world.guardian.token
+        end = await serve(self.world, self._layout, until_shutdown=not self.exit)
+        if self.exit and self.world.whole:
+            ending.leave_in_order(self.world, self._layout, 0)
+        return end
+
+    def _part(self, end: End) -> Steps[None]:
+        """On the other ranks: go on, or out, when all have closed."""
+        ending.tidy(self.world, self._layout)
+        if self._layout is not None and end.sender == self._layout.client:
+            yield from self._all_closed(_MEET_LONGER)
+        self._return()
+        if self.exit:
+            sys.exit()
+
+    def _all_closed(self, timeout: float) -> Steps[None]:
+        """Wait until all ranks have closed, unless a client has shut the cluster down: then they go as they come."""
+        meeting = self.world.meet(timeout)
+        while True:
+            try:
+                next(meeting)
+            except StopIteration as met:
+                if not met.value:
+                    sys.stderr.write("mpidask: error: a rank did not close the session in time; the run is aborted\n")
+                    self.world.abort(1)
+                self._release()
+                return
+            if self.world.ended() is not None:
+                return
+            yield
+
+    def _release(self) -> None:
+        """Give the communicator back, but keep one of all ranks for their common end."""
+        if self.world.whole and DEPARTURE.world is None:
+            DEPARTURE.world = self.world
+        else:
+            self.world.release()
+
+    def _return(self) -> None:
+        """Give back what is not MPI's."""
+        if not (self.exit and self.world.whole):  # the process goes on
+            self.world.guardian.dismiss()
+            self._surroundings.give_back()
+
+    # ----------------------------------------------------------------- closing
+    def close(self) -> Awaitable[None] | None:
+        """Close the cluster and release the other ranks; nothing happens the second time.
+
+        Inside an event loop it returns an awaitable. With `exit` the script's end closes it.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            wait(self._close())
+            return None
+        return wait_async(self._close())
+
+    def _close(self) -> Steps[None]:
+        if not self.exit:
+            yield from self._closing(None)
+
+    def end(self, status: int | None) -> None:
+        """Close the cluster, with the script's exit status if it is known."""
+        wait(self._closing(status))
+
+    def _closing(self, status: int | None) -> Steps[None]:
+        if not self.is_client or not self._ours or self._around is None or self._around.closed:
+            return
+        with contextlib.suppress(ValueError):
+            DEPARTURE.sessions.remove(self)
+        shut_down = self.world.ended() is not None
+        client.close_clients(self._around.address)
+        self._around.close(status)
+        ending.tidy(self.world, self._layout)
+        if not shut_down:
+            yield from self._all_closed(_MEET)
+        client.leave(self._around)
+        self._return()
+        loudness.speak_again()
+
+    # ------------------------------------------------------------- what Dask asks of a cluster
+    @property
+    def scheduler_address(self) -> str:
+        """Address of the scheduler; on other ranks than the client's it skips the rest of the `with`."""
+        if self._around is None:
+            raise _NotTheClientError
+        return self._around.address
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Address of the dashboard, None if it is not known on this rank."""
+        return self._around.dashboard if self._around is not None else None
+
+    @property
+    def status(self) -> Any:
+        """Dask's status of the cluster: running or closed."""
+        from distributed import Status
+
+        return Status.running if self._around is not None and not self._around.closed else Status.closed
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Return the session: a client awaits its cluster."""
+
+        async def _() -> Self:
+            return self
+
+        return _().__await__()
+
+    # ----------------------------------------------------------------- as a context
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        _remember(error)
+        wait(self._close())
+        return isinstance(error, _NotTheClientError)
+
+    async def __aenter__(self) -> Self:
+        return await self.open_async()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        _remember(error)
+        await wait_async(self._close())
+        return isinstance(error, _NotTheClientError)
 
 
-def _print_and_leave(world: World, text: str) -> NoReturn:
-    if world.rank == 0 and text:
-        print(text)
-    world.leave(0)
+def _remember(error: BaseException | None) -> None:
+    """Keep the exit status of what leaves a session in disorder, should nobody catch it."""
+    if isinstance(error, SystemExit):
+        DEPARTURE.failed = error.code if isinstance(error.code, int) else int(error.code is not None)

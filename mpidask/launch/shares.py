@@ -36,6 +36,7 @@ class Facts:
     addresses: (interface, IPv4 address), the fastest kind first
     scratch:   where the rank's directory for spilling is made
     pid:       the rank's process
+    job_ranks: how many ranks of the MPI job are on the node, also such as take no part; 0 if that is not known
     """
 
     host: str
@@ -50,6 +51,7 @@ class Facts:
     addresses: tuple[tuple[str, str], ...] = ()
     scratch: str = ""
     pid: int = 0
+    job_ranks: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ def plan_workers(
     serving: Sequence[bool],
     *,
     nthreads: int | None = None,
-    memory: int | None = None,
+    memory: float | None = None,
     gpus: bool = True,
 ) -> list[WorkerPlan]:
     """Return the workers of every rank.
@@ -85,14 +87,15 @@ def plan_workers(
     hosting:  whether that rank hosts workers
     serving:  whether it runs the scheduler or the script
     nthreads: threads per worker, None to divide the cores
-    memory:   bytes per worker, None to divide what there is
+    memory:   bytes per worker, or (a float) the part of what the node has; None to divide what there is
     """
     counts = [_workers_on(rank, facts, hosting, gpus=gpus) for rank in range(len(facts))]
     plans: list[WorkerPlan] = []
     for rank, count in enumerate(counts):
         cores = _cores_per_worker(rank, facts, counts)
         threads = nthreads if nthreads is not None else cores
-        share = memory if memory is not None else _memory_per_worker(rank, facts, counts, serving)
+        share = _memory_wanted(memory, facts[rank])
+        share = share if share is not None else _memory_per_worker(rank, facts, counts, serving)
         for index in range(count):
             gpu = _gpu_of(rank, index, facts, counts) if gpus else None
             plans.append(
@@ -125,6 +128,12 @@ def _neighbours(rank: int, facts: Sequence[Facts]) -> list[int]:
     return [other for other, theirs in enumerate(facts) if theirs.node == facts[rank].node]
 
 
+def _part(rank: int, facts: Sequence[Facts]) -> float:
+    """Return which part of the node's cores and memory is ours: ranks that take no part keep theirs."""
+    ours = len(_neighbours(rank, facts))
+    return ours / max(ours, facts[rank].job_ranks)
+
+
 def _cores_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int]) -> int:
     """Sum over the rank's cores of the part that is its own, shared with every worker that may run there."""
     if not counts[rank]:
@@ -135,7 +144,13 @@ def _cores_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int]) 
             users[core] += counts[other]
     share = sum(1 / users[core] for core in facts[rank].cores)
     share = min([share, *_limit_shares(rank, facts, counts, "cpu").values()])
-    return max(1, int(share + 1e-9))
+    return max(1, int(share * _part(rank, facts) + 1e-9))
+
+
+def _memory_wanted(memory: float | None, mine: Facts) -> int | None:
+    if isinstance(memory, float):
+        return int(memory * min(limit.amount for limit in mine.memory))
+    return memory
 
 
 def _memory_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int], serving: Sequence[bool]) -> int:
@@ -146,7 +161,7 @@ def _memory_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int],
         sharers = [other for other in _neighbours(rank, facts) if _has_scope(facts[other].memory, limit.scope)]
         reserve = min(_RESERVE_PART * limit.amount, _RESERVE_MOST) * sum(serving[other] for other in sharers)
         shares.append((limit.amount - reserve) / max(1, sum(counts[other] for other in sharers)))
-    return int(min(shares))
+    return int(min(shares) * _part(rank, facts))
 
 
 def _limit_shares(rank: int, facts: Sequence[Facts], counts: Sequence[int], kind: str) -> Mapping[str, float]:

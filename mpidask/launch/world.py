@@ -6,20 +6,18 @@ collective would burn a core on every rank that waits for the slowest one.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
-import dataclasses
 import itertools
 import os
 import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import MpidaskError, StartupError, UsageError
 from mpidask.launch import complaints
 from mpidask.launch.environment import (
     launcher_rank,
@@ -29,81 +27,21 @@ from mpidask.launch.environment import (
 )
 from mpidask.launch.roles import VITAL, Role
 from mpidask.launch.segments import remove
+from mpidask.launch.steps import End, Patience, Steps, wait
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
     from mpidask.launch.guardian import Guardian
 
-__all__ = ["Coming", "Patience", "World", "wait", "wait_async"]
+__all__ = ["World"]
 
-T = TypeVar("T")
-
-#: A protocol step: yields while it waits, returns its result.
-Steps = Generator[None, None, T]
-
-_FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
 _LAST_WORD = 5.0  # s that the other ranks get to leave by themselves after a failed start
-
-
-def _sleeps() -> Generator[float, None, NoReturn]:
-    """Yield the sleeps of a patient wait: short at first, then long enough to cost nothing."""
-    sleep = _FIRST_SLEEP
-    while True:
-        yield sleep
-        sleep = min(sleep * 1.5, _LONGEST_SLEEP)
-
-
-def wait(steps: Steps[T]) -> T:
-    """Run a protocol step to its end, sleeping between looks."""
-    for sleep in _sleeps():
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        time.sleep(sleep)
-    raise AssertionError("unreachable")
-
-
-async def wait_async(steps: Steps[T]) -> T:
-    """Run a protocol step to its end while the event loop goes on."""
-    for sleep in _sleeps():
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        await asyncio.sleep(sleep)
-    raise AssertionError("unreachable")
+_END = 0  # tag of the message that ends a run; reports have tags from 1 up
 
 
 def _timeout(deadline: float) -> bool:
     return time.monotonic() > deadline
-
-
-class Coming(Protocol):
-    """A value that is not there yet: a future, or what looks like one."""
-
-    def done(self) -> bool:
-        """Whether it is there."""
-
-    def result(self) -> Any:
-        """Return it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Patience:
-    """How long rank 0 waits for the others.
-
-    timeout:  s; the error then names the ranks that are missing
-    hosts:    rank -> host name, for that message
-    progress: called with what has been reported so far, rank -> value, at every look
-    enough:   whether that is enough to go on
-    """
-
-    timeout: float
-    hosts: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    progress: Callable[[Mapping[int, Any]], None] = lambda values: None
-    enough: Callable[[Mapping[int, Any]], bool] = lambda values: False
 
 
 def _is_there(value: Any) -> bool:
@@ -117,11 +55,14 @@ def _unwrap(value: Any) -> Any:
 class World:
     """One rank, and the others."""
 
-    def __init__(self, comm: MPI.Intracomm, guardian: Guardian) -> None:
+    def __init__(self, comm: MPI.Intracomm, guardian: Guardian, *, whole: bool = True) -> None:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
+        self._sent: list[Any] = []  # requests of messages that nobody waits for
         self.segments: set[str] = set()
+        self.run = ""  # id of the run, once the ranks have met
         self.guardian = guardian
+        self.whole = whole  # whether these are all ranks of the MPI job
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.host = socket.gethostname()
@@ -129,24 +70,24 @@ class World:
 
     @classmethod
     def join(cls, guardian: Guardian) -> World:
-        """Bring up MPI and return the world; a user's mistake ends the process with its remedy."""
-        if launcher_size(os.environ) == (local_size(os.environ) or 1):
-            # One node: looking for network interfaces costs Open MPI a second of MPI_Init.
-            os.environ.setdefault("OMPI_MCA_btl", "self,sm")
-        try:
-            import mpi4py
+        """Bring up MPI and return the world of all ranks; a user's mistake ends the process with its remedy."""
+        return cls.of(None, guardian)
 
-            mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
-            from mpi4py import MPI
+    @classmethod
+    def of(cls, comm: MPI.Intracomm | None, guardian: Guardian) -> World:
+        """Return the world of these ranks (None: all), with a communicator of its own; bring up MPI if it is not up.
 
-            complaints.check_vendor(MPI)
-            MPI.Init_thread(MPI.THREAD_MULTIPLE)
-            complaints.check_size(MPI)
-        except (ImportError, RuntimeError) as error:
-            _refuse(complaints.mpi_missing(error))
-        except StartupError as error:
-            _refuse(error)
-        world = cls(MPI.COMM_WORLD.Dup(), guardian)
+        A user's mistake that keeps MPI from coming up ends the process with its remedy.
+        """
+        mpi = _bring_up()
+        if comm == mpi.COMM_NULL:
+            raise UsageError(
+                "this rank is not in the communicator (it is COMM_NULL here)", "let only its ranks open the session"
+            )
+        whole = comm is None or mpi.Comm.Compare(comm, mpi.COMM_WORLD) in (mpi.IDENT, mpi.CONGRUENT, mpi.SIMILAR)
+        own, request = (mpi.COMM_WORLD if comm is None else comm).Idup()
+        wait(_until(request))  # a rank may be late: sleep until it has come
+        world = cls(own, guardian, whole=whole)
         world.use_role(Role.WORKER)  # until the roles are known
         for name in rank_identity(list(_environ_names())):
             os.environ.pop(name, None)
@@ -233,27 +174,66 @@ class World:
             yield message.recv()
 
     # ------------------------------------------------------------------ ending
-    def await_end(self, root: int) -> Steps[int]:
-        """Wait for the exit status that the script's rank announces."""
-        status = bytearray(1)
-        yield from _until(self._comm.Ibcast(status, root))
-        return status[0]
+    def announce_end(self, status: int | None) -> None:
+        """Tell every other rank that the run ends, with the script's exit status if it is known."""
+        end = End(status, self.rank)
+        self._sent += [self._comm.isend(end, rank, _END) for rank in range(self.size) if rank != self.rank]
 
-    def announce_end(self, status: int) -> Steps[None]:
-        """On the script's rank: tell every rank that the run ends with this exit status."""
-        yield from _until(self._comm.Ibcast(bytearray([status & 0xFF]), self.rank))
+    def await_end(self) -> Steps[End]:
+        """Wait until a rank announces the end."""
+        while (end := self.ended()) is None:
+            yield
+        return end
 
-    def meet_to_end(self, timeout: float) -> bool:
-        """Wait until every rank has closed what it serves; return False past the deadline."""
+    def ended(self) -> End | None:
+        """Return the end that another rank has announced, None if there is none (any more)."""
+        message = self._comm.improbe(tag=_END)
+        return None if message is None else message.recv()
+
+    def meet(self, timeout: float = float("inf")) -> Steps[bool]:
+        """Wait until every rank has come here; return False past the deadline."""
         deadline = time.monotonic() + timeout
         request = self._comm.Ibarrier()
-        for sleep in _sleeps():
-            if request.Test():
-                return True
+        while not request.Test():
             if _timeout(deadline):
                 return False
-            time.sleep(sleep)
-        raise AssertionError("unreachable")
+            yield
+        return True
+
+    def release(self) -> None:
+        """Give back what this world has of MPI, after all ranks have met: the program goes on using it."""
+        self._comm.Free()
+
+    def is_finalized(self) -> bool:
+        """Whether MPI has ended already."""
+        from mpi4py import MPI
+
+        return bool(MPI.Is_finalized())
+
+    def finalize(self, status: int | None) -> None:
+        """End MPI on all ranks, which have met; the process is to end soon.
+
+        status: the exit status, None if it is not known
+        """
+        from mpi4py import MPI
+
+        _flush()
+        # Open MPI's launcher reports a rank that fails while others still run, in eight lines.
+        deadline = time.monotonic() + (0.2 if status != 0 and self.size > 1 else 0)
+        MPI.Finalize()
+        remove(self.segments)
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+    @staticmethod
+    def go(status: int) -> None:
+        """End MPI where ranks outside this world cannot be met: abort it if this rank has failed."""
+        from mpi4py import MPI
+
+        _flush()
+        if MPI.Is_initialized() and not MPI.Is_finalized():
+            if status and MPI.COMM_WORLD.Get_size() > 1:
+                MPI.COMM_WORLD.Abort(status)
+            MPI.Finalize()
 
     def leave(self, status: int) -> NoReturn:
         """End MPI and the process, without waiting for threads that the run left behind.
@@ -261,15 +241,8 @@ class World:
         C's exit() and not _exit(): MPICH tells its launcher that all is well in a C exit handler, and
         would otherwise have the other ranks killed.
         """
-        from mpi4py import MPI
-
-        _flush()
-        # Open MPI's launcher reports a rank that fails while others still run, in eight lines.
-        deadline = time.monotonic() + (0.2 if status and self.size > 1 else 0)
-        MPI.Finalize()
-        remove(self.segments)
+        self.finalize(status)
         self.guardian.farewell()
-        time.sleep(max(0.0, deadline - time.monotonic()))
         _exit(status)
 
     def abort(self, status: int) -> NoReturn:
@@ -285,9 +258,31 @@ class World:
         if self.rank == 0:
             sys.stderr.write(error.text())
         self.guardian.end_within(2 * _LAST_WORD)
-        if not self.meet_to_end(_LAST_WORD):
+        if not wait(self.meet(_LAST_WORD)):
             self.abort(error.status)
         self.leave(error.status if self.rank == 0 else 0)
+
+
+def _bring_up() -> Any:
+    """Return mpi4py.MPI, initialised; a user's mistake ends the process."""
+    if launcher_size(os.environ) == (local_size(os.environ) or 1):
+        # One node: looking for network interfaces costs Open MPI a second of MPI_Init.
+        os.environ.setdefault("OMPI_MCA_btl", "self,sm")
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
+        from mpi4py import MPI
+
+        if not MPI.Is_initialized():
+            complaints.check_vendor(MPI)
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        complaints.check_size(MPI)
+    except (ImportError, RuntimeError) as error:
+        _refuse(complaints.mpi_missing(error))
+    except StartupError as error:
+        _refuse(error)
+    return MPI
 
 
 def _environ_names() -> Iterable[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
+from mpidask.errors import WorldTooSmallException
 from mpidask.launch.roles import Role, assign
 from mpidask.launch.shares import Facts, Limit, plan_workers
 
@@ -85,8 +90,32 @@ def test_one_worker_per_gpu():
 
 def test_roles_of_every_size_of_world():
     scheduler, client, worker = Role.SCHEDULER, Role.CLIENT, Role.WORKER
-    assert assign(1) == [scheduler | client | worker]
+    assert assign(1, client=0) == [scheduler | client | worker]
     assert assign(2) == [scheduler | worker, client]
     assert assign(4) == [scheduler, client, worker, worker]
+    assert assign(4, client=2, scheduler=3) == [worker, worker, client, scheduler]
+    assert assign(3, client=2, scheduler=2) == [worker, worker, client | scheduler]
+    assert assign(3, client=None) == [scheduler, worker, worker]
+    assert assign(2, client=None, scheduler=None) == [worker, worker]
+    assert assign(2, client=1, scheduler=None) == [worker, client]
+    assert assign(1, client=0, scheduler=None) == [client | worker]
     assert assign(3, inclusive=True) == [scheduler | worker, client | worker, worker]
     assert str(scheduler | worker) == "scheduler+worker"
+
+
+@pytest.mark.parametrize("roles", [{"client": 1}, {"client": 0, "scheduler": 1}, {"client": -1}])
+def test_roles_need_ranks(roles):
+    with pytest.raises(WorldTooSmallException, match=r"is to be on rank -?\d, but there is 1 rank$"):
+        assign(1, **roles)
+
+
+def test_ranks_that_take_no_part_keep_their_share():
+    """Two of the four ranks that an MPI job has on a node get half of it."""
+    world = [dataclasses.replace(facts(range(8), total=64 * GIB), job_ranks=4)] * 2
+    plans = plan(world)
+    assert [w.nthreads for w in plans] == [2, 2]
+    assert [w.memory for w in plans] == [16 * GIB, 16 * GIB]
+
+
+def test_memory_may_be_a_part_of_the_nodes():
+    assert [w.memory for w in plan([facts(range(8), total=64 * GIB)] * 2, memory=0.25)] == [16 * GIB] * 2

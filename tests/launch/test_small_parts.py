@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -96,20 +98,37 @@ def test_ranks_and_sizes_are_written_as_people_read_them():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"nthreads": "two"}, "mpidask.nthreads is 'two'"),
-        ({"nanny": 1}, "mpidask.nanny is 1"),
-        ({"memorylimit": 1}, "unknown key in the configuration: mpidask.memorylimit"),
+        ({"nthreads": "two"}, "mpidask.nthreads in the configuration is 'two'"),
+        ({"nanny": 2}, "mpidask.nanny in the configuration is 2"),
+        ({"worker-options": "[1]"}, "mpidask.worker-options in the configuration is .* a mapping"),
+        ({"scheduler": False}, "needs one to join"),
+        ({"memory-limit": "much"}, "--memory-limit is 'much'"),
+        ({"memorylimit": 1}, "unknown option: mpidask.memorylimit in the configuration"),
         ([], "must hold keys"),
     ],
 )
 def test_configuration_that_cannot_be_used(section, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError) as caught:
         config.load({}, section)
+    assert re.search(message, f"{caught.value.what}: {caught.value.remedy}")
 
 
 def test_given_options_come_before_configured_ones():
     options = config.load({"nthreads": 2, "nanny": None}, {"nthreads": 3, "nanny": False, "startup-timeout": 5})
     assert (options.nthreads, options.nanny, options.startup_timeout) == (2, False, "5")
+    options = config.load({"memory_limit": 2**30, "local_directory": Path("/x")}, {}, {"nthreads": 1, "nanny": False})
+    assert (options.memory_limit, options.local_directory, options.nthreads) == (str(2**30), "/x", 1)
+    assert config.load({}, {"nthreads": 3}, {"nthreads": 1}).nthreads == 3
+    assert config.load({"scheduler_file": "~/f"}, {}).scheduler_file == os.path.expanduser("~/f")
+    assert config.load({"worker_options": '{"lifetime": "1 h"}'}, {}).worker_options == {"lifetime": "1 h"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("auto", None), ("0", 0), ("4 GiB", 2**32), ("0.25", 0.25), ("1.0", 1.0), ("1", 1)]
+)
+def test_memory_is_bytes_or_a_part(text, wanted):
+    assert config.memory(text) == wanted
+    assert type(config.memory(text)) is type(wanted)
 
 
 def test_the_template_holds_every_option_and_can_be_read():
@@ -124,7 +143,23 @@ def test_the_template_holds_every_option_and_can_be_read():
 def test_public_names():
     import mpidask
 
-    assert mpidask.__all__ == ["__version__"]
+    assert mpidask.__all__ == [
+        "LostError",
+        "MpidaskError",
+        "Session",
+        "StartupError",
+        "UsageError",
+        "WorldTooSmallException",
+        "__version__",
+        "execute",
+        "initialize",
+        "send_close_signal",
+    ]
+    for name in mpidask.__all__:
+        assert getattr(mpidask, name) is not None
+    assert (Path(mpidask.__file__).parent / "py.typed").exists()
+    with pytest.raises(AttributeError):
+        mpidask.no_such_name  # noqa: B018
 
 
 def test_importing_mpidask_imports_nothing_heavy():

@@ -9,7 +9,8 @@ import pytest
 from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch.world import Patience, World, wait, wait_async
+from mpidask.launch.steps import Patience, wait, wait_async
+from mpidask.launch.world import World
 
 
 class Silent:
@@ -97,11 +98,14 @@ def test_enough_ends_the_wait(world):
 
 @pytest.mark.mpi(min_size=3)
 def test_the_end_is_announced_with_its_status(world):
-    for status in (0, 3, 255):
+    for status in (0, 3, 255, None):
         if world.rank == 1:
-            wait(world.announce_end(status))
+            world.announce_end(status)
         else:
-            assert wait(world.await_end(1)) == status
+            end = wait(world.await_end())
+            assert (end.status, end.sender) == (status, 1)
+    MPI.COMM_WORLD.Barrier()
+    assert world.ended() is None
 
 
 @pytest.mark.mpi(min_size=3)
@@ -119,9 +123,9 @@ def test_waiting_does_not_burn_a_core(world):
 def test_meeting_to_end_has_a_deadline(world):
     if world.rank == 1:
         time.sleep(0.6)
-        assert world.meet_to_end(5)
+        assert wait(world.meet(5))
     else:
-        assert not world.meet_to_end(0.1)
+        assert not wait(world.meet(0.1))
         assert MPI.COMM_WORLD.Get_size() == world.size
     MPI.COMM_WORLD.Barrier()
 
@@ -139,3 +143,27 @@ def test_an_error_elsewhere_is_learnt_before_the_own_value_is_there(world):
         wait(world.agree(StartupError("no") if world.rank == 1 else Never(), Patience(20)))
     MPI.COMM_WORLD.Barrier()
     assert len(wait(world.agree(1, Patience(20)))) == world.size
+
+
+@pytest.mark.mpi(min_size=4)
+def test_a_world_of_some_ranks_leaves_the_others_alone():
+    """Two halves side by side, each with a communicator of its own, which is given back."""
+    half = MPI.COMM_WORLD.Split(MPI.COMM_WORLD.rank % 2)
+    for _ in range(3):
+        world = World.of(half, Silent())
+        assert not world.whole
+        assert wait(world.agree(world.rank, Patience(20))) == {rank: rank for rank in range(half.size)}
+        assert wait(world.meet(20))
+        world.release()
+    assert World.of(MPI.COMM_WORLD, Silent()).whole
+    assert MPI.COMM_WORLD.allreduce(1) == MPI.COMM_WORLD.size
+
+
+@pytest.mark.mpi(min_size=3)
+def test_a_late_rank_is_waited_for_asleep():
+    MPI.COMM_WORLD.Barrier()
+    before = time.process_time()
+    if MPI.COMM_WORLD.rank == 1:
+        time.sleep(1)
+    World.of(None, Silent())
+    assert time.process_time() - before < 0.2

@@ -1,0 +1,85 @@
+"""Finds the scheduler that a run without one of its own is to join."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import sys
+import time
+
+from mpidask import config
+from mpidask.config import Options
+from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch import network, scheduler_file
+from mpidask.launch.layout import caught
+from mpidask.launch.steps import wait
+from mpidask.launch.world import World
+
+__all__ = ["locate"]
+
+_ANSWER = 10.0  # s for the scheduler to say who it is
+_WORD = 2.0  # s after which a wait for the file is told
+
+
+def locate(world: World, options: Options) -> str:
+    """Return the address of the scheduler to join, "" if the run starts its own; the same on all ranks.
+
+    Waits for a scheduler file that is not there yet; one whose scheduler is gone is refused. Raises StartupError on
+    all ranks.
+    """
+    if options.scheduler:
+        return ""
+    answer = wait(world.share(caught(lambda: _look(options)) if world.rank == 0 else None, 0))
+    if isinstance(answer, MpidaskError):
+        raise answer
+    return str(answer)
+
+
+def _look(options: Options) -> str:
+    if options.scheduler_address is not None:
+        address = options.scheduler_address
+        address = address if "://" in address else f"{options.protocol}://{address}"
+        network.towards(address)
+        return address
+    path = options.scheduler_file or ""
+    _await_file(path, config.seconds(options.startup_timeout), quiet=options.quiet)
+    entry = scheduler_file.read(path)
+    try:
+        network.towards(entry.address)
+        scheduler = _ask(entry.address)
+    except (OSError, StartupError) as error:
+        raise _stale(path, entry, f"nothing answers at {entry.address} ({error})") from error
+    if entry.scheduler and scheduler != entry.scheduler:
+        raise _stale(path, entry, f"another scheduler answers at {entry.address}")
+    return entry.address
+
+
+def _await_file(path: str, timeout: float, *, quiet: bool) -> None:
+    begun, told = time.monotonic(), quiet
+    while not os.path.exists(path):
+        waited = time.monotonic() - begun
+        if waited > timeout:
+            raise StartupError(
+                f"the scheduler file {path} did not appear within {timeout:g} s",
+                "start the run with the scheduler (--scheduler-file), or allow more time with --startup-timeout",
+            )
+        if waited > _WORD and not told:
+            told = True
+            sys.stderr.write(f"mpidask: waiting for the scheduler file {path}\n")
+        time.sleep(0.1)
+
+
+def _ask(address: str) -> str:
+    """Return the id of the scheduler at an address; in a thread, since there may be an event loop around us."""
+    from mpidask.launch import servers
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(servers.identify(address, _ANSWER))).result()
+
+
+def _stale(path: str, entry: scheduler_file.Entry, why: str) -> StartupError:
+    return StartupError(
+        f"the scheduler file {path} is stale: {why}.\nit is of a run {entry.origin}",
+        "remove the file, and start the run with the scheduler",
+    )

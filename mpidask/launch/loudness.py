@@ -1,0 +1,54 @@
+"""Which of Dask's log lines are no news."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+__all__ = ["ignore_a_lost_scheduler", "quieten", "speak_again", "unlogged"]
+
+#: Loggers that are quiet, with the level that they had.
+_quiet: dict[logging.Logger, int] = {}
+
+
+def quieten() -> None:
+    """Say nothing more of connections that break: from here on they are meant to."""
+    for logger in [each for name in ("distributed", "tornado", "asyncio", "bokeh") for each in _family(name)]:
+        _quiet.setdefault(logger, logger.level)
+        logger.setLevel(logging.CRITICAL + 1)
+
+
+def speak_again() -> None:
+    """Undo `quieten`."""
+    for logger, level in _quiet.items():
+        logger.setLevel(level)
+    _quiet.clear()
+
+
+@contextlib.contextmanager
+def unlogged(name: str) -> Iterator[None]:
+    """Keep a logger quiet meanwhile."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def ignore_a_lost_scheduler() -> None:
+    """Have workers say nothing of a scheduler that is gone: it ends the run, and is told by others where it is news."""
+    logging.getLogger("distributed.worker").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to communicate with scheduler during heartbeat")
+
+
+def _family(name: str) -> list[logging.Logger]:
+    """Return a logger and those below it."""
+    known = logging.getLogger().manager.loggerDict.items()
+    below = [each for key, each in known if key.startswith(name + ".") and isinstance(each, logging.Logger)]
+    return [logging.getLogger(name), *below]

@@ -1,0 +1,91 @@
+"""A run of the `mpidask` command, as one rank goes through it: meet, take a role, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from mpidask.config import Options
+from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
+from mpidask.launch import ending, joining
+from mpidask.launch.layout import Layout, meet, settle
+from mpidask.launch.program import Program
+from mpidask.launch.roles import Role
+from mpidask.launch.segments import segments_of
+from mpidask.launch.world import World
+
+__all__ = ["Order", "run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What the user has asked for on the command line.
+
+    program: None for scheduler and workers alone
+    """
+
+    options: Options
+    program: Program | None
+
+
+def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
+    """Take part in the run as this rank; ends the process with the run's exit status.
+
+    read: reads the command line, on rank 0; returns a text if that is only to be printed
+    """
+    layout = None
+    world.own(segments_of("self", world.guardian.token))
+    try:
+        order = settle(world, read)
+        if isinstance(order, str):
+            _print_and_leave(world, order)
+        _check_ranks(world, order)
+        joined = joining.locate(world, order.options)
+        layout = meet(world, order.options, with_client=order.program is not None, joined=joined)
+        _take_role(world, layout, order)
+    except MpidaskError as error:
+        ending.tidy(world, layout)
+        world.fail(error)
+    except BaseException as error:  # noqa: BLE001 - a rank must never be left behind
+        traceback.print_exc()
+        lost = LostError(
+            f"rank {world.rank} on {world.host} failed: {type(error).__name__}: {error}",
+            "this is a defect of mpidask; please report it with the lines above",
+        )
+        sys.stderr.write(lost.text())
+        ending.tidy(world, layout)
+        world.abort(lost.status)
+
+
+def _check_ranks(world: World, order: Order) -> None:
+    if order.program is None and world.size == 1 and order.options.scheduler and not order.options.inclusive_workers:
+        raise WorldTooSmallException(
+            "there is 1 rank, for the scheduler, and none for workers",
+            "start more, such as mpirun -n 4, or let it host a worker as well with --inclusive-workers",
+        )
+
+
+def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
+    if Role.CLIENT in layout.role and order.program is not None:
+        from mpidask.launch.scripting import be_client
+
+        be_client(world, layout, order.program)
+    asyncio.run(_serve_and_leave(world, layout))
+    raise AssertionError("unreachable")
+
+
+async def _serve_and_leave(world: World, layout: Layout) -> NoReturn:
+    from mpidask.launch.serving import serve
+
+    await serve(world, layout)
+    ending.leave_in_order(world, layout, 0)  # from within the event loop, whose end might wait for threads
+
+
+def _print_and_leave(world: World, text: str) -> NoReturn:
+    if world.rank == 0 and text:
+        print(text)
+    world.leave(0)
