@@ -41,6 +41,7 @@ class Departure:
 
     grace:  s that threads which the script left are waited for
     world:  all ranks of the job, once a session has had them all
+    client: whether this process has been the client of a session
     failed: exit status of an exception that has passed through a session on its client's rank, 0 for none
     """
 
@@ -48,6 +49,7 @@ class Departure:
         self.grace = 3.0
         self.world: World | None = None
         self.failed = 0
+        self.client = False
         self.sessions: list[Closable] = []
         self._pid = 0
         self._main: types.FrameType | None = None
@@ -123,7 +125,7 @@ class Departure:
         error = _uncaught()
         if isinstance(error, MpidaskError | KeyboardInterrupt):
             world.leave(0 if isinstance(error, MpidaskError) and error.silent else failed)
-        world.finalize(status)
+        world.finalize(last=self.client and status != 0)
 
 
 def _outermost() -> types.FrameType:

@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures.thread
 import contextlib
 import dataclasses
+import gc
 import importlib.machinery
 import importlib.util
 import io
@@ -191,6 +192,15 @@ def wind_down(before: Iterable[threading.Thread], grace: float) -> None:
         waker = threading.Thread(target=concurrent.futures.thread._python_exit, daemon=True)
         waker.start()
         _join(left_threads(before) & set(concurrent.futures.thread._threads_queues), grace)
+        _flush_files()
+
+
+def _flush_files() -> None:
+    """Write out what files that the program left open still hold: the interpreter would, at its very end."""
+    files = [each for each in gc.get_objects() if issubclass(type(each), io.TextIOBase | io.BufferedIOBase)]
+    for file in sorted(files, key=lambda each: not issubclass(type(each), io.TextIOBase)):  # a text's buffer after it
+        with contextlib.suppress(Exception):
+            file.flush()
 
 
 def left_threads(before: Iterable[threading.Thread]) -> set[threading.Thread]:

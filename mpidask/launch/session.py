@@ -125,7 +125,7 @@ class Session:
             return None
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
-        if multiprocessing.parent_process() is not None:
+        if multiprocessing.parent_process() is not None or _is_being_prepared():
             raise UsageError(
                 "a process that the script has started runs the script again, and opens a session",
                 'put what is to run once under `if __name__ == "__main__":`',
@@ -170,6 +170,7 @@ class Session:
         self._surroundings.note()
         client.enter(self._around)
         DEPARTURE.sessions.append(self)
+        DEPARTURE.client = True
         if self.exit and self.world.whole:
             os.environ[TOKEN] = self.world.guardian.token  # what the script starts ends with it
             client.restore_signals()
@@ -309,6 +310,11 @@ class Session:
         _remember(error)
         await wait_async(self._close())
         return isinstance(error, _NotTheClientError)
+
+
+def _is_being_prepared() -> bool:
+    """Whether multiprocessing is importing the main module in a process that it has started."""
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def _remember(error: BaseException | None) -> None:

@@ -25,6 +25,7 @@ from mpidask.launch.environment import (
     local_size,
     rank_identity,
 )
+from mpidask.launch.processes import launcher_process, ranks_under
 from mpidask.launch.roles import VITAL, Role
 from mpidask.launch.segments import remove
 from mpidask.launch.steps import End, Patience, Steps, wait
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 _LAST_WORD = 5.0  # s that the other ranks get to leave by themselves after a failed start
+_OUTLAST, _OUTLAST_MOST = 0.2, 2.0  # s that a rank that fails stays after the others, at least and at most
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 
 
@@ -210,19 +212,19 @@ class World:
 
         return bool(MPI.Is_finalized())
 
-    def finalize(self, status: int | None) -> None:
+    def finalize(self, *, last: bool) -> None:
         """End MPI on all ranks, which have met; the process is to end soon.
 
-        status: the exit status, None if it is not known
+        last: wait for the other ranks of this node to be gone. Open MPI's launcher reports a rank that fails while
+              others still run, in eight lines.
         """
         from mpi4py import MPI
 
         _flush()
-        # Open MPI's launcher reports a rank that fails while others still run, in eight lines.
-        deadline = time.monotonic() + (0.2 if status != 0 and self.size > 1 else 0)
         MPI.Finalize()
         remove(self.segments)
-        time.sleep(max(0.0, deadline - time.monotonic()))
+        if last and self.size > 1:
+            _outlast_others()
 
     @staticmethod
     def go(status: int) -> None:
@@ -241,7 +243,7 @@ class World:
         C's exit() and not _exit(): MPICH tells its launcher that all is well in a C exit handler, and
         would otherwise have the other ranks killed.
         """
-        self.finalize(status)
+        self.finalize(last=bool(status))
         self.guardian.farewell()
         _exit(status)
 
@@ -298,6 +300,16 @@ def _environ_names() -> Iterable[str]:
 def _until(request: MPI.Request) -> Steps[None]:
     while not request.Test():
         yield
+
+
+def _outlast_others() -> None:
+    """Wait until no other rank of this node is left, and a little for those of other nodes."""
+    launcher = launcher_process(os.getppid()) or os.getppid()
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
+        if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
+            return
+        time.sleep(0.02)
 
 
 def _exit(status: int) -> NoReturn:

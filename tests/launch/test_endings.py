@@ -99,6 +99,18 @@ def test_script_ending(ranks, name):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "os._exit(0)"])
+def test_files_that_the_script_left_open_are_written(ranks, end):
+    """The interpreter closes them at its very end, which a rank does not come to; os._exit() loses them anyway."""
+    script = (
+        f"import os\ntext = open('text.py', 'w')\ntext.write('3')\nraw = open('raw.py', 'wb')\nraw.write(b'3')\n{end}"
+    )
+    result = ranks(3, ranks.script(script))
+    assert result.status == (3 if "3" in end else 0), result
+    written = [(ranks.work / name).read_text() for name in ("text.py", "raw.py")]
+    assert written == (["", ""] if "_exit" in end else ["3", "3"]), result
+
+
 def test_standard_input_that_nobody_closes(ranks):
     """A terminal or pipe on mpirun's standard input must not hold up a script that reads it, nor the end."""
     import os

@@ -39,6 +39,20 @@ def test_the_network_that_connects_the_nodes_is_found(ranks, two_nodes):
     assert not ranks.leftovers(), result
 
 
+def test_a_script_that_calls_us_may_have_the_scheduler_on_the_second_node(ranks, two_nodes):
+    script = CLIENT + (
+        "import mpidask\ndef main():\n    with Client() as c:\n"
+        "        return sorted(c.run(socket.gethostname).values()), c.scheduler.address\n"
+        "value = mpidask.execute(main, client_rank=0, scheduler_rank=3)\nif value: print(*value)"
+    )
+    words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
+    result = ranks.python(4, ranks.script(script), hosts=words)
+    assert result.stdout.startswith(f"['n1', 'n2'] tcp://{two_nodes.addresses[1]}:"), result
+    assert (result.status, result.words) == (0, []), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
 def test_an_interface_that_leads_nowhere_is_refused(ranks, two_nodes):
     words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
     result = ranks(4, "--interface", "ib0", ranks.script("print('never')"), hosts=words)
