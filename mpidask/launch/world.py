@@ -39,6 +39,7 @@ __all__ = ["World"]
 
 _LAST_WORD = 5.0  # s that the other ranks get to leave by themselves after a failed start
 _OUTLAST, _OUTLAST_MOST = 0.2, 2.0  # s that a rank that fails stays after the others, at least and at most
+_NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 
 
@@ -308,8 +309,9 @@ def _outlast_others() -> None:
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
         if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
-            return
+            break
         time.sleep(0.02)
+    time.sleep(_NOTICED)
 
 
 def _exit(status: int) -> NoReturn:
