@@ -64,7 +64,7 @@ class Around:
     """The cluster, as the client's rank has it.
 
     address:   of the scheduler
-    dashboard: its address if it is known here
+    dashboard: its address, None if there is none
     """
 
     def __init__(self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None) -> None:
@@ -91,7 +91,7 @@ class Around:
             raise
         if self._world.rank == self._layout.speaker:
             print_banner(self._layout, self.address, self.dashboard)
-        yield from self._world.share(None, self._layout.speaker)
+        self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
         if self._beside is not None:
             self._beside.watch(self._beside_died)
 

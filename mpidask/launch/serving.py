@@ -90,7 +90,9 @@ class Serving:
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._world.rank == self._layout.speaker:
             print_banner(self._layout, self._address, dashboard)
-        await wait_async(self._world.share(None, self._layout.speaker))  # the script's output comes after the banner
+        await wait_async(
+            self._world.share(dashboard, self._layout.speaker)
+        )  # so that the script comes after the banner
 
     async def _make_workers(self) -> int:
         if not self._layout.mine:

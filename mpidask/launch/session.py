@@ -272,7 +272,7 @@ class Session:
 
     @property
     def dashboard_link(self) -> str | None:
-        """Address of the dashboard, None if it is not known on this rank."""
+        """Address of the dashboard, on the client's rank; None if there is none."""
         return self._around.dashboard if self._around is not None else None
 
     @property

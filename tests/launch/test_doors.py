@@ -432,6 +432,26 @@ def test_in_the_middle_of_an_mpi_program(ranks, name):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_a_session_knows_its_dashboard(ranks, n):
+    script = ranks.script(
+        """
+        import mpidask, time, urllib.request
+        with mpidask.Session() as session:
+            if session.is_client:
+                for _ in range(100):
+                    time.sleep(0.1)
+                    try:
+                        print(urllib.request.urlopen(session.dashboard_link).status)
+                        break
+                    except OSError:
+                        pass
+        """
+    )
+    result = ranks.python(n, script)
+    assert (result.status, result.stdout, result.words) == (0, "200\n", []), result
+
+
 def test_mpi_that_is_up_already_and_scripts_without_a_guard(ranks):
     """Workers' processes must neither run the script again nor initialise MPI."""
     script = ranks.script(
