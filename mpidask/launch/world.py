@@ -27,7 +27,7 @@ from mpidask.launch.environment import (
 )
 from mpidask.launch.processes import launcher_process, ranks_under
 from mpidask.launch.roles import VITAL, Role
-from mpidask.launch.segments import remove
+from mpidask.launch.segments import remove, segments_of
 from mpidask.launch.steps import End, Patience, Steps, wait
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ class World:
         _flush()
         if MPI.Is_initialized() and not MPI.Is_finalized():
             if status and MPI.COMM_WORLD.Get_size() > 1:
+                remove(segments_of("self", "none"))  # an MPI library that is aborted leaves them
                 MPI.COMM_WORLD.Abort(status)
             MPI.Finalize()
 
@@ -253,6 +254,7 @@ class World:
         from mpi4py import MPI
 
         _flush()
+        remove(self.segments)  # a rank that goes on without a guardian has nobody else to do it
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)
 

@@ -231,6 +231,29 @@ def test_a_failed_rank_does_not_leave_the_others_waiting(ranks):
     assert "mpidask: error: rank 1 on" in result.stderr, result
     assert "has failed while other ranks wait for it" in result.stderr, result
     assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_failed_rank_of_some_ends_all(ranks):
+    """An exception on a sub-communicator's client while a rank outside of it waits for everybody."""
+    script = ranks.script(
+        """
+        import mpidask
+        from mpi4py import MPI
+        world = MPI.COMM_WORLD
+        some = world.Split(world.rank < 3)
+        if world.rank < 3:
+            with mpidask.Session(comm=some) as session:
+                if session.is_client:
+                    raise ValueError("no")
+        world.Barrier()
+        """
+    )
+    result = ranks.python(4, script, timeout=30)
+    assert result.status != 0, result
+    assert result.stderr.count("ValueError: no") == 1, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
 
 
 def test_an_exception_that_is_caught_lets_all_ranks_go_on(ranks):
@@ -340,6 +363,7 @@ def test_a_rank_outside_the_communicator_is_told_so(ranks):
     assert result.stderr.count("mpidask: error: this rank is not in the communicator") == 1, result
     assert "Traceback" not in result.stderr, result
     assert not result.leftover, result
+    assert not ranks.leftovers(), result
 
 
 def test_a_session_works_on_one_rank_and_without_mpirun(ranks):
