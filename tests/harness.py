@@ -237,7 +237,7 @@ def _empty_session(path: Path) -> bool:
 
 def clean_environ() -> dict[str, str]:
     """Return this process's environment without what a launcher around the tests may have put there."""
-    return {k: v for k, v in os.environ.items() if not re.match(r"(OMPI|PMI|PMIX|PRTE|DASK)_", k)}
+    return {k: v for k, v in os.environ.items() if not re.match(r"(OMPI|PMI|PMIX|PRTE|DASK)_|PYTHONUNBUFFERED", k)}
 
 
 def segments() -> set[str]:

@@ -238,7 +238,7 @@ def test_execute_with_a_scheduler_elsewhere(ranks, file):
                 return sorted(str(w["name"]) for w in client.scheduler_info(n_workers=-1)["workers"].values())
         names = mpidask.execute(main, scheduler=False, scheduler_address={address!r}, worker_name="more")
         if names:
-            print(names)
+            print(names, flush=True)
         mpidask.execute(None, scheduler=False, scheduler_file={str(file)!r})
         """
     )
