@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpidask.errors import LostError, MpidaskError, StartupError, UsageError, WorldTooSmallException
+    from mpidask.errors import (
+        LostError,
+        MpidaskError,
+        StartupError,
+        UsageError,
+        WalltimeError,
+        WorldTooSmallException,
+    )
     from mpidask.launch.drop_in import execute, initialize, send_close_signal
     from mpidask.launch.session import Session
+    from mpidask.launch.walltime import on_walltime, time_left
 
 __all__ = [
     "LostError",
@@ -18,11 +26,14 @@ __all__ = [
     "Session",
     "StartupError",
     "UsageError",
+    "WalltimeError",
     "WorldTooSmallException",
     "__version__",
     "execute",
     "initialize",
+    "on_walltime",
     "send_close_signal",
+    "time_left",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -31,7 +42,9 @@ _HOMES = {
     "Session": "mpidask.launch.session",
     "execute": "mpidask.launch.drop_in",
     "initialize": "mpidask.launch.drop_in",
+    "on_walltime": "mpidask.launch.walltime",
     "send_close_signal": "mpidask.launch.drop_in",
+    "time_left": "mpidask.launch.walltime",
 }
 
 

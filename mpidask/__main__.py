@@ -13,6 +13,6 @@ if __name__ == "__main__":
 
     world = World.join(guardian)
 
-    from mpidask.cli import run_rank
+    from mpidask.cli.ranks import run_rank
 
     run_rank(world)

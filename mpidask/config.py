@@ -11,67 +11,75 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from mpidask.errors import UsageError
 
-__all__ = ["Options", "load", "memory", "seconds", "size", "template"]
+__all__ = ["Options", "checked", "keys", "load", "memory", "option", "seconds", "size", "template"]
 
 
-def _option(default: Any, text: str, metavar: str = "") -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, "metavar": metavar})
+def option(default: Any, text: str, metavar: str = "", *short: str) -> Any:
+    """Return the field of an option, with its help and further spellings on the command line."""
+    return dataclasses.field(default=default, metadata={"help": text, "metavar": metavar, "short": short})
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How a run is to be laid out. None means: found out on the machine."""
 
-    nthreads: int | None = _option(
+    nthreads: int | None = option(
         None, "Threads per worker. Default: the cores a worker's rank may use, shared with its neighbours.", "N"
     )
-    memory_limit: str | None = _option(
+    memory_limit: str | None = option(
         None,
         "Memory per worker, such as '4 GiB', or a fraction of the node's such as 0.25; 0 for no limit. Default (auto): "
         "what the node or its cgroup has, shared by the workers on it.",
         "SIZE",
     )
-    local_directory: str | None = _option(
+    local_directory: str | None = option(
         None, "Where workers spill. Default: a node-local directory; made for the run, removed at its end.", "DIR"
     )
-    shared_scratch: bool = _option(False, "Accept a network file system for --local-directory.")
-    interface: str | None = _option(
+    shared_scratch: bool = option(False, "Accept a network file system for --local-directory.")
+    interface: str | None = option(
         None, "Network interface, such as ib0. Default: the fastest on which the nodes reach each other.", "NAME"
     )
-    protocol: str = _option("tcp", "Dask's communication protocol.", "NAME")
-    gpus: bool = _option(True, "Give each worker a GPU of its own where the allocation has GPUs.")
-    nanny: bool = _option(
+    protocol: str = option("tcp", "Dask's communication protocol.", "NAME")
+    gpus: bool = option(True, "Give each worker a GPU of its own where the allocation has GPUs.")
+    nanny: bool = option(
         True, "Run each worker in a child of its rank, restarted when it dies; --no-nanny: inside the rank."
     )
-    worker_class: str = _option("distributed.Worker", "Import path of the worker class.", "PATH")
-    worker_options: Mapping[str, Any] | None = _option(
+    worker_class: str = option("distributed.Worker", "Import path of the worker class.", "PATH")
+    worker_options: Mapping[str, Any] | None = option(
         None, 'Further arguments of the worker class, such as \'{"lifetime": "1 h"}\'.', "JSON"
     )
-    name: str | None = _option(None, "Prefix of the workers' names: NAME-RANK. Default: the rank's number.", "NAME")
-    inclusive_workers: bool = _option(False, "Let the scheduler's and the script's rank host workers too.")
-    client_rank: int | None = _option(None, "The rank that runs the script. Default: 1, or 0 if it is alone.", "RANK")
-    scheduler_rank: int = _option(0, "The rank that hosts the scheduler.", "RANK")
-    scheduler: bool = _option(
+    name: str | None = option(None, "Prefix of the workers' names: NAME-RANK. Default: the rank's number.", "NAME")
+    inclusive_workers: bool = option(False, "Let the scheduler's and the script's rank host workers too.")
+    client_rank: int | None = option(None, "The rank that runs the script. Default: 1, or 0 if it is alone.", "RANK")
+    scheduler_rank: int = option(0, "The rank that hosts the scheduler.", "RANK")
+    scheduler: bool = option(
         True, "Start a scheduler; --no-scheduler: join the one that --scheduler-file or --scheduler-address names."
     )
-    scheduler_file: str | None = _option(
+    scheduler_file: str | None = option(
         None, "File that tells others where the scheduler is: written, or with --no-scheduler read.", "FILE"
     )
-    scheduler_address: str | None = _option(None, "With --no-scheduler: the address of the scheduler.", "ADDRESS")
-    scheduler_port: int | None = _option(None, "Port of the scheduler. Default: a free one.", "PORT")
-    min_workers: int | None = _option(None, "Start the script when so many workers are up. Default: all.", "N")
-    startup_timeout: str = _option("300 s", "How long to wait for the workers.", "TIME")
-    dashboard: bool = _option(True, "Serve Dask's dashboard (needs bokeh).")
-    dashboard_address: str = _option("127.0.0.1:0", "Where the dashboard listens; port 0 is a free one.", "ADDRESS")
-    thread_grace: str = _option(
+    scheduler_address: str | None = option(None, "With --no-scheduler: the address of the scheduler.", "ADDRESS")
+    scheduler_port: int | None = option(None, "Port of the scheduler. Default: a free one.", "PORT")
+    min_workers: int | None = option(None, "Start the script when so many workers are up. Default: all.", "N")
+    startup_timeout: str = option("300 s", "How long to wait for the workers.", "TIME")
+    dashboard: bool = option(True, "Serve Dask's dashboard (needs bokeh).")
+    dashboard_address: str = option("127.0.0.1:0", "Where the dashboard listens; port 0 is a free one.", "ADDRESS")
+    thread_grace: str = option(
         "3 s", "How long threads that the script left running are waited for at its end.", "TIME"
     )
-    quiet: bool = _option(False, "Print no banner and no closing line.")
+    walltime_margin: str = option(
+        "60 s",
+        "How long before the walltime's end the script is told and ended, at most a quarter of the walltime; "
+        "0: not at all.",
+        "TIME",
+    )
+    quiet: bool = option(False, "Print no banner and no closing line.")
 
 
 def load(
@@ -89,10 +97,11 @@ def load(
         configured = dask.config.get("mpidask", default={}) or {}
     if not isinstance(configured, dict):
         raise UsageError(f"the configuration's section mpidask must hold keys, it is {configured!r}")
+    configured = {key: value for key, value in configured.items() if key != "batch"}  # batch.settings reads that
     layers = [
-        _checked(otherwise or {}, "{}"),
-        _checked(configured, "mpidask.{} in the configuration"),
-        _checked(given, "{}"),
+        checked(Options, otherwise or {}, "{}"),
+        checked(Options, configured, "mpidask.{} in the configuration"),
+        checked(Options, given, "{}"),
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
     if "scheduler_file" in values:  # ranks and guardians may have other working directories
@@ -102,13 +111,13 @@ def load(
     return options
 
 
-def _checked(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """Return option name -> value of the declared type.
+def checked(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return option name -> value of the type that the dataclass `kind` declares; raises UsageError.
 
     where: how a key is called in messages
     """
-    fields = {field.name: field for field in dataclasses.fields(Options)}
-    checked = {}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    result = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in fields:
@@ -116,12 +125,17 @@ def _checked(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
             hint = f"did you mean {close[0]}? " if close else ""
             raise UsageError(f"unknown option: {where.format(key)}", f"{hint}There are: {', '.join(fields)}")
         if value is not None:
-            checked[name] = _of_type(value, str(fields[name].type), where.format(key))
-    return checked
+            result[name] = _of_type(value, str(fields[name].type), where.format(key))
+    return result
 
 
 #: What a field's declared type takes, and how to say so.
-_TYPES = {"bool": (bool, "yes or no"), "int": (int, "a whole number"), "Mapping[str,": (dict, "a mapping (JSON)")}
+_TYPES = {
+    "bool": (bool, "yes or no"),
+    "int": (int, "a whole number"),
+    "Mapping[str,": (dict, "a mapping (JSON)"),
+    "tuple[str,": (tuple, "a list"),
+}
 
 
 def _of_type(value: Any, declared: str, where: str) -> Any:
@@ -132,6 +146,8 @@ def _of_type(value: Any, declared: str, where: str) -> Any:
     if kind is dict and isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
+    if kind is tuple and isinstance(value, str | list | tuple):
+        value = (value,) if isinstance(value, str) else tuple(str(each) for each in value)
     if kind is bool and type(value) is int and value in (0, 1):
         value = bool(value)
     if type(value) is not kind:
@@ -144,7 +160,7 @@ def _check_forms(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{_shown(name)} is {value}", "a number from 1 up is needed")
-    for name in ("startup_timeout", "thread_grace"):
+    for name in ("startup_timeout", "thread_grace", "walltime_margin"):
         seconds(getattr(options, name), _shown(name))
     if options.memory_limit is not None:
         memory(options.memory_limit, _shown("memory_limit"))
@@ -164,7 +180,7 @@ def seconds(text: str, name: str = "the time") -> float:
     from dask.utils import parse_timedelta
 
     try:
-        value = float(parse_timedelta(text))
+        value = float(parse_timedelta(re.sub(r"(?<![a-zA-Z])mins?$", "m", text.strip())))  # which Dask does not know
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{name} is {text!r}", "a time is needed, such as '90 s' or '5 min'") from None
     if value < 0:
@@ -197,10 +213,16 @@ def memory(text: str, name: str = "the memory") -> int | float | None:
 
 
 def template() -> str:
-    """Return a commented mpidask.yaml with every key, its default and its explanation."""
-    lines = ["# Copy to ~/.config/dask/mpidask.yaml and uncomment what you want to change.", "# mpidask:"]
-    for field in dataclasses.fields(Options):
+    """Return a commented mpidask.yaml with every key of a run, its default and its explanation."""
+    first = ["# Copy to ~/.config/dask/mpidask.yaml and uncomment what you want to change.", "# mpidask:"]
+    return "\n".join([*first, *keys(Options, "  "), ""])
+
+
+def keys(kind: type, indent: str) -> list[str]:
+    """Return the commented lines of a section of the configuration: the fields of a dataclass of options."""
+    lines = []
+    for field in dataclasses.fields(kind):
         value = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        value = "null" if value is None else value
-        lines.append(f"#   {field.name.replace('_', '-')}: {value}  # {field.metadata['help']}")
-    return "\n".join(lines) + "\n"
+        value = "null" if value is None else [] if value == () else value
+        lines.append(f"# {indent}{field.name.replace('_', '-')}: {value}  # {field.metadata['help']}")
+    return lines

@@ -6,6 +6,8 @@
     |-- UsageError          a command line, option or configuration that cannot be used   exit 2
     |   `-- WorldTooSmallException  there are not enough ranks (the name is dask_mpi's)     exit 1
     |-- StartupError        the cluster did not come up                                   exit 69
+    |-- BatchError          the batch system refused a command or did not answer          exit 69
+    |-- WalltimeError       the walltime ended the run                                    exit 75
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
 
 A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
@@ -13,7 +15,15 @@ A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
 
 from __future__ import annotations
 
-__all__ = ["LostError", "MpidaskError", "StartupError", "UsageError", "WorldTooSmallException"]
+__all__ = [
+    "BatchError",
+    "LostError",
+    "MpidaskError",
+    "StartupError",
+    "UsageError",
+    "WalltimeError",
+    "WorldTooSmallException",
+]
 
 
 class MpidaskError(Exception):
@@ -54,6 +64,22 @@ class StartupError(MpidaskError):
     """The cluster did not come up (EX_UNAVAILABLE of sysexits.h)."""
 
     status = 69
+
+
+class BatchError(MpidaskError):
+    """The batch system refused a command or did not answer (EX_UNAVAILABLE)."""
+
+    status = 69
+
+
+class WalltimeError(MpidaskError):
+    """The walltime ended the run, in order (EX_TEMPFAIL of sysexits.h: the same again may succeed).
+
+    Raised where too little time is left to start. In a running script it is the cause of a ``SystemExit`` with its
+    status, which an ``except Exception`` around retries does not catch.
+    """
+
+    status = 75
 
 
 class LostError(MpidaskError):

@@ -8,6 +8,10 @@ import pytest
 from harness import MPI, Launcher
 
 
+def pytest_addoption(parser):
+    parser.addoption("--write-jobs", action="store_true", help="write jobs/*/*.sh anew instead of comparing them")
+
+
 def pytest_report_header() -> str:
     return f"MPI: {MPI.name}, {MPI.mpirun}"
 

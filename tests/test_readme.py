@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpidask import errors
+from mpidask.batch.settings import JobOptions
 from mpidask.config import Options
 
 ROOT = Path(__file__).parent.parent
@@ -23,12 +24,18 @@ def test_every_option_is_in_the_table_with_its_default():
             assert rows[field.name.replace("_", "-")].strip("` ") == field.default
 
 
+def test_every_option_of_a_job_is_in_the_reference():
+    text = (ROOT / "docs" / "batch.md").read_text()
+    for field in dataclasses.fields(JobOptions):
+        assert f"--{field.name.replace('_', '-')}" in text, field.name
+
+
 def test_exit_statuses_are_ours():
-    for error in (errors.UsageError, errors.StartupError, errors.LostError):
+    for error in (errors.UsageError, errors.StartupError, errors.LostError, errors.WalltimeError):
         assert re.search(rf"^\| .* \| {error.status} \|$", README, re.MULTILINE), error
 
 
-@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md"])
+@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/batch.md"])
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
@@ -76,7 +83,7 @@ EXAMPLES = re.findall(r"^```python\n(# (?:mpirun -n (\d+) )?python script.py\n.*
 def test_examples_of_the_reference_run(ranks, number):
     code, n = EXAMPLES[number]
     result = ranks.python(int(n or 0), ranks.script(code))
-    said = ["3", "client: 3\nranks: 4", "30", "client: 6\nranks: 4", "3 tcp://", "3"]
+    said = ["3", "client: 3\nranks: 4", "30", "client: 6\nranks: 4", "3 tcp://", "3", "done: 3"]
     assert len(EXAMPLES) == len(said) == API.count("```python")
     assert (result.status, result.stdout.strip(), result.words) == (0, said[number], []), result
     assert not ranks.leftovers(), result

@@ -4,12 +4,15 @@ The fork server is exec'ed, so nothing of MPI is in it.
 """
 
 import contextlib
+import io
 import logging
 import os
 import signal
+import sys
 
 import distributed  # noqa: F401 - imported here so that workers start with it
 
+from mpidask import run_directory
 from mpidask.launch.loudness import ignore_a_lost_scheduler
 
 # Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
@@ -25,3 +28,7 @@ logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
 # A task that still runs when the run ends is given up, which is no news.
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 ignore_a_lost_scheduler()
+
+# The rank's log is read while tasks run, and is to hold what they said before they died.
+if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(line_buffering=True)

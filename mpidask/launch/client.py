@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpidask.errors import LostError, MpidaskError
-from mpidask.launch import ending, loudness
+from mpidask.launch import diversion, ending, loudness
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
 from mpidask.launch.environment import TOKEN
@@ -131,6 +131,7 @@ class Around:
             workers_plan(self._world, self._layout, self.address) if self._layout.mine else None,
             dashboard=self._layout.options.dashboard,
             config=dask.config.config,
+            log=diversion.log_of(self._world),
         )
         if before is None:
             del os.environ[TOKEN]

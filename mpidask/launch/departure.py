@@ -32,6 +32,9 @@ class Closable(Protocol):
     world: World
     exit: bool
 
+    def script_ended(self) -> None:
+        """Have the script's end left alone: it has ended."""
+
     def end(self, status: int | None) -> None:
         """Close it; status: the script's exit status, None if it is not known."""
 
@@ -74,6 +77,18 @@ class Departure:
         self._close(status)
         world.leave(status)
 
+    def fail(self, status: int) -> None:
+        """Remember the exit status with which the script is about to be ended."""
+        self.failed = status
+
+    def end_by_force(self, session: Closable, status: int) -> None:
+        """End the run, in another thread than the script's, which does not end: in order if all its ranks are ours."""
+        leaves = session.exit and session.world.whole
+        self._close(status)
+        if leaves:
+            session.world.leave(status)
+        session.world.abort(status)
+
     def _report(self, kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
         """Report an exception that nobody has caught: a user's mistake as one message, from one rank."""
         if not isinstance(error, MpidaskError):
@@ -94,6 +109,8 @@ class Departure:
             self._shutdown()
 
     def _depart(self, status: int | None) -> None:
+        for session in self.sessions:
+            session.script_ended()
         program.wind_down((), self.grace)
         leaves = any(session.exit and session.world.whole for session in self.sessions)
         self._close(status)

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch import diversion
 from mpidask.launch.program import hidden_main
 from mpidask.launch.steps import Steps
 
@@ -31,6 +32,8 @@ _CLOSE = 1.5  # s for workers to close
 class _Orders:
     """What the process is to serve: plans of `servers`, and Dask's configuration.
 
+    log: file for what servers and tasks print, None for where the rank prints
+
     A workers' plan without a scheduler's address takes that of the scheduler started here.
     """
 
@@ -38,6 +41,7 @@ class _Orders:
     workers: Any
     dashboard: bool
     config: dict[str, Any]
+    log: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +56,13 @@ class Started:
 class Beside:
     """A process with servers, as the script's rank sees it."""
 
-    def __init__(self, scheduler: Any, workers: Any, *, dashboard: bool, config: dict[str, Any]) -> None:
+    def __init__(
+        self, scheduler: Any, workers: Any, *, dashboard: bool, config: dict[str, Any], log: str | None = None
+    ) -> None:
         context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
         self._closing = False
         self._ours, theirs = context.Pipe()
-        orders = _Orders(scheduler, workers, dashboard, config)
+        orders = _Orders(scheduler, workers, dashboard, config, log)
         self._process = context.Process(target=_serve, args=(orders, theirs), name="mpidask servers")
         with hidden_main():
             self._process.start()
@@ -105,6 +111,8 @@ class Beside:
 def _serve(orders: _Orders, connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    if orders.log is not None:
+        diversion.divert(orders.log, warns=True)
     import dask.config
 
     dask.config.update(dask.config.config, orders.config, priority="new")

@@ -14,7 +14,7 @@ from typing import Any
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import network, node, roles, scratch, shares
+from mpidask.launch import network, node, roles, scratch, shares, walltime
 from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
@@ -93,14 +93,20 @@ def settle(world: World, read: Callable[[], Any]) -> Any:
 
     value: Any = None
     if world.rank == 0:
-        value = caught(lambda: (read(), dask.config.config, uuid.uuid4().hex))
+        value = caught(lambda: (read(), dask.config.config, uuid.uuid4().hex, _of_the_job()))
     value = wait(world.share(value, 0))
     if isinstance(value, MpidaskError):
         raise value
-    settled, configured, world.run = value
+    settled, configured, world.run, job = value
+    os.environ.update(job)
     dask.config.update(dask.config.config, configured, priority="new")
     _configure_logging()
     return settled
+
+
+def _of_the_job() -> dict[str, str]:
+    """Return what the environment says of the job: launchers do not take all of it to other nodes."""
+    return {name: os.environ[name] for name in walltime.SHARED if name in os.environ}
 
 
 def _configure_logging() -> None:

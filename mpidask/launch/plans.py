@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from mpidask import run_directory
+from mpidask.launch import walltime
 from mpidask.launch.layout import Layout
 from mpidask.launch.scratch import Scratch
 from mpidask.launch.world import World
+from mpidask.run_directory import Progress
 
 if TYPE_CHECKING:
     from mpidask.launch.servers import SchedulerPlan, WorkersPlan
@@ -29,6 +33,7 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         directory=_scratch(world, layout),
         file=options.scheduler_file,
         run=layout.run,
+        record=_record(world, layout),
     )
 
 
@@ -51,6 +56,15 @@ def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
         worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,
     )
+
+
+def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:
+    """Return the run directory and what is to stand there; None without one, or for a part of the job's ranks."""
+    directory = os.environ.get(run_directory.DIRECTORY)
+    if not directory or not world.whole:
+        return None
+    names = {str(worker.name): worker.rank for worker in layout.workers}
+    return directory, Progress(0, len(layout.workers), walltime.ends(), layout.client, names)
 
 
 def _scratch(world: World, layout: Layout) -> str:

@@ -112,14 +112,18 @@ _LOADERS: dict[str, Callable[[str, types.ModuleType], Code]] = {
 }
 
 
-def run(code: Code, hard_exit: Callable[[int], Any]) -> int:
+def run(code: Code, hard_exit: Callable[[int], Any], ended: Callable[[], Any] = lambda: None) -> int:
     """Run a loaded program in this process and return its exit status.
 
     hard_exit: called for os._exit() in the main thread: it ends the run in order, with that status
+    ended:     called as soon as the program has ended, however it did
     """
     with ending_by_os_exit(hard_exit):
         try:
-            exec(code(), sys.modules["__main__"].__dict__)  # noqa: S102 - this is what the user asked for
+            try:
+                exec(code(), sys.modules["__main__"].__dict__)  # noqa: S102 - this is what the user asked for
+            finally:
+                ended()
         except SystemExit as stop:
             return _status_of(stop)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the ranks must end

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from mpidask.config import Options
 from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
-from mpidask.launch import ending, joining
+from mpidask.launch import diversion, ending, joining, walltime
 from mpidask.launch.layout import Layout, meet, settle
 from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
@@ -40,7 +40,7 @@ def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
     layout = None
     world.own(segments_of("self", world.guardian.token))
     try:
-        order = settle(world, read)
+        order = settle(world, lambda: _in_time(read()))
         if isinstance(order, str):
             _print_and_leave(world, order)
         _check_ranks(world, order)
@@ -61,6 +61,13 @@ def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
         world.abort(lost.status)
 
 
+def _in_time(order: Order | str) -> Order | str:
+    """Return what was asked for; raises WalltimeError if there is no time left for it."""
+    if not isinstance(order, str):
+        walltime.check()
+    return order
+
+
 def _check_ranks(world: World, order: Order) -> None:
     if order.program is None and world.size == 1 and order.options.scheduler and not order.options.inclusive_workers:
         raise WorldTooSmallException(
@@ -74,6 +81,7 @@ def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
         from mpidask.launch.scripting import be_client
 
         be_client(world, layout, order.program)
+    diversion.divert_rank(world, layout)
     asyncio.run(_serve_and_leave(world, layout))
     raise AssertionError("unreachable")
 
@@ -81,8 +89,9 @@ def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
 async def _serve_and_leave(world: World, layout: Layout) -> NoReturn:
     from mpidask.launch.serving import serve
 
-    await serve(world, layout)
-    ending.leave_in_order(world, layout, 0)  # from within the event loop, whose end might wait for threads
+    end = await serve(world, layout)
+    status = end.status if end.sender == world.rank else 0  # one rank that fails is enough
+    ending.leave_in_order(world, layout, status or 0)  # from within the event loop, whose end might wait for threads
 
 
 def _print_and_leave(world: World, text: str) -> NoReturn:

@@ -6,17 +6,16 @@ tells a run from another: its id, the batch system's job, the start.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from mpidask.errors import StartupError
+from mpidask.files import replace_json
 from mpidask.launch.environment import job_id
 
 __all__ = ["Entry", "read", "write"]
@@ -46,15 +45,7 @@ def write(path: str, identity: Mapping[str, Any], run: str) -> None:
     started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     about = {"run": run, "job": job_id(os.environ), "started": started, "host": socket.gethostname()}
     try:
-        descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({**identity, "mpidask": about}, file, indent=2, default=str)
-            os.replace(unfinished, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
-            raise
+        replace_json(path, {**identity, "mpidask": about})
     except OSError as error:
         raise StartupError(
             f"the scheduler file {path} cannot be written: {error.strerror}", "choose another place for it"

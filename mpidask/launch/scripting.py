@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mpidask import config
 from mpidask.launch import ending, loudness, program
+from mpidask.launch.alarm import Alarm
 from mpidask.launch.client import Around, enter, restore_signals
 from mpidask.launch.layout import Layout
 from mpidask.launch.program import Program
@@ -41,21 +42,28 @@ def be_client(world: World, layout: Layout, wanted: Program) -> NoReturn:
     end = End(world, layout, around, client)
     restore_signals()
     before = threading.enumerate()
-    status = program.run(codes[0], end.now)
+    end.alarm.set()
+    status = program.run(codes[0], end.now, end.alarm.script_ended)
+    end.alarm.script_ended(status)
     loudness.quieten()  # connections break when the script has shut the cluster down
     program.wind_down(before, config.seconds(layout.options.thread_grace))
     end.now(status)
 
 
 class End:
-    """How the script's rank ends the run."""
+    """How the script's rank ends the run.
+
+    alarm: ends it before the walltime does
+    """
 
     def __init__(self, world: World, layout: Layout, around: Around, client: Any) -> None:
         self._world, self._layout = world, layout
         self._around, self._client = around, client
+        self.alarm = Alarm(config.seconds(layout.options.walltime_margin), world.guardian, self.now)
 
     def now(self, status: int) -> NoReturn:
         """End the run with this exit status: clients, then servers, then the ranks."""
+        self.alarm.stop()
         for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_IGN)

@@ -26,8 +26,10 @@ from mpidask.launch import loudness, scheduler_file
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
+from mpidask.launch.recorder import Recorder
 from mpidask.launch.segments import semaphore_prefix
 from mpidask.launch.shares import WorkerPlan
+from mpidask.run_directory import Progress
 
 __all__ = [
     "SchedulerPlan",
@@ -55,6 +57,7 @@ class SchedulerPlan:
     directory: where it keeps files
     file:      scheduler file to write, None for none
     run:       id of the run, for that file
+    record:    directory and what to write there of the run's progress, None for nothing
     """
 
     host: str
@@ -64,6 +67,7 @@ class SchedulerPlan:
     directory: str
     file: str | None
     run: str
+    record: tuple[str, Progress] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +102,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             dashboard=False,
             dashboard_address=plan.dashboard_address,
             local_directory=plan.directory,
-            plugins=[Postmortem()],
+            plugins=[Postmortem(), *([Recorder(*plan.record)] if plan.record is not None else [])],
         )
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
         cause = error.__cause__ or error

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from mpidask import config
 from mpidask.errors import MpidaskError
-from mpidask.launch import ending
+from mpidask.launch import alarm, ending
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
 from mpidask.launch.layout import Layout, as_mpidask_error
 from mpidask.launch.plans import scheduler_plan, workers_plan
 from mpidask.launch.steps import End, wait_async
+from mpidask.launch.walltime import Clock
 from mpidask.launch.world import World
 
 __all__ = ["serve"]
@@ -54,6 +56,7 @@ class Serving:
         self._address = ""
         self._starting: asyncio.Future[Any] | None = None
         self._dashboard: asyncio.Future[None] | None = None
+        self._status: int | None = None  # with which this rank ends the run
         self.asked = asyncio.Event()  # to end, by a signal
 
     async def start_scheduler(self) -> None:
@@ -125,6 +128,8 @@ class Serving:
         if until_shutdown and (self._scheduler is not None or each_for_itself):
             mine = [self._scheduler] if self._scheduler is not None else self._workers
             waits.add(asyncio.ensure_future(_finished(mine)))
+            if self._layout.client is None:  # who would look at the clock
+                waits.add(asyncio.ensure_future(self._until_walltime()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for each in waits:
             each.cancel()
@@ -134,7 +139,19 @@ class Serving:
             self._world.announce_end(None)
         elif each_for_itself:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
-        return End(None, self._world.rank)
+        return End(self._status, self._world.rank)
+
+    async def _until_walltime(self) -> None:
+        """Return when the walltime is about to end."""
+        clock = Clock(config.seconds(self._layout.options.walltime_margin))
+        if not clock.runs:
+            await asyncio.Event().wait()
+        while not clock.is_due():  # noqa: ASYNC110 - there is no event for a clock
+            await asyncio.sleep(clock.pause())
+        if self._world.rank == self._layout.speaker:
+            error = alarm.error(clock.words(), "cluster")
+            sys.stderr.write(error.text())
+            self._status = error.status
 
     async def close(self) -> None:
         """Close everything, give up what has not started yet; never raises."""

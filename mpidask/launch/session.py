@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch import client, ending, guest, joining, loudness, program
+from mpidask.launch import client, diversion, ending, guest, joining, loudness, program, walltime
+from mpidask.launch.alarm import Alarm
 from mpidask.launch.departure import DEPARTURE
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.guardian import Guardian
@@ -57,8 +58,11 @@ class Session:
     options: those of ``mpidask run``, with underscores: nthreads, memory_limit, interface, client_rank, ...; what is
              not given is taken from Dask's configuration (section mpidask), or found out on the machine
 
+    While it is entered the walltime of the batch job is watched, on the client's rank: see `on_walltime`. What the
+    ranks print stays where it is; with `exit` it goes to the rank's log in the run directory, if the job has one.
+
     Opening it raises, on all ranks, UsageError for options that cannot be used, WorldTooSmallException for too few
-    ranks, StartupError if the cluster does not come up.
+    ranks, StartupError if the cluster does not come up, WalltimeError if there is no time left for it.
     """
 
     def __init__(self, *, comm: MPI.Intracomm | None = None, exit: bool = False, **options: Any) -> None:  # noqa: A002 - dask_mpi's word
@@ -70,6 +74,7 @@ class Session:
         self._with_client = True
         self._layout: Layout | None = None
         self._around: client.Around | None = None
+        self._alarm: Alarm | None = None
         self._ours = True  # to close
         self._surroundings = guest.Surroundings()
         self._stack = contextlib.ExitStack()  # held for what it holds
@@ -137,12 +142,17 @@ class Session:
         return self._check(self._lay_out)
 
     def _lay_out(self) -> Layout:
-        options = settle(self.world, self._read)
+        options = settle(self.world, self._in_time)
         joined = joining.locate(self.world, options)
         self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
         DEPARTURE.grace = config.seconds(options.thread_grace)
         self.is_client = layout.client == self.world.rank
         return layout
+
+    def _in_time(self) -> Options:
+        """Return the options; raises WalltimeError if there is no time left for a cluster."""
+        walltime.check()
+        return self._read()
 
     def _check(self, function: Callable[[], T]) -> T:
         try:
@@ -175,6 +185,11 @@ class Session:
             os.environ[TOKEN] = self.world.guardian.token  # what the script starts ends with it
             client.restore_signals()
             self._stack.enter_context(program.ending_by_os_exit(DEPARTURE.os_exit))
+        margin = config.seconds(self._layout.options.walltime_margin)
+        self._alarm = Alarm(
+            margin, self.world.guardian, lambda status: DEPARTURE.end_by_force(self, status), DEPARTURE.fail
+        )
+        self._alarm.set()
 
     # ----------------------------------------------------------------- serving
     async def _serve(self) -> End:
@@ -183,6 +198,8 @@ class Session:
 
         assert self._layout is not None
         os.environ[TOKEN] = self.world.guardian.token
+        if self.exit:
+            diversion.divert_rank(self.world, self._layout)
         end = await serve(self.world, self._layout, until_shutdown=not self.exit)
         if self.exit and self.world.whole:
             ending.leave_in_order(self.world, self._layout, 0)
@@ -194,6 +211,9 @@ class Session:
         if self._layout is not None and end.sender == self._layout.client:
             yield from self._all_closed(_MEET_LONGER)
         self._return()
+        if end.sender == self.world.rank and end.status:  # the walltime is about to end
+            DEPARTURE.fail(end.status)
+            sys.exit(end.status)
         if self.exit:
             sys.exit()
 
@@ -243,6 +263,11 @@ class Session:
         if not self.exit:
             yield from self._closing(None)
 
+    def script_ended(self) -> None:
+        """Leave the script's end alone: it has ended."""
+        if self._alarm is not None:
+            self._alarm.script_ended()
+
     def end(self, status: int | None) -> None:
         """Close the cluster, with the script's exit status if it is known."""
         wait(self._closing(status))
@@ -250,6 +275,8 @@ class Session:
     def _closing(self, status: int | None) -> Steps[None]:
         if not self.is_client or not self._ours or self._around is None or self._around.closed:
             return
+        if self._alarm is not None:
+            self._alarm.stop()
         with contextlib.suppress(ValueError):
             DEPARTURE.sessions.remove(self)
         shut_down = self.world.ended() is not None

@@ -149,11 +149,14 @@ def test_public_names():
         "Session",
         "StartupError",
         "UsageError",
+        "WalltimeError",
         "WorldTooSmallException",
         "__version__",
         "execute",
         "initialize",
+        "on_walltime",
         "send_close_signal",
+        "time_left",
     ]
     for name in mpidask.__all__:
         assert getattr(mpidask, name) is not None

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+module load mpi
+mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

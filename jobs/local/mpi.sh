@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# asked for: 4 ranks of 2 cores
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+module load mpi
+mpiexec -n 4 python -m mpidask flights.py &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

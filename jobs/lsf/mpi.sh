@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+#BSUB -J flights
+#BSUB -q normal
+#BSUB -P project
+#BSUB -n 16
+#BSUB -R "span[ptile=8]"
+#BSUB -R "rusage[mem=16384MB/host]"
+#BSUB -W 01:00
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+module load mpi
+mpiexec -n 8 python -m mpidask flights.py &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

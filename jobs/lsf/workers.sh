@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+#BSUB -J workers
+#BSUB -q normal
+#BSUB -P project
+#BSUB -n 4
+#BSUB -R "span[ptile=4]"
+#BSUB -R "rusage[mem=16384MB/host]"
+#BSUB -W 01:00
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+module load mpi
+mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

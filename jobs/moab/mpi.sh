@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#MSUB -S /bin/bash
+#MSUB -N flights
+#MSUB -q normal
+#MSUB -A project
+#MSUB -l nodes=2:ppn=8
+#MSUB -l mem=32768mb
+#MSUB -l walltime=01:00:00
+#MSUB -j oe
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+cd "$PBS_O_WORKDIR" || exit 1
+module load mpi
+mpiexec -n 8 python -m mpidask flights.py &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

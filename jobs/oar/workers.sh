@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+#OAR -n workers
+#OAR -q normal
+#OAR --project project
+#OAR -l /nodes=1/core=4,walltime=01:00:00
+#OAR --checkpoint 60
+#OAR --signal 10
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
+rm -f "$MPIDASK_WALLTIME_WARNING"
+module load mpi
+trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
+(trap '' USR1; exec mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json) &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+rm -f "$MPIDASK_WALLTIME_WARNING"
+exit $status

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#PBS -S /bin/bash
+#PBS -N flights
+#PBS -q normal
+#PBS -A project
+#PBS -l select=2:ncpus=8:mpiprocs=4:mem=16384mb
+#PBS -l place=scatter
+#PBS -l walltime=01:00:00
+#PBS -j oe
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+cd "$PBS_O_WORKDIR" || exit 1
+module load mpi
+mpiexec -n 8 python -m mpidask flights.py &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

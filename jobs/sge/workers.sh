@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#$ -S /bin/bash
+#$ -N workers
+#$ -q normal
+#$ -P project
+#$ -pe mpi 4
+#$ -l h_rt=01:00:00
+#$ -cwd
+#$ -j y
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+export PRTE_MCA_plm_ssh_agent='qrsh -inherit -nostdin -V'
+module load mpi
+mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+#SBATCH -J flights
+#SBATCH -p normal
+#SBATCH -A project
+#SBATCH -N 2
+#SBATCH --ntasks-per-node=4
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=16384M
+#SBATCH -t 01:00:00
+#SBATCH --signal=B:USR1@60
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
+rm -f "$MPIDASK_WALLTIME_WARNING"
+module load mpi
+trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
+(trap '' USR1; exec srun --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 python -m mpidask flights.py) &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+rm -f "$MPIDASK_WALLTIME_WARNING"
+exit $status

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#PBS -S /bin/bash
+#PBS -N workers
+#PBS -q normal
+#PBS -A project
+#PBS -l nodes=1:ppn=4
+#PBS -l mem=16384mb
+#PBS -l walltime=01:00:00
+#PBS -j oe
+
+export MPIDASK_END_TIME=$(($(date +%s) + 3600))
+cd "$PBS_O_WORKDIR" || exit 1
+module load mpi
+mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
+launcher=$!
+trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
+while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
+[ $status -le 128 ] || { wait $launcher; status=$?; }
+exit $status

@@ -1,0 +1,130 @@
+"""What has become of jobs: one status command for all of a batch system's, at most every few seconds.
+
+A command that fails is no news; a job that it does not list has left the queue.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from mpidask.batch import catalog, commands
+from mpidask.batch.outcome import Clues, Standing, judge
+from mpidask.batch.records import Record
+from mpidask.batch.system import BatchSystem, JobState, Query, Report
+from mpidask.errors import BatchError, MpidaskError
+
+__all__ = ["look"]
+
+_EXPLAIN = 30.0  # s between two questions why a job waits
+_SETTLED = 4.0  # s after the submission from which a waiting job is asked about
+
+
+def look(records: Sequence[Record], interval: float) -> dict[str, Standing]:
+    """Return run name -> what is known of each job.
+
+    interval: s in which the batch system is asked at most once, by all shells of this user together
+    """
+    standings = {record.name: record.standing for record in records}
+    live = [record for record in records if not standings[record.name].final and record.id]
+    for name in sorted({record.system for record in live}):
+        mine = [record for record in live if record.system == name]
+        if any(_due(record, standings[record.name], interval) for record in mine):
+            standings.update(_ask(name, mine))
+    return standings
+
+
+def _due(record: Record, standing: Standing, interval: float) -> bool:
+    """Whether it is time to ask; at once when the job script has ended, once."""
+    just_ended = record.exited is not None and not standing.state.ended
+    return just_ended or not 0 <= time.time() - standing.asked < interval
+
+
+def _ask(name: str, mine: Sequence[Record]) -> dict[str, Standing]:
+    """Ask one batch system about jobs and write down the answer."""
+    try:
+        system = catalog.find(name)
+        reports = _query(system, system.status, [record.id for record in mine])
+    except MpidaskError as error:
+        standings = {each.name: _unheard(each, error) for each in mine}
+    else:
+        standings = {each.name: _judge(system, each, reports.get(each.id)) for each in mine}
+    for record in mine:
+        record.keep(standings[record.name])
+    return standings
+
+
+def _unheard(record: Record, error: MpidaskError) -> Standing:
+    """Return what is known when the batch system does not answer: what was known before."""
+    before = record.standing
+    exited = record.exited
+    known = dataclasses.replace(before, asked=time.time(), silent=error.what)
+    if exited is None:
+        return known
+    state = JobState.FAILED if exited else JobState.DONE
+    return dataclasses.replace(known, state=state, exit_status=exited, final=exited == 0)
+
+
+def _judge(system: BatchSystem, record: Record, report: Report | None) -> Standing:
+    before = record.standing
+    now = time.time()
+    exited = record.exited
+    if report is None and system.history is not None and exited != 0 and before.native:
+        report = _ended(_heard(system, system.history, record.id))
+    clues = Clues(
+        now=now,
+        submitted=record.submissions[-1][1],
+        report=report,
+        exited=exited,
+        exited_at=record.exited_at,
+        log=record.system_log[-4000:] if exited != 0 else "",
+        cancelled=record.cancelled,
+    )
+    standing = judge(system, before, clues)
+    if _wants_explanation(system, record, standing, now):
+        told = _heard(system, system.explain, record.id) if system.explain else None
+        said = told.reason if told else None
+        plain = system.plain(said)
+        reason = f"{plain} ({said})" if plain and plain != said else said
+        standing = dataclasses.replace(standing, reason=reason or standing.reason, explained=now)
+    return standing
+
+
+def _ended(report: Report | None) -> Report | None:
+    """Return what is said of a job that has ended; where no state is said the exit status tells."""
+    if report is None or report.native:
+        return report
+    good = report.exit_status == 0 and report.reason is None
+    return dataclasses.replace(report, state=JobState.DONE if good else JobState.FAILED)
+
+
+def _wants_explanation(system: BatchSystem, record: Record, standing: Standing, now: float) -> bool:
+    return (
+        system.explain is not None
+        and standing.state in (JobState.PENDING, JobState.HELD)
+        and standing.native != ""
+        and now - record.submissions[-1][1] > _SETTLED
+        and now - standing.explained > _EXPLAIN
+    )
+
+
+def _heard(system: BatchSystem, query: Query, job_id: str) -> Report | None:
+    try:
+        return _query(system, query, [job_id]).get(job_id)
+    except BatchError:
+        return None
+
+
+def _query(system: BatchSystem, query: Query, job_ids: Iterable[str]) -> dict[str, Report]:
+    """Ask, and return job id -> report; raises BatchError if there is no answer."""
+    reports: dict[str, Report] = {}
+    for command in system.questions(query, sorted(set(job_ids))):
+        output = commands.run(command)
+        found = system.reports(query, output.stdout)
+        unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
+        if output.status != 0 and not found and not unknown:
+            raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
+        reports.update(found)
+    return reports

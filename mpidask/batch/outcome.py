@@ -1,0 +1,160 @@
+"""What became of a job: from what the batch system says and what the job has left (pure)."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from typing import Any
+
+from mpidask.batch.system import BatchSystem, JobState, Report
+from mpidask.errors import WalltimeError
+
+__all__ = ["Clues", "Standing", "judge"]
+
+_APPEARS = 30.0  # s in which a submitted job may not be listed yet
+_LEAVES = 12.0  # s that a job's exit status or its record may come after it has left the queue
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What is known of a job.
+
+    native:      the batch system's own word for the state
+    reason:      why it waits or how it ended, in plain words; None if that is not known
+    start:       when it started or is expected to; ISO 8601 in local time
+    exit_status: the script's; 128 + n for signal n; None if it is not known or has not ended
+    asked:       when the batch system was asked last; s since 1970
+    explained:   when it was asked why the job waits
+    absent:      since when the batch system has not known the job
+    final:       whether nothing will change any more
+    silent:      what happened when it was asked last and did not answer; None if it did
+    """
+
+    id: str
+    state: JobState = JobState.PENDING
+    native: str = ""
+    reason: str | None = None
+    start: str | None = None
+    exit_status: int | None = None
+    asked: float = 0.0
+    explained: float = 0.0
+    absent: float | None = None
+    final: bool = False
+    silent: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as values that JSON knows."""
+        return {**dataclasses.asdict(self), "state": self.state.value}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Standing:
+        """Return what `to_json` has made; raises ValueError or TypeError."""
+        return cls(**{**content, "state": JobState(content["state"])})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clues:
+    """What there is to judge by.
+
+    now, submitted:     s since 1970
+    report:             what the batch system says; None if it does not know the job (any more)
+    exited, exited_at:  the exit status that the job script left, and when; None if it has not ended by itself
+    log:                what the batch system has printed about the job
+    cancelled:          whether the user has cancelled it with us
+    """
+
+    now: float
+    submitted: float
+    report: Report | None
+    exited: int | None = None
+    exited_at: float = 0.0
+    log: str = ""
+    cancelled: bool = False
+
+
+def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
+    """Return what is known of a job after the batch system has answered."""
+    report = clues.report
+    known = dataclasses.replace(before, asked=clues.now, silent=None)
+    if report is not None:
+        known = dataclasses.replace(
+            known, native=report.native, start=report.start, absent=None, state=report.state, reason=report.reason
+        )
+    if clues.exited is not None:
+        return _ended(system, known, clues)
+    if report is None or (report.state is JobState.DONE and report.exit_status is None):  # says only that it is gone
+        return _missing(system, before, known, clues)
+    if report.state.ended:
+        return _ended(system, known, clues)
+    reason = system.plain(report.reason)
+    if report.state is JobState.UNKNOWN:
+        reason = f"{system.title} says {report.native!r}"
+    if reason and report.reason and report.reason not in reason:
+        reason = f"{reason} ({report.reason})"
+    return dataclasses.replace(known, reason=reason or _kept(before, report))
+
+
+def _kept(before: Standing, report: Report) -> str | None:
+    """Return the reason that was found out before, if the job still waits."""
+    return before.reason if before.state is report.state and not report.state.ended else None
+
+
+def _missing(system: BatchSystem, before: Standing, known: Standing, clues: Clues) -> Standing:
+    """Judge a job that the batch system does not list and that has left no exit status."""
+    seen = known.native != ""
+    if not seen and clues.now - clues.submitted < _APPEARS:
+        return dataclasses.replace(known, state=JobState.PENDING, reason="just submitted")
+    since = before.absent if before.absent is not None else clues.now
+    known = dataclasses.replace(known, absent=since)
+    if clues.now - since < _LEAVES:
+        return dataclasses.replace(known, state=before.state)
+    return _ended(system, dataclasses.replace(known, state=JobState.FAILED), dataclasses.replace(clues, report=None))
+
+
+def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
+    """Judge a job that has ended: by its script's exit status, and the batch system's word where the two differ."""
+    report = clues.report if clues.report is not None and clues.report.state.ended else None
+    if clues.exited is not None:
+        status: int | None = clues.exited
+        good = status == 0
+    else:
+        status = report.exit_status if report else None
+        good = report is not None and report.state is JobState.DONE and not status
+        status = status if status or good else None  # a job that never ran has no status, and Slurm says 0
+    # The batch system's word on a killed job may come a moment after its script's end.
+    final = good or report is not None or clues.report is None or clues.now - clues.exited_at > _LEAVES
+    return dataclasses.replace(
+        known,
+        state=JobState.DONE if good else JobState.FAILED,
+        exit_status=status,
+        reason=None if good else _why(system, report, status, clues),
+        final=final,
+    )
+
+
+def _why(system: BatchSystem, report: Report | None, status: int | None, clues: Clues) -> str | None:
+    """Return in plain words why a job failed, None if its script just ended with that status."""
+    if status == WalltimeError.status:
+        return "the walltime was reached; the run ended in order"
+    if clues.cancelled:
+        return "cancelled by you"
+    said = (report.native, report.reason) if report else ()  # the reason may be an older one
+    words = next((words for each in said if (words := _known(system, each))), None) or _known(system, clues.log) or None
+    if words is None and report is not None and (status is None or _is_signal(status)):
+        words = system.plain(report.reason) or None
+    if words is None and status is None:
+        words = "it left the queue without an exit status: killed or cancelled, or its node was lost"
+    if words == "cancelled" and report and report.reason and "by" in report.reason:
+        words = f"cancelled {report.reason}"
+    return words or (f"killed by signal {status - 128}" if status and _is_signal(status) else None)
+
+
+def _is_signal(status: int) -> bool:
+    """Whether an exit status tells of a signal, as a shell has it."""
+    return 128 < status <= 128 + signal.NSIG
+
+
+def _known(system: BatchSystem, said: str | None) -> str | None:
+    """Return plain words for something said, None if it is not among what the system declares."""
+    words = system.plain(said)
+    return words if words != said else None

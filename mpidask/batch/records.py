@@ -1,0 +1,254 @@
+"""The small record that every submitted job has: its run directory, under the user's state directory.
+
+::
+
+    ~/.local/state/mpidask/jobs/20261121-071502-flights-k3f9/
+        job.sh          the script
+        record.json     what was asked for, and the command that submitted it
+        submissions     one line for each time it was submitted: job id, time
+        standing.json   what the batch system said last
+        job.log, status, rank-2.log, ...   what the job leaves: see `mpidask.run_directory`
+
+Everything is readable by the user alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mpidask import run_directory
+from mpidask.batch import settings
+from mpidask.batch.job import Job
+from mpidask.batch.outcome import Standing
+from mpidask.batch.system import BatchSystem, Command
+from mpidask.errors import BatchError, UsageError
+from mpidask.files import replace_json
+from mpidask.run_directory import Progress
+
+__all__ = ["Record", "create", "find", "planned", "read", "records"]
+
+SCRIPT = "job.sh"
+_RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One job, as its files tell.
+
+    directory: the run directory
+    system:    name of the batch system
+    job:       the job's name
+    origin:    the directory where it was submitted
+    walltime:  s; None for the site's default
+    requeue:   how often it may submit itself again
+    command:   that submitted it
+    """
+
+    directory: Path
+    system: str
+    job: str
+    origin: str
+    words: tuple[str, ...]
+    nodes: int
+    ranks: int
+    walltime: float | None
+    requeue: int
+    command: Command
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its directory."""
+        return self.directory.name
+
+    @property
+    def script(self) -> Path:
+        """The job script."""
+        return self.directory / SCRIPT
+
+    @property
+    def submissions(self) -> list[tuple[str, float]]:
+        """Job id and time (s since 1970) of each submission; the last one counts."""
+        lines = _text(self.directory / _SUBMISSIONS).splitlines()
+        return [(str(entry[0]), float(entry[1])) for entry in map(json.loads, filter(None, lines))]
+
+    @property
+    def id(self) -> str:
+        """The job id that the batch system gave last, "" if it gave none."""
+        return (self.submissions or [("", 0.0)])[-1][0]
+
+    def add_submission(self, job_id: str) -> None:
+        """Note that the job was submitted, under this id."""
+        with _private(self.directory / _SUBMISSIONS) as file:
+            file.write(json.dumps([job_id, time.time()]) + "\n")
+
+    @property
+    def standing(self) -> Standing:
+        """What is known of the current submission."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            known = Standing.from_json(json.loads((self.directory / _STANDING).read_text()))
+            if known.id == self.id:
+                return known
+        return Standing(id=self.id)
+
+    def keep(self, standing: Standing) -> None:
+        """Write down what is known now; other shells read it."""
+        with contextlib.suppress(OSError):  # a full disk does not keep a job from being watched
+            replace_json(str(self.directory / _STANDING), standing.to_json())
+
+    @property
+    def exited(self) -> int | None:
+        """The exit status that the job script left; None if it has not ended by itself."""
+        text = _text(self.directory / run_directory.STATUS).strip()
+        return int(text) if text.isdigit() else None
+
+    def forget_exit(self) -> None:
+        """Remove what the job script has left: the job is submitted again."""
+        (self.directory / run_directory.STATUS).unlink(missing_ok=True)
+
+    @property
+    def exited_at(self) -> float:
+        """When that was, in s since 1970; now if it was not."""
+        try:
+            return (self.directory / run_directory.STATUS).stat().st_mtime
+        except OSError:
+            return time.time()
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the run has come; None if it has not said."""
+        return Progress.read(str(self.directory))
+
+    def note_cancelled(self) -> None:
+        """Note that the user has cancelled the job."""
+        _private(self.directory / _CANCELLED).close()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user has cancelled the job with us."""
+        return (self.directory / _CANCELLED).exists()
+
+    @property
+    def log(self) -> Path:
+        """The file with what the job prints."""
+        return self.directory / run_directory.LOG
+
+    @property
+    def system_log(self) -> str:
+        """What the batch system itself has printed about the job."""
+        return _text(self.directory / "system.log")
+
+
+def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[Record, Job]:
+    """Make the run directory of a job with its script; return the record and the job as it is to be submitted.
+
+    Raises UsageError for what the system cannot carry, BatchError if the directory cannot be written.
+    """
+    job = planned(job, state_directory)
+    directory = _home(state_directory) / str(job.run_directory)
+    text = system.script(job)
+    command = system.submission(job, directory / SCRIPT)
+    record = Record(
+        directory=directory,
+        system=system.name,
+        job=job.name,
+        origin=os.getcwd(),
+        words=job.command,
+        nodes=job.resources.nodes,
+        ranks=job.resources.ranks,
+        walltime=None if job.walltime is None else job.walltime.total_seconds(),
+        requeue=job.requeue,
+        command=command,
+    )
+    try:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        with _private(record.script) as file:
+            file.write(text)
+        record.script.chmod(0o700)
+        _write(record)
+    except OSError as error:
+        raise BatchError(
+            f"the run directory {directory} cannot be written: {error.strerror}",
+            "name another place that the nodes share with --state-directory",
+        ) from None
+    return record, job
+
+
+def planned(job: Job, state_directory: str | None) -> Job:
+    """Return a job with a run directory, which is not made yet; raises UsageError for a place that cannot be used."""
+    home = _home(state_directory)
+    if any(character.isspace() for character in str(home)):
+        raise UsageError(
+            f"the state directory's path has blanks: {str(home)!r}",
+            "batch systems cannot cope with these; name another one with --state-directory",
+        )
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return dataclasses.replace(job, run_directory=home / f"{stamp}-{job.name}-{secrets.token_hex(2)}")
+
+
+def records(state_directory: str | None) -> list[Record]:
+    """Return all jobs that are on record, the oldest first."""
+    return sorted(
+        _all(_home(state_directory)), key=lambda record: ((record.submissions or [("", 0.0)])[0][1], record.name)
+    )
+
+
+def find(state_directory: str | None, token: str) -> Record:
+    """Return the job with this job id or run name (or the beginning of one); raises UsageError."""
+    every = records(state_directory)
+    by_id = [record for record in every if token in [job_id for job_id, _ in record.submissions]]
+    by_name = [record for record in every if record.name == token]
+    found = by_id or by_name or [record for record in every if record.id.split(".")[0] == token]
+    if not found:
+        raise UsageError(f"there is no job {token!r} on record", "`mpidask status --all` lists those that there are")
+    return found[-1]  # batch systems begin again with their ids; the latest is meant
+
+
+def _all(home: Path) -> Iterator[Record]:
+    with contextlib.suppress(FileNotFoundError):
+        for directory in home.iterdir():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # half written, or not ours
+                yield read(directory)
+
+
+def _home(state_directory: str | None) -> Path:
+    state = state_directory or settings.section().get("state-directory") or settings.section().get("state_directory")
+    default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "mpidask"
+    return Path(os.path.abspath((Path(state) if state else default).expanduser())) / "jobs"
+
+
+def _write(record: Record) -> None:
+    content = dataclasses.asdict(record)
+    del content["directory"]
+    replace_json(str(record.directory / _RECORD), content)
+
+
+def read(directory: Path) -> Record:
+    """Return the record in a run directory; raises OSError, ValueError, KeyError or TypeError if there is none."""
+    content: dict[str, Any] = json.loads((directory / _RECORD).read_text())
+    command = content.pop("command")
+    return Record(
+        directory=directory,
+        command=Command(argv=tuple(command["argv"]), stdin=command["stdin"]),
+        **{**content, "words": tuple(content["words"])},
+    )
+
+
+def _private(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,187 @@
+"""The options of a job: one dataclass, filled from the command line and from dask.config.
+
+Precedence: command line, then the section ``mpidask: {batch: ...}`` of dask.config, then the defaults below, which
+stand nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from mpidask.batch.job import Job, Resources
+from mpidask.config import checked, keys, option, seconds, size
+from mpidask.errors import UsageError
+
+__all__ = ["JobOptions", "describe", "load", "origin", "section", "template", "walltime"]
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """What is asked of the batch system. None leaves it to the site."""
+
+    system: str | None = option(None, "The batch system. Default: the one that answers here.", "NAME")
+    nodes: int = option(1, "Nodes.", "N", "-N")
+    ranks_per_node: int = option(1, "Ranks on each node.", "N")
+    cores_per_rank: int = option(1, "Cores for each rank.", "N", "-c")
+    gpus_per_rank: int | None = option(None, "GPUs for each rank.", "N")
+    memory_per_node: str | None = option(None, "Memory on each node, such as '16 GiB'.", "SIZE", "--mem")
+    walltime: str | None = option(None, "How long the job may take: 1:30:00, 1-12:00:00, 90min.", "TIME", "-t")
+    queue: str | None = option(None, "Queue (Slurm: partition).", "NAME", "-q", "-p", "--partition")
+    account: str | None = option(None, "Account (project) that pays.", "NAME", "-A", "--project")
+    job_name: str | None = option(None, "The job's name. Default: the script's.", "NAME", "-J")
+    parallel_environment: str | None = option(
+        None, "Grid Engine: how slots are spread over nodes; `qconf -spl` lists the site's.", "NAME", "--pe"
+    )
+    directive: tuple[str, ...] = option((), "A further option for the batch system, verbatim; repeatable.", "TEXT")
+    prologue: tuple[str, ...] = option(
+        (), "A shell line to run before the ranks start, such as 'module load mpi'; repeatable.", "LINE"
+    )
+    epilogue: tuple[str, ...] = option((), "A shell line to run after the script; repeatable.", "LINE")
+    launcher: str | None = option(
+        None,
+        "What starts the ranks: srun, openmpi, hydra, pals, jsrun, flux, mpiexec, with further options of its own, or "
+        "a whole line with {ranks}, {nodes}, ... Default: the mpirun beside the interpreter, else the system's own.",
+        "LAUNCHER",
+    )
+    python: str | None = option(None, "The Python interpreter. Default: the one that runs this command.", "PATH")
+    requeue: bool = option(False, "Submit the job again when the walltime ends it, until the script ends by itself.")
+    requeue_limit: int = option(10, "How often at most.", "N")
+    poll_interval: str = option("3 s", "How often at most the batch system is asked.", "TIME")
+    state_directory: str | None = option(
+        None, "Where jobs leave logs and records; nodes must share it. Default: ~/.local/state/mpidask.", "DIR"
+    )
+
+
+def section() -> dict[str, Any]:
+    """Return the section mpidask.batch of dask.config; raises UsageError if it is no mapping."""
+    import dask.config
+
+    found = dask.config.get("mpidask.batch", default=None) or {}
+    if not isinstance(found, dict):
+        raise UsageError(f"mpidask.batch is {found!r}{origin('batch')}", "a mapping is needed there")
+    return found
+
+
+def load(given: Mapping[str, Any]) -> JobOptions:
+    """Return the options: given ones, then those of the configuration; raises UsageError.
+
+    given: option name -> value; None and () count as not given
+    """
+    configured = {key: value for key, value in section().items() if key != "systems"}
+    for key in configured:
+        if key.replace("-", "_") not in JobOptions.__dataclass_fields__:
+            known = ", ".join(["systems", *JobOptions.__dataclass_fields__])
+            raise UsageError(f"unknown key mpidask.batch.{key}{origin('batch', key)}", f"there are: {known}")
+    present = {name: value for name, value in given.items() if value != ()}
+    values = checked(JobOptions, configured, "mpidask.batch.{} in the configuration")
+    return JobOptions(**{**values, **checked(JobOptions, present, "{}")})
+
+
+def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> Job:
+    """Return the job for these options; raises UsageError for a value that cannot be used.
+
+    warning: how long before the walltime the script is to be told
+    program: what the job is named after if it has no name
+    """
+    python = options.python or sys.executable
+    memory = options.memory_per_node
+    launcher, mpiexec = _launcher(options.launcher, python)
+    return Job(
+        command=command,
+        name=options.job_name or _name(program),
+        resources=Resources(
+            nodes=options.nodes,
+            ranks_per_node=options.ranks_per_node,
+            cores_per_rank=options.cores_per_rank,
+            gpus_per_rank=options.gpus_per_rank,
+            memory_per_node=None if memory is None else size(memory, "--memory-per-node"),
+        ),
+        walltime=None if options.walltime is None else walltime(options.walltime),
+        queue=options.queue,
+        account=options.account,
+        parallel_environment=options.parallel_environment,
+        directives=options.directive,
+        prologue=options.prologue,
+        epilogue=options.epilogue,
+        launcher=launcher,
+        mpiexec=mpiexec,
+        warning=timedelta(seconds=seconds(warning, "--walltime-margin")),
+        requeue=options.requeue_limit if options.requeue else 0,
+        python=python,
+    )
+
+
+def _launcher(wanted: str | None, python: str) -> tuple[str | None, str]:
+    """Return launcher and mpiexec: an MPI that is installed beside the interpreter comes with its own.
+
+    The `launcher` is None where that is left to the batch system.
+    """
+    beside = Path(python).parent if os.path.isabs(python) else None
+    kinds = {"mpiexec.hydra": "hydra", "ompi_info": "openmpi"}
+    found = next((kind for name, kind in kinds.items() if beside and (beside / name).exists()), None)
+    mpiexec = str(beside / "mpiexec") if beside and found else "mpiexec"
+    if wanted is not None:
+        ours = wanted.split(" ")[0] in (found, "mpiexec")
+        return wanted, mpiexec if ours else "mpiexec"
+    return found, mpiexec
+
+
+def _name(program: str | None) -> str:
+    """Return a job's name for a script's: batch systems want it to begin with a letter and be of few characters."""
+    stem = re.sub(r"[^\w.-]", "_", Path(program or "mpidask").name.removesuffix(".py"))
+    return stem if stem[:1].isalpha() and stem.isascii() else f"mpidask-{stem}" if stem.isascii() else "mpidask"
+
+
+def walltime(text: str) -> timedelta:
+    """Return a walltime such as '1:30:00', '1-12:00:00' (days first), '90min' or '2 h'; raises UsageError.
+
+    A number alone and '1:30' are refused: batch systems disagree whether they mean seconds, minutes or hours.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text.strip())
+    if match:
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=rest)
+    if re.fullmatch(r"[\d\s:.-]*", text):
+        raise UsageError(f"the walltime is {text!r}: which unit?", "say 1:30:00, 1-12:00:00 or 90min")
+    with contextlib.suppress(UsageError):
+        return timedelta(seconds=seconds(text))
+    raise UsageError(f"the walltime is {text!r}", "a time such as 1:30:00, 1-12:00:00 or 90min is needed")
+
+
+def origin(*path: str) -> str:
+    """Return `` (in FILE)`` for the configuration's file in which a key of section mpidask stands, "" if none does."""
+    import dask.config
+    import yaml
+
+    for directory in reversed(dask.config.paths):
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else [os.path.basename(directory)]:
+            file = os.path.join(directory if os.path.isdir(directory) else os.path.dirname(directory), name)
+            if not name.endswith((".yaml", ".yml", ".json")):
+                continue
+            with contextlib.suppress(OSError, yaml.YAMLError, AttributeError), open(file, encoding="utf-8") as content:
+                if _holds(yaml.safe_load(content), ("mpidask", *path)):
+                    return f" (in {file})"
+    return ""
+
+
+def _holds(tree: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        spellings = {key, key.replace("_", "-"), key.replace("-", "_")}
+        found = next((each for each in tree if each in spellings), None) if isinstance(tree, dict) else None
+        if found is None:
+            return False
+        tree = tree[found]
+    return True
+
+
+def template() -> str:
+    """Return the commented section of mpidask.yaml for jobs."""
+    return "\n".join(["#   batch:", *keys(JobOptions, "    "), ""])

@@ -1,0 +1,261 @@
+"""Submitting a job, and what one holds in hand afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpidask import run_directory
+from mpidask.batch import catalog, commands, monitor, records, settings
+from mpidask.batch.job import Job
+from mpidask.batch.outcome import Standing
+from mpidask.batch.records import Record
+from mpidask.batch.system import BatchSystem, JobState
+from mpidask.config import seconds
+from mpidask.errors import BatchError, UsageError, WalltimeError
+
+__all__ = ["AsyncHandle", "Handle", "find", "jobs", "resubmit", "submit", "submit_async"]
+
+_GLANCE = 0.3  # s between two looks at a file
+
+
+class Handle:
+    """A job that was submitted. It can be found again from any shell, later: `find`, `jobs`.
+
+    What it tells is at most `interval` s old; the batch system is asked when it is older.
+    """
+
+    def __init__(self, record: Record, interval: float) -> None:
+        self.record = record
+        self.interval = interval
+
+    def __repr__(self) -> str:
+        standing = self.record.standing
+        return f"<Handle {self.record.system} job {self.id} ({self.record.job}): {standing.state.value}>"
+
+    @property
+    def id(self) -> str:
+        """The job id, as the batch system gave it."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """The run's name, which no other job has."""
+        return self.record.name
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, with the script and the logs."""
+        return self.record.directory
+
+    def refresh(self) -> Standing:
+        """Return what is known of the job; asks the batch system if that is more than `interval` s old."""
+        return monitor.look([self.record], self.interval)[self.name]
+
+    @property
+    def state(self) -> JobState:
+        """The job's state."""
+        return self.refresh().state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it waits or how it ended, in plain words; None if that is not known."""
+        return self.refresh().reason
+
+    @property
+    def exit_status(self) -> int | None:
+        """The script's exit status, 128 + n if signal n ended it; None before, or if it is not known."""
+        return self.refresh().exit_status
+
+    @property
+    def time_left(self) -> float | None:
+        """The walltime that is left, in s; None if the job does not run or does not say."""
+        progress = self.record.progress
+        if self.state is not JobState.RUNNING or progress is None or progress.ends is None:
+            return None
+        return max(0.0, progress.ends - time.time())
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the job's end; return its exit status, None if it is not known.
+
+        timeout: s; raises TimeoutError after them
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for standing in self.follow():
+            if standing.state.ended and standing.final:
+                return standing.exit_status
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {self.id} is {standing.state.value} after {timeout:g} s")
+        raise AssertionError("unreachable")
+
+    def follow(self) -> Iterator[Standing]:
+        """Yield what is known of the job, a few times a second, to the end."""
+        while True:
+            standing = self.refresh()
+            yield standing
+            if standing.final and self.record.id == standing.id and not self._again(standing):
+                return
+            time.sleep(_GLANCE)
+
+    def _again(self, standing: Standing) -> bool:
+        """Submit a job again that wanted to, but could not from its node: some sites allow that on login nodes only."""
+        left = len(self.record.submissions) <= self.record.requeue
+        if standing.exit_status != WalltimeError.status or not left:
+            return False
+        resubmit(self.directory)
+        return True
+
+    def logs(self, rank: int | None = None) -> str:
+        """Return what the job has printed so far, or what the servers and tasks of one rank have.
+
+        Raises UsageError if there is no such log.
+        """
+        return self.log(rank).read_text(encoding="utf-8", errors="replace")
+
+    def log(self, rank: int | None = None) -> Path:
+        """Return the file in which that stands; raises UsageError if there is none."""
+        progress = self.record.progress
+        if rank is None or (progress is not None and rank == progress.script):
+            path = self.record.log
+        else:
+            path = Path(run_directory.rank_log(str(self.directory), rank))
+        if not path.exists():
+            what = "job" if rank is None else f"rank {rank} of job"
+            state = self.record.standing.state.value
+            raise UsageError(f"{what} {self.id} has printed nothing yet: {path} is not there", f"the job is {state}")
+        return path
+
+    def log_of_worker(self, worker: str) -> Path:
+        """Return the file in which a worker's output stands; raises UsageError if there is no such worker."""
+        progress = self.record.progress
+        names = progress.names if progress is not None else {}
+        if worker not in names:
+            raise UsageError(
+                f"job {self.id} has no worker {worker!r}",
+                f"there are: {', '.join(names)}" if names else "none has come up yet",
+            )
+        return self.log(names[worker])
+
+    def cancel(self) -> None:
+        """Cancel the job, whether it waits or runs; raises BatchError if the batch system refuses."""
+        cancel([self])
+
+
+def submit(job: Job, system: BatchSystem | str | None = None, *, options: settings.JobOptions | None = None) -> Handle:
+    """Submit a job.
+
+    job:     its run_directory is set here
+    system:  or its name; None: as configured, else the one that answers here
+    options: where records are kept and how often the batch system may be asked; None: as configured
+    Raises UsageError for what the system has no option for, BatchError if it refuses the job: the script is kept.
+    """
+    options = options or settings.load({})
+    system = system if isinstance(system, BatchSystem) else catalog.find_here(system)
+    record, job = records.create(job, system, options.state_directory)
+    _submit(system, record)
+    return Handle(record, seconds(options.poll_interval, "poll-interval"))
+
+
+async def submit_async(
+    job: Job, system: BatchSystem | str | None = None, *, options: settings.JobOptions | None = None
+) -> AsyncHandle:
+    """Submit a job like `submit`, without blocking the event loop."""
+    return AsyncHandle(await asyncio.to_thread(lambda: submit(job, system, options=options)))
+
+
+def resubmit(directory: Path) -> tuple[Record, str]:
+    """Submit a job again, as it was; return its record and the new job id.
+
+    Raises BatchError if it was submitted as often as it may be, or if it is refused.
+    """
+    try:
+        record = records.read(directory)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{directory} is not a run directory: {error}", "give that of a job on record") from None
+    if len(record.submissions) > record.requeue:
+        raise BatchError(
+            f"the job was submitted {len(record.submissions)} times, which is the limit",
+            "submit it with a longer --walltime or a higher --requeue-limit",
+        )
+    record.forget_exit()
+    _submit(catalog.find(record.system), record)
+    return record, record.id
+
+
+def _submit(system: BatchSystem, record: Record) -> None:
+    output = commands.run(record.command, directory=record.origin)  # a job that submits itself again is elsewhere
+    job_id = system.submitted(output.stdout) if output.status == 0 else None
+    if job_id is None:
+        words = system.refusal(output.stderr + output.stdout)
+        raise BatchError(
+            f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\n"
+            f"script: {record.script}",
+            "" if words else "the batch system's own words are above; the script is kept",
+        )
+    record.add_submission(job_id)
+
+
+def cancel(handles: list[Handle]) -> None:
+    """Cancel jobs, those of one batch system with one command; raises BatchError if it refuses."""
+    for name in sorted({handle.record.system for handle in handles}):
+        mine = [handle.record for handle in handles if handle.record.system == name]
+        for record in mine:
+            record.note_cancelled()
+        system = catalog.find(name)
+        output = commands.run(system.cancellation([record.id for record in mine]))
+        if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):
+            raise BatchError(f"{system.title} did not cancel the jobs\n{output.text}", "its own words are above")
+
+
+def find(token: str, options: settings.JobOptions | None = None) -> Handle:
+    """Return the job with this job id or run name; raises UsageError if none is on record."""
+    options = options or settings.load({})
+    return Handle(records.find(options.state_directory, token), seconds(options.poll_interval, "poll-interval"))
+
+
+def jobs(options: settings.JobOptions | None = None) -> list[Handle]:
+    """Return all jobs on record, the oldest first."""
+    options = options or settings.load({})
+    interval = seconds(options.poll_interval, "poll-interval")
+    return [Handle(record, interval) for record in records.records(options.state_directory)]
+
+
+class AsyncHandle:
+    """A job that was submitted, for programs with an event loop: what asks the batch system is awaited."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+        self.id, self.name, self.directory = handle.id, handle.name, handle.directory
+
+    async def refresh(self) -> Standing:
+        """Return what is known of the job."""
+        return await asyncio.to_thread(self.handle.refresh)
+
+    @property
+    def state(self) -> JobState:
+        """The job's state as it was known last; `refresh` asks."""
+        return self.handle.record.standing.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it waits or how it ended, as it was known last."""
+        return self.handle.record.standing.reason
+
+    async def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the job's end like `Handle.wait`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (standing := await self.refresh()).final:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"job {self.id} is {standing.state.value} after {timeout:g} s")
+            await asyncio.sleep(_GLANCE)
+        return standing.exit_status
+
+    async def logs(self, rank: int | None = None) -> str:
+        """Return what the job has printed so far, like `Handle.logs`."""
+        return await asyncio.to_thread(self.handle.logs, rank)
+
+    async def cancel(self) -> None:
+        """Cancel the job like `Handle.cancel`."""
+        await asyncio.to_thread(self.handle.cancel)

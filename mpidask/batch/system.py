@@ -1,0 +1,316 @@
+"""What a batch system is: the facts in which it differs, and what follows from them (pure).
+
+Nothing here runs a command: `mpidask.batch.commands` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import getpass
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from mpidask.batch.fields import Line, fill, kept, named
+from mpidask.batch.job import Job
+from mpidask.batch.wrapper import wrapper
+from mpidask.errors import UsageError
+
+__all__ = ["BatchSystem", "Command", "JobState", "Query", "Report"]
+
+
+class JobState(enum.Enum):
+    """What became of a job, in the words of every batch system."""
+
+    PENDING = "pending"
+    HELD = "held"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will not run any more."""
+        return self in (JobState.DONE, JobState.FAILED)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """A command to run.
+
+    stdin: what it reads; None for nothing
+    """
+
+    argv: tuple[str, ...]
+    stdin: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a batch system says of one job.
+
+    native:      the system's own word for the state
+    reason:      why the job waits, or how it ended, in the system's words; None if it does not say
+    start:       when it started or is expected to; ISO 8601 in local time, None if it does not say
+    exit_status: 128 + n for signal n; None if it does not say
+    """
+
+    id: str
+    state: JobState
+    native: str = ""
+    reason: str | None = None
+    start: str | None = None
+    exit_status: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A command that tells about jobs, and how to read its output.
+
+    command: fields {ids} (separated by blanks), {id_list} (by commas), {user}; with {id} it is run once for each job
+    row:     a regular expression that matches all that is said of one job; searched with MULTILINE
+    more:    regular expressions searched within a row; their last group counts
+    absent:  regular expression in what a failing command prints if it fails for jobs that it does not know (any more)
+    Named groups of `row` and keys of `more`, all optional but id: id, state, reason, start; exit (a status; above 255
+    it is 256 + a signal, below 0 no status but a failure), signal (0 is none), wait (what wait(2) gives).
+    """
+
+    command: Line
+    row: str
+    more: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    absent: str | None = None
+
+
+#: Which fields of a line carry what a job can ask for: any one of them passes it on.
+CARRIERS = {
+    "nodes": {"nodes", "ranks", "cores"},
+    "ranks_per_node": {"ranks_per_node", "ranks", "cores_per_node", "cores"},
+    "cores_per_rank": {"cores_per_rank", "cores_per_node", "cores"},
+    "gpus_per_rank": {"gpus_per_rank", "gpus_per_node"},
+    "memory_per_node": {"memory_per_node", "memory"},
+    "queue": {"queue"},
+    "account": {"account"},
+    "walltime": {"walltime"},
+    "parallel_environment": {"parallel_environment"},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSystem:
+    """The facts of one batch system. Lines may name the fields of `Job` and `Resources`; see `batch.fields`.
+
+    name:      as users type it
+    title:     as its makers write it
+    detect:    a command that succeeds where the system answers; "" if that is not to be tried
+    detected:  regular expression that its output contains
+    directive: the mark of an option line in the job script. None: options are no part of the script but what the
+               submit command reads on stdin; they may name {script}, {output} and {directory}
+    options:   the option lines; {output} is the file for what the system itself prints
+    signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
+    submit:    {script} is the job script's path; without it the script goes to stdin
+    job_id:    regular expression; its first group in what submit prints is the job's id
+    cancel:    {ids}
+    status:    tells about all jobs that wait or run
+    explain:   tells why a job waits, where `status` does not
+    history:   tells about jobs that have ended, where `status` does not
+    states:    the system's words for each state
+    held:      regular expression in the reason of a job that waits because it is held
+    reasons:   regular expression in a reason or state -> plain words; "" if it says nothing
+    refusals:  regular expression in what a failing submit prints -> plain words, with the remedy
+    launcher:  what starts ranks if the job does not say
+    launch_options: launcher -> words that it needs here, such as where the nodes are listed: openmpi, hydra
+    prologue:  shell lines that a job needs
+    end_time:  shell line that sets MPIDASK_END_TIME to the walltime's end where the user has given no walltime
+    unsupported: what this system cannot be asked for -> what to do instead
+    """
+
+    name: str
+    title: str
+    detect: str = ""
+    detected: str = ""
+    directive: str | None
+    options: tuple[Line, ...]
+    signal: tuple[Line, ...] = ()
+    submit: Line
+    job_id: str
+    cancel: Line
+    status: Query
+    explain: Query | None = None
+    history: Query | None = None
+    states: Mapping[JobState, str]
+    held: str | None = None
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    refusals: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    launcher: str = "mpiexec"
+    launch_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    prologue: tuple[str, ...] = ()
+    end_time: str | None = None
+    unsupported: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def script(self, job: Job) -> str:
+        """Return the job script; raises UsageError if the job asks for what no option carries."""
+        marked = [] if self.directive is None else [f"{self.directive} {each}" for each in self._options(job, None)]
+        return wrapper(job, self._fields(job, None), marked, self)
+
+    def description(self, job: Job) -> list[str]:
+        """Return the options of a system that does not read them from the script; raises UsageError like `script`."""
+        return self._options(job, Path("job.sh"))
+
+    def submission(self, job: Job, script: Path) -> Command:
+        """Return how to submit a job whose script has been written to `script`; raises UsageError like `script`."""
+        fields = self._fields(job, script)
+        words = _words(self.submit, fields)
+        if self.directive is None:
+            return Command(argv=words, stdin="\n".join([*self._options(job, script), ""]))
+        if "script" in named([self.submit]):
+            return Command(argv=words)
+        return Command(argv=words, stdin=self.script(job))
+
+    def submitted(self, output: str) -> str | None:
+        """Return the new job's id from what the submit command printed; None if there is none."""
+        match = re.search(self.job_id, output, re.MULTILINE)
+        return match[1] if match else None
+
+    def cancellation(self, job_ids: Sequence[str]) -> Command:
+        """Return how to cancel jobs."""
+        return Command(argv=_words(self.cancel, _about(job_ids)))
+
+    def questions(self, query: Query, job_ids: Sequence[str]) -> list[Command]:
+        """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
+        if "id" in named([query.command]):
+            return [Command(argv=_words(query.command, {"id": each, **_about([each])})) for each in job_ids]
+        return [Command(argv=_words(query.command, _about(job_ids)))]
+
+    def reports(self, query: Query, output: str) -> dict[str, Report]:
+        """Return job id -> report for every job in the output of one of the queries."""
+        found = [self._report(query, match) for match in re.finditer(query.row, output, re.MULTILINE)]
+        return {report.id: report for report in found}
+
+    def _report(self, query: Query, match: re.Match[str]) -> Report:
+        said = {name: text for name, text in match.groupdict().items() if text}
+        for name, pattern in query.more.items():
+            inner = re.search(pattern, match[0], re.MULTILINE)
+            if inner and (text := inner[inner.lastindex or 0]):
+                said[name] = text
+        native = said.get("state", "").strip()
+        state = self.state(native)
+        if state is JobState.DONE and int(said.get("exit", 0)) < 0:
+            state = JobState.FAILED
+        reason = " ".join(said.get("reason", "").replace("\n\t", "").split())
+        if state is JobState.PENDING and self.held is not None and re.search(self.held, reason):
+            state = JobState.HELD
+        return Report(
+            id=said["id"],
+            state=state,
+            native=native,
+            reason=None if reason.lower() in ("", "none", "null", "(null)", "-", "undefined") else reason,
+            start=_time(said.get("start", "")),
+            exit_status=_exit_status(said),
+        )
+
+    def state(self, native: str) -> JobState:
+        """Return the state for the system's own word; UNKNOWN for one that is not declared."""
+        known = (state for state, natives in self.states.items() if native in natives.split())
+        return next(known, JobState.UNKNOWN)
+
+    def plain(self, *said: str | None) -> str | None:
+        """Return plain words for what the system says; the first that is said counts, None for nothing said."""
+        for text in filter(None, said):
+            for pattern, words in self.reasons.items():
+                if re.search(pattern, text):
+                    return words
+        return next(filter(None, said), None)
+
+    def refusal(self, output: str) -> str | None:
+        """Return in plain words why a submission was refused, None if that is not known."""
+        known = (words for pattern, words in self.refusals.items() if re.search(pattern, output))
+        return next(known, None)
+
+    def missing(self, job: Job) -> list[str]:
+        """Return what a job asks for and no option of this system carries."""
+        lines = kept([*self.options, self.submit], {**self._fields(job, None), "script": ""})
+        carried = named(lines)
+        return [field for field, carriers in CARRIERS.items() if job.asks(field) and not carriers & carried]
+
+    def _options(self, job: Job, script: Path | None) -> list[str]:
+        lost = self.missing(job)
+        if lost and not job.directives:
+            remedies = [self.unsupported[field] for field in lost if field in self.unsupported]
+            raise UsageError(
+                f"{self.title} has no option for {', '.join(lost)}",
+                "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (Job.directives)",
+            )
+        lines = (*self.options, *self.signal)
+        return [*fill(lines, self._fields(job, script)), *job.directives]
+
+    def _fields(self, job: Job, script: Path | None) -> dict[str, object]:
+        resources = job.resources
+        directory = job.run_directory
+        return {
+            **{field.name: getattr(resources, field.name) for field in dataclasses.fields(resources)},
+            **{name: getattr(resources, name) for name in _DERIVED},
+            **{field.name: getattr(job, field.name) for field in dataclasses.fields(job)},
+            **{f"{launcher}_options": self.launch_options.get(launcher) for launcher in ("openmpi", "hydra")},
+            "mpiexec": shlex.quote(job.mpiexec),
+            "lead": job.lead,
+            "script": script,
+            "output": directory / "system.log" if directory else None,
+            "directory": os.getcwd(),
+        }
+
+
+_DERIVED = ("ranks", "cores", "cores_per_node", "gpus_per_node", "memory")
+
+
+def _about(job_ids: Sequence[str]) -> dict[str, object]:
+    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": getpass.getuser()}
+
+
+def _words(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a line's words; what is filled in stays one word, a list as many."""
+    quoted = {name: _quoted(value) for name, value in fields.items()}
+    return tuple(word for text in fill([line], quoted) for word in shlex.split(text))
+
+
+def _quoted(value: object) -> object:
+    if isinstance(value, str | Path):
+        return shlex.quote(str(value))
+    return shlex.join(value) if isinstance(value, Iterable) else value
+
+
+def _exit_status(said: Mapping[str, str]) -> int | None:
+    if "wait" in said:
+        status = os.waitstatus_to_exitcode(int(said["wait"]))
+        return 128 - status if status < 0 else status
+    if said.get("signal", "0") != "0":
+        return 128 + int(said["signal"])
+    if "exit" not in said or int(said["exit"]) < 0:
+        return None
+    status = int(said["exit"])
+    return status if status <= 255 else status - 256 + 128
+
+
+def _time(text: str) -> str | None:
+    """Return a time that a system tells, as ISO 8601 in local time; None if it tells none."""
+    if text.isdigit():
+        return datetime.fromtimestamp(int(text)).isoformat() if int(text) else None  # noqa: DTZ006 - local time
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).isoformat()
+    now = datetime.now()  # noqa: DTZ005 - local time
+    years = [now.year - 1, now.year, now.year + 1]
+    known = [time for time in (_spelt(text), *(_spelt(f"{text} {year}") for year in years)) if time is not None]
+    return min(known, key=lambda time: abs(time - now)).isoformat() if known else None
+
+
+def _spelt(text: str) -> datetime | None:
+    """Return a time such as 'Fri Nov 20 16:27:22 2026' or 'Nov 20 16:27 2026'."""
+    for form in ("%a %b %d %H:%M:%S %Y", "%b %d %H:%M:%S %Y", "%b %d %H:%M %Y"):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form)  # noqa: DTZ007 - local time
+    return None

@@ -1,0 +1,1 @@
+"""The batch systems that are known: one file of facts each."""

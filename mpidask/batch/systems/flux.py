@@ -1,0 +1,80 @@
+"""Flux. https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man1/flux-batch.html, flux-jobs.html.
+
+There is no `signal`: --signal goes to every rank (https://github.com/flux-framework/flux-core/issues/6729). A job script
+that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits itself again names the parent.
+"""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+SYSTEM = BatchSystem(
+    name="flux",
+    title="Flux",
+    detect="flux uptime",
+    directive="# flux:",
+    options=(
+        "--job-name={name}",
+        "--output={output}",
+        "--queue={queue}",
+        "--bank={account}",
+        "--nodes={nodes}",
+        "--nslots={ranks}",
+        "--cores-per-slot={cores_per_rank}",
+        "--gpus-per-slot={gpus_per_rank}",
+        "--time-limit={walltime:seconds}s",
+    ),
+    # Job ids start with an f that is not in ASCII, unless told:
+    # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
+    submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",
+    job_id=r"^(f\w+)\s*$",
+    cancel="flux cancel {ids}",
+    status=Query(
+        command="env FLUX_F58_FORCE_ASCII=1 flux jobs --no-header --format='{{id.f58}}|{{status_abbrev}}|{{returncode}}|"
+        "{{t_run!D:h}}|{{sched.t_estimate!D:h}}|{{contextual_info}}|{{exception.type}} {{exception.note}}' {ids}",
+        row=r"^(?P<id>f\w+)\|(?P<state>\w+)\|(?:-128|-(?P<signal>\d+)|(?P<exit>\d*))\|(?P<start>[^|]*)\|[^|]*\|[^|]*\|(?P<reason>.*)$",
+        more={
+            "state": r"^[^|]*\|S\|[^|]*\|[^|]*\|[^|]*\|(held|priority-hold)\|",
+            "start": r"^[^|]*\|[^|]*\|[^|]*\|-\|([^|]*)",
+            "reason": r"^[^|]*\|[DPS]\|[^|]*\|[^|]*\|[^|]*\|([^|]+)\|",  # elsewhere it names the nodes
+        },
+        absent=r"JobID \S+ unknown",
+    ),
+    states={
+        JobState.PENDING: "D P S",
+        JobState.HELD: "held priority-hold",
+        JobState.RUNNING: "R C",
+        JobState.DONE: "CD",
+        JobState.FAILED: "F CA TO",
+    },
+    # RFC 21: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_21.html
+    reasons={
+        r"^timeout\b|^TO$": "the walltime was reached",
+        r"^cancel\b|^CA$": "cancelled",
+        r"^node-failure|[Nn]ode failure|lost contact": "a node failed",
+        r"unsatisfiable": "no nodes have what the job asks for: it will never start",
+        r"^alloc\b": "no nodes could be given to it",
+        r"^held$": "held; release it with `flux job urgency ID default`",
+        r"^priority-(hold|wait)$": "waits for its priority, which your account (bank) gives",
+        r"^depends:.*max-?(running|run|cores|nodes|resources)": "you may not run more jobs at once",
+        r"^depends:begin": "waits until its begin time",
+        r"^depends:": "waits for another job",
+        r"^eta:": "waits until enough nodes are free",
+    },
+    refusals={
+        r"max active jobs": "you have as many jobs in the queue as the site allows; submit again when one has ended",
+        r"not a valid queue|[Ii]nvalid queue|[Qq]ueue not valid": "there is no such queue, or not for you; `flux queue list` lists them",
+        r"submission to \S+ is disabled|[Jj]ob submission is disabled": "the queue is closed",
+        r"user/bank|bank .*(disabled|not)|cannot find": "you may not use that account (bank)",
+        r"exceeds policy limit": "the job is beyond a limit of the queue; `flux queue list` shows them",
+        r"[Uu]nsatisfiable": "no nodes have what the job asks for; `flux resource list` shows what there is",
+    },
+    launcher="flux",
+    launch_options={
+        "openmpi": '--host "$(flux hostlist --expand --delimiter=, instance)"',
+        "hydra": '-hosts "$(flux hostlist --expand --delimiter=, instance)"',
+    },
+    end_time="left=$(flux job timeleft 2>/dev/null); [[ $left =~ ^[0-9]{1,9}$ ]] && "
+    "export MPIDASK_END_TIME=$(($(date +%s) + left))",
+    unsupported={
+        "memory_per_node": "memory comes with the cores: ask for more of them, or for whole nodes with --directive=--exclusive"
+    },
+)

@@ -1,0 +1,26 @@
+"""No batch system: the job runs here and now, in a session of its own, and outlives the shell."""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+_ONE = "there is one node here; submit where a batch system is"
+
+SYSTEM = BatchSystem(
+    name="local",
+    title="this machine",
+    directive="# asked for:",
+    options=("{ranks_per_node} ranks of {cores_per_rank} cores",),
+    submit=(
+        """bash -c 'setsid nohup "$@" >"$0" 2>&1 </dev/null & echo $!' {output}""",
+        " timeout --kill-after=10 {walltime:seconds}",
+        " bash {script}",
+    ),
+    job_id=r"^(\d+)$",
+    cancel="""bash -c 'for id; do kill -TERM -- "-$id"; done' cancel {ids}""",
+    # The first process, so that ps finds one. The path tells the job from another process with its number.
+    status=Query(
+        command="ps -ww -o pid=,stat=,args= -p 1,{id_list}",
+        row=r"^\s*(?P<id>\d+)\s+(?P<state>\w)\S*\s+.*/job\.sh\s*$",
+    ),
+    states={JobState.RUNNING: "R S D I T t", JobState.UNKNOWN: "Z X"},
+    unsupported={"nodes": _ONE, "queue": _ONE, "account": _ONE},
+)

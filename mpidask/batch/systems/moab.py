@@ -1,0 +1,67 @@
+"""Moab over Torque. msub, showq, checkjob, mjobctl: http://docs.adaptivecomputing.com/9-1-1/MWM/Content/topics/moabWorkloadManager/topics/commands/commandsoverview.html.
+
+Moab asks a server that may take half a minute: what has ended is asked for only when a job is missed.
+"""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.systems import torque
+
+#: One <job .../>, its attributes in any order.
+_ROW = r'<job\b(?=[^>]*\bJobID="(?P<id>[^"]+)")(?=[^>]*\bState="(?P<state>\w+)")[^>]*>'
+
+SYSTEM = BatchSystem(
+    name="moab",
+    title="Moab",
+    detect="msub --version",
+    detected=r"(?i)moab",
+    directive="#MSUB",
+    options=torque.SYSTEM.options,
+    submit="msub {script}",
+    job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line
+    cancel="mjobctl -c {id_list}",
+    status=Query(
+        command="showq --xml -w user={user}",
+        row=_ROW,
+        more={"start": r'\bStartTime="([1-9]\d*)"'},  # not RsvStartTime
+    ),
+    explain=Query(
+        command="checkjob {id}",
+        row=r"^job (?P<id>\S+)[\s\S]*",
+        more={"reason": r"^\s*BLOCK MSG: +(.+)|^\s*NOTE: +(?:job cannot run +)?(.+)|^Holds: +(.+)"},
+    ),
+    history=Query(
+        command="showq -c --xml -w user={user}",
+        row=_ROW,
+        more={"exit": r'\bCompletionCode="(-?\d+)"', "reason": r'\bCompletionCode="([A-Z]+)"'},
+    ),
+    # http://docs.adaptivecomputing.com/9-1-1/MWM/Content/topics/moabWorkloadManager/topics/jobAdministration/jobstates.html
+    states={
+        JobState.PENDING: "Idle Migrated Staging NotQueued",
+        JobState.HELD: "Hold UserHold SystemHold BatchHold Deferred Suspended",
+        JobState.RUNNING: "Running Starting Canceling",
+        JobState.DONE: "Completed",
+        JobState.FAILED: "Removed Vacated",
+    },
+    reasons={
+        r"^CNCLD$": "cancelled",
+        r"job has hold in place|^User$": "held; release it with `mjobctl -u`",
+        r"insufficient (idle|available) procs|idle procs do not meet requirements": "waits until enough nodes are free",
+        r"start date not reached": "waits until its begin time",
+        r"dependency .* not met": "waits for another job",
+        r"(?i)(violates|exceeds) .*(policy|limit)|limit .*reached": "a limit on your jobs is reached",
+        r"(?i)no (class|resources|nodes?) .*available|cannot (ever )?run": "asks for more than the site has",
+        **torque.SYSTEM.reasons,
+    },
+    refusals={
+        r"(?i)max(imum)?[ _-]?(idle)?[ _-]?jobs?\b": "you have as many jobs in the queue as the site allows; submit again when "
+        "one has ended",
+        r"(?i)requested queue not found|(invalid|unknown) (class|queue)": "there is no such queue; `mdiag -c` lists them",
+        r"(?i)(invalid|no|unknown) account|account .*(invalid|not )|cannot debit": "you may not use that account, or it is "
+        "used up; `mdiag -a` lists yours",
+        r"client timed out": "Moab did not answer in time; see with `showq` that the job is not in the queue, and try again",
+        **torque.SYSTEM.refusals,
+    },
+    launch_options=torque.SYSTEM.launch_options,
+    prologue=torque.SYSTEM.prologue,
+    unsupported=torque.SYSTEM.unsupported,
+)

@@ -1,0 +1,54 @@
+"""OAR. oarsub(1), oarstat(1): https://oar.readthedocs.io/en/2.5/.
+
+Nodes, cores and walltime share one -l: a second one would ask for an alternative. OAR runs the script in place.
+"""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+SYSTEM = BatchSystem(
+    name="oar",
+    title="OAR",
+    detect="oarsub --version",
+    detected=r"OAR",
+    directive="#OAR",
+    options=(
+        "-n {name}",
+        "-q {queue}",
+        "--project {account}",
+        ("-l /nodes={nodes}/core={cores_per_node}", ",walltime={walltime}"),
+        "-O {output}",
+        "-E {output}",
+    ),
+    signal=("--checkpoint {lead:seconds}", "--signal 10"),
+    submit="oarsub -S {script}",
+    job_id=r"OAR_JOB_ID=(\d+)",
+    cancel="oardel {ids}",
+    status=Query(
+        command="oarstat -f --sql 'job_id in ({id_list})'",
+        row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*",
+        more={
+            "state": r"^\s+state = (\w+)",
+            "reason": r"\A[\s\S]*?> (WALLTIME.*)|> ((?:FRAG_JOB_REQUEST|OUTPUT_FILES).*)",  # the former comes with the latter
+            "start": r"^\s+(?:startTime|scheduledStart) = (\d.*)",
+            "exit": r"^\s+exit_code = \d+ \((\d+)",
+            "signal": r"^\s+exit_code = \d+ \(\d+,(\d+)",
+        },
+    ),
+    states={
+        JobState.PENDING: "Waiting toAckReservation toLaunch Launching",
+        JobState.HELD: "Hold Suspended Resuming",
+        JobState.RUNNING: "Running Finishing",
+        JobState.DONE: "Terminated",
+        JobState.FAILED: "Error toError",
+    },
+    reasons={
+        r"WALLTIME": "the walltime was reached",
+        r"FRAG_JOB_REQUEST": "cancelled",
+        r"OUTPUT_FILES": "its output file could not be opened",
+    },
+    refusals={
+        r"queue .* does not exist": "there is no such queue; the site's documentation names them",
+        r"There are not enough resources": "no nodes have what the job asks for",
+    },
+    launch_options={"openmpi": '--hostfile "$OAR_NODEFILE"', "hydra": '-f "$OAR_NODEFILE"'},
+)

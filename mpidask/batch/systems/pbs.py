@@ -1,0 +1,74 @@
+"""OpenPBS and PBS Professional. PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://help.altair.com/."""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+SYSTEM = BatchSystem(
+    name="pbs",
+    title="PBS",
+    detect="qstat --version",
+    detected=r"pbs_version",
+    directive="#PBS",
+    options=(
+        "-S /bin/bash",
+        "-N {name}",
+        "-q {queue}",
+        "-A {account}",
+        (
+            "-l select={nodes}:ncpus={cores_per_node}:mpiprocs={ranks_per_node}",
+            ":ngpus={gpus_per_node}",
+            ":mem={memory_per_node:MiB}mb",
+        ),
+        "-l place=scatter",  # else the parts may share a node
+        "-l walltime={walltime}",
+        "-j oe",
+        "-o {output}",
+    ),
+    submit="qsub {script}",
+    job_id=r"^(\d\S*)",
+    cancel="qdel {ids}",
+    # -x: also those that have ended, where the site keeps them; what it has forgotten is "Unknown".
+    status=Query(
+        command="qstat -x -f {ids}",
+        row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",
+        more={
+            "state": r"^\s+job_state = (\w)",
+            "reason": r"^\s+comment = (.*(?:\n\t.*)*)",
+            "start": r"^\s+(?:stime|estimated\.start_time) = (.*\d)",
+            "exit": r"^\s+[Ee]xit_status = (-?\d+)",
+        },
+        absent=r"Unknown Job|has finished",
+    ),
+    states={
+        JobState.PENDING: "Q T W M",
+        JobState.HELD: "H S U",
+        JobState.RUNNING: "R E B",
+        JobState.DONE: "F X",
+    },
+    reasons={
+        r"exceeded resource walltime|job killed: walltime": "the walltime was reached",
+        r"exceeded resource v?mem|job killed: v?mem": "out of memory",
+        r"exceeded resource (ncpus|cput)|job killed: (ncpus|cput)": "it used more CPU time than it may",
+        r"dependency .*(never|not).* (be )?satisfied": "waits for a job that failed: it will never start",
+        r"[Cc]an [Nn]ever [Rr]un": "asks for more than the site has: it will never start",
+        r"Insufficient amount of (queue |server )?resource|Not enough free nodes|Not enough .*available": "waits until enough nodes are free",
+        r"would exceed .*limit|User has reached|[Mm]aximum number of jobs": "a limit on your jobs is reached",
+        r"due to node failure|[Nn]ode failure|node \S+ (is )?down": "a node failed",
+        r"job has a (user|system|other|bad password) hold|[Hh]eld by": "held; release it with `qrls`",
+        r"^Job (run at|started on) .*(\)|\d| and (finished|failed))$": "",  # says no more than the state
+        r"terminated|[Jj]ob deleted": "cancelled",
+    },
+    refusals={
+        r"(?i)unknown queue": "there is no such queue; `qstat -Q` lists them",
+        r"(?i)would exceed .*limit on resource|violates queue and/or server resource limits|exceeds queue resource limits": "the job "
+        "is beyond a limit of the queue; `qstat -Qf` shows them",
+        r"(?i)would exceed .*\bjobs|maximum number of jobs": "you have as many jobs in the queue as the site allows; submit again "
+        "when one has ended, or ask for fewer and larger jobs",
+        r"(?i)invalid account|invalid project": "you may not use that account",
+        r"(?i)unauthorized request|access to queue is denied|ACL ": "you may not use that queue or account",
+        r"(?i)rejected by all possible destinations": "no queue takes such a job: see its walltime and its nodes",
+        r"(?i)unknown resource": "the site has no such resource",
+        r"(?i)not enabled|queue is not": "the queue is closed",
+    },
+    prologue=('cd "$PBS_O_WORKDIR" || exit 1',),  # a job starts in $HOME
+    launch_options={"openmpi": '--hostfile "$PBS_NODEFILE"'},
+)

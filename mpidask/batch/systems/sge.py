@@ -1,0 +1,80 @@
+"""Grid Engine. qsub(1), qstat(1), qacct(1), sge_status(5): https://manpages.debian.org/bookworm/gridengine-client/.
+
+A job of more than one slot needs a parallel environment, whose names are the site's. With `-l s_rt` Grid Engine can warn
+of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
+"""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+_PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
+
+SYSTEM = BatchSystem(
+    name="sge",
+    title="Grid Engine",
+    detect="qstat -help",
+    detected=r"^(SGE|GE|UGE|OGS|SOGE|AGE|Univa|Altair)\b",
+    directive="#$",
+    options=(
+        "-S /bin/bash",
+        "-N {name}",
+        "-q {queue}",
+        "-P {account}",
+        "-pe {parallel_environment} {cores}",
+        "-l h_rt={walltime}",
+        "-cwd",
+        "-j y",
+        "-o {output}",
+    ),
+    submit="qsub -terse {script}",
+    job_id=r"^(\d+)",
+    cancel="qdel {ids}",
+    status=Query(
+        command="qstat -u {user} -xml",
+        row=r"<job_list\b(?:(?!</job_list>)[\s\S])*?<JB_job_number>(?P<id>\d+)</JB_job_number>(?:(?!</job_list>)[\s\S])*",
+        more={"state": r"<state>(\w+)</state>", "start": r"<JAT_start_time>([^<]+)<"},
+    ),
+    explain=Query(
+        command="qstat -j {id}",
+        row=r"^job_number: +(?P<id>\d+)[\s\S]*",
+        more={"reason": r"^error reason +\d+: +(.+)|^scheduling info: +(.+(?:\n +.+)*)"},
+    ),
+    history=Query(
+        command="qacct -j {id}",
+        row=r"^jobnumber +(?P<id>\d+)[\s\S]*",
+        more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)"},
+    ),
+    states={
+        JobState.PENDING: "qw Rq",
+        JobState.HELD: "hqw hRwq s S ts tS T tT Rs RS RT",
+        JobState.RUNNING: "r t Rr Rt hr dr dt dRr dRt ds dS dT",
+        JobState.FAILED: "Eqw Ehqw EhRqw dEqw",
+    },
+    reasons={
+        r"^37 |enforced h_rt": "the walltime (h_rt) was reached, or a limit on CPU time or memory",
+        r"^100 ": "killed by a signal",
+        r"^26 |can.t open output file": "its output file could not be opened",
+        r"^(19|20|21) ": "its shell or working directory could not be used",
+        r"not available in queues? due to too few slots|offers? only 0 slots|only offers \d+ slots": "there are not enough free slots in that parallel "
+        "environment",
+        r"has no permission|cannot run in queue .* because it is not contained": "no queue that it may use offers what it asks for",
+    },
+    refusals={
+        r"unknown queue": "there is no such queue; `qconf -sql` lists them",
+        r"parallel environment .* does not exist|job rejected: the requested parallel environment": "there is no such parallel "
+        "environment; `qconf -spl` lists them",
+        r"max_u_jobs|[Oo]nly \d+ jobs (are|is) allowed per user": "you have as many jobs in the queue as the site allows; submit again "
+        "when one has ended",
+        r"unknown resource": "the site has no such resource; `qconf -sc` lists them",
+        r"no suitable queues": "no queue can ever run it: it asks for too much",
+    },
+    # Open MPI 5 knows nothing of Grid Engine: it is told how to reach the nodes, and which.
+    prologue=("export PRTE_MCA_plm_ssh_agent='qrsh -inherit -nostdin -V'",),
+    launch_options={"openmpi": """--host "$(awk '{printf s $1 ":" $2; s = ","}' "$PE_HOSTFILE")\""""},
+    unsupported={
+        "nodes": _PE,
+        "ranks_per_node": _PE,
+        "cores_per_rank": _PE,
+        "memory_per_node": "sites differ: ask with --directive, such as '-l h_vmem=4G' or '-l mem_free=4G' (each slot's)",
+        "gpus_per_rank": "sites differ: ask with --directive, such as '-l gpu=1'",
+    },
+)

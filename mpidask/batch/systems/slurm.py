@@ -1,0 +1,84 @@
+"""Slurm. https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html."""
+
+from mpidask.batch.system import BatchSystem, JobState, Query
+
+SYSTEM = BatchSystem(
+    name="slurm",
+    title="Slurm",
+    detect="sinfo --noheader --format=%P",  # `sinfo --version` answers without a controller
+    directive="#SBATCH",
+    options=(
+        "-J {name}",
+        "-o {output}",
+        "-p {queue}",
+        "-A {account}",
+        "-N {nodes}",
+        "--ntasks-per-node={ranks_per_node}",
+        "--cpus-per-task={cores_per_rank}",
+        "--gpus-per-task={gpus_per_rank}",
+        "--mem={memory_per_node:MiB}M",
+        "-t {walltime}",
+    ),
+    signal=("--signal=B:USR1@{lead:seconds}",),  # B: the job script alone; may come up to 60 s early
+    submit="sbatch --parsable {script}",
+    job_id=r"^(\d+)",
+    cancel="scancel {ids}",
+    # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
+    status=Query(
+        command="squeue --noheader --states=all --user={user} "
+        "--Format='JobID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|'",
+        row=r"^(?P<id>\d+)\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|",
+    ),
+    history=Query(
+        command="sacct --noheader --parsable2 --allocations --jobs={id_list} --format=JobID,State,ExitCode",
+        row=r"^(?P<id>\d+)\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
+    ),
+    states={
+        JobState.PENDING: "PD RF RQ RESV_DEL_HOLD PENDING REQUEUED REQUEUE_FED",
+        JobState.HELD: "RH S ST SE SPECIAL_EXIT SUSPENDED STOPPED REQUEUE_HOLD",
+        JobState.RUNNING: "R CF CG RS SI SO RUNNING CONFIGURING COMPLETING RESIZING SIGNALING STAGE_OUT",
+        JobState.DONE: "CD COMPLETED",
+        JobState.FAILED: "BF CA DL F NF OOM PR RV TO BOOT_FAIL CANCELLED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY "
+        "PREEMPTED REVOKED TIMEOUT",
+    },
+    held=r"^JobHeld(User|Admin)$",
+    reasons={
+        r"^(TO|TIMEOUT|TimeLimit)$|DUE TO TIME LIMIT": "the walltime was reached",
+        r"^(OOM|OUT_OF_MEMORY|OutOfMemory)$|oom.kill event|[Ee]xceeded (job |step )?memory limit": "out of memory",
+        r"^(NF|NODE_FAIL|NodeDown)$|DUE TO NODE FAILURE": "a node failed",
+        r"^(PR|PREEMPTED)$|DUE TO PREEMPTION": "another job had precedence (preempted)",
+        r"^(BF|BOOT_FAIL)$": "a node did not boot",
+        r"^(DL|DEADLINE)$": "its deadline was reached",
+        r"^(CA|CANCELLED)$|CANCELLED AT": "cancelled",
+        r"^NonZeroExitCode$": "",  # says no more than the exit status
+        r"^JobLaunchFailure$": "the job could not be started, or was killed for its memory",
+        r"^Priority$": "other jobs come first",
+        r"^Resources$": "waits until enough nodes are free",
+        r"^Dependency$": "waits for another job",
+        r"^DependencyNeverSatisfied$": "waits for a job that failed: it will never start",
+        r"^BeginTime$": "waits until its begin time",
+        r"^JobHeld(User|Admin)$": "held; release it with `scontrol release`",
+        r"^PartitionNodeLimit$": "asks for more nodes than the partition has: it will never start",
+        r"^PartitionTimeLimit$": "asks for more time than the partition gives: it will never start",
+        r"^PartitionDown$|^PartitionInactive$": "the partition is closed",
+        r"^(PartitionConfig|BadConstraints)$": "asks for what the partition has not: it will never start",
+        r"^ReqNodeNotAvail|^Nodes required for job are DOWN": "nodes it needs are not available (down, or reserved for maintenance)",
+        r"^AssocMaxJobsLimit$|^QOSMaxJobsPerUserLimit$": "you may not run more jobs at once",
+        r"^(Assoc|QOS)\w*Limit$": "a limit of your account or QOS is reached",
+    },
+    refusals={
+        r"QOSMaxSubmitJobPerUserLimit|AssocMaxSubmitJobLimit|MaxSubmit": "you have as many jobs in the queue as the site "
+        "allows; submit again when one has ended, or ask for fewer and larger jobs",
+        r"QOSMax\w+|Job violates accounting/QOS policy": "the job is beyond a limit of your QOS or account (size, time or number)",
+        r"invalid partition": "there is no such partition; `sinfo -s` lists them",
+        r"[Ii]nvalid account": "you may not use that account; `sacctmgr show associations user=$USER` lists yours",
+        r"Memory specification can not be satisfied": "no node has so much memory; `sinfo -o '%P %m'` shows what there is",
+        r"Requested node configuration is not available": "no nodes have what the job asks for; `sinfo -o '%P %D %c %m %G'` shows "
+        "what there is",
+        r"Requested time limit is invalid|time limit exceeds": "the walltime is more than the partition gives; `sinfo -o '%P %l'` "
+        "shows how much",
+    },
+    launcher="srun",
+    end_time="end=$(squeue --noheader --jobs=$SLURM_JOB_ID --format=%e 2>/dev/null); [[ $end = [0-9]*T* ]] && "
+    'export MPIDASK_END_TIME=$(date -d "$end" +%s)',
+)

@@ -1,0 +1,134 @@
+"""Following a job: its output, and a line that says how it stands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mpidask.batch.outcome import Standing
+from mpidask.batch.submission import Handle
+from mpidask.batch.system import JobState
+from mpidask.cli import table
+from mpidask.errors import LostError
+
+__all__ = ["follow"]
+
+
+def follow(handle: Handle, *, show: bool) -> int:
+    """Follow a job to its end; return the exit status to end with: the script's.
+
+    show: print the job's output on stdout and how it stands on stderr, else only how it ends
+    """
+    try:
+        return _follow(handle, show=show)
+    except KeyboardInterrupt:
+        return _interrupted(handle)
+
+
+def _follow(handle: Handle, *, show: bool) -> int:
+    output = _Output(handle.record.log)
+    line = _StatusLine(enabled=show)
+    standing = handle.refresh()
+    for standing in handle.follow():
+        if show:
+            output.copy(line)
+            line.show(_text(handle, standing))
+    if show:
+        output.copy(line)
+    line.clear()
+    return _end(handle, standing, told=show)
+
+
+def _text(handle: Handle, standing: Standing) -> str:
+    """Return how a job stands."""
+    each = table.row(handle.record, standing)
+    parts = [f"job {each['job']} {each['state']}"]
+    if each["workers"] is not None:
+        parts.append(f"{each['workers']} of {each['expected_workers']} workers up")
+    if each["time_left"] is not None:
+        parts.append(f"{table.duration(each['time_left'])} left")
+    if standing.state in (JobState.PENDING, JobState.HELD, JobState.UNKNOWN):
+        parts.append(table.why(each))
+    return ", ".join(filter(None, parts))
+
+
+class _StatusLine:
+    """One changing line on a terminal; elsewhere a line when something but the time changes."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._enabled = enabled
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Show how things stand."""
+        if not self._enabled:
+            return
+        if self._terminal:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            self._write(f"\r\x1b[K{f'mpidask: {text}'[: width - 1]}")
+            self._shown = text
+        elif (changed := text.split(", ")[:2]) != self._shown.split(", ")[:2]:
+            self._write(f"mpidask: {', '.join(changed) if 'left' not in changed[-1] else changed[0]}\n")
+            self._shown = text
+
+    def clear(self) -> None:
+        """Make room for other output."""
+        if self._enabled and self._terminal and self._shown:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+class _Output:
+    """The job's output, copied as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done = 0
+
+    def copy(self, line: _StatusLine) -> None:
+        """Write to stdout what has come since."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._done)
+                new = file.read()
+        except OSError:
+            return
+        if new:
+            line.clear()
+            self._done += len(new)
+            sys.stdout.buffer.write(new)
+            sys.stdout.buffer.flush()
+
+
+def _end(handle: Handle, standing: Standing, *, told: bool) -> int:
+    """Say how the job has ended; return the exit status to end with."""
+    status, reason = standing.exit_status, standing.reason
+    if standing.state is JobState.DONE:
+        return 0
+    how = f"exit status {status}" if status is not None else "without an exit status"
+    sys.stderr.write(f"mpidask: job {handle.id} failed: {how}{f': {reason}' if reason else ''}\n")
+    lines = handle.record.system_log.splitlines()[-5:] if told else table.last_lines(handle.record)
+    sys.stderr.write("".join(f"mpidask: | {each}\n" for each in lines))
+    return status or LostError.status
+
+
+def _interrupted(handle: Handle) -> int:
+    """Ask whether the job is to go on; return the exit status to end with."""
+    sys.stderr.write("\n")
+    try:
+        if sys.stdin.isatty():
+            answer = input(f"mpidask: cancel job {handle.id}? [y/N] ")
+            if answer.strip().lower() in ("y", "yes"):
+                handle.cancel()
+                sys.stderr.write(f"mpidask: job {handle.id} is cancelled\n")
+                return 130
+    except (KeyboardInterrupt, EOFError):
+        sys.stderr.write("\n")
+    further = f"`mpidask logs -f {handle.id}` follows it, `mpidask cancel {handle.id}` ends it"
+    sys.stderr.write(f"mpidask: job {handle.id} goes on; {further}\n")
+    return 130

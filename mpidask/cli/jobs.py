@@ -1,0 +1,310 @@
+"""`mpidask submit`, `script`, `status`, `logs`, `cancel`: from a login node, without MPI."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpidask.cli import words
+from mpidask.errors import MpidaskError, UsageError
+
+if TYPE_CHECKING:
+    import click
+
+    from mpidask.batch.job import Job
+    from mpidask.batch.settings import JobOptions
+    from mpidask.batch.submission import Handle
+
+__all__ = ["main"]
+
+_SUBMIT = """\
+Submit a script as one batch job, in which every rank runs `mpidask run`.
+
+\b
+  mpidask submit -N 2 --ranks-per-node 4 -t 1:00:00 [OPTIONS] script.py [ARGUMENTS]
+  mpidask submit [OPTIONS] -m package.module [ARGUMENTS]
+  mpidask submit [OPTIONS] --serve --scheduler-file FILE
+
+Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
+may be given too; they go to the job. The script and all after it go through untouched, after `--` whatever it is."""
+
+_SCRIPT = """\
+Print the job script that `mpidask submit` would submit, to be changed or submitted by hand."""
+
+_STATUS = "Show what has become of jobs: those given, else those that wait, run, or ended within a day."
+
+_LOGS = "Print what a job has printed: the script's output and mpidask's lines, or one rank's servers and tasks."
+
+_CANCEL = "Cancel jobs, whether they wait or run."
+
+_DAY = 86400.0  # s
+
+
+def main(name: str, argv: Sequence[str]) -> int:
+    """Run one of the commands; return its exit status."""
+    try:
+        return _COMMANDS[name](argv)
+    except MpidaskError as error:
+        sys.stderr.write(error.text())
+        return error.status
+    except BrokenPipeError:  # as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _submit(argv: Sequence[str]) -> int:
+    from mpidask.batch import records, submission
+    from mpidask.batch.catalog import find_here
+
+    found = _describe("submit", _SUBMIT, argv)
+    if isinstance(found, str):
+        print(found)
+        return 0
+    job, options, given = found
+    system = find_here(options.system)
+    if given["dry_run"]:
+        print(system.script(records.planned(job, options.state_directory)), end="")
+        return 0
+    handle = submission.submit(job, system, options=options)
+    _tell(handle, job, system.title)
+    if given["follow"] or given["wait"]:
+        from mpidask.cli.follow import follow
+
+        if not given["follow"]:
+            print(handle.id, flush=True)
+        return follow(handle, show=bool(given["follow"]))
+    print(handle.id)
+    return 0
+
+
+def _script(argv: Sequence[str]) -> int:
+    from mpidask.batch.catalog import find_here
+
+    found = _describe("script", _SCRIPT, argv)
+    if isinstance(found, str):
+        print(found)
+        return 0
+    job, options, _ = found
+    system = find_here(options.system)
+    if job.requeue:
+        raise UsageError("--requeue needs a job on record", "use `mpidask submit --requeue`")
+    print(system.script(job), end="")
+    if system.directive is None:
+        sys.stderr.write("".join(f"mpidask: submit description: {line}\n" for line in system.description(job)))
+    return 0
+
+
+def _describe(name: str, usage: str, argv: Sequence[str]) -> tuple[Job, JobOptions, dict[str, Any]] | str:
+    """Return the job that a command line describes, its options and all that is given; or a text to print."""
+    from mpidask.batch import settings
+    from mpidask.config import Options, load
+
+    run_options = words.options_of(Options)
+    command = words.command(name, usage, [*words.options_of(settings.JobOptions), *_flags(name), *run_options])
+    ours, _ = words.split(argv, command)
+    given = words.read(command, ours)
+    if isinstance(given, str):
+        return given
+    options = settings.load({key: given[key] for key in settings.JobOptions.__dataclass_fields__})
+    chosen = load({key: given[key] for key in Options.__dataclass_fields__})
+    program = argv[len(ours) :]
+    _check(program, serve=given["serve"])
+    python = options.python or sys.executable
+    module = ("mpidask.cli", "serve") if given["serve"] else ("mpidask",)
+    line = (python, "-m", *module, *_of(run_options, ours), *program)
+    title = "mpidask-serve" if given["serve"] else _title(program)
+    return settings.describe(options, line, chosen.walltime_margin, title), options, given
+
+
+def _flags(name: str) -> list[click.Option]:
+    import click
+
+    flags = [click.Option(["--serve"], is_flag=True, help="No script: scheduler and workers only (`mpidask serve`).")]
+    if name == "submit":
+        flags += [
+            click.Option(
+                ["--follow", "-f"],
+                is_flag=True,
+                help="Show state and output to the end; exit as the script.",
+            ),
+            click.Option(["--wait"], is_flag=True, help="Wait for the end; exit as the script."),
+            click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing."),
+        ]
+    return flags
+
+
+def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:
+    """Return those words that give one of these options."""
+    names = {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
+    taken: list[str] = []
+    index = 0
+    while index < len(ours):
+        option = names.get(ours[index].split("=")[0])
+        more = 1 if option is None or getattr(option, "is_flag", False) or "=" in ours[index] else 2
+        taken += ours[index : index + more] if option is not None else []
+        index += more
+    return taken
+
+
+def _check(program: Sequence[str], *, serve: bool) -> None:
+    """Find out now what the job would find out after hours in the queue."""
+    if serve == bool(program):
+        raise UsageError(
+            "a script and --serve were given" if serve else "no script was given",
+            "leave one out" if serve else 'add one: mpidask submit script.py, or -m package.module, or -c "code"',
+        )
+    file = program[1] if program[:1] == ["--"] and len(program) > 1 else (program or ["-m"])[0]
+    if file not in ("-m", "-c", "--") and not os.path.exists(file):
+        raise UsageError(f"can't open {file!r}: no such file or directory", "give the path of a Python script")
+
+
+def _title(program: Sequence[str]) -> str:
+    """Return what a job is named after: the script or module."""
+    names = [word for word in program if word not in ("-m", "--")]
+    return "mpidask" if program[:1] == ["-c"] else names[0]
+
+
+def _tell(handle: Handle, job: Job, title: str) -> None:
+    """Say on stderr what was asked for, and what was left to the site."""
+    resources = job.resources
+    nodes, ranks = resources.nodes, resources.ranks_per_node
+    shape = f"{nodes} node{'s' * (nodes > 1)} x {ranks} rank{'s' * (ranks > 1)}"
+    choices = {name: getattr(job, name) for name in ("walltime", "queue", "account")}
+    asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
+    silent = [name for name, value in choices.items() if value is None]
+    left = f"; left to the site: {', '.join(silent)}" if silent and handle.record.system != "local" else ""
+    sys.stderr.write(f"mpidask: job {handle.id} is submitted to {title}: {', '.join([shape, *asked])}{left}\n")
+    sys.stderr.write(f"mpidask: `mpidask status {handle.id}`, `mpidask logs {handle.id}`; files: {handle.directory}\n")
+    sys.stderr.flush()
+
+
+def _status(argv: Sequence[str]) -> int:
+    import click
+
+    from mpidask.batch import monitor
+    from mpidask.cli import table
+
+    given = _read(
+        "status",
+        _STATUS,
+        argv,
+        [
+            click.Argument(["jobs"], nargs=-1),
+            click.Option(["--all"], is_flag=True, help="All jobs on record."),
+            click.Option(["--json"], is_flag=True, help="For programs: a list of objects."),
+        ],
+    )
+    if given is None:
+        return 0
+    handles = _chosen(given["jobs"])
+    interval = handles[0].interval if handles else 0.0
+    standings = monitor.look([handle.record for handle in handles], interval)
+    rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
+    if not given["jobs"] and not given["all"]:
+        rows = [row for row in rows if not row["ended"] or row["age"] < _DAY]
+    if given["json"]:
+        print(json.dumps(rows, indent=2))
+    else:
+        table.show(rows, [handle.record for handle in handles], verbose=bool(given["jobs"]))
+    return 0
+
+
+def _logs(argv: Sequence[str]) -> int:
+    import click
+
+    given = _read(
+        "logs",
+        _LOGS,
+        argv,
+        [
+            click.Argument(["job"], required=False),
+            click.Option(["--rank"], type=int, metavar="RANK", help="What this rank's servers and tasks have printed."),
+            click.Option(["--worker"], metavar="NAME", help="What this worker and its tasks have printed."),
+            click.Option(["--follow", "-f"], is_flag=True, help="Go on to the job's end."),
+        ],
+    )
+    if given is None:
+        return 0
+    handle = _chosen([given["job"]] if given["job"] else None, last=True)[0]
+    if given["follow"]:
+        from mpidask.cli.follow import follow
+
+        return follow(handle, show=True)
+    path = handle.log(given["rank"]) if given["worker"] is None else handle.log_of_worker(given["worker"])
+    sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+    if given["rank"] is None and given["worker"] is None and handle.record.system_log:
+        sys.stdout.write(f"mpidask: the batch system adds:\n{handle.record.system_log}")
+    return 0
+
+
+def _cancel(argv: Sequence[str]) -> int:
+    import click
+
+    from mpidask.batch import monitor, submission
+
+    given = _read("cancel", _CANCEL, argv, [click.Argument(["jobs"], nargs=-1)])
+    if given is None:
+        return 0
+    if not given["jobs"]:
+        raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
+    handles = _chosen(given["jobs"])
+    standings = monitor.look([handle.record for handle in handles], 0.0)
+    live = [handle for handle in handles if not standings[handle.name].state.ended]
+    for handle in handles:
+        if handle not in live:
+            print(f"mpidask: job {handle.id} has ended already", file=sys.stderr)
+    submission.cancel(live)
+    for handle in live:
+        print(f"mpidask: job {handle.id} is cancelled", file=sys.stderr)
+    return 0
+
+
+def _resubmit(argv: Sequence[str]) -> int:
+    """Submit a job again from within itself: the job script calls this."""
+    from mpidask.batch import submission
+
+    if len(argv) != 1:
+        raise UsageError("mpidask resubmit takes a run directory", "job scripts call it")
+    record, job_id = submission.resubmit(Path(argv[0]))
+    times = len(record.submissions) - 1
+    again = f"submitted again as job {job_id} ({times} of at most {record.requeue})"
+    sys.stderr.write(f"mpidask: the walltime has ended the run; {again}\n")
+    return 0
+
+
+def _read(name: str, usage: str, argv: Sequence[str], params: Sequence[click.Parameter]) -> Mapping[str, Any] | None:
+    """Return what a command line gives; None if only a text was wanted, which is printed."""
+    given = words.read(words.command(name, usage, params), argv)
+    if isinstance(given, str):
+        print(given)
+        return None
+    return given
+
+
+def _chosen(tokens: Sequence[str] | None, *, last: bool = False) -> list[Handle]:
+    """Return the jobs that are meant: the given ones, else all, or the last one alone."""
+    from mpidask.batch import settings, submission
+
+    options = settings.load({})
+    if tokens:
+        return [submission.find(token, options) for token in tokens]
+    every = submission.jobs(options)
+    if last and not every:
+        raise UsageError("there is no job on record", "submit one: mpidask submit script.py")
+    return every[-1:] if last else every
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "submit": _submit,
+    "script": _script,
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "resubmit": _resubmit,
+}

@@ -1,0 +1,99 @@
+"""`mpidask run` and `mpidask serve`: what every rank of a job runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from mpidask.cli import words
+
+if TYPE_CHECKING:
+    from mpidask.launch.run import Order
+    from mpidask.launch.world import World
+
+__all__ = ["become_rank", "parse_run", "parse_serve", "run_rank"]
+
+_RUN = """\
+Run a Dask script on the ranks of this MPI job.
+
+\b
+  mpirun -n 8 python -m mpidask [OPTIONS] script.py [ARGUMENTS]
+  mpirun -n 8 python -m mpidask [OPTIONS] -m package.module [ARGUMENTS]
+  mpirun -n 8 python -m mpidask [OPTIONS] -c "code" [ARGUMENTS]
+
+Rank 0 hosts Dask's scheduler, rank 1 runs the script, the other ranks are workers. Client() in the script connects by
+itself. Options may also stand in ~/.config/dask/mpidask.yaml or as DASK_MPIDASK__NAME in the environment."""
+
+_SERVE = """\
+Start a scheduler and workers on the ranks of this MPI job, for clients that come from elsewhere.
+
+\b
+  mpirun -n 8 mpidask serve --scheduler-file FILE [OPTIONS]
+  mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler [OPTIONS]
+  mpirun -n 8 mpidask serve --no-scheduler [OPTIONS] SCHEDULER_ADDRESS
+
+Clients connect with Client(scheduler_file=FILE). With --no-scheduler all ranks are workers that join the cluster of
+that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
+
+#: Options that make no sense without a script.
+_OF_SCRIPTS = ("client_rank", "thread_grace")
+
+
+def become_rank(parse: Callable[[Sequence[str]], Order | str]) -> NoReturn:
+    """Bring MPI up and take part in a run as this rank, to its end."""
+    from mpidask.launch.guardian import Guardian
+
+    guardian = Guardian.start()
+    from mpidask.launch.world import World
+
+    run_rank(World.join(guardian), parse)
+
+
+def run_rank(world: World, parse: Callable[[Sequence[str]], Order | str] | None = None) -> NoReturn:
+    """Take part in a run as this rank, to its end.
+
+    parse: reads the command line; `parse_run` if None
+    """
+    from mpidask.launch.run import run
+
+    run(world, lambda: (parse or parse_run)(sys.argv[1:]))
+
+
+def parse_run(argv: Sequence[str]) -> Order | str:
+    """Read `mpidask run`'s command line: the options and the program, or the help text to print.
+
+    Raises UsageError.
+    """
+    from mpidask.config import Options, load
+    from mpidask.errors import UsageError
+    from mpidask.launch.run import Order
+
+    command = words.command("run", _RUN, words.options_of(Options))
+    ours, program = words.split(argv, command)
+    given = words.read(command, ours)
+    if isinstance(given, str):
+        return given
+    if program is None:
+        raise UsageError(
+            "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
+        )
+    return Order(load(given), program)
+
+
+def parse_serve(argv: Sequence[str]) -> Order | str:
+    """Read `mpidask serve`'s command line: the options, or the help text to print; raises UsageError."""
+    import click
+
+    from mpidask.config import Options, load
+    from mpidask.launch.run import Order
+
+    address = click.Argument(["scheduler_address"], required=False)
+    options = words.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})
+    given = words.read(words.command("serve", _SERVE, [address, *options]), argv)
+    if isinstance(given, str):
+        return given
+    chosen = load(given)
+    # A name for those who join from elsewhere is made of the run's id: names must not be taken twice.
+    return Order(dataclasses.replace(chosen, name=chosen.name or ("mpidask" if chosen.scheduler else None)), None)

@@ -1,0 +1,116 @@
+"""What is left of the batch job's walltime, and what scripts want to be called before its end.
+
+A job knows its end from the environment; the batch system's warning comes as a file that appears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from mpidask import run_directory
+from mpidask.errors import UsageError, WalltimeError
+
+__all__ = ["CALLBACKS", "SHARED", "Clock", "check", "ends", "on_walltime", "time_left"]
+
+C = TypeVar("C", bound=Callable[[], Any])
+
+_SLURM = "SLURM_JOB_END_TIME"  # set by Slurm 22.05 and newer: seconds since 1970
+
+#: Variables that all ranks must have; not every launcher takes them to other nodes.
+SHARED = (run_directory.DIRECTORY, run_directory.END, run_directory.WARNING, _SLURM)
+
+#: What is to be called when the walltime ends, in this order.
+CALLBACKS: list[Callable[[], Any]] = []
+
+_LEAST = 5.0  # s that a run needs to start, and to end in order
+_LOOK = 1.0  # s between two looks for the batch system's warning
+_LONGEST = 60.0  # s until the next look at the clock, which may be set meanwhile
+
+
+def time_left() -> float | None:
+    """Return the seconds until the walltime of the batch job ends, never below 0; None if that is not known.
+
+    May be called everywhere: in the script, in tasks, without MPI. It is known from ``MPIDASK_END_TIME`` (seconds
+    since 1970), which `mpidask submit` sets, or else from Slurm. Raises UsageError if it is not a number.
+    """
+    end = ends()
+    return None if end is None else max(0.0, end - time.time())
+
+
+def on_walltime(callback: C) -> C:
+    """Have a function called, without arguments, when the walltime is about to end; return it, as a decorator does.
+
+    It is called on the script's rank, in a thread of its own, so long before the end as ``--walltime-margin`` says
+    (60 s) or as soon as the batch system warns. Half of that time is for the callbacks, one after the other; after them
+    the script is ended: ``SystemExit(75)`` is raised in its main thread, whatever that waits for. A script that is to
+    end by itself is told by a callback that waits for it. On other ranks, and outside a run, nothing calls it.
+    """
+    CALLBACKS.append(callback)
+    return callback
+
+
+def ends(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return when the walltime ends, in seconds since 1970; None if that is not known. Raises UsageError."""
+    text = environ.get(run_directory.END, "").strip()
+    if text:
+        with contextlib.suppress(ValueError):
+            if math.isfinite(end := float(text)):
+                return end
+        raise UsageError(
+            f"{run_directory.END} is {text!r}", "the walltime's end in seconds since 1970 is needed there, or nothing"
+        )
+    text = environ.get(_SLURM, "")
+    return float(text) if text.isdecimal() else None
+
+
+def check() -> None:
+    """Raise WalltimeError if there is no use in starting any more, UsageError for an end that cannot be read."""
+    left = time_left()
+    if left is not None and left < _LEAST:
+        state = f"ends in {left:.0f} s: too late to start" if left else "is over"
+        raise WalltimeError(
+            f"the walltime {state}",
+            f"ask for a longer one; if {run_directory.END} is another job's, unset it",
+        )
+
+
+class Clock:
+    """Tells when a run has to come to its end.
+
+    margin: s before the end of the walltime, a quarter of what is left now if that is less; 0 for no clock
+    """
+
+    def __init__(self, margin: float) -> None:
+        self._ends = ends()
+        self._warning = os.environ.get(run_directory.WARNING)
+        left = time_left()
+        self.margin = margin if left is None else min(margin, left / 4)
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to watch."""
+        return self.margin > 0 and (self._ends is not None or bool(self._warning))
+
+    @property
+    def left(self) -> float:
+        """Seconds until the walltime's end; infinite if that is not known."""
+        return float("inf") if self._ends is None else max(0.0, self._ends - time.time())
+
+    def is_due(self) -> bool:
+        """Whether the end has come near, or the batch system has warned."""
+        return self.left <= self.margin or bool(self._warning and os.path.exists(self._warning))
+
+    def pause(self) -> float:
+        """Return the seconds until the next look."""
+        return max(0.0, min(self.left - self.margin, _LOOK if self._warning else _LONGEST))
+
+    def words(self) -> str:
+        """Say how near the end is."""
+        if self._ends is None:
+            return "the batch system warns that the walltime ends"
+        return f"the walltime ends in {self.left:.0f} s"

@@ -1,0 +1,62 @@
+"""The run directory of a batch job: what the job leaves there for those who watch it from outside.
+
+Made by whoever submits the job (mode 0700, on a file system that the nodes share) and named to the job by
+``MPIDASK_RUN_DIRECTORY``. Its files are where `mpidask.launch` (inside the job) and `mpidask.batch` (outside) meet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+
+from mpidask.files import replace_json
+
+__all__ = ["DIRECTORY", "END", "LOG", "STATUS", "WARNING", "Progress", "rank_log"]
+
+#: Environment variables of a job.
+DIRECTORY = "MPIDASK_RUN_DIRECTORY"
+END = "MPIDASK_END_TIME"  # when the walltime ends: seconds since 1970
+WARNING = "MPIDASK_WALLTIME_WARNING"  # a file that appears when the batch system warns of the walltime
+
+#: Files.
+LOG = "job.log"  # what the job script and all in it print
+STATUS = "status"  # the exit status, written when the job script has ended by itself
+PROGRESS = "progress.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is, as its scheduler's rank writes it.
+
+    workers:  how many are up
+    expected: how many there are to be
+    ends:     when the walltime ends, in seconds since 1970; None if the run does not know
+    script:   the rank that runs the script; None without one
+    names:    name of a worker -> its rank
+    """
+
+    workers: int
+    expected: int
+    ends: float | None = None
+    script: int | None = None
+    names: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: str) -> Progress | None:
+        """Return what the run in this directory has written last, None if it has not written yet."""
+        try:
+            with open(os.path.join(directory, PROGRESS), encoding="utf-8") as file:
+                return cls(**json.load(file))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, directory: str) -> None:
+        """Write it down in this directory; raises OSError."""
+        replace_json(os.path.join(directory, PROGRESS), dataclasses.asdict(self))
+
+
+def rank_log(directory: str, rank: int) -> str:
+    """Return the file to which a rank's servers and tasks print."""
+    return os.path.join(directory, f"rank-{rank}.log")

@@ -1,0 +1,62 @@
+"""Fixtures: `system` is a machine with a batch system, each in turn."""
+
+from __future__ import annotations
+
+import pytest
+from harness import MPI
+from machines import borrowed, shut_down
+
+#: Where a test has nothing to show, or nothing that another system does not show.
+NOT_ON = {
+    "test_cancelled_while_it_waits": {"local"},
+    "test_a_job_that_can_never_start_says_why": {"local", "torque"},
+    "test_interrupting_asks_whether_to_cancel": {"sge", "oar", "torque"},
+    "test_arguments_arrive_verbatim": {"torque"},
+    "test_requeueing_is_bounded": {"sge", "oar", "torque"},
+    "test_requeued_until_the_script_ends_by_itself": {"torque"},
+    "test_logs_by_rank_and_worker_after_the_end": {"oar", "torque"},
+    "test_the_table_and_the_values_for_programs": {"sge", "oar", "torque"},
+    "test_from_python": {"oar", "torque"},
+}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what one MPI, or another system, shows."""
+    kept = [item for item in items if _shows_something(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def _shows_something(item):
+    if "batch" not in item.path.parts:
+        return True
+    system = getattr(item, "callspec", None) and item.callspec.params.get("system")
+    if system in NOT_ON.get(getattr(item, "originalname", ""), ()):
+        return False
+    return MPI.is_mpich or (item.get_closest_marker("both_mpis") is not None and system != "torque")
+
+
+@pytest.fixture(params=["local", "slurm", "sge", "oar", "torque"])
+def system(request):
+    """Lend a machine with each of the batch systems."""
+    with borrowed(request.param) as machine:
+        yield machine
+
+
+@pytest.fixture
+def slurm():
+    """Lend the machine with Slurm."""
+    with borrowed("slurm") as machine:
+        yield machine
+
+
+@pytest.fixture
+def sge():
+    """Lend the machine with Grid Engine."""
+    with borrowed("sge") as machine:
+        yield machine
+
+
+def pytest_sessionfinish(session):
+    """Stop what was started."""
+    shut_down()

@@ -1,0 +1,154 @@
+"""What goes wrong on clusters, on real ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import MPI
+from machines import HERE
+
+SLEEPS = """
+import time
+from dask.distributed import Client
+
+print("answer", Client().submit(lambda: 42).result(), flush=True)
+time.sleep(600)
+"""
+
+COMMAND = """
+import sys
+from datetime import timedelta
+from mpidask import batch
+
+handle = batch.submit(batch.Job(command=({command}), walltime=timedelta(seconds=20)))
+print(handle.id, handle.wait(timeout=150))
+"""
+
+
+@pytest.mark.parametrize("name", ["slurm", "sge"])
+def test_the_walltime_kills_a_job_that_does_not_end(request, name):
+    machine = request.getfixturevalue(name)
+    machine.file("program.py", COMMAND.format(command="'sh', '-c', 'trap : TERM USR1; while :; do sleep 1; done'"))
+    done = machine.run(machine.python, "program.py", timeout=170)
+    job, status = done.stdout.split()
+    (each,) = machine.status(job)
+    assert each["state"] == "failed", each
+    assert status == str(each["exit_status"]), done
+    assert "walltime" in each["reason"], each
+    assert machine.left_over() == []
+
+
+def test_a_job_that_takes_too_much_memory(slurm):
+    slurm.file("eats.py", "data = [bytearray(10**7) for _ in range(100)]\nimport time; time.sleep(60)")
+    done = slurm.mpidask("submit", "--mem", "300 MiB", "--wait", "eats.py", timeout=100)
+    assert done.returncode != 0, done
+    (job,) = slurm.status()
+    assert (job["state"], job["reason"]) == ("failed", "out of memory"), job
+
+
+def test_a_node_that_is_lost(slurm):
+    slurm.file("sleeps.py", SLEEPS)
+    job = slurm.submit("--ranks-per-node", "3", "--directive=--no-requeue", "sleeps.py")
+    slurm.until(job, lambda each: each["workers"] == 1)
+    node = slurm.run("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
+    assert re.fullmatch(r"mn\d", node)
+    script = f". {HERE}/lib.sh; processes '^slurmd -N {node}'"
+    for process in subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split():
+        os.kill(int(process), signal.SIGKILL)
+    try:
+        each = slurm.until(job, lambda each: each["ended"], timeout=100)
+        assert (each["state"], each["reason"]) == ("failed", "a node failed"), each
+    finally:
+        subprocess.run([HERE / "slurm.sh", "up"], check=True, timeout=100, capture_output=True)
+
+
+def test_no_answer_is_no_news(slurm):
+    slurm.file("sleeps.py", SLEEPS)
+    job = slurm.submit("--ranks-per-node", "3", "sleeps.py")
+    slurm.until(job, lambda each: each["workers"] == 1)
+    broken = slurm.directory / "bin"
+    broken.mkdir()
+    for name in ("squeue", "sacct"):
+        (broken / name).write_text(
+            "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n"
+        )
+        (broken / name).chmod(0o755)
+    path, slurm.path = slurm.path, f"{broken}:{slurm.path}"
+    for _ in range(3):
+        done = slurm.mpidask("status", job)
+        assert done.returncode == 0, done
+        assert re.search(rf"^{job} +sleeps +running", done.stdout, re.MULTILINE), done
+        time.sleep(1)
+    assert "Slurm did not answer" in done.stderr, done
+    assert "Unable to contact slurm controller" in done.stderr, done
+    slurm.path = path
+    assert slurm.mpidask("cancel", job).returncode == 0
+    assert slurm.until(job, lambda each: each["ended"])["reason"] == "cancelled by you"
+
+
+def test_one_question_for_all_jobs_and_all_shells(slurm):
+    slurm.file("words.py", "print('ran')")
+    jobs = [slurm.submit("--directive=--hold", "words.py") for _ in range(3)]
+    counting = slurm.directory / "bin"
+    counting.mkdir()
+    (counting / "squeue").write_text(f'#!/bin/sh\necho asked >> {slurm.directory}/asked\nexec /usr/bin/squeue "$@"\n')
+    (counting / "squeue").chmod(0o755)
+    slurm.path = f"{counting}:{slurm.path}"
+    slurm.environment = {**slurm.environment, "DASK_MPIDASK__BATCH__POLL_INTERVAL": "60 s"}
+    for _ in range(3):
+        assert {each["state"] for each in slurm.status()} == {"held"}
+        assert slurm.status(jobs[1])[0]["reason"].startswith("held; release it")
+    assert (slurm.directory / "asked").read_text() == "asked\n"
+
+
+def test_a_job_that_someone_else_cancels(slurm):
+    slurm.file("sleeps.py", SLEEPS)
+    job = slurm.submit("--ranks-per-node", "3", "sleeps.py")
+    slurm.until(job, lambda each: each["workers"] == 1)
+    slurm.run("scancel", job)
+    each = slurm.until(job, lambda each: each["ended"])
+    assert (each["state"], each["reason"]) == ("failed", "cancelled"), each
+    assert slurm.left_over() == []
+
+
+def test_a_running_job_survives_its_follower(slurm):
+    slurm.file("sleeps.py", SLEEPS.replace("600", "3"))
+    with slurm._popen(
+        [slurm.python, "-m", "mpidask.cli", "submit", "--follow", "sleeps.py"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline()
+        process.kill()
+    (job,) = slurm.status()
+    assert slurm.until(job["job"], lambda each: each["ended"])["state"] == "done"
+
+
+SRUN = {
+    "ends": ("", 0),
+    "exits": ("sys.exit(7)", 7),
+    "raises": ("raise ValueError('so')", 1),
+    "a lost scheduler": ("os.kill(scheduler, signal.SIGKILL); time.sleep(600)", None),
+}
+
+
+@pytest.mark.parametrize("name", SRUN)
+def test_srun_as_the_launcher(slurm, name):
+    """Slurm's own launcher, which MPICH can use by itself."""
+    if not MPI.is_mpich:
+        return  # srun starts Open MPI with PMIx, which Debian's Slurm does not bring
+    code, status = SRUN[name]
+    slurm.file(
+        "script.py",
+        "import os, signal, sys, time\nfrom dask.distributed import Client\nclient = Client()\n"
+        "scheduler = client.run_on_scheduler(os.getpid)\nprint('answer', client.submit(lambda: 42).result(), flush=True)\n"
+        + code,
+    )
+    shape = ["-N", "1", "--ranks-per-node", "4", "--launcher", "srun --mpi=pmi2"]
+    done = slurm.mpidask("submit", *shape, "--follow", "script.py", timeout=100)
+    assert "answer 42" in done.stdout, done
+    assert done.returncode == status or (status is None and done.returncode not in (0, 70)), done
+    assert slurm.left_over() == []

@@ -1,0 +1,97 @@
+"""What is made of what batch systems say and of what jobs leave (pure)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mpidask.batch.outcome import Clues, Standing, judge
+from mpidask.batch.system import JobState, Report
+from mpidask.batch.systems.slurm import SYSTEM
+
+RUNNING = Report(id="7", state=JobState.RUNNING, native="R")
+SUBMITTED = 1000.0
+
+
+def clues(now=SUBMITTED + 100, report=None, **more):
+    return Clues(now=now, submitted=SUBMITTED, report=report, **more)
+
+
+def report(native, reason=None, status=None):
+    return Report(id="7", state=SYSTEM.state(native), native=native, reason=reason, exit_status=status)
+
+
+SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        # The script has ended by itself: its status counts, whatever the batch system says by now.
+        ({"exited": 0, "report": RUNNING}, ("done", 0, None, True)),
+        ({"exited": 0}, ("done", 0, None, True)),
+        ({"exited": 3, "report": report("F", "NonZeroExitCode", 3)}, ("failed", 3, None, True)),
+        ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended in order", True)),
+        # The batch system knows better why a script was ended.
+        ({"exited": 143, "report": report("TO", "TimeLimit", 0)}, ("failed", 143, "the walltime was reached", True)),
+        ({"exited": 15, "report": report("CA", None, 15)}, ("failed", 15, "cancelled", True)),
+        ({"exited": 15, "cancelled": True}, ("failed", 15, "cancelled by you", True)),
+        (
+            {"exited": 137, "log": "slurmstepd: error: Exceeded job memory limit"},
+            ("failed", 137, "out of memory", True),
+        ),
+        ({"exited": 143}, ("failed", 143, "killed by signal 15", True)),
+        # It may say so a moment later.
+        (
+            {"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 99},
+            ("failed", 143, "killed by signal 15", False),
+        ),
+        ({"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 80}, ("failed", 143, "killed by signal 15", True)),
+        # The script has left nothing.
+        ({"report": report("NF", "NodeDown", 1)}, ("failed", 1, "a node failed", True)),
+        ({"report": report("TO", "TimeLimit", 0)}, ("failed", None, "the walltime was reached", True)),
+        ({"report": report("CA", None, 0)}, ("failed", None, "cancelled", True)),
+        ({"report": report("CD", None, 0)}, ("done", 0, None, True)),
+        ({"report": report("PD", "Priority")}, ("pending", None, "other jobs come first (Priority)", False)),
+        ({"report": report("PD", "NewWord")}, ("pending", None, "NewWord", False)),
+        ({"report": report("XX")}, ("unknown", None, "Slurm says 'XX'", False)),
+        ({}, ("running", None, None, False)),
+    ],
+)
+def test_a_job_that_ran(told, expected):
+    after = judge(SYSTEM, SEEN, clues(**told))
+    assert (after.state.value, after.exit_status, after.reason, after.final) == expected
+    assert Standing.from_json(after.to_json()) == after
+
+
+def test_a_job_that_left_without_a_word():
+    gone = judge(SYSTEM, SEEN, clues(SUBMITTED + 100))
+    assert (gone.state, gone.final) == (JobState.RUNNING, False), "its status may come a moment later"
+    back = judge(SYSTEM, gone, clues(SUBMITTED + 105, RUNNING))
+    assert back.absent is None
+    lost = judge(SYSTEM, gone, clues(SUBMITTED + 120))
+    assert (lost.state, lost.final, lost.exit_status) == (JobState.FAILED, True, None)
+    assert "killed or cancelled, or its node was lost" in lost.reason
+
+
+def test_a_system_that_says_only_that_it_is_gone():
+    """As Torque's commands for Slurm: C for all that have ended."""
+    over = dataclasses.replace(RUNNING, state=JobState.DONE, native="C")
+    first = judge(SYSTEM, SEEN, clues(report=over))
+    assert (first.state, first.final) == (JobState.RUNNING, False)
+    later = judge(SYSTEM, first, clues(SUBMITTED + 120, report=over))
+    assert (later.state, later.final) == (JobState.FAILED, True)
+    assert judge(SYSTEM, first, clues(SUBMITTED + 101, report=over, exited=0)).state is JobState.DONE
+
+
+def test_a_job_that_has_just_been_submitted_may_not_be_listed_yet():
+    fresh = Standing(id="7")
+    assert judge(SYSTEM, fresh, clues(SUBMITTED + 5)).reason == "just submitted"
+    vanished = judge(SYSTEM, fresh, clues(SUBMITTED + 40))
+    assert judge(SYSTEM, vanished, clues(SUBMITTED + 60)).state is JobState.FAILED
+
+
+def test_a_requeued_job_waits_again():
+    waits = judge(SYSTEM, SEEN, clues(report=report("PD", "BeginTime")))
+    assert (waits.state, waits.final) == (JobState.PENDING, False)

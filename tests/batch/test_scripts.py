@@ -1,0 +1,452 @@
+"""The job scripts of every batch system: as they are printed (jobs/*/), and as bash runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpidask.batch import catalog
+from mpidask.batch.job import Job, Resources
+from mpidask.batch.launchers import LAUNCHERS
+from mpidask.batch.system import CARRIERS, BatchSystem
+from mpidask.errors import UsageError
+
+JOBS = Path(__file__).parent.parent.parent / "jobs"
+SYSTEMS = catalog.names()
+WARNING = [name for name in SYSTEMS if catalog.find(name).signal]
+
+#: A job that asks for everything; `asked` leaves out what a system cannot be asked for.
+EVERYTHING = Job(
+    command=("python", "-m", "mpidask", "flights.py"),
+    name="flights",
+    resources=Resources(nodes=2, ranks_per_node=4, cores_per_rank=2, gpus_per_rank=1, memory_per_node=16 * 2**30),
+    walltime=timedelta(hours=1),
+    queue="normal",
+    account="project",
+    parallel_environment="mpi",
+    prologue=("module load mpi",),
+)
+
+EXAMPLES = {
+    "mpi": dataclasses.replace(EVERYTHING, resources=dataclasses.replace(EVERYTHING.resources, gpus_per_rank=None)),
+    "workers": dataclasses.replace(
+        EVERYTHING,
+        command=("python", "-m", "mpidask.cli", "serve", "--no-scheduler", "--scheduler-file", "cluster.json"),
+        name="workers",
+        resources=Resources(ranks_per_node=2, cores_per_rank=2, memory_per_node=16 * 2**30),
+    ),
+}
+
+WORDS = [
+    "a b",
+    "$(touch evil)",
+    "`touch evil`",
+    "x;y",
+    "&",
+    "|",
+    "'",
+    '"',
+    "\\",
+    "\\\\",
+    "new\nline",
+    "-n",
+    "--",
+    "ü→",
+    "*",
+    "~",
+    "",
+    "$HOME",
+]
+
+#: The program of the jobs that are run: notes its arguments, and does as the first says.
+PROGRAM = """
+import json, os, signal, sys, time
+with open(os.environ["NOTES"], "a") as notes:
+    print(json.dumps(sys.argv[1:]), file=notes)
+print("says", sys.argv[1], flush=True)
+verb, *rest = sys.argv[1].split()
+if verb == "exit":
+    sys.exit(int(rest[0]))
+if verb == "die":
+    os.kill(os.getpid(), int(rest[0]))
+if verb == "catch":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+print("ready", flush=True)
+for _ in range(200):
+    time.sleep(0.05)
+    if verb == "warned" and os.path.exists(os.environ["MPIDASK_WALLTIME_WARNING"]):
+        sys.exit(7)
+if verb == "end":
+    print(os.environ.get("MPIDASK_END_TIME"))
+sys.exit(99)
+"""
+
+#: Takes off its own options, whose values are in the next word unless they have a '=', and becomes the rest.
+LAUNCHER = """#!/bin/bash
+[ "${0##*/}" = flux ] && { [ "$1" = run ] || exit 1; shift; }
+echo "${0##*/} ${*//$'\n'/ }" >> "$LAUNCHES"
+while [ $# -gt 0 ]; do case $1 in --*=*) shift ;; -*) shift 2 ;; *) break ;; esac; done
+exec "$@"
+"""
+
+
+def reset(job: Job, fields: list[str]) -> Job:
+    """Return the job without what these fields ask for."""
+    mine = {name: Job.__dataclass_fields__[name].default for name in fields if name in Job.__dataclass_fields__}
+    shape = {name: Resources.__dataclass_fields__[name].default for name in fields if name not in mine}
+    return dataclasses.replace(job, **mine, resources=dataclasses.replace(job.resources, **shape))
+
+
+def asked(system: BatchSystem, job: Job) -> Job:
+    return reset(job, system.missing(job))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_examples(name, example, request):
+    """`pytest --write-jobs` writes them anew."""
+    system = catalog.find(name)
+    job = asked(system, EXAMPLES[example])
+    texts = {f"{example}.sh": system.script(job)}
+    if system.directive is None:
+        texts[f"{example}.sub"] = system.submission(job, Path(f"{example}.sh")).stdin
+    for file, text in texts.items():
+        path = JOBS / name / file
+        if request.config.getoption("--write-jobs"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert path.read_text() == text, "see what has changed, then run pytest --write-jobs"
+
+
+def test_there_are_no_other_examples():
+    found = {path.name for path in JOBS.iterdir() if path.is_dir() and not path.name.startswith("_")}
+    assert found == set(SYSTEMS)
+
+
+@dataclasses.dataclass
+class Ground:
+    """Where a job script runs, with stand-ins for the launchers on PATH.
+
+    notes:    what the program was called with, once for each call
+    launches: what the launchers were called with
+    """
+
+    directory: Path
+    environment: dict[str, str]
+
+    def __post_init__(self) -> None:
+        self.bin = self.directory / "bin"
+        self.bin.mkdir()
+        (self.directory / "program.py").write_text(PROGRAM)
+        self.command("squeue", "#!/bin/sh\nexit 1\n")  # a real one may be there, and wait for its service
+        for launcher in ("srun", "mpiexec", "jsrun", "flux"):
+            self.command(launcher, LAUNCHER)
+        self.environment |= {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "HOME": str(self.directory),
+            "NOTES": str(self.directory / "notes"),
+            "LAUNCHES": str(self.directory / "launches"),
+            "PBS_O_WORKDIR": str(self.directory),
+        }
+
+    def command(self, name: str, text: str) -> str:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return str(path)
+
+    @property
+    def notes(self) -> list[list[str]]:
+        path = self.directory / "notes"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def launches(self) -> list[str]:
+        path = self.directory / "launches"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def job(self, *words: str, **fields: Any) -> Job:
+        """Return a job of two ranks that runs the program with these words."""
+        program = (sys.executable, "-S", "-E", str(self.directory / "program.py"))
+        shape = fields.pop("resources", Resources(ranks_per_node=2))
+        return Job(
+            command=(*program, *words),
+            resources=shape,
+            parallel_environment=fields.pop("parallel_environment", "mpi"),
+            **fields,
+        )
+
+    @contextlib.contextmanager
+    def running(self, system: str, job: Job, **environment: str):
+        """Start the script as a batch system would: from elsewhere, in a session of its own."""
+        found = catalog.find(system)
+        script = self.directory / "job.sh"
+        script.write_text(found.script(asked(found, job)))
+        process = subprocess.Popen(
+            ["bash", str(script)],
+            cwd=self.directory if "PBS" not in found.title else "/",
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=20)
+
+    def run(self, system: str, job: Job, **environment: str) -> tuple[int, str]:
+        """Run the script to its end; return its exit status and output."""
+        with self.running(system, job, **environment) as process:
+            output, _ = process.communicate(timeout=20)
+        return process.returncode, output
+
+
+@pytest.fixture
+def ground(tmp_path):
+    directory = tmp_path / "a directory"
+    directory.mkdir()
+    return Ground(directory, {})
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_words_arrive_verbatim(name, ground):
+    prologue = ("shown='from the prologue'", "echo $shown")
+    job = ground.job(
+        "exit 0", *WORDS, prologue=prologue, epilogue=("echo after: $shown, $status",), walltime=timedelta(hours=1)
+    )
+    status, output = ground.run(name, job)
+    assert (status, output) == (0, "from the prologue\nsays exit 0\nafter: from the prologue, 0\n")
+    assert ground.notes == [["exit 0", *WORDS]], "once, and as they were given"
+    assert len(ground.launches) == 1
+    assert not (ground.directory / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"), [("exit 3", 3), ("exit 75", 75), ("die 9", 137), ("die 11", 139), ("exit 255", 255)]
+)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_exit_status(name, does, expected, ground):
+    assert ground.run(name, ground.job(does, epilogue=("true",)))[0] == expected
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_launchers(launcher, ground):
+    """Each, where ranks are started with it."""
+    job = ground.job("exit 3", "a b", launcher=f"{launcher} --further=option")
+    assert ground.run("slurm", job)[0] == 3
+    assert ground.notes == [["exit 3", "a b"]]
+    (launch,) = ground.launches
+    assert "--further=option" in launch
+
+
+def test_a_launcher_of_the_user(ground):
+    """A line whose first word is none of the known launchers."""
+    ground.command("aprun", LAUNCHER)
+    assert ground.run("pbs", ground.job("exit 0", launcher="aprun -n {ranks} -N {ranks_per_node}"))[0] == 0
+    assert ground.launches[0].startswith("aprun -n 2 -N 2 ")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_single_rank_needs_no_launcher(name, ground):
+    assert ground.run(name, ground.job("exit 3", resources=Resources()))[0] == 3
+    assert (len(ground.notes), ground.launches) == (1, [])
+
+
+@pytest.mark.parametrize("name", WARNING)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_the_batch_systems_warning_becomes_a_file(name, recorded, ground):
+    run = ground.directory / "run directory"
+    run.mkdir()
+    job = ground.job("warned", run_directory=run if recorded else None, walltime=timedelta(hours=1))
+    with ground.running(name, job) as process:
+        until(lambda: ground.notes)
+        process.send_signal(signal.SIGUSR1)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 7, output
+    assert not [path for path in ground.directory.rglob("*") if "walltime" in path.name], "it is removed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_signal_to_the_script_ends_the_command_in_order(name, number, ground):
+    with ground.running(name, ground.job("catch", epilogue=("echo after",))) as process:
+        line = process.stdout.readline() + process.stdout.readline()
+        assert line == "says catch\nready\n"
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (5, "after\n")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_run_directory(name, ground):
+    run = ground.directory / "run directory"
+    run.mkdir()
+    (run / "job.log").write_text("from a job before\n")
+    status, output = ground.run(name, ground.job("exit 3", prologue=("echo error >&2",), run_directory=run))
+    assert (status, output) == (3, "")
+    assert (run / "job.log").read_text() == "from a job before\nerror\nsays exit 3\n"
+    assert (run / "status").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_prologue_that_ends_the_job(name, ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    status, _ = ground.run(name, ground.job("exit 0", prologue=("module load nothing", "exit 4"), run_directory=run))
+    assert (status, (run / "status").read_text(), ground.notes) == (4, "4\n", [])
+    assert "module" in (run / "job.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("does", "accepted", "again"), [("exit 75", True, True), ("exit 75", False, True), ("exit 3", True, False)]
+)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_submitting_again(name, does, accepted, again, ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    python = ground.command(
+        "python", f'#!/bin/bash\nprintf "%s\\n" "$@" > "$HOME/again"\nexit {0 if accepted else 69}\n'
+    )
+    status, _ = ground.run(name, ground.job(does, run_directory=run, requeue=3, python=python))
+    assert status == int(does.split()[1])
+    asked_again = ground.directory / "again"
+    assert asked_again.exists() == again
+    if again:
+        assert asked_again.read_text().splitlines() == ["-m", "mpidask.cli", "resubmit", str(run)]
+    over = (run / "status").exists()
+    assert over != (again and accepted), "a job that goes on has no exit status"
+
+
+def test_the_run_knows_its_end(ground):
+    status, output = ground.run("slurm", ground.job("end", prologue=("sleep() { :; }",), walltime=timedelta(hours=1)))
+    assert (status, abs(int(output.split()[-1]) - time.time() - 3600) < 30) == (99, True), output
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "answer", "left"),
+    [
+        ("lsf", "bjobs", "1:08 L", 4080),
+        ("lsf", "bjobs", "-", None),
+        ("lsf", "bjobs", "Cannot connect to LSF. Please wait ...", None),
+        ("flux", "flux", "3600", 3600),
+        ("flux", "flux", "18446744073", None),
+        ("flux", "flux", "", None),
+        ("slurm", "squeue", "2099-01-01T00:00:00", "2099"),
+        ("slurm", "squeue", "NONE", None),
+        ("slurm", "squeue", "", None),
+        ("slurm", "squeue", "slurm_load_jobs error: Invalid job id specified", None),
+    ],
+)
+def test_the_batch_system_tells_the_end(name, command, answer, left, ground):
+    ground.command(command, f"#!/bin/bash\necho {shlex.quote(answer)}\n")
+    script = ground.directory / "ends.sh"
+    script.write_text(f"{catalog.find(name).end_time}\necho ends ${{MPIDASK_END_TIME-never}}\n")
+    done = subprocess.run(
+        ["bash", script],
+        env={**ground.environment, "LSB_JOBID": "1", "SLURM_JOB_ID": "1", "TZ": "UTC"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    (end,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ends")]
+    if left is None:
+        assert end == "never", done
+    else:
+        expected = 4070908800 if left == "2099" else time.time() + left
+        assert abs(int(end) - expected) < 30, done
+
+
+def until(found, timeout: float = 10) -> None:
+    deadline = time.monotonic() + timeout
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# What cannot be asked for.
+
+
+def wanting() -> list[tuple[str, str]]:
+    """Return (system, field) for all that a system has no option for."""
+    return [
+        (name, field)
+        for name in SYSTEMS
+        for field in catalog.find(name).missing(reset(EVERYTHING, ["parallel_environment"]))
+    ]
+
+
+@pytest.mark.parametrize(("name", "field"), wanting())
+def test_what_no_option_carries_is_refused(name, field):
+    system = catalog.find(name)
+    job = reset(EVERYTHING, [other for other in CARRIERS if other != field])
+    with pytest.raises(UsageError, match=f"{system.title} has no option for {field}") as caught:
+        options(system, job)
+    assert "--directive" in caught.value.remedy or system.unsupported[field] in caught.value.remedy
+    assert "-x by hand" in "\n".join(options(system, dataclasses.replace(job, directives=("-x by hand",))))
+
+
+def test_what_is_refused_is_known():
+    assert ("htcondor", "nodes") in wanting()
+    assert ("sge", "nodes") in wanting()
+    assert ("flux", "memory_per_node") in wanting()
+    assert not [each for each in wanting() if each[0] in ("slurm", "pbs", "torque", "moab", "lsf")]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_is_not_given_is_left_to_the_site(name):
+    system = catalog.find(name)
+    small, full = ("\n".join(options(system, job)) for job in (Job(command=("true",)), asked(system, EVERYTHING)))
+    assert "None" not in small
+    for value in ("normal", "project", "1:00", "16384", "3600"):
+        assert value not in small
+    for field, value in {"queue": "normal", "account": "project"}.items():
+        assert (value in full) == (field not in system.missing(EVERYTHING))
+
+
+def options(system: BatchSystem, job: Job) -> list[str]:
+    """Return the option lines as the batch system is given them, without their mark."""
+    if system.directive is None:
+        return system.submission(job, Path("job.sh")).stdin.splitlines()
+    mark = f"{system.directive} "
+    return [line.removeprefix(mark) for line in system.script(job).splitlines() if line.startswith(mark)]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_directives_come_last_and_verbatim(name):
+    directives = ('--comment="a  b" $X {nodes}', "-x")
+    assert options(catalog.find(name), Job(command=("true",), directives=directives))[-2:] == [*directives]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_submission_and_cancellation(name):
+    system = catalog.find(name)
+    job = Job(command=("true",), run_directory=Path("/a b/run"))
+    script = Path("/a b/run/job.sh")
+    command = system.submission(job, script)
+    if command.stdin is None:
+        assert str(script) in command.argv, "one word"
+    elif system.directive is not None:
+        assert command.stdin == system.script(job)
+    else:
+        assert f"executable = {script}" in command.stdin.splitlines()
+    cancelled = system.cancellation(["12", "13"])
+    assert "12" in " ".join(cancelled.argv)
+    assert "13" in " ".join(cancelled.argv)

@@ -1,0 +1,299 @@
+"""The batch systems under which the tests submit jobs: real ones, installed and started by tests/machines/*.sh.
+
+Jobs are submitted by an ordinary user, on four simulated nodes that are shared by all systems.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import SETTINGS
+
+HERE = Path(__file__).parent / "machines"
+USER = "mpidask-tester"
+NODES = ("mn1", "mn2", "mn3", "mn4")
+
+Result = subprocess.CompletedProcess[str]
+
+
+@dataclasses.dataclass
+class Machine:
+    """Where jobs are submitted: commands run there as the user, in a directory of the test.
+
+    name:         of the batch system
+    nodes:        how many there are
+    python:       the interpreter, which jobs can run
+    submits_with: the batch system's command for it
+    shapes:       options that give (nodes, ranks per node) where it takes more than the usual ones
+    hold:         options with which a job waits
+    never:        options with which a job never starts, and what is said of that
+    cancel_all:   command that cancels all jobs of the user
+    """
+
+    name: str
+    directory: Path
+    python: str
+    path: str
+    nodes: int = 4
+    user: str | None = USER
+    submits_with: str = ""
+    shapes: Callable[[int, int], Sequence[str]] = lambda nodes, ranks: ()
+    hold: Sequence[str] = ()
+    never: tuple[Sequence[str], str] | None = None
+    cancel_all: Sequence[str] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    started: list[subprocess.Popen[Any]] = dataclasses.field(default_factory=list)
+
+    def run(self, *words: str, timeout: float = 60) -> Result:
+        """Run a command to its end."""
+        process = self._popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            raise AssertionError(f"no end within {timeout} s: {words}\n{stdout}\n{stderr}") from None
+        return Result(words, process.returncode, stdout, stderr)
+
+    def mpidask(self, *words: str, timeout: float = 60) -> Result:
+        """Run the command `mpidask` to its end."""
+        return self.run(self.python, "-m", "mpidask.cli", *words, timeout=timeout)
+
+    def start(self, *words: str, terminal: int) -> subprocess.Popen[Any]:
+        """Start the command `mpidask` on a terminal."""
+        command = (self.python, "-m", "mpidask.cli", *words)
+        process = self._popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
+        self.started.append(process)
+        return process
+
+    def _popen(self, words: Sequence[str], **streams: Any) -> subprocess.Popen[Any]:
+        account = None if self.user is None else pwd.getpwnam(self.user)
+        return subprocess.Popen(
+            words,
+            **streams,
+            text=True,
+            cwd=self.directory,
+            env=self._environment(),
+            start_new_session=True,
+            user=account and account.pw_uid,
+            group=account and account.pw_gid,
+            extra_groups=None if account is None else [],
+        )
+
+    def _environment(self) -> dict[str, str]:
+        home = str(self.directory) if self.user is None else pwd.getpwnam(self.user).pw_dir
+        return {
+            "PATH": self.path,
+            "HOME": home,
+            "USER": self.user or "root",
+            "LOGNAME": self.user or "root",
+            "LANG": "C.UTF-8",
+            "PWD": str(self.directory),
+            "XDG_STATE_HOME": str(self.directory / "state"),
+            "XDG_CONFIG_HOME": str(self.directory / "config"),
+            "DASK_CONFIG": str(self.directory / "config" / "dask"),
+            "DASK_MPIDASK__BATCH__SYSTEM": self.name,
+            "DASK_MPIDASK__BATCH__POLL_INTERVAL": "1 s",
+            **self.environment,
+        }
+
+    def file(self, name: str, text: str) -> str:
+        """Write a file that the user and the jobs can read; return its name."""
+        (self.directory / name).write_text(text)
+        return name
+
+    def shape(self, nodes: int, ranks: int) -> list[str]:
+        """Return the options for that many nodes, if there are so many, and ranks on each."""
+        count = min(nodes, self.nodes)
+        ranks = ranks * nodes // count
+        return ["-N", str(count), "--ranks-per-node", str(ranks), *self.shapes(count, ranks)]
+
+    def submit(self, *words: str) -> str:
+        """Submit a job; return its id."""
+        done = self.mpidask("submit", *words)
+        assert done.returncode == 0, done
+        return done.stdout.strip()
+
+    def status(self, *jobs: str) -> list[dict[str, Any]]:
+        """Return what `mpidask status` says of jobs, of all without any."""
+        done = self.mpidask("status", "--json", *jobs)
+        assert done.returncode == 0, done
+        return json.loads(done.stdout)
+
+    def log(self, job: str) -> str:
+        """Return what a job has printed so far."""
+        return self.mpidask("logs", job).stdout
+
+    def until(self, job: str, wanted: Callable[[dict[str, Any]], Any], timeout: float = 90) -> dict[str, Any]:
+        """Wait until what is said of a job is as wanted; return it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            (each,) = self.status(job)
+            if wanted(each):
+                return each
+            assert time.monotonic() < deadline, (each, self.log(job))
+            time.sleep(0.5)
+
+    def on_node(self, node: str, *words: str) -> Result:
+        """Run a command as root on a node."""
+        return subprocess.run(
+            [HERE / "nodes.sh", "exec", node, *words], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def processes(self) -> dict[int, str]:
+        """Return process id -> command line of what runs for jobs of this test."""
+        found = {}
+        mark = f"XDG_STATE_HOME={self.directory}/state".encode()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                ours = (
+                    entry.stat().st_uid == pwd.getpwnam(self.user).pw_uid
+                    if self.user
+                    else mark in (entry / "environ").read_bytes()
+                )
+                state = re.search(r"^State:\s+(\w)", (entry / "status").read_text(), re.MULTILINE)[1]
+                if ours and state != "Z":
+                    found[int(entry.name)] = (
+                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    )
+        return found
+
+    def left_over(self, within: float = 15) -> list[str]:
+        """Return what still runs for jobs after that many s."""
+        deadline = time.monotonic() + within
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return list(left.values())
+
+    def clean_up(self) -> None:
+        """Cancel the jobs and end what still runs, by its id."""
+        if self.cancel_all:
+            self.run("sh", "-c", shlex.join(self.cancel_all), timeout=60)
+        deadline = time.monotonic() + 20
+        while self.processes() and time.monotonic() < deadline:
+            for process in self.processes():
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.2)
+        for process in self.started:
+            process.wait(timeout=10)
+
+
+def _script(*words: str) -> str:
+    """Run one of the scripts; skip the test where a system cannot be had."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, cwd=HERE)
+    if done.returncode != 0:
+        pytest.skip(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout.strip()
+
+
+@functools.cache
+def _ready() -> str:
+    """Prepare user and environment; return the directory of the environment's copy. Skips where that cannot be had."""
+    if os.geteuid() != 0 or not Path("/etc/debian_version").exists() or not shutil.which("apt-get"):
+        pytest.skip("real batch systems are installed and started by root on Debian")
+    target = f"/opt/mpidask-tests/{Path(sys.prefix).name.removeprefix('.venv-')}"
+    _script("./user.sh", USER)
+    _script("./stage.sh", sys.prefix, target)
+    return target
+
+
+@functools.cache
+def _up(system: str) -> str:
+    """Start a batch system, once; it is stopped at the end of the tests."""
+    return _script(f"./{system}.sh", "up")
+
+
+def shut_down() -> None:
+    """Stop the batch systems that were started."""
+    for name in _started:
+        subprocess.run([HERE / f"{name}.sh", "down"], capture_output=True, timeout=120, check=False)
+    if _started:
+        subprocess.run([HERE / "nodes.sh", "down"], capture_output=True, timeout=120, check=False)
+
+
+_started: list[str] = []
+
+_OPENMPI = {name: value for name, value in SETTINGS.items() if name.startswith("PRTE_")}
+
+
+def machine(name: str, directory: Path) -> Machine:
+    """Return a machine with that batch system; skips the test where it cannot be had."""
+    if name == "local":
+        path = f"{sys.prefix}/bin:/usr/bin:/bin"
+        return Machine(
+            "local", directory, sys.executable, path, nodes=1, user=None, submits_with="bash", environment=SETTINGS
+        )
+    target = _ready()
+    prefix = _up(name)
+    if name not in _started:
+        _started.append(name)
+    account = pwd.getpwnam(USER)
+    directory.chmod(0o755)
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    path = ":".join(filter(None, [prefix, f"{target}/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]))
+    facts = _SYSTEMS[name]
+    return Machine(name, directory, f"{target}/bin/python", path, environment=_OPENMPI, **facts)
+
+
+def _environments(nodes: int, ranks: int) -> Sequence[str]:
+    """Return Grid Engine's parallel environment for so many ranks on each node."""
+    return ["--pe", {1: "one", 2: "two"}[ranks]] if nodes > 1 else (["--pe", "one_node"] if ranks > 1 else [])
+
+
+_SYSTEMS: Mapping[str, Mapping[str, Any]] = {
+    "slurm": {
+        "submits_with": "sbatch --parsable",
+        "hold": ["--directive=--hold"],
+        "never": (["-N", "9"], "more nodes than the partition has"),
+        "cancel_all": ["scancel", "-u", USER],
+    },
+    "sge": {
+        "submits_with": "qsub -terse",
+        "shapes": _environments,
+        "hold": ["--directive=-h"],
+        "never": (["-N", "9", "--pe", "one"], "not enough free slots|only offers"),
+        "cancel_all": ["qdel", "-u", USER],
+    },
+    "oar": {
+        "submits_with": "oarsub -S",
+        "hold": ["--directive=--hold"],
+        "never": (["-N", "9"], "no nodes have what"),
+        "cancel_all": ["oardel", "--sql", f"job_user = '{USER}' and state <> 'Error' and state <> 'Terminated'"],
+    },
+    "torque": {
+        "submits_with": "qsub",
+        "hold": ["--directive=-h"],
+        "cancel_all": ["scancel", "-u", USER],
+    },
+}
+
+
+@contextlib.contextmanager
+def borrowed(name: str) -> Iterator[Machine]:
+    """Lend a machine to one test, with a directory that the machine's user can enter."""
+    with tempfile.TemporaryDirectory(prefix="mpidask-test-", ignore_cleanup_errors=True) as directory:
+        lent = machine(name, Path(directory))
+        try:
+            yield lent
+        finally:
+            lent.clean_up()

@@ -1,0 +1,81 @@
+#!/bin/bash
+# Four simulated nodes on this machine: nodes.sh up | down | exec NODE COMMAND...
+# A node is a network, a host name, mounts (/dev/shm, /etc/hosts) of its own; processes, users and files are shared.
+# Needs root, iproute2, util-linux and openssh-server.
+set -eu
+cd "$(dirname "$0")"
+. ./lib.sh
+NODES="mn1 mn2 mn3 mn4"
+BRIDGE=mpidask-lab
+NET=10.177.0
+STATE=/run/mpidask-lab
+
+up() {
+    ./install.sh iproute2 util-linux openssh-server openssh-client
+    mkdir -p $STATE /run/sshd
+    [ -d /sys/class/net/$BRIDGE ] || { ip link add $BRIDGE type bridge; ip addr add $NET.254/24 dev $BRIDGE; ip link set $BRIDGE up; }
+    { echo "127.0.0.1 localhost"; echo "$NET.254 $(hostname)"; } > $STATE/hosts
+    # Without a name server lookups of unknown names would wait for 40 s.
+    printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' > $STATE/resolv.conf
+    i=0
+    for node in $NODES; do
+        i=$((i + 1))
+        echo "$NET.$i $node" >> $STATE/hosts
+        grep -qw $node /etc/hosts || echo "$NET.$i $node" >> /etc/hosts
+    done
+    i=0
+    for node in $NODES; do
+        i=$((i + 1))
+        alive $node || start $node $i
+    done
+}
+
+alive() {
+    [ -s $STATE/$1.pid ] && grep -qs '^State:.[^Z]' /proc/"$(cat $STATE/$1.pid)"/status
+}
+
+start() { # NODE NUMBER
+    rm -f $STATE/$1.pid
+    ip link del lab$2 2>/dev/null || true
+    ip netns del $1 2>/dev/null || true
+    ip netns add $1
+    ip link add lab$2 type veth peer name eth0 netns $1
+    ip link set lab$2 master $BRIDGE up
+    ip -n $1 link set lo up
+    ip -n $1 addr add $NET.$2/24 dev eth0
+    ip -n $1 link set eth0 up
+    ip -n $1 route add default via $NET.254
+    # Not `ip netns exec`: it mounts another /sys, without control groups, and slurmd ends.
+    setsid nsenter --net=/run/netns/$1 unshare --uts --mount --propagation private sh -c "
+        hostname $1
+        mount -t tmpfs -o mode=1777 shm /dev/shm
+        mount --bind $STATE/hosts /etc/hosts
+        mount --bind $STATE/resolv.conf /etc/resolv.conf
+        echo \$\$ > $STATE/$1.pid.new; mv $STATE/$1.pid.new $STATE/$1.pid
+        exec sleep infinity" </dev/null >/dev/null 2>&1 &
+    until [ -s $STATE/$1.pid ]; do sleep 0.02; done
+    inside $1 /usr/sbin/sshd -o PidFile=$STATE/sshd.$1.pid
+}
+
+inside() {
+    node=$1
+    shift
+    nsenter -t "$(cat $STATE/$node.pid)" --net --uts --mount -- "$@"
+}
+
+down() {
+    stop "/usr/sbin/sshd .*$STATE/sshd"
+    for node in $NODES; do
+        [ -s $STATE/$node.pid ] && kill "$(cat $STATE/$node.pid)" 2>/dev/null || true
+        rm -f $STATE/$node.pid
+        ip netns del $node 2>/dev/null || true
+    done
+    ip link del $BRIDGE 2>/dev/null || true
+}
+
+case ${1:-} in
+    up) up ;;
+    down) down ;;
+    exec) shift; inside "$@" ;;
+    *) echo "usage: $0 up | down | exec NODE COMMAND..." >&2; exit 2 ;;
+esac
