@@ -7,6 +7,7 @@
 # flux: --cores-per-slot=2
 # flux: --time-limit=3600s
 
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 flux run --nodes=2 --ntasks=8 --cores-per-task=2 python -m mpidask flights.py &

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # asked for: 4 ranks of 2 cores
 
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 mpiexec -n 4 python -m mpidask flights.py &

@@ -7,6 +7,7 @@
 #BSUB -R "rusage[mem=16384MB/host]"
 #BSUB -W 01:00
 
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 mpiexec -n 8 python -m mpidask flights.py &

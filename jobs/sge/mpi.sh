@@ -8,6 +8,7 @@
 #$ -cwd
 #$ -j y
 
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 export PRTE_MCA_plm_ssh_agent='qrsh -inherit -nostdin -V'
 module load mpi

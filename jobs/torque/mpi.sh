@@ -8,6 +8,7 @@
 #PBS -l walltime=01:00:00
 #PBS -j oe
 
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 cd "$PBS_O_WORKDIR" || exit 1
 module load mpi

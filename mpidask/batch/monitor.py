@@ -19,6 +19,7 @@ from mpidask.errors import BatchError, MpidaskError
 __all__ = ["look"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
+_PATIENCE = 60.0  # s after a script's end in which a batch system that does not answer may still tell why
 _SETTLED = 4.0  # s after the submission from which a waiting job is asked about
 
 
@@ -64,7 +65,8 @@ def _unheard(record: Record, error: MpidaskError) -> Standing:
     if exited is None:
         return known
     state = JobState.FAILED if exited else JobState.DONE
-    return dataclasses.replace(known, state=state, exit_status=exited, final=exited == 0)
+    final = exited == 0 or time.time() - record.exited_at > _PATIENCE
+    return dataclasses.replace(known, state=state, exit_status=exited, final=final)
 
 
 def _judge(system: BatchSystem, record: Record, report: Report | None) -> Standing:

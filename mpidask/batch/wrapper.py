@@ -31,6 +31,7 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         "#!/usr/bin/env bash",
         *options,
         "",
+        f"unset {run.DIRECTORY} {run.END} {run.WARNING}  # those of a job that submits this one",
         *_record(job),
         *_clock(job, system),
         *system.prologue,

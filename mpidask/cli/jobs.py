@@ -30,7 +30,8 @@ Submit a script as one batch job, in which every rank runs `mpidask run`.
   mpidask submit [OPTIONS] --serve --scheduler-file FILE
 
 Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
-may be given too; they go to the job. The script and all after it go through untouched, after `--` whatever it is."""
+may be given too; they go to the job. The script and all after it go through untouched, but for a --follow or --wait that
+comes last; after `--` they do, too."""
 
 _SCRIPT = """\
 Print the job script that `mpidask submit` would submit, to be changed or submitted by hand."""
@@ -108,12 +109,14 @@ def _describe(name: str, usage: str, argv: Sequence[str]) -> tuple[Job, JobOptio
     run_options = words.options_of(Options)
     command = words.command(name, usage, [*words.options_of(settings.JobOptions), *_flags(name), *run_options])
     ours, _ = words.split(argv, command)
+    program = argv[len(ours) :]
+    if name == "submit" and program[:1] != ["--"] and program[-1:] in (["--follow"], ["--wait"]):
+        ours, program = [*ours, program[-1]], program[:-1]  # typed where many look for it; after -- it is the script's
     given = words.read(command, ours)
     if isinstance(given, str):
         return given
     options = settings.load({key: given[key] for key in settings.JobOptions.__dataclass_fields__})
     chosen = load({key: given[key] for key in Options.__dataclass_fields__})
-    program = argv[len(ours) :]
     _check(program, serve=given["serve"])
     python = options.python or sys.executable
     module = ("mpidask.cli", "serve") if given["serve"] else ("mpidask",)

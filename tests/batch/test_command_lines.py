@@ -91,6 +91,16 @@ def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
     assert "-m mpidask -m package.module -- -x)" in text, text
 
 
+def test_follow_may_come_last(mpidask, tmp_path):
+    (tmp_path / "script.py").write_text("import sys; print(sys.argv[1:])")
+    words = ("submit", "--launcher", "env")
+    done = mpidask(*words, "script.py", "--follow", "x", "--follow", DASK_MPIDASK__BATCH__SYSTEM="local")
+    assert (done.returncode, "['--follow', 'x']\n" in done.stdout) == (0, True), done
+    done = mpidask(*words, "--wait", "--", "script.py", "--follow", DASK_MPIDASK__BATCH__SYSTEM="local")
+    assert done.returncode == 0, done
+    assert "['--follow']\n" in mpidask("logs").stdout
+
+
 def test_workers_for_a_scheduler_from_elsewhere(mpidask):
     words = ["--serve", "--no-scheduler", "--scheduler-file", "cluster.json"]
     text = mpidask("script", "--system", "pbs", "--python", "python", *words).stdout
