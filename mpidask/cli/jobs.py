@@ -30,8 +30,8 @@ Submit a script as one batch job, in which every rank runs `mpidask run`.
   mpidask submit [OPTIONS] --serve --scheduler-file FILE
 
 Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
-may be given too; they go to the job. The script and all after it go through untouched, but for a --follow or --wait that
-comes last; after `--` they do, too."""
+may be given too; they go to the job. The script and all after it go through untouched, but for a --follow or --wait
+that comes last; after `--` they do, too."""
 
 _SCRIPT = """\
 Print the job script that `mpidask submit` would submit, to be changed or submitted by hand."""
