@@ -19,6 +19,7 @@ from mpidask.errors import BatchError, MpidaskError
 __all__ = ["look"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
+_APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
 _PATIENCE = 60.0  # s after a script's end in which a batch system that does not answer may still tell why
 _SETTLED = 4.0  # s after the submission from which a waiting job is asked about
 
@@ -73,7 +74,8 @@ def _judge(system: BatchSystem, record: Record, report: Report | None) -> Standi
     before = record.standing
     now = time.time()
     exited = record.exited
-    if report is None and system.history is not None and exited != 0 and before.native:
+    was_there = before.native or now - record.submissions[-1][1] > _APPEARS
+    if report is None and system.history is not None and exited != 0 and was_there:
         report = _ended(_heard(system, system.history, record.id))
     clues = Clues(
         now=now,

@@ -43,7 +43,6 @@ def test_flights(system):
     assert system.left_over() == []
 
 
-@pytest.mark.both_mpis
 def test_exit_statuses_of_two_jobs_at_once(system):
     system.file("three.py", SCRIPT + "sys.exit(3)")
     system.file("raises.py", SCRIPT + "raise KeyError('no such thing')")
@@ -94,7 +93,6 @@ def test_cancelled_while_it_waits(system):
     assert "has printed nothing" in system.mpidask("logs", job).stderr
 
 
-@pytest.mark.both_mpis
 def test_the_walltime_ends_the_run_in_order(system):
     """Before the batch system kills it; the script is told."""
     system.file(

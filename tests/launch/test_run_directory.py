@@ -12,6 +12,8 @@ from mpidask import run_directory
 from mpidask.launch.recorder import Recorder
 from mpidask.run_directory import Progress
 
+pytestmark = pytest.mark.one_mpi
+
 START = "import json, os, signal, subprocess, sys, time\nimport mpidask\nfrom distributed import Client\n"
 
 #: Waits in a script until the progress file says what is wanted.
@@ -83,6 +85,7 @@ def test_progress_is_written_where_it_changes(tmp_path):
     asyncio.run(recorder.before_close())
 
 
+@pytest.mark.both_mpis
 def test_progress_and_logs(ranks, directory):
     end = time.time() + 1000
     script = f"""{UNTIL}{TALK}

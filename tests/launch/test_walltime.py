@@ -13,6 +13,8 @@ from mpidask import run_directory
 from mpidask.errors import UsageError, WalltimeError
 from mpidask.launch import alarm, walltime
 
+pytestmark = pytest.mark.one_mpi
+
 MPIDASK = [sys.executable, "-c", "import sys; sys.argv[0] = 'mpidask'; from mpidask.cli import main; main()"]
 
 #: What a script does to be warned: as if the batch system's signal had arrived.
@@ -134,6 +136,7 @@ WAITS = {
 }
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("name", WAITS)
 def test_a_script_is_ended_whatever_it_waits_for(ranks, warned, name):
     """Callback, `finally` and exit handlers still reach the cluster; `except Exception` does not keep it."""
@@ -179,6 +182,7 @@ def test_an_exit_handler_that_does_not_end(ranks, warned):
     check(ranks, result, 3, "did not end within 2 s")
 
 
+@pytest.mark.both_mpis
 def test_a_script_that_holds_the_interpreter_lock(ranks):
     """Nothing of Python runs then: the guardian ends it."""
     environ = ending_in(10)
@@ -231,6 +235,7 @@ def test_callbacks_that_do_not_end(ranks, warned):
     check(ranks, result, 75, *words)
 
 
+@pytest.mark.both_mpis
 def test_one_rank(ranks, warned):
     script = START + "c = Client()\n" + WARN + "c.submit(time.sleep, 100).result()"
     result = ranks(1, "--walltime-margin", "20 s", ranks.script(script), environ=warned)
@@ -244,6 +249,7 @@ DOORS = {
 }
 
 
+@pytest.mark.both_mpis
 @pytest.mark.parametrize("name", DOORS)
 def test_scripts_that_call_us(ranks, warned, name):
     script = START + DOORS[name].format(body=f"{WARN.strip()}; Client().submit(time.sleep, 100).result()")
