@@ -150,9 +150,10 @@ class Ground:
         self.bin = self.directory / "bin"
         self.bin.mkdir()
         (self.directory / "program.py").write_text(PROGRAM)
-        self.command("squeue", "#!/bin/sh\nexit 1\n")  # a real one may be there, and wait for its service
         for launcher in ("srun", "mpiexec", "jsrun", "flux"):
             self.command(launcher, LAUNCHER)
+        for absent in ("squeue", "bjobs"):  # real ones may be there, and wait for their service
+            self.command(absent, "#!/bin/sh\nexit 1\n")
         self.environment |= {
             "PATH": f"{self.bin}:/usr/bin:/bin",
             "HOME": str(self.directory),
