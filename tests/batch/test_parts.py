@@ -140,6 +140,7 @@ ANSWERS = {
     "lsf": ("lsid", "My cluster name is c1"),
     "htcondor": ("condor_q", "Total for query: 0 jobs; 0 completed"),
     "flux": ("flux", "12:00:00 run 1d"),
+    "moab": ("msub", "Version: moab client 9.1.1"),
 }
 
 

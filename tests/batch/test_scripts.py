@@ -81,6 +81,9 @@ if verb == "exit":
     sys.exit(int(rest[0]))
 if verb == "die":
     os.kill(os.getpid(), int(rest[0]))
+if verb == "end":
+    print(os.environ.get("MPIDASK_END_TIME"))
+    sys.exit(99)
 if verb == "catch":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print("ready", flush=True)
@@ -88,8 +91,6 @@ for _ in range(200):
     time.sleep(0.05)
     if verb == "warned" and os.path.exists(os.environ["MPIDASK_WALLTIME_WARNING"]):
         sys.exit(7)
-if verb == "end":
-    print(os.environ.get("MPIDASK_END_TIME"))
 sys.exit(99)
 """
 
