@@ -4,7 +4,8 @@
 
     MpidaskError            what was wrong, what was expected, the remedy
     |-- UsageError          a command line, option or configuration that cannot be used   exit 2
-    |   `-- WorldTooSmallException  there are not enough ranks (the name is dask_mpi's)     exit 1
+    |   |-- WorldTooSmallException  there are not enough ranks (the name is dask_mpi's)     exit 1
+    |   `-- ArgumentError     an argument of a cluster class that cannot be used          exit 2
     |-- StartupError        the cluster did not come up                                   exit 69
     |-- BatchError          the batch system refused a command or did not answer          exit 69
     |-- WalltimeError       the walltime ended the run                                    exit 75
@@ -16,6 +17,7 @@ A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "BatchError",
     "LostError",
     "MpidaskError",
@@ -58,6 +60,10 @@ class WorldTooSmallException(UsageError, RuntimeError):  # noqa: N818 - dask_mpi
     """There are not enough ranks for what is asked for."""
 
     status = 1  # what scripts that come from dask_mpi are used to
+
+
+class ArgumentError(UsageError, ValueError):
+    """An argument of a cluster class that cannot be used; a ValueError, as dask-jobqueue has it."""
 
 
 class StartupError(MpidaskError):

@@ -23,7 +23,7 @@ from mpidask.batch.settings import origin, section
 from mpidask.batch.system import BatchSystem, Command, JobState, Query
 from mpidask.errors import BatchError, UsageError
 
-__all__ = ["find", "find_here", "names"]
+__all__ = ["answers", "find", "find_here", "names"]
 
 #: Asked in this order: some answer in the name of another (Torque's commands exist for Slurm, Moab sits on top of
 #: others), HTCondor is often installed beside. What is not named here is asked between them; local is the last resort.
@@ -63,7 +63,7 @@ def _detect() -> BatchSystem:
     """Return the first system that answers, this machine if there is none; raises BatchError for one that is silent."""
     every = [find(name) for name in names()]
     installed = [system for system in every if system.detect and commands.installed(system.detect)]
-    found = next(filter(_answers, installed), None)
+    found = next(filter(answers, installed), None)
     # qsub and qstat are commands of several systems: those that ask for words tell whether they are meant.
     silent = [system.title for system in installed if not system.detected]
     if found is None and silent:
@@ -74,7 +74,7 @@ def _detect() -> BatchSystem:
     return found or find("local")
 
 
-def _answers(system: BatchSystem) -> bool:
+def answers(system: BatchSystem) -> bool:
     """Whether the system's service answers."""
     with contextlib.suppress(BatchError):
         output = commands.run(Command(argv=tuple(system.detect.split())), _DETECTION)
@@ -167,7 +167,7 @@ def _listed(value: Any) -> Iterable[Any]:
 def _check_lines(where: str, system: BatchSystem, place: str) -> None:
     """Refuse lines that name fields which do not exist, and expressions that are none."""
     job = Job(command=("true",), resources=Resources())
-    known = set(system._fields(job, None))
+    known = set(system.fields(job))
     try:
         unknown = named([*system.options, *system.signal]) - known
         for pattern in (system.job_id, system.status.row, *system.reasons, *system.refusals):

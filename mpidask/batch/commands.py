@@ -7,12 +7,15 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 from mpidask.batch.system import Command
 from mpidask.errors import BatchError
 
-__all__ = ["Output", "installed", "run"]
+__all__ = ["Output", "attend", "installed", "run"]
 
+_attended: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 120.0  # s; a busy batch system takes its time
 
 
@@ -68,3 +71,27 @@ def run(command: Command, timeout: float = _TIMEOUT, directory: str | None = Non
             "the batch system is slow or down; try again later",
         ) from None
     return Output(command, done.returncode, done.stdout, done.stderr)
+
+
+def attend(argv: Sequence[str]) -> int:
+    """Start a command that outlives this process, in a session of its own; return a descriptor, its stdin.
+
+    It reads the end of its stdin when this process has ended, however that was. Raises BatchError if it does not start.
+    """
+    reader, writer = os.pipe()
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=Path(__file__).parents[2],  # from where mpidask can be imported
+        )
+    except OSError as error:
+        os.close(writer)
+        raise BatchError(f"{argv[0]} cannot be run: {error.strerror}") from None
+    finally:
+        os.close(reader)
+    _attended[:] = [*(each for each in _attended if each.poll() is None), process]
+    return writer

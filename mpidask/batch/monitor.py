@@ -9,6 +9,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from mpidask.batch import catalog, commands
 from mpidask.batch.outcome import Clues, Standing, judge
@@ -16,7 +17,7 @@ from mpidask.batch.records import Record
 from mpidask.batch.system import BatchSystem, JobState, Query, Report
 from mpidask.errors import BatchError, MpidaskError
 
-__all__ = ["look"]
+__all__ = ["Watched", "ask", "judge_all", "look"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
 _APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
@@ -44,21 +45,75 @@ def _due(record: Record, standing: Standing, interval: float) -> bool:
     return just_ended or not 0 <= time.time() - standing.asked < interval
 
 
+class Watched(Protocol):
+    """A job that was submitted, and what it has left."""
+
+    @property
+    def id(self) -> str:
+        """The job id."""
+        ...
+
+    @property
+    def submitted(self) -> float:
+        """When it was submitted; s since 1970."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """What was known of it before."""
+        ...
+
+    @property
+    def exited(self) -> int | None:
+        """The exit status that its script left; None if it has not."""
+        ...
+
+    @property
+    def exited_at(self) -> float:
+        """When that was; s since 1970."""
+        ...
+
+    @property
+    def system_log(self) -> str:
+        """What the batch system has printed about it."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user has cancelled it with us."""
+        ...
+
+
+def judge_all(system: BatchSystem, mine: Sequence[Watched], explanations: int) -> list[Standing]:
+    """Ask a batch system about jobs with one command; return what is known of each, in their order.
+
+    explanations: how many jobs that wait are asked about at most, each with a command of its own
+    """
+    try:
+        reports = ask(system, system.status, [each.id for each in mine])
+    except MpidaskError as error:
+        return [_unheard(each, error) for each in mine]
+    standings = []
+    for each in mine:
+        before = each.standing
+        standings.append(_judge(system, each, reports.get(each.id), explain=explanations > 0))
+        explanations -= standings[-1].explained != before.explained
+    return standings
+
+
 def _ask(name: str, mine: Sequence[Record]) -> dict[str, Standing]:
     """Ask one batch system about jobs and write down the answer."""
     try:
-        system = catalog.find(name)
-        reports = _query(system, system.status, [record.id for record in mine])
-    except MpidaskError as error:
-        standings = {each.name: _unheard(each, error) for each in mine}
-    else:
-        standings = {each.name: _judge(system, each, reports.get(each.id)) for each in mine}
+        found = judge_all(catalog.find(name), mine, len(mine))
+    except MpidaskError as error:  # in the configuration
+        found = [_unheard(each, error) for each in mine]
+    standings = {record.name: standing for record, standing in zip(mine, found, strict=True)}
     for record in mine:
         record.keep(standings[record.name])
     return standings
 
 
-def _unheard(record: Record, error: MpidaskError) -> Standing:
+def _unheard(record: Watched, error: MpidaskError) -> Standing:
     """Return what is known when the batch system does not answer: what was known before."""
     before = record.standing
     exited = record.exited
@@ -70,16 +125,16 @@ def _unheard(record: Record, error: MpidaskError) -> Standing:
     return dataclasses.replace(known, state=state, exit_status=exited, final=final)
 
 
-def _judge(system: BatchSystem, record: Record, report: Report | None) -> Standing:
+def _judge(system: BatchSystem, record: Watched, report: Report | None, *, explain: bool) -> Standing:
     before = record.standing
     now = time.time()
     exited = record.exited
-    was_there = before.native or now - record.submissions[-1][1] > _APPEARS
+    was_there = before.native or now - record.submitted > _APPEARS
     if report is None and system.history is not None and exited != 0 and was_there:
         report = _ended(_heard(system, system.history, record.id))
     clues = Clues(
         now=now,
-        submitted=record.submissions[-1][1],
+        submitted=record.submitted,
         report=report,
         exited=exited,
         exited_at=record.exited_at,
@@ -87,7 +142,7 @@ def _judge(system: BatchSystem, record: Record, report: Report | None) -> Standi
         cancelled=record.cancelled,
     )
     standing = judge(system, before, clues)
-    if _wants_explanation(system, record, standing, now):
+    if explain and _wants_explanation(system, record, standing, now):
         told = _heard(system, system.explain, record.id) if system.explain else None
         said = told.reason if told else None
         plain = system.plain(said)
@@ -104,24 +159,24 @@ def _ended(report: Report | None) -> Report | None:
     return dataclasses.replace(report, state=JobState.DONE if good else JobState.FAILED)
 
 
-def _wants_explanation(system: BatchSystem, record: Record, standing: Standing, now: float) -> bool:
+def _wants_explanation(system: BatchSystem, record: Watched, standing: Standing, now: float) -> bool:
     return (
         system.explain is not None
         and standing.state in (JobState.PENDING, JobState.HELD)
         and standing.native != ""
-        and now - record.submissions[-1][1] > _SETTLED
+        and now - record.submitted > _SETTLED
         and now - standing.explained > _EXPLAIN
     )
 
 
 def _heard(system: BatchSystem, query: Query, job_id: str) -> Report | None:
     try:
-        return _query(system, query, [job_id]).get(job_id)
+        return ask(system, query, [job_id]).get(job_id)
     except BatchError:
         return None
 
 
-def _query(system: BatchSystem, query: Query, job_ids: Iterable[str]) -> dict[str, Report]:
+def ask(system: BatchSystem, query: Query, job_ids: Iterable[str]) -> dict[str, Report]:
     """Ask, and return job id -> report; raises BatchError if there is no answer."""
     reports: dict[str, Report] = {}
     for command in system.questions(query, sorted(set(job_ids))):

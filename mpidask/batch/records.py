@@ -34,7 +34,7 @@ from mpidask.errors import BatchError, UsageError
 from mpidask.files import replace_json
 from mpidask.run_directory import Progress
 
-__all__ = ["Record", "create", "find", "planned", "read", "records"]
+__all__ = ["Record", "create", "find", "home", "planned", "read", "records"]
 
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
@@ -84,6 +84,11 @@ class Record:
     def id(self) -> str:
         """The job id that the batch system gave last, "" if it gave none."""
         return (self.submissions or [("", 0.0)])[-1][0]
+
+    @property
+    def submitted(self) -> float:
+        """When the job was submitted last, in s since 1970."""
+        return self.submissions[-1][1]
 
     def add_submission(self, job_id: str) -> None:
         """Note that the job was submitted, under this id."""
@@ -153,7 +158,7 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
     Raises UsageError for what the system cannot carry, BatchError if the directory cannot be written.
     """
     job = planned(job, state_directory)
-    directory = _home(state_directory) / str(job.run_directory)
+    directory = home(state_directory) / str(job.run_directory)
     text = system.script(job)
     command = system.submission(job, directory / SCRIPT)
     record = Record(
@@ -185,20 +190,14 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
 
 def planned(job: Job, state_directory: str | None) -> Job:
     """Return a job with a run directory, which is not made yet; raises UsageError for a place that cannot be used."""
-    home = _home(state_directory)
-    if any(character.isspace() for character in str(home)):
-        raise UsageError(
-            f"the state directory's path has blanks: {str(home)!r}",
-            "batch systems cannot cope with these; name another one with --state-directory",
-        )
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return dataclasses.replace(job, run_directory=home / f"{stamp}-{job.name}-{secrets.token_hex(2)}")
+    return dataclasses.replace(job, run_directory=home(state_directory) / f"{stamp}-{job.name}-{secrets.token_hex(2)}")
 
 
 def records(state_directory: str | None) -> list[Record]:
     """Return all jobs that are on record, the oldest first."""
     return sorted(
-        _all(_home(state_directory)), key=lambda record: ((record.submissions or [("", 0.0)])[0][1], record.name)
+        _all(home(state_directory)), key=lambda record: ((record.submissions or [("", 0.0)])[0][1], record.name)
     )
 
 
@@ -220,10 +219,17 @@ def _all(home: Path) -> Iterator[Record]:
                 yield read(directory)
 
 
-def _home(state_directory: str | None) -> Path:
+def home(state_directory: str | None, kind: str = "jobs") -> Path:
+    """Return where records of a kind are kept; raises UsageError for a place that batch systems cannot cope with."""
     state = state_directory or settings.section().get("state-directory") or settings.section().get("state_directory")
     default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "mpidask"
-    return Path(os.path.abspath((Path(state) if state else default).expanduser())) / "jobs"
+    place = Path(os.path.abspath((Path(state) if state else default).expanduser())) / kind
+    if any(character.isspace() for character in str(place)):
+        raise UsageError(
+            f"the state directory's path has blanks: {str(place)!r}",
+            "batch systems cannot cope with these; name another one with --state-directory",
+        )
+    return place
 
 
 def _write(record: Record) -> None:

@@ -20,7 +20,7 @@ from mpidask.batch.job import Job, Resources
 from mpidask.config import checked, keys, option, seconds, size
 from mpidask.errors import UsageError
 
-__all__ = ["JobOptions", "describe", "load", "origin", "section", "template", "walltime"]
+__all__ = ["JobOptions", "describe", "launcher", "load", "origin", "section", "template", "walltime"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     """
     python = options.python or sys.executable
     memory = options.memory_per_node
-    launcher, mpiexec = _launcher(options.launcher, python)
+    kind, mpiexec = launcher(options.launcher, python)
     return Job(
         command=command,
         name=options.job_name or _name(program),
@@ -111,7 +111,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
         directives=options.directive,
         prologue=options.prologue,
         epilogue=options.epilogue,
-        launcher=launcher,
+        launcher=kind,
         mpiexec=mpiexec,
         warning=timedelta(seconds=seconds(warning, "--walltime-margin")),
         requeue=options.requeue_limit if options.requeue else 0,
@@ -119,7 +119,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     )
 
 
-def _launcher(wanted: str | None, python: str) -> tuple[str | None, str]:
+def launcher(wanted: str | None, python: str) -> tuple[str | None, str]:
     """Return launcher and mpiexec: an MPI that is installed beside the interpreter comes with its own.
 
     The `launcher` is None where that is left to the batch system.

@@ -12,11 +12,11 @@ from mpidask.batch import catalog, commands, monitor, records, settings
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
-from mpidask.batch.system import BatchSystem, JobState
+from mpidask.batch.system import BatchSystem, Command, JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, UsageError, WalltimeError
 
-__all__ = ["AsyncHandle", "Handle", "find", "jobs", "resubmit", "submit", "submit_async"]
+__all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "resubmit", "submit", "submit_async"]
 
 _GLANCE = 0.3  # s between two looks at a file
 
@@ -185,16 +185,25 @@ def resubmit(directory: Path) -> tuple[Record, str]:
 
 
 def _submit(system: BatchSystem, record: Record) -> None:
-    output = commands.run(record.command, directory=record.origin)  # a job that submits itself again is elsewhere
+    # A job that submits itself again is elsewhere.
+    record.add_submission(hand_in(system, record.command, record.script, record.origin))
+
+
+def hand_in(system: BatchSystem, command: Command, script: Path, directory: str | None = None) -> str:
+    """Run a command that submits a job; return the job id.
+
+    script: the job script, for the message
+    Raises BatchError with command, exit status and output if the batch system refuses.
+    """
+    output = commands.run(command, directory=directory)
     job_id = system.submitted(output.stdout) if output.status == 0 else None
     if job_id is None:
         words = system.refusal(output.stderr + output.stdout)
         raise BatchError(
-            f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\n"
-            f"script: {record.script}",
+            f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
             "" if words else "the batch system's own words are above; the script is kept",
         )
-    record.add_submission(job_id)
+    return job_id
 
 
 def cancel(handles: list[Handle]) -> None:

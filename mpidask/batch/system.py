@@ -21,7 +21,7 @@ from mpidask.batch.job import Job
 from mpidask.batch.wrapper import wrapper
 from mpidask.errors import UsageError
 
-__all__ = ["BatchSystem", "Command", "JobState", "Query", "Report"]
+__all__ = ["BatchSystem", "Command", "JobState", "Query", "Report", "Workers"]
 
 
 class JobState(enum.Enum):
@@ -77,14 +77,44 @@ class Query:
     row:     a regular expression that matches all that is said of one job; searched with MULTILINE
     more:    regular expressions searched within a row; their last group counts
     absent:  regular expression in what a failing command prints if it fails for jobs that it does not know (any more)
-    Named groups of `row` and keys of `more`, all optional but id: id, state, reason, start; exit (a status; above 255
-    it is 256 + a signal, below 0 no status but a failure), signal (0 is none), wait (what wait(2) gives).
+    Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
+    state, reason, start; exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
+    none), wait (what wait(2) gives).
     """
 
     command: Line
     row: str
     more: Mapping[str, str] = dataclasses.field(default_factory=dict)
     absent: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Workers:
+    """Per-worker jobs: the facts that go beyond those of a job. Option lines are as dask-jobqueue writes them.
+
+    options:       the option lines; fields are the keywords of the cluster, and {logs} (a directory), {log_id},
+                   {shell}, {tasks} (1, unless a job has several ranks), {ranks_per_node}, {several_nodes} (only then),
+                   {count} (of a job array), {cores}, {memory} (of a node), {slots}, {job_memory} (in all)
+    resource_spec: what {resource_spec} is if the user does not say
+    index:         the number of a job array's element, from 1, in the job script; None if the system has no arrays
+    element:       the element's job id; where the array's own id has [] the number is put in there
+    log_id:        what the system replaces by the job's id in a file name; array_log_id: in that of an element
+    walltime:      what one and what two numbers mean: hours, minutes, seconds by their first letters
+    """
+
+    options: tuple[Line, ...]
+    resource_spec: Line | None = None
+    index: str | None = None
+    element: str = "{id}[{index}]"
+    log_id: str = ""
+    array_log_id: str = ""
+    walltime: tuple[str, str] = ("s", "ms")
+
+    def element_id(self, array_id: str, index: int) -> str:
+        """Return the job id of an element of a job array."""
+        if "[]" in array_id:
+            return array_id.replace("[]", f"[{index}]")
+        return self.element.format(id=array_id, index=index)
 
 
 #: Which fields of a line carry what a job can ask for: any one of them passes it on.
@@ -128,6 +158,7 @@ class BatchSystem:
     prologue:  shell lines that a job needs
     end_time:  shell line that sets MPIDASK_END_TIME to the walltime's end where the user has given no walltime
     unsupported: what this system cannot be asked for -> what to do instead
+    workers:   per-worker jobs
     """
 
     name: str
@@ -152,11 +183,12 @@ class BatchSystem:
     prologue: tuple[str, ...] = ()
     end_time: str | None = None
     unsupported: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    workers: Workers | None = None
 
     def script(self, job: Job) -> str:
         """Return the job script; raises UsageError if the job asks for what no option carries."""
         marked = [] if self.directive is None else [f"{self.directive} {each}" for each in self._options(job, None)]
-        return wrapper(job, self._fields(job, None), marked, self)
+        return wrapper(job, self.fields(job), marked, self)
 
     def description(self, job: Job) -> list[str]:
         """Return the options of a system that does not read them from the script; raises UsageError like `script`."""
@@ -164,13 +196,15 @@ class BatchSystem:
 
     def submission(self, job: Job, script: Path) -> Command:
         """Return how to submit a job whose script has been written to `script`; raises UsageError like `script`."""
-        fields = self._fields(job, script)
-        words = _words(self.submit, fields)
+        fields = self.fields(job, script)
         if self.directive is None:
-            return Command(argv=words, stdin="\n".join([*self._options(job, script), ""]))
-        if "script" in named([self.submit]):
-            return Command(argv=words)
-        return Command(argv=words, stdin=self.script(job))
+            return self.handing_in("\n".join([*self._options(job, script), ""]), fields)
+        return self.handing_in("" if "script" in named([self.submit]) else self.script(job), fields)
+
+    def handing_in(self, text: str, fields: Mapping[str, object]) -> Command:
+        """Return how to submit what is written in the file {script} and, for systems that read stdin, is `text`."""
+        reads = self.directive is None or "script" not in named([self.submit])
+        return Command(argv=_words(self.submit, fields), stdin=text if reads else None)
 
     def submitted(self, output: str) -> str | None:
         """Return the new job's id from what the submit command printed; None if there is none."""
@@ -205,8 +239,11 @@ class BatchSystem:
         reason = " ".join(said.get("reason", "").replace("\n\t", "").split())
         if state is JobState.PENDING and self.held is not None and re.search(self.held, reason):
             state = JobState.HELD
+        job_id = said["id"]
+        if self.workers is not None and said.get("index", "0") != "0":
+            job_id = self.workers.element_id(job_id, int(said["index"]))
         return Report(
-            id=said["id"],
+            id=job_id,
             state=state,
             native=native,
             reason=None if reason.lower() in ("", "none", "null", "(null)", "-", "undefined") else reason,
@@ -234,7 +271,7 @@ class BatchSystem:
 
     def missing(self, job: Job) -> list[str]:
         """Return what a job asks for and no option of this system carries."""
-        lines = kept([*self.options, self.submit], {**self._fields(job, None), "script": ""})
+        lines = kept([*self.options, self.submit], {**self.fields(job), "script": ""})
         carried = named(lines)
         return [field for field, carriers in CARRIERS.items() if job.asks(field) and not carriers & carried]
 
@@ -247,9 +284,10 @@ class BatchSystem:
                 "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (Job.directives)",
             )
         lines = (*self.options, *self.signal)
-        return [*fill(lines, self._fields(job, script)), *job.directives]
+        return [*fill(lines, self.fields(job, script)), *job.directives]
 
-    def _fields(self, job: Job, script: Path | None) -> dict[str, object]:
+    def fields(self, job: Job, script: Path | None = None) -> dict[str, object]:
+        """Return what lines may name."""
         resources = job.resources
         directory = job.run_directory
         return {

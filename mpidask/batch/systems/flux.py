@@ -4,7 +4,7 @@ There is no `signal`: --signal goes to every rank (https://github.com/flux-frame
 that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits itself again names the parent.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 SYSTEM = BatchSystem(
     name="flux",
@@ -77,4 +77,17 @@ SYSTEM = BatchSystem(
     unsupported={
         "memory_per_node": "memory comes with the cores: ask for more of them, or for whole nodes with --directive=--exclusive"
     },
+    workers=Workers(
+        options=(
+            "--job-name={job_name}",
+            "--output={logs}/{job_name}-{log_id}.out",
+            "--queue={queue}",
+            "--bank={account}",
+            "--nodes={nodes}",
+            "--nslots={ranks}",
+            "--cores-per-slot={cores_per_rank}",
+            "--time-limit={walltime}",
+        ),
+        log_id="{{{{id}}}}",
+    ),
 )

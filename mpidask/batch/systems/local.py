@@ -1,6 +1,6 @@
 """No batch system: the job runs here and now, in a session of its own, and outlives the shell."""
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 _ONE = "there is one node here; submit where a batch system is"
 
@@ -23,4 +23,5 @@ SYSTEM = BatchSystem(
     ),
     states={JobState.RUNNING: "R S D I T t", JobState.UNKNOWN: "Z X"},
     unsupported={"nodes": _ONE, "queue": _ONE, "account": _ONE},
+    workers=Workers(options=()),
 )

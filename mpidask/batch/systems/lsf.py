@@ -5,7 +5,7 @@ A slot is taken for a core, as most sites have it. There is no `signal`: LSF sen
 USR2, then INT, TERM and KILL; the job script itself survives all but the last (LSB_JOB_SCRIPT_TRAP_SIGNALS).
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 
@@ -33,8 +33,8 @@ SYSTEM = BatchSystem(
     cancel="bkill {ids}",
     status=Query(
         command="bjobs -a -noheader "
-        """-o "jobid stat exit_code start_time estimated_start_time exit_reason delimiter='|'" {ids}""",
-        row=rf"^(?P<id>\d+)\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>.*)$",
+        """-o "jobid stat exit_code start_time estimated_start_time exit_reason jobindex delimiter='|'" {ids}""",
+        row=rf"^(?P<id>\d+)\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>[^|\n]*)(?:\|(?P<index>\d+))?$",
         more={"start": rf"^(?:[^|]*\|){{3}}-\|({_TIME})"},
         absent=r"is not found|No (unfinished )?job found",
     ),
@@ -84,4 +84,22 @@ SYSTEM = BatchSystem(
     launch_options={"openmpi": '--hostfile "$LSB_DJOB_HOSTFILE"'},
     end_time='left=$(bjobs -noheader -o time_left "$LSB_JOBID" 2>/dev/null); [[ $left =~ ^([0-9]+):([0-9]+) ]] && '
     "export MPIDASK_END_TIME=$(($(date +%s) + 60 * (60 * 10#${BASH_REMATCH[1]} + 10#${BASH_REMATCH[2]})))",
+    workers=Workers(
+        options=(
+            ("-J {job_name}", "[1-{count}]"),
+            "-e {logs}/{job_name}-{log_id}.err",
+            "-o {logs}/{job_name}-{log_id}.out",
+            "-q {queue}",
+            '-P "{project}"',
+            "-n {ncpus}",
+            '-R "span[hosts={hosts}]"',
+            '-R "span[ptile={ptile}]"',
+            "-M {lsf_memory}",
+            "-W {walltime}",
+        ),
+        index="$LSB_JOBINDEX",
+        log_id="%J",
+        array_log_id="%J.%I",
+        walltime=("m", "hm"),
+    ),
 )

@@ -3,8 +3,10 @@
 Moab asks a server that may take half a minute: what has ended is asked for only when a job is missed.
 """
 
+import dataclasses
+
 from mpidask.batch.system import BatchSystem, JobState, Query
-from mpidask.batch.systems import torque
+from mpidask.batch.systems import pbs, torque
 
 #: One <job .../>, its attributes in any order.
 _ROW = r'<job\b(?=[^>]*\bJobID="(?P<id>[^"]+)")(?=[^>]*\bState="(?P<state>\w+)")[^>]*>'
@@ -14,7 +16,7 @@ SYSTEM = BatchSystem(
     title="Moab",
     detect="msub --version",
     detected=r"(?i)moab",
-    directive="#MSUB",
+    directive="#PBS",  # msub reads it as it does #MSUB; dask-jobqueue writes it
     options=torque.SYSTEM.options,
     submit="msub {script}",
     job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line
@@ -64,4 +66,5 @@ SYSTEM = BatchSystem(
     launch_options=torque.SYSTEM.launch_options,
     prologue=torque.SYSTEM.prologue,
     unsupported=torque.SYSTEM.unsupported,
+    workers=dataclasses.replace(pbs.WORKERS, index=None),
 )

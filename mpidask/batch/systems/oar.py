@@ -3,7 +3,7 @@
 Nodes, cores and walltime share one -l: a second one would ask for an alternative. OAR runs the script in place.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 SYSTEM = BatchSystem(
     name="oar",
@@ -51,4 +51,17 @@ SYSTEM = BatchSystem(
         r"There are not enough resources": "no nodes have what the job asks for",
     },
     launch_options={"openmpi": '--hostfile "$OAR_NODEFILE"', "hydra": '-f "$OAR_NODEFILE"'},
+    workers=Workers(
+        options=(
+            "-n {job_name}",
+            "-q {queue}",
+            "--project {project}",
+            ("-l {resource_spec}", ",walltime={walltime}"),
+            "-O {logs}/{job_name}-{log_id}.out",
+            "-E {logs}/{job_name}-{log_id}.err",
+        ),
+        resource_spec="/nodes={nodes}/core={cores}",
+        log_id="%jobid%",
+        walltime=("h", "hm"),
+    ),
 )

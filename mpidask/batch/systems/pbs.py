@@ -1,6 +1,22 @@
 """OpenPBS and PBS Professional. PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://help.altair.com/."""
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+
+WORKERS = Workers(
+    options=(
+        "-S {shell}",
+        "-N {job_name}",
+        "-q {queue}",
+        "-A {account}",
+        "-l {resource_spec}",
+        "-l walltime={walltime}",
+        "-e {logs}/",
+        "-o {logs}/",
+        "-J 1-{count}",
+    ),
+    resource_spec=("select={nodes}:ncpus={cores}", ":mpiprocs={ranks_per_node}", ":mem={memory:largest}B"),
+    index="$PBS_ARRAY_INDEX",
+)
 
 SYSTEM = BatchSystem(
     name="pbs",
@@ -71,4 +87,5 @@ SYSTEM = BatchSystem(
     },
     prologue=('cd "$PBS_O_WORKDIR" || exit 1',),  # a job starts in $HOME
     launch_options={"openmpi": '--hostfile "$PBS_NODEFILE"'},
+    workers=WORKERS,
 )

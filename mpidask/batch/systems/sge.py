@@ -4,7 +4,7 @@ A job of more than one slot needs a parallel environment, whose names are the si
 of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
 
@@ -29,9 +29,9 @@ SYSTEM = BatchSystem(
     job_id=r"^(\d+)",
     cancel="qdel {ids}",
     status=Query(
-        command="qstat -u {user} -xml",
+        command="qstat -u {user} -g d -xml",
         row=r"<job_list\b(?:(?!</job_list>)[\s\S])*?<JB_job_number>(?P<id>\d+)</JB_job_number>(?:(?!</job_list>)[\s\S])*",
-        more={"state": r"<state>(\w+)</state>", "start": r"<JAT_start_time>([^<]+)<"},
+        more={"state": r"<state>(\w+)</state>", "start": r"<JAT_start_time>([^<]+)<", "index": r"<tasks>(\d+)</tasks>"},
     ),
     explain=Query(
         command="qstat -j {id}",
@@ -77,4 +77,22 @@ SYSTEM = BatchSystem(
         "memory_per_node": "sites differ: ask with --directive, such as '-l h_vmem=4G' or '-l mem_free=4G' (each slot's)",
         "gpus_per_rank": "sites differ: ask with --directive, such as '-l gpu=1'",
     },
+    workers=Workers(
+        options=(
+            "-S {shell}",
+            "-N {job_name}",
+            "-q {queue}",
+            "-P {project}",
+            "-l {resource_spec}",
+            "-pe {parallel_environment} {slots}",
+            "-l h_rt={walltime}",
+            "-e {logs}/",
+            "-o {logs}/",
+            "-cwd",
+            "-j y",
+            "-t 1-{count}",
+        ),
+        index="$SGE_TASK_ID",
+        element="{id}.{index}",
+    ),
 )

@@ -1,6 +1,6 @@
 """Slurm. https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html."""
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 SYSTEM = BatchSystem(
     name="slurm",
@@ -25,13 +25,13 @@ SYSTEM = BatchSystem(
     cancel="scancel {ids}",
     # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
     status=Query(
-        command="squeue --noheader --states=all --user={user} "
-        "--Format='JobID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|'",
-        row=r"^(?P<id>\d+)\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|",
+        command="squeue --noheader --array --states=all --user={user} "
+        "--Format='JobArrayID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|'",
+        row=r"^(?P<id>\d+(?:_\d+)?)\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|",
     ),
     history=Query(
         command="sacct --noheader --parsable2 --allocations --jobs={id_list} --format=JobID,State,ExitCode",
-        row=r"^(?P<id>\d+)\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
+        row=r"^(?P<id>\d+(?:_\d+)?)\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
     ),
     states={
         JobState.PENDING: "PD RF RQ RESV_DEL_HOLD PENDING REQUEUED REQUEUE_FED",
@@ -81,4 +81,24 @@ SYSTEM = BatchSystem(
     launcher="srun",
     end_time="end=$(squeue --noheader --jobs=$SLURM_JOB_ID --format=%e 2>/dev/null); [[ $end = [0-9]*T* ]] && "
     'export MPIDASK_END_TIME=$(date -d "$end" +%s)',
+    workers=Workers(
+        options=(
+            "-J {job_name}",
+            "-e {logs}/{job_name}-{log_id}.err",
+            "-o {logs}/{job_name}-{log_id}.out",
+            "-p {queue}",
+            "-A {account}",
+            "-n {tasks}",
+            ("-N {several_nodes}", " --ntasks-per-node={ranks_per_node}"),
+            "--cpus-per-task={job_cpu}",
+            "--mem={job_mem}",
+            "-t {walltime}",
+            "--array=1-{count}",
+        ),
+        index="$SLURM_ARRAY_TASK_ID",
+        element="{id}_{index}",
+        log_id="%J",
+        array_log_id="%A_%a",
+        walltime=("m", "ms"),
+    ),
 )

@@ -45,4 +45,8 @@ SYSTEM = dataclasses.replace(
         r"^exit_status = -12": "it used more CPU time than it may",
         **pbs.SYSTEM.reasons,
     },
+    # The elements of its arrays are listed by another command: jobs are submitted one by one.
+    workers=dataclasses.replace(
+        pbs.WORKERS, resource_spec="nodes={nodes}:ppn={cores},mem={job_memory:largest}B", index=None
+    ),
 )

@@ -1,0 +1,189 @@
+"""What jobs a program holds: per-worker jobs that make no sense without it.
+
+::
+
+    ~/.local/state/mpidask/clusters/20261121-071502-SLURMCluster-k3f9/
+        holding.json    the batch system, and the process that holds the jobs
+        jobs            one line for each job: number, job id
+        released        the jobs were given back
+        0/job.sh, 0.log, 0.status, ...   scripts, and what the jobs leave
+
+Everything is readable by the user alone. A holder that ends without giving its jobs back leaves orphans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mpidask.batch import catalog, commands, monitor, records
+from mpidask.batch.system import BatchSystem, Command
+from mpidask.errors import BatchError, MpidaskError
+from mpidask.files import replace_json
+
+__all__ = ["Holding", "cancellation", "create", "orphans", "read"]
+
+_FACTS, _JOBS, _RELEASED = "holding.json", "jobs", "released"
+_KEPT = 20  # holdings that have been given back, whose logs are kept
+_BATCH = 200  # job ids on one command line
+
+
+@dataclasses.dataclass(frozen=True)
+class Holding:
+    """The jobs of one program.
+
+    system:  name of the batch system
+    host, process, started: the process that holds them; when it was started, in the kernel's ticks
+    further: further words of the cancel command
+    """
+
+    directory: Path
+    system: str
+    host: str
+    process: int
+    started: int
+    further: tuple[str, ...] = ()
+
+    def add(self, jobs: Iterable[tuple[int, str]]) -> None:
+        """Note jobs that were submitted: number, job id."""
+        with _private(self.directory / _JOBS) as file:
+            file.write("".join(json.dumps(job) + "\n" for job in jobs))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all jobs that were ever submitted."""
+        with contextlib.suppress(OSError):
+            return [json.loads(line)[1] for line in (self.directory / _JOBS).read_text().splitlines()]
+        return []
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the jobs were given back."""
+        return (self.directory / _RELEASED).exists()
+
+    def note_released(self) -> None:
+        """Note that no job is held any more."""
+        with contextlib.suppress(OSError):
+            _private(self.directory / _RELEASED).close()
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the process that holds the jobs has ended; False where that cannot be seen: on another host."""
+        return not self.is_released and self.host == socket.gethostname() and _started(self.process) != self.started
+
+    def release(self) -> list[str]:
+        """Cancel what is left of the jobs; return their ids.
+
+        Raises BatchError if the batch system does not answer or refuses.
+        """
+        system = catalog.find(self.system)
+        left = _living(system, self.ids)
+        for command in cancellation(system, left, self.further):
+            output = commands.run(command)
+            if output.status != 0 and (still := _living(system, left)):
+                raise BatchError(
+                    f"{system.title} did not cancel {', '.join(still)}\n{output.text}", "its own words are above"
+                )
+        self.note_released()
+        return left
+
+
+def cancellation(system: BatchSystem, ids: Sequence[str], further: Sequence[str] = ()) -> Iterator[Command]:
+    """Yield the commands that cancel jobs: as few as can be."""
+    for start in range(0, len(ids), _BATCH):
+        command = system.cancellation(ids[start : start + _BATCH])
+        yield Command(argv=(command.argv[0], *further, *command.argv[1:]), stdin=command.stdin)
+
+
+def _living(system: BatchSystem, ids: Sequence[str]) -> list[str]:
+    """Return which jobs are in the queue or run."""
+    if not ids:
+        return []
+    reports = monitor.ask(system, system.status, ids)
+    return [each for each in ids if each in reports and not reports[each].state.ended]
+
+
+def create(system: str, title: str, further: Sequence[str] = ()) -> Holding:
+    """Make the directory of a new holding of this process; raises BatchError if it cannot be written."""
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    home = records.home(None, "clusters")
+    directory = home / f"{stamp}-{title}-{secrets.token_hex(2)}"
+    process = os.getpid()
+    holding = Holding(directory, system, socket.gethostname(), process, _started(process), tuple(further))
+    content = {**dataclasses.asdict(holding), "directory": None}
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget(home)
+        directory.mkdir(mode=0o700)
+        replace_json(str(directory / _FACTS), content)
+    except OSError as error:
+        raise BatchError(
+            f"the directory {directory} cannot be written: {error.strerror}",
+            "name another place that the nodes share: mpidask.batch.state-directory in the configuration",
+        ) from None
+    return holding
+
+
+def read(directory: Path) -> Holding:
+    """Return the holding in a directory; raises OSError, ValueError or TypeError if there is none."""
+    content: dict[str, Any] = json.loads((directory / _FACTS).read_text())
+    return Holding(**{**content, "directory": directory, "further": tuple(content["further"])})
+
+
+def orphans() -> list[Holding]:
+    """Return the holdings of this user whose process has ended without giving its jobs back."""
+    return [holding for holding in _all(records.home(None, "clusters")) if holding.is_orphaned]
+
+
+def _all(home: Path) -> Iterator[Holding]:
+    with contextlib.suppress(FileNotFoundError):
+        for directory in sorted(home.iterdir()):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
+                yield read(directory)
+
+
+def _forget(home: Path) -> None:
+    """Remove the oldest of the holdings that have been given back."""
+    done = [holding for holding in _all(home) if holding.is_released]
+    for holding in done[: max(0, len(done) - _KEPT)]:
+        shutil.rmtree(holding.directory, ignore_errors=True)
+
+
+def _started(process: int) -> int:
+    """Return when a process was started, in the kernel's ticks; -1 if there is none."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[19])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def _private(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+
+
+def watch(directory: Path) -> None:
+    """Wait until the process at the other end of stdin is gone; then cancel what it has left behind.
+
+    Meant to run in a process of its own: ``python -m mpidask.batch.sentinel DIRECTORY``.
+    """
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    holding = read(directory)
+    for pause in (0.0, 2.0, 10.0, 30.0, 120.0):
+        time.sleep(pause)
+        if holding.is_released:
+            return
+        with contextlib.suppress(MpidaskError):
+            holding.release()

@@ -1,0 +1,25 @@
+"""``python -m mpidask.batch.sentinel DIRECTORY``: cancels the jobs of a program that was killed.
+
+It outlives the program and its terminal; its stdin is a pipe that the program holds open.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from mpidask.batch import commands, holdings
+
+__all__ = ["start"]
+
+
+def start(holding: holdings.Holding) -> int:
+    """Start the sentinel for a holding of this process; return the descriptor that keeps it waiting."""
+    return commands.attend([sys.executable, "-m", __name__, str(holding.directory)])
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # meant for the program; it acts when that has ended
+        signal.signal(number, signal.SIG_IGN)
+    holdings.watch(Path(sys.argv[1]))

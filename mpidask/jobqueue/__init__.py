@@ -1,0 +1,58 @@
+"""Per-worker jobs: Dask clusters whose workers are batch jobs. A drop-in for dask_jobqueue.
+
+::
+
+    from mpidask import SLURMCluster
+
+    with SLURMCluster(cores=24, memory="100GB", processes=6) as cluster, Client(cluster) as client:
+        cluster.scale(jobs=10)
+"""
+
+from mpidask.jobqueue import configuration
+from mpidask.jobqueue.cluster import JobQueueCluster
+from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.named import (
+    FluxCluster,
+    FluxJob,
+    HTCondorCluster,
+    HTCondorJob,
+    LocalJob,
+    LocalJobCluster,
+    LSFCluster,
+    LSFJob,
+    MoabCluster,
+    MoabJob,
+    OARCluster,
+    OARJob,
+    PBSCluster,
+    PBSJob,
+    SGECluster,
+    SGEJob,
+    SLURMCluster,
+    SLURMJob,
+)
+
+configuration.install()
+
+__all__ = [
+    "FluxCluster",
+    "FluxJob",
+    "HTCondorCluster",
+    "HTCondorJob",
+    "Job",
+    "JobQueueCluster",
+    "LSFCluster",
+    "LSFJob",
+    "LocalJob",
+    "LocalJobCluster",
+    "MoabCluster",
+    "MoabJob",
+    "OARCluster",
+    "OARJob",
+    "PBSCluster",
+    "PBSJob",
+    "SGECluster",
+    "SGEJob",
+    "SLURMCluster",
+    "SLURMJob",
+]

@@ -1,0 +1,96 @@
+"""Adaptive scaling by job: pending jobs are capital, busy ones are left alone, and idle ones may wait a little."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from dask.utils import parse_timedelta
+from distributed.deploy.adaptive import Adaptive
+
+if TYPE_CHECKING:
+    from mpidask.jobqueue.job import Job
+
+__all__ = ["JobAdaptive"]
+
+_COOLDOWN = 10  # times interval x wait_count
+_STARTS = 2  # times what a job took to come up
+
+
+class JobAdaptive(Adaptive):
+    """Dask's Adaptive, deciding by job.
+
+    cooldown: how long a job stays idle, or is pending without need, before it is closed. Default: ten times
+              interval times wait_count, that is 30 s, and at least twice the time in which jobs come up
+    """
+
+    def __init__(self, cluster: Any, *, cooldown: str | float | None = None, **options: Any) -> None:
+        super().__init__(cluster, **options)
+        self.cluster: Any = cluster
+        given = None if cooldown is None else float(parse_timedelta(cooldown, "seconds"))
+        self._given = given
+        self._idle_since: dict[str, float] = {}
+        self._surplus_since: float | None = None
+
+    @property
+    def cooldown(self) -> float:
+        """How long a job may be idle, in s."""
+        if self._given is not None:
+            return self._given
+        patience = float(_COOLDOWN * (self.interval or 1) * self.wait_count)
+        return max(patience, min(_STARTS * self.cluster.startup_time, 300.0))
+
+    def jobs_for(self, workers: float) -> int:
+        """Return how many jobs bring so many workers, within the limits."""
+        size = self.cluster.workers_per_job
+        most = math.inf if math.isinf(self.maximum) else max(self.maximum // size, math.ceil(self.minimum / size))
+        return int(min(math.ceil(workers / size), most))
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        """Return what is to be done: nothing, more jobs, or which to close."""
+        wanted = self.jobs_for(target)
+        planned = self.cluster.planned_jobs
+        await self._notice_idle()
+        if self.cluster.failure is not None or wanted == len(planned):
+            self._surplus_since = None
+            return {"status": "same"}
+        if wanted > len(planned):
+            self._surplus_since = None
+            return {"status": "up", "n": wanted * self.cluster.workers_per_job}
+        names = self._dispensable(len(planned) - wanted)
+        return {"status": "down", "workers": names} if names else {"status": "same"}
+
+    def _dispensable(self, surplus: int) -> list[str]:
+        """Return the jobs to close: those idle for long; if there have been too many for as long, pending ones."""
+        now = time.monotonic()
+        if self._surplus_since is None:
+            self._surplus_since = now
+        idle = sorted(self._idle_since, key=self._idle_since.__getitem__)
+        names = [name for name in idle if now - self._idle_since[name] >= self.cooldown]
+        if now - self._surplus_since >= self.cooldown:
+            jobs = self.cluster.workers
+            names += [name for name in self.cluster.planned_jobs if name in jobs and not jobs[name].present]
+        return names[:surplus]
+
+    async def _notice_idle(self) -> None:
+        """Note since when the workers of each job have had nothing to do."""
+        processing = await self.scheduler.processing(workers=None)
+        workers = self.cluster.scheduler_info["workers"]
+        busy = {str(workers[address]["name"]) for address, tasks in processing.items() if tasks and address in workers}
+        now = time.monotonic()
+        idle = {}
+        for name in self.cluster.planned_jobs:
+            job: Job | None = self.cluster.workers.get(name)
+            if job is not None and job.present and not busy & job.present:
+                idle[name] = self._idle_since.get(name, now)
+        self._idle_since = idle
+
+    async def scale_down(self, workers: list[str]) -> None:  # type: ignore[override]  # as Adaptive calls it
+        """Close jobs."""
+        self._surplus_since = None
+        await self.cluster.close_jobs(workers)
+
+    async def scale_up(self, n: int) -> None:  # type: ignore[override]
+        """Ask for so many workers."""
+        await self.cluster.grow(n)

@@ -1,0 +1,521 @@
+"""`JobQueueCluster`: Dask's SpecCluster whose workers are batch jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import statistics
+from collections.abc import Awaitable, Mapping
+from typing import Any, ClassVar, Literal
+
+import dask.config
+from dask.utils import parse_bytes, parse_timedelta
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
+from distributed.protocol.pickle import dumps
+from distributed.scheduler import Scheduler
+from distributed.security import Security
+from distributed.utils import NoOpAwaitable
+
+from mpidask.errors import ArgumentError, BatchError
+from mpidask.jobqueue import keys, report
+from mpidask.jobqueue.adaptive import JobAdaptive
+from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
+from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.keeper import Keeper
+
+__all__ = ["JobQueueCluster"]
+
+logger = logging.getLogger("mpidask.jobqueue")
+
+_NO_ADDRESS = "tcp://<insert-scheduler-address-here>:8786"
+_CLOSED = 10.0  # s in which jobs that were cancelled may take to leave the queue
+
+
+class JobQueueCluster(SpecCluster):
+    """A Dask cluster whose workers are batch jobs; the scheduler is in this process.
+
+    n_workers:             workers to begin with; see `scale`
+    job_cls:               class of the jobs; set by the classes for each batch system
+    scheduler_options:     arguments of Dask's scheduler, such as {"port": 8786, "dashboard_address": ":8787"}
+    scheduler_cls:         class of the scheduler
+    security:              keys for TLS; True makes some for this cluster
+    shared_temp_directory: where key files lie; None: in the cluster's own directory
+    groups:                further kinds of workers: name -> keywords that differ; see `scale(..., group=NAME)`
+    remote_scheduler:      put the scheduler into a job of its own; keywords for that job may be given
+    further keywords are those of the jobs.
+    Raises ArgumentError (a ValueError) for arguments that cannot be used.
+    """
+
+    job_cls: ClassVar[type[Job] | None] = None
+    scheduler: Any
+    scheduler_comm: Any
+    _adaptive: Any
+
+    def __init__(  # noqa: PLR0913 - dask-jobqueue's signature
+        self,
+        n_workers: int = 0,
+        job_cls: type[Job] | None = None,
+        *,
+        loop: Any = None,
+        security: Security | bool | None = None,
+        shared_temp_directory: str | None = None,
+        silence_logs: str = "error",
+        name: str | None = None,
+        asynchronous: bool = False,
+        dashboard_address: str | None = None,
+        host: str | None = None,
+        scheduler_options: Mapping[str, Any] | None = None,
+        scheduler_cls: type = Scheduler,
+        interface: str | None = None,
+        protocol: str | None = None,
+        config_name: str | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        remote_scheduler: Mapping[str, Any] | bool = False,
+        **job_kwargs: Any,
+    ) -> None:
+        self.status = Status.created
+        self._job_class = self._class_of_jobs(job_cls)
+        self._refuse_scheduler_arguments(dashboard_address=dashboard_address, host=host)
+        section = config_name or self._job_class.default_config_name()
+        setting = _Setting(section)
+        interface = setting.get("interface", interface)
+        options = dict(setting.get("scheduler-options", scheduler_options) or {})
+        security = keys.temporary() if security is True else security or None
+        if protocol is None and security is not None:
+            protocol = "tls://"
+        job_kwargs |= {"config_name": config_name, "interface": interface, "protocol": protocol}
+        self._job_kwargs = job_kwargs
+        self.groups = {group: {**job_kwargs, **given} for group, given in (groups or {}).items()}
+        self._next = 0
+        self.missing: list[dict[str, Any]] = []
+        self._arrivals: list[float] = []
+        template = self._job_class(_NO_ADDRESS, name="dummy-name", **job_kwargs)  # refuses what cannot be used
+        for given in self.groups.values():
+            self._job_class(_NO_ADDRESS, name="dummy-name", **given)
+        native = self._job_class.native_name()
+        self.dispatcher = Dispatcher(system_for(native), type(self).__name__, further(template))
+        shared = setting.get("shared-temp-directory", shared_temp_directory)
+        self._key_files = keys.KeyFiles(security, shared, self.dispatcher)
+        job_kwargs["security"] = self._key_files.security
+        for given in self.groups.values():
+            given["security"] = self._key_files.security
+        settled = template.description.keywords
+        self.keeper = Keeper(
+            self, float(parse_timedelta(settled["poll_interval"], "seconds")), int(settled["max_failures"])
+        )
+        scheduler = {"cls": scheduler_cls, "options": _scheduler_options(options, protocol, security, interface)}
+        if remote_scheduler:
+            scheduler = self._remote(remote_scheduler, scheduler)
+        super().__init__(
+            scheduler=scheduler,
+            worker=self._spec_of(None),
+            loop=loop,
+            security=security,
+            silence_logs=silence_logs,
+            asynchronous=asynchronous,
+            name=name,
+        )
+        if n_workers:
+            self.scale(n_workers)
+
+    # What it is made of.
+
+    def _class_of_jobs(self, given: type[Job] | None) -> type[Job]:
+        found = given or type(self).job_cls
+        if found is None:
+            raise ArgumentError(
+                f"no Job type is known: the class variable job_cls is not set in {type(self).__name__}",
+                "use SLURMCluster, PBSCluster, ..., set job_cls in the derived class, or pass job_cls=",
+            )
+        return found
+
+    def _refuse_scheduler_arguments(self, **given: str | None) -> None:
+        for key, value in given.items():
+            if value is not None:
+                raise ArgumentError(
+                    f"pass {key!r} through 'scheduler_options'",
+                    f"{type(self).__name__}(..., scheduler_options={{{key!r}: {value!r}}})",
+                )
+
+    def _remote(self, wanted: Mapping[str, Any] | Literal[True], scheduler: Mapping[str, Any]) -> dict[str, Any]:
+        from mpidask.jobqueue.remote import SchedulerJob
+
+        given = dict(wanted) if isinstance(wanted, Mapping) else {}
+        job = self._job_class(
+            "", name="scheduler", dispatcher=self.dispatcher, number=-1, **{**self._job_kwargs, **given}
+        )
+        return {"cls": SchedulerJob, "options": {"job": job, "options": scheduler["options"], "keys": self._key_files}}
+
+    def _spec_of(self, group: str | None) -> dict[str, Any]:
+        """Return Dask's specification of a job of a group."""
+        given = self.groups[group] if group else self._job_kwargs
+        spec: dict[str, Any] = {"cls": self._job_class, "options": given}
+        suffixes = self._job_class(_NO_ADDRESS, name="", **given).description.suffixes
+        if suffixes != [""]:
+            spec["group"] = suffixes
+        return spec
+
+    @property
+    def _dummy_job(self) -> Job:
+        """A job like those that are submitted: users of dask-jobqueue look at it."""
+        address = getattr(getattr(self, "scheduler", None), "address", None)
+        return self._job_class(
+            address or _NO_ADDRESS,
+            name="dummy-name",
+            dispatcher=getattr(self, "dispatcher", None),
+            number=self._next,
+            **self._job_kwargs,
+        )
+
+    @property
+    def job_header(self) -> str:
+        """The option lines of the jobs."""
+        return self._dummy_job.job_header
+
+    def job_script(self) -> str:
+        """Return a job script like those that are submitted."""
+        return self._dummy_job.job_script()
+
+    @property
+    def job_name(self) -> str:
+        """The jobs' name for the batch system."""
+        return self._dummy_job.job_name
+
+    @property
+    def workers_per_job(self) -> int:
+        """Workers in each job that is of no group."""
+        return len(self.new_spec.get("group", [""]))
+
+    # What is planned.
+
+    def new_worker_spec(self, group: str | None = None) -> dict[str, Any]:
+        """Return name and specification of the next job; no name is used twice."""
+        name = f"{self._name}-{group}-{self._next}" if group else self._new_worker_name(self._next)
+        self._next += 1
+        return {name: self._spec_of(group) if group else self.new_spec}
+
+    def _new_worker_name(self, worker_number: int) -> str:
+        return f"{self._name}-{worker_number}"
+
+    def _of_group(self, group: str | None) -> list[str]:
+        spec = self._spec_of(group) if group else self.new_spec
+        return [name for name, each in self.worker_spec.items() if each["options"] is spec["options"]]
+
+    @property
+    def planned_jobs(self) -> list[str]:
+        """The names of the jobs that there should be, of no group, oldest first."""
+        return self._of_group(None)
+
+    def scale(  # type: ignore[override]  # dask-jobqueue's signature, and groups
+        self,
+        n: int | None = None,
+        jobs: int = 0,
+        memory: str | None = None,
+        cores: int | None = None,
+        group: str | None = None,
+    ) -> Awaitable[None] | None:
+        """Scale the cluster, and wait until the jobs are submitted.
+
+        n:      workers; rounded up to whole jobs
+        jobs:   jobs
+        memory: memory in all, such as '1 TB'
+        cores:  cores in all
+        group:  the kind of workers that is meant, if there are several
+        Raises BatchError if the batch system refuses; with asynchronous=True what is returned raises when awaited.
+        """
+        if group is not None and group not in self.groups:
+            raise ArgumentError(f"there is no group {group!r}", f"there are: {', '.join(self.groups) or 'none'}")
+        if self._adaptive is not None and self.status == Status.running and self._adaptive.state != "stopped":
+            self._adaptive.stop()
+        self._aim(self._jobs(n, jobs, memory, cores, group), group)
+        return self._carry_out()
+
+    def _jobs(self, n: int | None, jobs: int, memory: str | None, cores: int | None, group: str | None) -> int:
+        job = self._job_class(_NO_ADDRESS, name="", **(self.groups[group] if group else self._job_kwargs))
+        wanted = jobs if n is None else math.ceil(int(n) / job.worker_processes)
+        if memory is not None:
+            wanted = max(wanted, math.ceil(parse_bytes(memory) / job.worker_memory))
+        if cores is not None:
+            wanted = max(wanted, math.ceil(cores / job.worker_cores))
+        return wanted
+
+    def _aim(self, wanted: int, group: str | None) -> None:
+        """Plan so many jobs of a group. The first to go are those without workers, the youngest of them."""
+        self.keeper.forgive()
+        self.missing = [spec for spec in self.missing if spec["options"] is not self._spec_of(group)["options"]]
+        names = self._of_group(group)
+        youngest = {name: -age for age, name in enumerate(names)}
+        dispensable = sorted(
+            names, key=lambda name: (len(getattr(self.workers.get(name), "present", ())), youngest[name])
+        )
+        for name in dispensable[: max(0, len(names) - wanted)]:
+            del self.worker_spec[name]
+        if self.status not in (Status.closing, Status.closed):
+            for _ in range(wanted - len(names)):
+                self.worker_spec.update(self.new_worker_spec(group))
+
+    def _carry_out(self) -> Awaitable[None] | None:
+        if self.status == Status.created:
+            return NoOpAwaitable() if self.asynchronous else None
+        if self.asynchronous or self.called_from_running_loop:
+            task = asyncio.ensure_future(self._correct_state())
+            task.add_done_callback(_report)
+            return task
+        self.sync(self._correct_state)
+        return None
+
+    async def grow(self, workers: int) -> None:
+        """Plan more workers; raises BatchError if the batch system refuses."""
+        wanted = math.ceil(workers / self.workers_per_job)
+        for _ in range(wanted - len(self.planned_jobs)):
+            self.worker_spec.update(self.new_worker_spec())
+        await self._correct_state()
+
+    async def close_jobs(self, names: list[str]) -> None:
+        """Plan without these jobs, and close them."""
+        for name in names:
+            self.worker_spec.pop(name, None)
+        await self._correct_state()
+
+    async def scale_down(self, workers: list[str]) -> None:
+        """Close the jobs of these workers."""
+        jobs = {name for name, job in self.workers.items() if any(name == each or job.owns(each) for each in workers)}
+        await self.close_jobs(list(jobs))
+
+    def adapt(
+        self,
+        *args: Any,
+        minimum_jobs: int | None = None,
+        maximum_jobs: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Scale with the load, by whole jobs.
+
+        minimum, maximum:           workers
+        minimum_jobs, maximum_jobs: jobs
+        minimum_cores, ..., minimum_memory, ...: see distributed's SpecCluster
+        cooldown:                   how long a job may be idle; see `adaptive.JobAdaptive`
+        further keywords are those of distributed's Adaptive.
+        """
+        if minimum_jobs is not None:
+            kwargs["minimum"] = minimum_jobs * self.workers_per_job
+        if maximum_jobs is not None:
+            kwargs["maximum"] = maximum_jobs * self.workers_per_job
+        if not args:
+            kwargs.setdefault("Adaptive", JobAdaptive)
+        self.keeper.forgive()
+        return super().adapt(*args, **kwargs)
+
+    def _threads_per_worker(self) -> int:
+        return self._dummy_job.worker_process_threads
+
+    def _memory_per_worker(self) -> int:
+        job = self._dummy_job
+        return job.description.memory // job.description.processes
+
+    # What is carried out.
+
+    async def _start(self) -> None:
+        await super()._start()
+        self.keeper.start()
+
+    async def _correct_state_internal(self) -> None:
+        async with self._lock:
+            self._correct_state_waiting = None
+            await self._close_surplus()
+            await self._open_missing()
+
+    async def _close_surplus(self) -> None:
+        names = [name for name in self.workers if name not in self.worker_spec]
+        jobs = [self.workers[name] for name in names]
+        if not jobs:
+            return
+        patience = 0.0
+        addresses = [
+            address
+            for address, worker in self.scheduler_info["workers"].items()
+            if any(job.owns(worker["name"]) for job in jobs)
+        ]
+        if addresses and self.status == Status.running:
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                await self.scheduler_comm.retire_workers(workers=addresses, close_workers=True, remove=True)
+                patience = math.inf
+        await self.dispatcher.cancel(jobs, patience)
+        for name, job in zip(names, jobs, strict=True):
+            job.status = Status.closed
+            if self.workers.pop(name, None) is not None:  # the keeper may have seen it end
+                self.keeper.ended.append(job)
+
+    async def _open_missing(self) -> None:
+        address = getattr(self.scheduler, "contact_address", None) or self.scheduler.address
+        jobs = {}
+        for name, spec in self.worker_spec.items():
+            if name not in self.workers:
+                number = int(name.rsplit("-", 1)[1])
+                jobs[name] = spec["cls"](
+                    address, name=name, dispatcher=self.dispatcher, number=number, **spec["options"]
+                )
+        if not jobs:
+            return
+        try:
+            await self.dispatcher.submit(list(jobs.values()))
+        finally:
+            for name, job in jobs.items():
+                if job.id:
+                    self.workers[name] = job
+                else:  # it was refused: what cannot be had is not planned either
+                    self.worker_spec.pop(name, None)
+
+    @property
+    def lacks_jobs(self) -> bool:
+        """Whether jobs that have ended are to be replaced."""
+        return bool(self.missing)
+
+    def replenish(self, most: int | None = None) -> bool:
+        """Plan jobs in place of those that have ended, at most so many; return whether there are any."""
+        lost, self.missing = self.missing[:most], self.missing[len(self.missing[:most]) :]
+        for spec in lost:
+            group = next((name for name, given in self.groups.items() if given is spec["options"]), None)
+            self.worker_spec.update(self.new_worker_spec(group))
+        return bool(lost)
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        """Note workers that come and go. A job whose worker has gone is looked after by the keeper."""
+        Cluster._update_worker_status(self, op, msg)
+        self.keeper._notice_workers(list(self.workers.values()))
+
+    # What is said of it.
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that wait or run."""
+        return [job for job in self.workers.values() if isinstance(job, Job)]
+
+    @property
+    def failure(self) -> BatchError | None:
+        """Why no more jobs are submitted; None while they are."""
+        return self.keeper.failure
+
+    @property
+    def _said(self) -> str | None:
+        return None if self.failure is None else self.failure.what
+
+    @property
+    def startup_time(self) -> float:
+        """How long jobs take from submission to their first worker, in s: the median; 0 before the first."""
+        every = [*self.workers.values(), *self.keeper.ended]
+        times = [job.arrived_at - job.submitted for job in every if job.arrived_at is not None]
+        return statistics.median(times) if times else 0.0
+
+    def status_report(self) -> str:
+        """Return how each job stands: why it waits, how many workers have come, how it failed."""
+        return report.as_text(self.jobs, list(self.keeper.ended), self._said)
+
+    def __repr__(self) -> str:
+        workers = self.scheduler_info["workers"]
+        threads = sum(worker["nthreads"] for worker in workers.values())
+        expected = sum(job.worker_processes for job in self.jobs)
+        address = getattr(self, "scheduler_address", "<Not Connected>")
+        text = f"{type(self).__name__}({self._cluster_info['name']}, {address!r}, workers={len(workers)} of {expected}"
+        return f"{text}, threads={threads}, jobs: {report.summary(self.jobs)})"
+
+    def _repr_html_(self, cluster_status: str | None = None) -> str:
+        said = report.as_html(self.jobs, list(self.keeper.ended), self._said)
+        return str(super()._repr_html_(cluster_status)) + said
+
+    async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
+        from distributed.utils import Log
+
+        logs = await super()._get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+        if workers is True:
+            for job in [*self.keeper.ended, *self.jobs]:
+                logs[f"job {job.id} ({job.name})"] = Log(job.log)
+        return logs
+
+    async def _wait_for_workers(self, n_workers: int = 0, timeout: float | str | None = None) -> None:
+        """Wait for workers; raises BatchError if they will never come."""
+        waiting = asyncio.ensure_future(super()._wait_for_workers(n_workers, timeout))
+        try:
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=0.1)
+                if self.failure is not None and not waiting.done():
+                    raise self.failure
+            await waiting
+        except TimeoutError as error:
+            error.add_note(self.status_report())
+            raise
+        finally:
+            waiting.cancel()
+
+    async def fail_tasks(self, failure: BatchError) -> None:
+        """End tasks that wait for workers which will never come."""
+        if not self.jobs and not self.scheduler_info["workers"]:
+            with contextlib.suppress(OSError):
+                await self.scheduler_comm.run_function(
+                    function=dumps(_fail_tasks), args=dumps((failure.what,)), wait=True
+                )
+
+    # Its end.
+
+    async def _close(self) -> None:
+        if self.status in (Status.closing, Status.closed):
+            await super()._close()
+            return
+        await self.keeper.stop()
+        jobs = self.jobs
+        with contextlib.suppress(AttributeError):
+            self._adaptive.stop()
+        if self.status == Status.running:
+            self.worker_spec.clear()
+            async with self._lock:
+                await self._close_surplus()
+        await super()._close()
+        await self.dispatcher.confirm(jobs, _CLOSED)
+        self.dispatcher.end()
+        self._key_files.remove()
+
+
+class _Setting:
+    """The section of the configuration for what is not a keyword of the jobs."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def get(self, key: str, given: Any) -> Any:
+        if given is not None:
+            return given
+        return dask.config.get(f"jobqueue.{self.section}.{key}", default=None)
+
+
+def _scheduler_options(
+    given: Mapping[str, Any], protocol: str | None, security: Security | None, interface: str | None
+) -> dict[str, Any]:
+    options = {"protocol": protocol, "dashboard_address": ":8787", "security": security, **given}
+    if "host" not in options and "interface" not in options:
+        options["interface"] = interface
+    return options
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Say what nobody may have awaited."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s", getattr(error, "what", error))
+
+
+def _fail_tasks(text: str, dask_scheduler: Any = None) -> None:
+    """End, on the scheduler, all tasks that wait for a worker."""
+    from distributed.protocol.pickle import dumps as pickled
+
+    from mpidask.errors import BatchError
+
+    waiting = [*dask_scheduler.unrunnable, *dask_scheduler.queued]
+    exception = pickled(BatchError(text))
+    for task in waiting:
+        recommendations = dask_scheduler.transition(
+            task.key, "erred", exception=exception, cause=task.key, stimulus_id="jobs-failed"
+        )
+        dask_scheduler.transitions(recommendations, stimulus_id="jobs-failed")

@@ -1,0 +1,325 @@
+"""A per-worker job before it is submitted: from the keywords to option lines, worker command and job script (pure).
+
+The lines are dask-jobqueue's where users know them; what a batch system calls things stands in `batch.systems`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dask.utils import format_bytes, parse_bytes
+
+from mpidask.batch.fields import fill, kept, named
+from mpidask.batch.job import Job, Resources
+from mpidask.batch.settings import launcher
+from mpidask.batch.system import BatchSystem
+from mpidask.batch.wrapper import launch
+from mpidask.errors import ArgumentError
+
+__all__ = ["Description", "Place", "walltime_seconds"]
+
+_WORKER = "distributed.cli.dask_worker"
+#: A rank's number, whatever has started it; srun's last, because a job script under Slurm has one, too.
+_RANK = "${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-0}}}}}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where the jobs of a cluster leave their logs, and which of them a script is for.
+
+    first: the number of the job, or of the first one of a job array
+    count: how many jobs the array has; None for a job alone
+    """
+
+    directory: Path
+    first: int
+    count: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What one job asks for and runs. The memory of a worker is in bytes.
+
+    scheduler: the scheduler's address
+    name:      the worker's name; {job} in it is the job's number
+    keywords:  as `keywords.settle` returns them
+    arguments: further arguments of the worker's command
+    command_line: what runs instead of that command
+    """
+
+    system: BatchSystem
+    scheduler: str | None
+    name: str | None
+    keywords: Mapping[str, Any]
+    arguments: tuple[str, ...] = ()
+    command_line: str | None = None
+
+    @property
+    def cores(self) -> int:
+        """Cores of each node."""
+        return int(self.keywords["cores"])
+
+    @property
+    def memory(self) -> int:
+        """Memory of each node, in bytes."""
+        return int(parse_bytes(self.keywords["memory"]))
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the job."""
+        return int(self.keywords["nodes"])
+
+    @property
+    def ranks(self) -> int:
+        """How often the job starts the workers' command."""
+        return self.nodes * int(self.keywords["ranks_per_node"])
+
+    @property
+    def processes(self) -> int:
+        """Workers on each node."""
+        wanted = self.keywords["processes"]
+        return _processes(self.cores) if wanted is None else int(wanted)
+
+    @property
+    def processes_per_rank(self) -> int:
+        """Workers that one such command starts; raises ArgumentError if they cannot be divided."""
+        per_node = int(self.keywords["ranks_per_node"])
+        if self.processes % per_node:
+            raise ArgumentError(
+                f"{self.processes} processes cannot be divided among {per_node} ranks on each node",
+                "make processes a multiple of ranks_per_node",
+            )
+        return self.processes // per_node
+
+    @property
+    def workers(self) -> int:
+        """Workers of the job."""
+        return self.ranks * self.processes_per_rank
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker."""
+        return self.cores // self.processes
+
+    @property
+    def memory_limit(self) -> str:
+        """Memory of each worker, as its command has it."""
+        return format_bytes(self.memory // self.processes).replace(" ", "")
+
+    @property
+    def suffixes(self) -> list[str]:
+        """What Dask and we append to the name for each of the job's workers."""
+        ranks = [f"-{rank}" for rank in range(self.ranks)] if self.ranks > 1 else [""]
+        processes = self.processes_per_rank
+        return [f"{rank}-{i}" for rank in ranks for i in range(processes)] if processes > 1 else ranks
+
+    def header(self, place: Place | None = None) -> list[str]:
+        """Return the option lines with their mark: generated ones less those to skip, then the user's own."""
+        mark = self.system.directive
+        facts = self.system.workers
+        if facts is None or mark is None:
+            return []
+        lines = [f"{mark} {line}" for line in fill(facts.options, self.fields(place))]
+        skip = self.keywords["job_directives_skip"]
+        lines = [line for line in lines if not any(each in line for each in skip)]
+        return lines + [f"{mark} {line}" for line in _texts(self.keywords["job_extra_directives"])]
+
+    def arrays(self, place: Place) -> bool:
+        """Whether the header asks for a job array; it may be among the lines to skip."""
+        facts = self.system.workers
+        return bool(facts and facts.index) and self.header(place) != self.header(dataclasses.replace(place, count=None))
+
+    def fields(self, place: Place | None) -> dict[str, object]:
+        """Return what the system's lines may name."""
+        facts = self.system.workers
+        assert facts is not None
+        several = self.ranks > 1
+        per_node = int(self.keywords["ranks_per_node"])
+        logs = self.keywords["log_directory"] or (place.directory if place else None)
+        count = place.count if place else None
+        fields: dict[str, object] = {
+            **dict.fromkeys(_every_field(self.system)),
+            **self.keywords,
+            "logs": logs,
+            "log_id": facts.log_id if count is None else facts.array_log_id,
+            "shell": _shell(self.keywords["shebang"]),
+            "tasks": None if several else 1,
+            "ranks": self.ranks,
+            "ranks_per_node": per_node if several else None,
+            "cores_per_rank": self.cores // per_node,
+            "cores": self.cores,
+            "slots": self.cores * self.nodes,
+            "memory": self.memory,
+            "job_memory": self.memory * self.nodes,
+            "count": count,
+        }
+        fields["nodes"] = self.nodes
+        fields["job_cpu"] = self.keywords.get("job_cpu") or self.cores // per_node
+        fields["job_mem"] = self.keywords.get("job_mem") or "".join(fill(["{memory:largest}"], fields))
+        ncpus = self.keywords.get("ncpus") or self.cores * self.nodes
+        fields |= {
+            "ncpus": ncpus,
+            "hosts": 1 if ncpus > 1 and not several else None,
+            "ptile": self.cores if several else None,
+            "lsf_memory": self.keywords.get("lsf_memory"),
+            "several_nodes": self.nodes if several else None,
+        }
+        if facts.resource_spec is not None and fields.get("resource_spec") is None:
+            fields["resource_spec"] = fill([facts.resource_spec], fields)[0]
+        return fields
+
+    def command(self, name: str | None = None, processes: int | None = None) -> str:
+        """Return the worker's command line, for the shell: what the user gives may name variables of the node."""
+        if self.command_line is not None:
+            return self.command_line
+        keywords = self.keywords
+        processes = self.processes_per_rank if processes is None else processes
+        words = [
+            keywords["python"],
+            "-m",
+            keywords["worker_command"] or _WORKER,
+            self.scheduler,
+            "--name",
+            self.name if name is None else name,
+            "--nthreads",
+            self.threads,
+            "--memory-limit",
+            self.memory_limit,
+        ]
+        if (keywords["worker_command"] or _WORKER) == _WORKER:
+            words += ["--nworkers", processes] if processes > 1 else []
+            words += ["--nanny" if keywords["nanny"] else "--no-nanny"]
+        for option in ("death_timeout", "local_directory"):
+            if keywords[option] is not None:
+                words += [f"--{option.replace('_', '-')}", keywords[option]]
+        words += _texts(keywords["worker_extra_args"])
+        if keywords["resources"]:
+            words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
+        return " ".join(map(str, [*words, *self.arguments, *self._lifetime(words)]))
+
+    def _lifetime(self, words: Iterable[object]) -> list[str]:
+        """Return the arguments that let workers hand over their data before the walltime ends them."""
+        if "--lifetime" in words or (self.keywords["worker_command"] or _WORKER) != _WORKER:
+            return []
+        total = walltime_seconds(self.system, self.keywords.get("walltime"))
+        if total is None:
+            return []
+        margin = self.keywords["lifetime_margin"]
+        margin = min(total / 10, 300.0) if margin is None else float(margin)
+        stagger = margin / 4
+        if not margin or margin + stagger >= total:
+            return []
+        return ["--lifetime", f"{total - margin - stagger:.0f}s", "--lifetime-stagger", f"{stagger:.0f}s"]
+
+    def script(self, place: Place | None = None) -> str:
+        """Return the job script."""
+        keywords = self.keywords
+        lines = [keywords["shebang"], "", *self.header(place), *_record(self.system, place, keywords)]
+        lines += filter(None, keywords["job_script_prologue"])
+        lines.append(self.launch_line(place))
+        if keywords["job_script_epilogue"]:
+            lines += ["status=$?", *keywords["job_script_epilogue"], "exit $status"]
+        return "\n".join([*lines, ""])
+
+    def launch_line(self, place: Place | None = None) -> str:
+        """Return the line that starts the workers, on every rank that the job has."""
+        name = (self.name or "").replace("{job}", "$job" if place else "0")
+        if self.ranks == 1:
+            return self.command(name)
+        python = self.keywords["python"]
+        wanted, mpiexec = launcher(self.keywords["launcher"], python)
+        job = Job(
+            command=("bash", "-c", f"exec {self.command(f'{name}-{_RANK}')}"),
+            resources=Resources(
+                nodes=self.nodes,
+                ranks_per_node=int(self.keywords["ranks_per_node"]),
+                cores_per_rank=self.cores // int(self.keywords["ranks_per_node"]),
+            ),
+            launcher=wanted,
+            mpiexec=mpiexec,
+        )
+        return launch(job, self.system.fields(job), self.system.launcher)
+
+
+def _record(system: BatchSystem, place: Place | None, keywords: Mapping[str, Any]) -> list[str]:
+    """Return the shell lines that number the job, and leave output and exit status where the cluster finds them."""
+    if place is None or _shell(keywords["shebang"]) is None:
+        return []
+    facts = system.workers
+    index = facts.index if facts and place.count is not None else None
+    number = f"$(({place.first - 1} + {index}))" if index else str(place.first)
+    lines = [f"job={number}"]
+    if int(keywords["nodes"]) * int(keywords["ranks_per_node"]) > 1:
+        lines.append("export job")
+    directory = shlex.quote(str(place.directory))
+    if not keywords["log_directory"]:
+        lines.append(f"[ -w {directory} ] && exec >>{directory}/$job.log 2>&1")
+    return [*lines, f"trap '{{ echo $? >{directory}/$job.status; }} 2>/dev/null' EXIT"]
+
+
+def _every_field(system: BatchSystem) -> set[str]:
+    facts = system.workers
+    lines = [*facts.options, *([facts.resource_spec] if facts.resource_spec else [])] if facts else []
+    return named(lines)
+
+
+def _shell(shebang: str) -> str | None:
+    """Return the path of the shell that a first line names, None if it is not one that understands our lines."""
+    words = shebang.removeprefix("#!").split()
+    name = words[-1].rsplit("/", 1)[-1] if words else "bash"
+    if name not in ("bash", "sh", "ksh", "zsh", "dash"):
+        return None
+    return words[-1] if words and words[-1].startswith("/") else f"/bin/{name}"
+
+
+def _texts(values: Any) -> list[str]:
+    """Return the lines of a list, or of a mapping (`job_extra_directives={"--qos": "debug"}`)."""
+    if isinstance(values, Mapping):
+        return [f"{key} {value}".strip() for key, value in values.items()]
+    return [str(value) for value in values]
+
+
+def _processes(cores: int) -> int:
+    """Return how many workers `cores` are divided among, as Dask's LocalCluster does it."""
+    from distributed.deploy.utils import nprocesses_nthreads
+
+    return int(nprocesses_nthreads(cores)[0])
+
+
+def walltime_seconds(system: BatchSystem, text: object) -> float | None:
+    """Return a walltime in seconds; None for none, or for words that are only the batch system's.
+
+    Batch systems agree on 1:30:00 and 1-12:00:00; what one or two numbers mean is a fact of each.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(text or "").strip())
+    if match is None or system.workers is None:
+        return _span(str(text or ""))
+    days, *numbers = (None if part is None else int(part) for part in match.groups())
+    given = [number for number in numbers if number is not None]
+    if days is not None:
+        units = ["h", "m", "s"]
+    else:
+        short = system.workers.walltime
+        units = {1: [short[0]], 2: [*short[1]], 3: ["h", "m", "s"]}[len(given)]
+    seconds = {"h": 3600, "m": 60, "s": 1}
+    return (days or 0) * 86400 + sum(number * seconds[unit] for number, unit in zip(given, units, strict=False))
+
+
+def _span(text: str) -> float | None:
+    """Return a time such as Flux has it: 30m, 1.5h, 90s."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else None
+
+
+def lost(system: BatchSystem, description: Description) -> list[str]:
+    """Return what a job asks for and no line of its system carries: several nodes."""
+    facts = system.workers
+    carried = named(kept(facts.options, description.fields(None))) if facts else set()
+    wanted = description.ranks > 1
+    carriers = {"nodes", "several_nodes", "ptile", "resource_spec", "ranks", "slots"}
+    return ["nodes"] if wanted and not carriers & carried else []

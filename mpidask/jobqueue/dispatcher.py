@@ -1,0 +1,256 @@
+"""Submits and cancels the jobs of a cluster, with as few commands as can be."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distributed.core import Status
+
+from mpidask.batch import catalog, commands, holdings, monitor, sentinel, submission
+from mpidask.batch.holdings import Holding
+from mpidask.batch.job import Job as BatchJob
+from mpidask.batch.outcome import Standing
+from mpidask.batch.system import BatchSystem
+from mpidask.errors import BatchError
+from mpidask.files import replace
+from mpidask.jobqueue.description import Description, Place
+
+if TYPE_CHECKING:
+    from mpidask.jobqueue.job import Job
+
+__all__ = ["Dispatcher"]
+
+logger = logging.getLogger("mpidask.jobqueue")
+
+_ARRAY = 500  # jobs in a job array; sites allow 1000 or more
+_AT_ONCE = 4  # submit commands, where there are no job arrays
+_FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
+
+
+class Dispatcher:
+    """What stands between a cluster and its batch system. Commands run in threads, not in the event loop.
+
+    system:  the batch system
+    title:   what the cluster is called in the records
+    further: further words of the submit and of the cancel command
+    lonely:  whether it is there for one job without a cluster
+    """
+
+    def __init__(
+        self,
+        system: BatchSystem,
+        title: str,
+        further: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+        *,
+        lonely: bool = False,
+    ) -> None:
+        self.system = system
+        self.title = title
+        self.lonely = lonely
+        self.submissions = 0  # commands
+        self._further_submit, self._further_cancel = further
+        self._holding: Holding | None = None
+        self._sentinel: int | None = None
+        self._proven = False
+        self._arrays = True
+
+    @classmethod
+    def alone(cls, job: Job) -> Dispatcher:
+        """Return a dispatcher for one job."""
+        return cls(job.system, type(job).__name__, further(job), lonely=True)
+
+    @property
+    def holding(self) -> Holding:
+        """The record of the jobs; made when it is first asked for. Raises BatchError if it cannot be."""
+        if self._holding is None:
+            self._holding = holdings.create(self.system.name, self.title, self._further_cancel)
+        return self._holding
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the jobs leave their logs; None before the first is submitted."""
+        return None if self._holding is None else self._holding.directory
+
+    async def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit jobs. The first one ever is the canary: the others follow when the batch system has taken it.
+
+        Raises BatchError if the batch system refuses; jobs that it has taken until then are running (`Job.status`).
+        """
+        waiting = list(jobs)
+        if not self._proven and waiting:
+            await self._submit([waiting.pop(0)])
+            self._proven = True
+        runs = list(_runs(waiting))
+        for run in runs:
+            if len(run) == 1 or not await self._submit_array(run):
+                await self._submit_each(run)
+
+    async def _submit_array(self, run: Sequence[Job]) -> bool:
+        """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
+        place = Place(self.holding.directory, run[0].number, len(run))
+        if not self._arrays or not run[0].description.arrays(place):
+            return False
+        try:
+            await self._submit(run)
+        except BatchError as error:
+            self._arrays = False
+            logger.warning("no job arrays here, jobs are submitted one by one: %s", error.what.splitlines()[0])
+            return False
+        return True
+
+    async def _submit_each(self, run: Sequence[Job]) -> None:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(job: Job) -> None:
+            async with slots:
+                await self._submit([job])
+
+        done = await asyncio.gather(*(one(job) for job in run), return_exceptions=True)
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _submit(self, run: Sequence[Job]) -> None:
+        """Submit one job, or several as an array, with one command."""
+        for job in run:
+            job.directory = self.holding.directory
+        ids = await asyncio.to_thread(self._hand_in, run)
+        now = time.time()
+        for job, job_id in zip(run, ids, strict=True):
+            job.id, job.submitted, job.standing, job.status = job_id, now, Standing(id=job_id), Status.running
+
+    def _hand_in(self, run: Sequence[Job]) -> list[str]:
+        first = run[0]
+        holding = self.holding
+        if self._sentinel is None:
+            self._sentinel = sentinel.start(holding)
+        count = len(run) if len(run) > 1 else None
+        place = Place(holding.directory, first.number, count)
+        description = _numbered(first, count)
+        directory = holding.directory / str(first.number)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        script = directory / "job.sh"
+        text = first.text(description, place)
+        replace(str(script), text)
+        script.chmod(0o700)
+        logs = description.keywords["log_directory"]
+        if logs:
+            Path(os.path.expandvars(logs)).expanduser().mkdir(parents=True, exist_ok=True)
+        self.submissions += 1
+        command = self.system.handing_in(text, self._fields(description, script))
+        words = first.submit_words(command.argv, script)
+        command = dataclasses.replace(command, argv=(words[0], *self._further_submit, *words[1:]))
+        job_id = submission.hand_in(self.system, command, script)
+        facts = self.system.workers
+        assert facts is not None
+        ids = [job_id] if count is None else [facts.element_id(job_id, index + 1) for index in range(count)]
+        holding.add(zip((job.number for job in run), ids, strict=True))
+        return ids
+
+    def _fields(self, description: Description, script: Path) -> dict[str, object]:
+        from mpidask.jobqueue.description import walltime_seconds
+
+        seconds = walltime_seconds(self.system, description.keywords.get("walltime"))
+        job = BatchJob(command=("true",), run_directory=script.parent)
+        fields = self.system.fields(job, script)
+        from datetime import timedelta
+
+        return {**fields, "walltime": None if seconds is None else timedelta(seconds=seconds)}
+
+    async def cancel(self, jobs: Sequence[Job], patience: float = 0.0) -> None:
+        """Cancel jobs, with one command. A batch system that does not take it is reported, not raised.
+
+        patience: s in which those that run may end by themselves, because their workers have been closed
+        """
+        left = [job for job in jobs if job.id and not job.standing.final]
+        deadline = time.monotonic() + min(patience, _FAREWELL)
+        closing = [job for job in left if job.present or job.arrived_at is not None]
+        now = [job for job in left if job not in closing]
+        await self._cancel(now)
+        while closing and time.monotonic() < deadline:
+            closing = [job for job in closing if job.exited is None]
+            await asyncio.sleep(0.05)
+        await self._cancel(closing)
+
+    async def _cancel(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.cancelled = True
+        for command in holdings.cancellation(self.system, [job.id for job in jobs], self._further_cancel):
+            try:
+                output = await asyncio.to_thread(commands.run, command)
+            except BatchError as error:
+                logger.warning("%s", error.what)
+                continue
+            if output.status != 0:
+                logger.debug("jobs that were to be cancelled may have ended: %s", output.text)
+
+    async def look(self, jobs: Sequence[Job]) -> None:
+        """Ask the batch system about jobs, with one status command; their `standing` tells what it says."""
+        mine = [job for job in jobs if job.id and not job.standing.final]
+        if not mine:
+            return
+        standings = await asyncio.to_thread(monitor.judge_all, self.system, mine, 1)
+        for job, standing in zip(mine, standings, strict=True):
+            job.standing = standing
+
+    async def confirm(self, jobs: Sequence[Job], timeout: float) -> None:
+        """Wait until none of the jobs is left in the queue; what is left after a while is cancelled again."""
+        deadline = time.monotonic() + timeout
+        left = [job for job in jobs if job.id and not job.standing.final]
+        again = True
+        while left and time.monotonic() < deadline:
+            await self.look(left)
+            left = [job for job in left if not job.standing.state.ended and not job.standing.absent]
+            if left and again and time.monotonic() > deadline - timeout / 2:
+                again = False
+                await self._cancel(left)
+            await asyncio.sleep(0.3 if left else 0)
+
+    def end(self) -> None:
+        """Nothing is held any more."""
+        if self._holding is not None:
+            self._holding.note_released()
+        if self._sentinel is not None:
+            os.close(self._sentinel)
+            self._sentinel = None
+
+
+def further(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return further words of the submit and of the cancel command, as the keywords give them."""
+    keywords = job.description.keywords
+    return tuple(keywords.get("submit_command_extra") or ()), tuple(keywords.get("cancel_command_extra") or ())
+
+
+def system_for(native: str) -> BatchSystem:
+    """Return the batch system that is meant by the class of that name: PBS may be Torque here."""
+    if native == "pbs":
+        torque = catalog.find("torque")
+        pbs = catalog.find("pbs")
+        if commands.installed(torque.detect) and not catalog.answers(pbs) and catalog.answers(torque):
+            return torque
+    return catalog.find(native)
+
+
+def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yield jobs that differ in nothing but their numbers, which are consecutive."""
+    ordered = sorted(jobs, key=lambda job: job.number)
+    for _, group in itertools.groupby(enumerate(ordered), key=lambda pair: (pair[1].kind, pair[1].number - pair[0])):
+        run = [job for _, job in group]
+        for start in range(0, len(run), _ARRAY):
+            yield run[start : start + _ARRAY]
+
+
+def _numbered(job: Job, count: int | None) -> Description:
+    """Return a job's description; in that of a job array the worker's name has the number of each job."""
+    name = str(job.name)
+    if count is not None and name.endswith(f"-{job.number}"):
+        name = name.removesuffix(str(job.number)) + "{job}"
+    return dataclasses.replace(job.description, name=name)

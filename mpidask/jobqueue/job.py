@@ -1,0 +1,291 @@
+"""One batch job with workers, as Dask's cluster classes handle it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from distributed.core import Status
+from distributed.deploy.spec import ProcessInterface
+from distributed.security import Security
+
+from mpidask.batch import catalog
+from mpidask.batch.outcome import Standing
+from mpidask.batch.system import BatchSystem, JobState
+from mpidask.errors import ArgumentError
+from mpidask.jobqueue import keywords as table
+from mpidask.jobqueue.description import Description, Place
+from mpidask.jobqueue.keys import tls_arguments
+
+if TYPE_CHECKING:
+    from mpidask.jobqueue.dispatcher import Dispatcher
+
+__all__ = ["Job"]
+
+_TAIL = 20  # lines of a log that are shown
+
+
+class Job(ProcessInterface):
+    """A batch job whose workers join a scheduler. A class for each batch system is derived from it.
+
+    scheduler:    its address
+    name:         the worker's name; those of several in one job have a suffix
+    security:     keys are given as paths of files
+    config_name:  section of the configuration; None: the batch system's own
+    further keywords are those of the batch system: see the cluster classes
+    Raises ArgumentError (a ValueError) for keywords that cannot be used.
+    """
+
+    #: Section of the configuration, and the batch system, of classes derived from this one.
+    config_name: str | None = None
+    system_name: ClassVar[str | None] = None
+    #: The cluster class for it, if that is not called after it.
+    cluster_name: ClassVar[str | None] = None
+
+    def __init__(  # noqa: PLR0913 - dask-jobqueue's signature, and ours
+        self,
+        scheduler: str | None = None,
+        name: str | None = None,
+        *,
+        protocol: str | None = None,
+        security: Security | None = None,
+        config_name: str | None = None,
+        dispatcher: Dispatcher | None = None,
+        number: int = 0,
+        **given: Any,
+    ) -> None:
+        super().__init__()
+        self.config_name = config_name or self.default_config_name()
+        self.name = name
+        self.number = number
+        self.dispatcher = dispatcher
+        settled = table.settle(self.native_name(), self.config_name, given, _cluster_name(type(self)))
+        self._check(settled)
+        arguments = _arguments(settled["interface"], protocol, security)
+        self.description = Description(self.system, scheduler, name, self.prepared(settled), arguments)
+        if not dispatcher and settled["log_directory"]:
+            Path(settled["log_directory"]).mkdir(parents=True, exist_ok=True)
+        # What becomes of it.
+        self.id = ""
+        self.directory: Path | None = None
+        self.submitted = 0.0
+        self.standing = Standing(id="")
+        self.cancelled = False
+        self.arrived_at: float | None = None
+        self.present: set[str] = set()
+
+    @classmethod
+    def default_config_name(cls) -> str:
+        """Return the section of the configuration; raises ArgumentError for a class that names none."""
+        if cls.config_name is None:
+            raise ArgumentError(
+                f"no config_name is set in the class {cls.__name__}",
+                "give it a class variable config_name, such as 'slurm': the section of the configuration",
+            )
+        return cls.config_name
+
+    @classmethod
+    def native_name(cls) -> str:
+        """Return the name of the batch system."""
+        return cls.system_name or cls.default_config_name()
+
+    @property
+    def system(self) -> BatchSystem:
+        """The batch system's facts."""
+        if self.dispatcher is not None:
+            return self.dispatcher.system
+        return catalog.find(self.native_name())
+
+    def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords as the description needs them; derived classes add what their system needs."""
+        import sys
+
+        return {**settled, "python": settled["python"] or sys.executable}
+
+    def _check(self, settled: Mapping[str, Any]) -> None:
+        if settled["cores"] is None or settled["memory"] is None:
+            cores, memory = settled["cores"] or 8, settled["memory"] or "24GB"
+            raise ArgumentError(
+                "cores and memory of each job are needed, such as "
+                f"{_cluster_name(type(self))}(cores={cores}, memory={memory!r})",
+                f"or set them in the configuration, section jobqueue.{self.config_name}",
+            )
+
+    # What it is.
+
+    @property
+    def job_name(self) -> str:
+        """The job's name for the batch system."""
+        return str(self.description.keywords["job_name"])
+
+    @property
+    def job_header(self) -> str:
+        """The option lines."""
+        return "\n".join(self.description.header(self.place))
+
+    @property
+    def _command_template(self) -> str:  # where users of dask-jobqueue look for the worker's command
+        return self.description.command()
+
+    @property
+    def worker_processes(self) -> int:
+        """Workers of the job."""
+        return self.description.workers
+
+    @property
+    def worker_cores(self) -> int:
+        """Cores of the job."""
+        return self.description.cores * self.description.nodes
+
+    @property
+    def worker_memory(self) -> int:
+        """Memory of the job in bytes."""
+        return self.description.memory * self.description.nodes
+
+    @property
+    def worker_process_threads(self) -> int:
+        """Threads of each worker."""
+        return self.description.threads
+
+    @property
+    def worker_process_memory(self) -> str:
+        """Memory of each worker."""
+        return self.description.memory_limit
+
+    @property
+    def place(self) -> Place | None:
+        """Where it leaves its logs; None without a cluster."""
+        directory = self.directory or (self.dispatcher.directory if self.dispatcher else None)
+        return None if directory is None else Place(directory, self.number)
+
+    def job_script(self) -> str:
+        """Return the job script."""
+        return self.description.script(self.place)
+
+    @property
+    def kind(self) -> str:
+        """What jobs have in common that may be submitted together."""
+        return f"{type(self).__name__} {str(self.name).rsplit('-', 1)[0]}"
+
+    def text(self, description: Description, place: Place) -> str:
+        """Return the job script for a description; HTCondor's is another text."""
+        return description.script(place)
+
+    def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
+        """Return the words of the submit command."""
+        return words
+
+    def owns(self, worker: object) -> bool:
+        """Whether a worker of that name is one of the job's; names may hold variables of the node's shell."""
+        pattern = re.sub(r"\\\$(\w+|\\\{\w+\\\})", ".*", re.escape(str(self.name)))
+        return re.fullmatch(rf"{pattern}(-\d+)*", str(worker)) is not None
+
+    @property
+    def worker_names(self) -> list[str]:
+        """The names of its workers."""
+        return [f"{self.name}{suffix}" for suffix in self.description.suffixes]
+
+    # What becomes of it: `monitor.Watched`.
+
+    @property
+    def job_id(self) -> str | None:
+        """The job id that the batch system gave; None before."""
+        return self.id or None
+
+    @property
+    def state(self) -> JobState:
+        """The job's state, as the batch system told it last."""
+        return self.standing.state
+
+    @property
+    def exited(self) -> int | None:
+        """The exit status that its script left; None if it has not ended by itself."""
+        text = self._left("status").strip()
+        return int(text) if text.isdigit() else None
+
+    @property
+    def exited_at(self) -> float:
+        """When that was, in s since 1970; now if it was not."""
+        try:
+            assert self.directory is not None
+            return (self.directory / f"{self.number}.status").stat().st_mtime
+        except (OSError, AssertionError):
+            return time.time()
+
+    @property
+    def system_log(self) -> str:
+        """What the batch system itself has printed about the job, and the job where it prints there."""
+        return "".join(_read(path) for path in self._system_logs())
+
+    @property
+    def log(self) -> str:
+        """What the job has printed so far."""
+        return self._left("log") + self.system_log
+
+    @property
+    def tail(self) -> str:
+        """The last lines of that."""
+        return "\n".join(self.log.rstrip().splitlines()[-_TAIL:])
+
+    def _left(self, kind: str) -> str:
+        return _read(self.directory / f"{self.number}.{kind}") if self.directory is not None else ""
+
+    def _system_logs(self) -> list[Path]:
+        """Return the files whose names hold the job's id: every batch system names them so."""
+        place = self.description.keywords["log_directory"] or self.directory
+        if place is None or not self.id:
+            return []
+        words = re.findall(r"\d+", self.id.split(".")[0] if self.system.name != "sge" else self.id)
+        pattern = re.compile(r"\D0*".join([r"(?:^|.*\D)", *words]) + r"(?:\D.*)?$")
+        try:
+            return sorted(path for path in Path(place).iterdir() if path.is_file() and pattern.match(path.name))
+        except OSError:
+            return []
+
+    # Dask's side of it.
+
+    async def start(self) -> None:
+        """Submit the job; raises BatchError if the batch system refuses."""
+        from mpidask.jobqueue.dispatcher import Dispatcher
+
+        if self.status == Status.created:
+            if self.dispatcher is None:
+                self.dispatcher = Dispatcher.alone(self)
+            await self.dispatcher.submit([self])
+        await super().start()
+
+    async def close(self) -> None:
+        """Cancel the job if it waits or runs."""
+        if self.dispatcher is not None:
+            await self.dispatcher.cancel([self])
+            if self.dispatcher.lonely:
+                self.dispatcher.end()
+        await super().close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: job {self.id or 'not submitted'}, {self.standing.state.value}>"
+
+
+def _cluster_name(kind: type[Job]) -> str:
+    return kind.cluster_name or kind.__name__.removesuffix("Job") + "Cluster"
+
+
+def _arguments(interface: str | None, protocol: str | None, security: Security | None) -> tuple[str, ...]:
+    words: list[str] = []
+    if interface:
+        words += ["--interface", interface]
+    if protocol:
+        words += ["--protocol", protocol]
+    if security:
+        words += tls_arguments(security, "worker")
+    return tuple(words)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,166 @@
+"""Holds a cluster at its target: sees which jobs have ended, and replaces them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from distributed.core import Status
+
+from mpidask.batch.system import JobState
+from mpidask.errors import BatchError, MpidaskError
+from mpidask.jobqueue.report import obituary
+
+if TYPE_CHECKING:
+    from mpidask.jobqueue.cluster import JobQueueCluster
+    from mpidask.jobqueue.job import Job
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger("mpidask.jobqueue")
+
+_GLANCE = 0.25  # s between two looks at what jobs have left
+_BACKOFF = 60.0  # s between two submissions at most, where jobs end before their workers come
+
+
+class Keeper:
+    """What watches over the jobs of a cluster.
+
+    interval: s in which the batch system is asked once at most
+    limit:    after so many jobs in a row whose workers never came, no more are submitted
+    """
+
+    def __init__(self, cluster: JobQueueCluster, interval: float, limit: int) -> None:
+        self.cluster = cluster
+        self.interval = interval
+        self.limit = limit
+        self.failures = 0
+        self.failure: BatchError | None = None
+        self.ended: deque[Job] = deque(maxlen=100)
+        self._asked = 0.0
+        self._hold_back = 0.0  # until then nothing is replaced
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch, in the running event loop."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._watch())
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def forgive(self) -> None:
+        """Begin to count failures anew: the user wants jobs again."""
+        self.failures, self.failure, self._hold_back = 0, None, 0.0
+
+    async def _watch(self) -> None:
+        while self.cluster.status == Status.running:
+            try:
+                await self.look()
+            except MpidaskError as error:
+                logger.warning("%s", error.what)
+            except Exception:  # the watch must go on
+                logger.exception("the jobs could not be looked after")
+            await asyncio.sleep(_GLANCE)
+
+    async def look(self) -> None:
+        """Take notice of workers that have come and of jobs that have ended; replace these."""
+        jobs = [job for job in self.cluster.workers.values() if job.id]
+        self._notice_workers(jobs)
+        due = time.monotonic() - self._asked >= self.interval
+        news = any(job.exited is not None and not job.standing.state.ended for job in jobs)
+        if jobs and (due or news):
+            self._asked = time.monotonic()
+            await self.cluster.dispatcher.look(jobs)
+            self._notice_vanished(jobs)
+        gone = [job for job in jobs if job.standing.state.ended and not self._may_explain(job)]
+        for job in gone:
+            await self._bury(job)
+        if gone or self.cluster.lacks_jobs:
+            await self._replace()
+        if self.failure is not None:
+            await self.cluster.fail_tasks(self.failure)
+
+    def _notice_vanished(self, jobs: list[Job]) -> None:
+        """Take a job for ended that the batch system does not list and whose workers have gone, too."""
+        for job in jobs:
+            if job.standing.absent is not None and job.arrived_at is not None and not job.present:
+                why = job.standing.reason or "it left the queue: killed or cancelled, or its node was lost"
+                job.standing = dataclasses.replace(job.standing, state=JobState.FAILED, reason=why, final=True)
+
+    def _may_explain(self, job: Job) -> bool:
+        """Whether the batch system may still tell why a job ended that has failed before its workers came."""
+        quick = job.arrived_at is not None or job.exited is not None
+        return not quick and not job.standing.final
+
+    def _notice_workers(self, jobs: list[Job]) -> None:
+        names = [str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()]
+        for job in jobs:
+            job.present = {name for name in names if job.owns(name)}
+            if job.present and job.standing.state is JobState.PENDING:
+                job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
+            if job.present and job.arrived_at is None:
+                job.arrived_at = time.time()
+                self.failures, self._hold_back = 0, 0.0
+
+    async def _bury(self, job: Job) -> None:
+        """Take a job that has ended out of the cluster."""
+        name = next((name for name, each in self.cluster.workers.items() if each is job), None)
+        if name is None:
+            return
+        del self.cluster.workers[name]
+        self.ended.append(job)
+        spec = self.cluster.worker_spec.pop(name, None)
+        if spec is None:
+            return
+        job.status = Status.closed
+        if job.arrived_at is None:
+            self._count(job)
+        elif job.standing.state is JobState.FAILED:
+            logger.warning("%s; it is replaced", obituary(job, tail=False))
+        if self.failure is None:
+            self.cluster.missing.append(spec)
+
+    def _count(self, job: Job) -> None:
+        """Count a job whose workers never came."""
+        if self.failure is not None:
+            return
+        self.failures += 1
+        said = obituary(job, tail=True)
+        if self.failures < self.limit:
+            pause = min(2.0 ** (self.failures - 1), _BACKOFF)
+            self._hold_back = time.monotonic() + pause
+            logger.warning("%s", said)
+            return
+        self.failure = BatchError(
+            f"no more jobs are submitted: {self.failures} in a row ended before their workers came\n{said}",
+            "see its last words; mend it, then call scale() or adapt() again",
+        )
+        self.cluster.missing.clear()
+        logger.error("%s", self.failure.what)
+
+    async def _replace(self) -> None:
+        if self.failure is not None or time.monotonic() < self._hold_back:
+            return
+        waiting = any(job.arrived_at is None for job in self.cluster.jobs)
+        if self.failures and waiting:
+            return  # one at a time, until one has brought its workers
+        if self.cluster.replenish(1 if self.failures else None):
+            try:
+                await self.cluster._correct_state()
+            except BatchError as error:
+                self.failures += 1
+                self._hold_back = time.monotonic() + min(2.0**self.failures, _BACKOFF)
+                if self.failures >= self.limit:
+                    self.failure = error
+                raise

@@ -1,0 +1,291 @@
+"""The classes for each batch system: its keywords in the docstring, and what its jobs need beyond declared lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dask.utils import parse_bytes
+
+from mpidask.errors import ArgumentError
+from mpidask.jobqueue.cluster import JobQueueCluster
+from mpidask.jobqueue.description import Description, Place
+from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.keywords import document
+
+__all__ = [
+    "FluxCluster",
+    "FluxJob",
+    "HTCondorCluster",
+    "HTCondorJob",
+    "LSFCluster",
+    "LSFJob",
+    "LocalJob",
+    "LocalJobCluster",
+    "MoabCluster",
+    "MoabJob",
+    "OARCluster",
+    "OARJob",
+    "PBSCluster",
+    "PBSJob",
+    "SGECluster",
+    "SGEJob",
+    "SLURMCluster",
+    "SLURMJob",
+]
+
+
+class SLURMJob(Job):
+    """A job under Slurm."""
+
+    config_name = "slurm"
+    system_name = "slurm"
+
+
+class PBSJob(Job):
+    """A job under PBS, or Torque."""
+
+    config_name = "pbs"
+    system_name = "pbs"
+
+    def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords; PBS_ACCOUNT in the environment is the account if none is given."""
+        return super().prepared({**settled, "account": settled["account"] or os.environ.get("PBS_ACCOUNT")})
+
+
+class MoabJob(PBSJob):
+    """A job under Moab."""
+
+    config_name = "moab"
+    system_name = "moab"
+
+
+class SGEJob(Job):
+    """A job under Grid Engine."""
+
+    config_name = "sge"
+    system_name = "sge"
+
+
+class LSFJob(Job):
+    """A job under LSF."""
+
+    config_name = "lsf"
+    system_name = "lsf"
+
+    def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords, with the memory in the unit in which the site counts it."""
+        unit = (settled["lsf_units"] or _lsf_unit()).lower()[0]
+        size = settled["mem"] or parse_bytes(settled["memory"])
+        amount = math.ceil(int(size) / 1000 ** ("kmgtpez".index(unit) + 1))
+        return super().prepared({**settled, "lsf_memory": str(amount)})
+
+    def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
+        """Return the words of bsub, with the script's path if it is not to come on stdin."""
+        return words if self.use_stdin else (*words, str(script))
+
+    @property
+    def use_stdin(self) -> bool:
+        """Whether bsub reads the script on stdin."""
+        return bool(self.description.keywords["use_stdin"])
+
+
+class OARJob(Job):
+    """A job under OAR."""
+
+    config_name = "oar"
+    system_name = "oar"
+
+    def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords; what is asked of memory is a property, of which OAR reads one line."""
+        wanted = settled["memory_per_core_property_name"]
+        directives = list(settled["job_extra_directives"])
+        if isinstance(settled["job_extra_directives"], Mapping):
+            directives = [f"{key} {value}" for key, value in settled["job_extra_directives"].items()]
+        if wanted is None:
+            warnings.warn(
+                "OAR is not told about the memory of jobs: sites name the property; see memory_per_core_property_name",
+                UserWarning,
+                stacklevel=5,
+            )
+        elif wanted != "not_applicable":
+            each = math.ceil(parse_bytes(settled["memory"]) / int(settled["cores"]) / 2**20)
+            last = next((line for line in reversed(directives) if line.startswith("-p ")), None)
+            asked = f"{wanted}>={each}"
+            directives.append(f"-p '{last.removeprefix('-p ')} AND {asked}'" if last else f"-p {asked}")
+        return super().prepared({**settled, "job_extra_directives": directives})
+
+
+class FluxJob(Job):
+    """A job under Flux."""
+
+    config_name = "flux"
+    system_name = "flux"
+
+
+class LocalJob(Job):
+    """A job on this machine, without a batch system."""
+
+    config_name = "local"
+    system_name = "local"
+    cluster_name = "LocalJobCluster"
+
+
+class HTCondorJob(Job):
+    """A job under HTCondor. What is submitted is a description, in which the shell's lines are an argument."""
+
+    config_name = "htcondor"
+    system_name = "htcondor"
+
+    def _check(self, settled: Mapping[str, Any]) -> None:
+        super()._check(settled)
+        if settled["disk"] is None:
+            raise ArgumentError("disk of each job is needed", "say how much, such as disk='1 GB'")
+
+    @property
+    def job_header_dict(self) -> dict[str, Any]:
+        """The attributes of the submit description."""
+        keywords = self.description.keywords
+        attributes: dict[str, Any] = {
+            "MY.DaskWorkerName": '"htcondor--$F(MY.JobId)--"',
+            "batch_name": self.name,
+            "RequestCpus": "MY.DaskWorkerCores",
+            "RequestMemory": "floor(MY.DaskWorkerMemory / 1048576)",
+            "RequestDisk": "floor(MY.DaskWorkerDisk / 1024)",
+            "MY.JobId": '"$(ClusterId).$(ProcId)"',
+            "MY.DaskWorkerCores": self.worker_cores,
+            "MY.DaskWorkerMemory": self.worker_memory,
+            "MY.DaskWorkerDisk": parse_bytes(keywords["disk"]),
+        }
+        logs = keywords["log_directory"] or (self.place.directory if self.place else None)
+        if logs:
+            attributes |= {
+                "LogDirectory": logs,
+                "Output": "$(LogDirectory)/worker-$F(MY.JobId).out",
+                "Error": "$(LogDirectory)/worker-$F(MY.JobId).err",
+                "Log": "$(LogDirectory)/worker-$(ClusterId).log",
+                "Stream_Output": True,
+                "Stream_Error": True,
+            }
+        for name in keywords["job_directives_skip"]:
+            attributes.pop(name, None)
+        return attributes | dict(keywords["job_extra_directives"])
+
+    @property
+    def job_header(self) -> str:
+        """The attributes, as lines."""
+        return "\n".join(f"{name} = {value}" for name, value in self.job_header_dict.items())
+
+    def job_script(self) -> str:
+        """Return the submit description."""
+        return self.text(self.description, self.place)
+
+    def text(self, description: Description, place: Place | None) -> str:
+        """Return the submit description for a job's description."""
+        plain = {**description.keywords, "shebang": "#!/bin/sh"}
+        lines = dataclasses.replace(description, keywords=plain).script(place).splitlines()[2:]
+        command = "; ".join(filter(None, lines))
+        return "\n".join(
+            [
+                description.keywords["shebang"],
+                "",
+                self.job_header,
+                "",
+                f'Arguments = "{_quoted(["-c", command])}"',
+                "Executable = /bin/sh",
+                "",
+            ]
+        )
+
+    @property
+    def submit_command(self) -> str:
+        """The command with the further words for it."""
+        return " ".join(["condor_submit", *self.description.keywords["submit_command_extra"]])
+
+    @property
+    def cancel_command(self) -> str:
+        """The command with the further words for it."""
+        return " ".join(["condor_rm", *self.description.keywords["cancel_command_extra"]])
+
+
+def _quoted(words: list[str]) -> str:
+    """Return words as HTCondor reads them: https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html."""
+    doubled = [word.replace("'", "''").replace('"', '""') for word in words]
+    return " ".join(f"'{word}'" if re.search(r"[\s']", word) else word for word in doubled)
+
+
+def _lsf_unit() -> str:
+    """Return the unit in which LSF counts memory here: https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=lsfconf-lsf-unit-limits."""
+    directory = os.environ.get("LSF_ENVDIR") or os.environ.get("LSF_CONFDIR") or "/etc"
+    try:
+        text = (Path(directory) / "lsf.conf").read_text(errors="replace")
+    except OSError:
+        return "kb"
+    match = re.search(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?(\w+)", text, re.MULTILINE)
+    return match[1] if match else "kb"
+
+
+class SLURMCluster(JobQueueCluster):
+    """SLURMCluster: workers are jobs under Slurm."""
+
+    job_cls = SLURMJob
+
+
+class PBSCluster(JobQueueCluster):
+    """PBSCluster: workers are jobs under PBS (OpenPBS, PBS Pro) or Torque."""
+
+    job_cls = PBSJob
+
+
+class MoabCluster(JobQueueCluster):
+    """MoabCluster: workers are jobs under Moab."""
+
+    job_cls = MoabJob
+
+
+class SGECluster(JobQueueCluster):
+    """SGECluster: workers are jobs under Grid Engine (SGE)."""
+
+    job_cls = SGEJob
+
+
+class LSFCluster(JobQueueCluster):
+    """LSFCluster: workers are jobs under LSF."""
+
+    job_cls = LSFJob
+
+
+class OARCluster(JobQueueCluster):
+    """OARCluster: workers are jobs under OAR."""
+
+    job_cls = OARJob
+
+
+class FluxCluster(JobQueueCluster):
+    """FluxCluster: workers are jobs under Flux."""
+
+    job_cls = FluxJob
+
+
+class HTCondorCluster(JobQueueCluster):
+    """HTCondorCluster: workers are jobs under HTCondor."""
+
+    job_cls = HTCondorJob
+
+
+class LocalJobCluster(JobQueueCluster):
+    """LocalJobCluster: workers are jobs on this machine: the same as with a batch system, on a laptop."""
+
+    job_cls = LocalJob
+
+
+for _each in JobQueueCluster.__subclasses__():
+    if _each.job_cls is not None and _each.__module__ == __name__:
+        _parameters = document(_each.job_cls.native_name())
+        _each.__doc__ = f"{_each.__doc__}\n\n    All that `JobQueueCluster` takes, and:\n\n{_parameters}\n"

@@ -1,0 +1,75 @@
+"""What is said of a cluster's jobs (pure)."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mpidask.batch.system import JobState
+
+if TYPE_CHECKING:
+    from mpidask.jobqueue.job import Job
+
+__all__ = ["as_html", "as_text", "obituary", "summary"]
+
+_SHOWN = 20  # jobs in a table
+
+
+def summary(jobs: Sequence[Job]) -> str:
+    """Return in a few words how the jobs stand, such as `2 running, 3 pending (other jobs come first)`."""
+    counts = Counter(job.state for job in jobs)
+    parts = []
+    for state in JobState:
+        if not counts[state]:
+            continue
+        reasons = Counter(job.standing.reason for job in jobs if job.state is state and job.standing.reason)
+        why = f" ({reasons.most_common(1)[0][0]})" if reasons and state is not JobState.RUNNING else ""
+        parts.append(f"{counts[state]} {state.value}{why}")
+    return ", ".join(parts) or "none"
+
+
+def obituary(job: Job, *, tail: bool) -> str:
+    """Return how a job ended, with the last lines of its log."""
+    standing = job.standing
+    what = "ended" if job.arrived_at is not None else "ended before its workers came"
+    causes = [f"exit status {standing.exit_status}" if standing.exit_status is not None else None, standing.reason]
+    why = ": ".join(filter(None, causes))
+    lines = [f"job {job.id} ({job.name}) {what}{': ' if why else ''}{why}"]
+    if tail:
+        lines += [f"  | {line}" for line in job.tail.splitlines()] or ["  | (it has printed nothing)"]
+    return "\n".join(lines)
+
+
+def as_text(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> str:
+    """Return a line for each job, those that failed last, with the last lines of their logs."""
+    lines = [f"jobs: {summary(jobs)}"]
+    lines += [f"  {line(job)}" for job in jobs[:_SHOWN]]
+    lines += [f"  ... and {len(jobs) - _SHOWN} more"] if len(jobs) > _SHOWN else []
+    failed = [job for job in ended if job.state is JobState.FAILED and not job.cancelled]
+    if failed:
+        lines.append(f"failed: {len(failed)}")
+        lines += [f"  {each}" for each in obituary(failed[-1], tail=True).splitlines()]
+    lines += [failure] if failure else []
+    return "\n".join(lines)
+
+
+def line(job: Job) -> str:
+    """Return one job in one line."""
+    standing = job.standing
+    words = [job.id or "-", str(job.name), standing.state.value]
+    if standing.state is JobState.RUNNING:
+        words.append(f"workers {len(job.present)} of {job.worker_processes}")
+    if standing.reason:
+        words.append(f"({standing.reason})")
+    if standing.start and standing.state in (JobState.PENDING, JobState.HELD):
+        words.append(f"expected to start {standing.start.replace('T', ' ')}")
+    if standing.silent:
+        words.append("(the batch system does not answer)")
+    return "  ".join(words)
+
+
+def as_html(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> str:
+    """Return the same for a notebook."""
+    return f"<pre>{html.escape(as_text(jobs, ended, failure))}</pre>"
