@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpidask.errors import (
+        ArgumentError,
+        BatchError,
         LostError,
         MpidaskError,
         StartupError,
@@ -16,13 +18,37 @@ if TYPE_CHECKING:
         WalltimeError,
         WorldTooSmallException,
     )
+    from mpidask.jobqueue import (
+        FluxCluster,
+        HTCondorCluster,
+        JobQueueCluster,
+        LocalJobCluster,
+        LSFCluster,
+        MoabCluster,
+        OARCluster,
+        PBSCluster,
+        SGECluster,
+        SLURMCluster,
+    )
     from mpidask.launch.drop_in import execute, initialize, send_close_signal
     from mpidask.launch.session import Session
     from mpidask.launch.walltime import on_walltime, time_left
 
 __all__ = [
+    "ArgumentError",
+    "BatchError",
+    "FluxCluster",
+    "HTCondorCluster",
+    "JobQueueCluster",
+    "LSFCluster",
+    "LocalJobCluster",
     "LostError",
+    "MoabCluster",
     "MpidaskError",
+    "OARCluster",
+    "PBSCluster",
+    "SGECluster",
+    "SLURMCluster",
     "Session",
     "StartupError",
     "UsageError",
@@ -39,6 +65,16 @@ __all__ = [
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "FluxCluster": "mpidask.jobqueue",
+    "HTCondorCluster": "mpidask.jobqueue",
+    "JobQueueCluster": "mpidask.jobqueue",
+    "LSFCluster": "mpidask.jobqueue",
+    "LocalJobCluster": "mpidask.jobqueue",
+    "MoabCluster": "mpidask.jobqueue",
+    "OARCluster": "mpidask.jobqueue",
+    "PBSCluster": "mpidask.jobqueue",
+    "SGECluster": "mpidask.jobqueue",
+    "SLURMCluster": "mpidask.jobqueue",
     "Session": "mpidask.launch.session",
     "execute": "mpidask.launch.drop_in",
     "initialize": "mpidask.launch.drop_in",

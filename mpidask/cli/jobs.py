@@ -251,9 +251,12 @@ def _cancel(argv: Sequence[str]) -> int:
 
     from mpidask.batch import monitor, submission
 
-    given = _read("cancel", _CANCEL, argv, [click.Argument(["jobs"], nargs=-1)])
+    orphans = click.Option(["--orphans"], is_flag=True, help="Worker jobs whose program has ended without them.")
+    given = _read("cancel", _CANCEL, argv, [click.Argument(["jobs"], nargs=-1), orphans])
     if given is None:
         return 0
+    if given["orphans"]:
+        return _cancel_orphans()
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
     handles = _chosen(given["jobs"])
@@ -265,6 +268,18 @@ def _cancel(argv: Sequence[str]) -> int:
     submission.cancel(live)
     for handle in live:
         print(f"mpidask: job {handle.id} is cancelled", file=sys.stderr)
+    return 0
+
+
+def _cancel_orphans() -> int:
+    """Cancel the jobs of clusters whose process has ended on this host without closing them."""
+    from mpidask.batch import holdings
+
+    cancelled = [job for holding in holdings.orphans() for job in holding.release()]
+    for job in cancelled:
+        print(f"mpidask: job {job} is cancelled", file=sys.stderr)
+    if not cancelled:
+        print("mpidask: there are no orphans", file=sys.stderr)
     return 0
 
 

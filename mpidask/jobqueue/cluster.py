@@ -99,7 +99,8 @@ class JobQueueCluster(SpecCluster):
         native = self._job_class.native_name()
         self.dispatcher = Dispatcher(system_for(native), type(self).__name__, further(template))
         shared = setting.get("shared-temp-directory", shared_temp_directory)
-        self._key_files = keys.KeyFiles(security, shared, self.dispatcher)
+        roles = ("worker", "scheduler") if remote_scheduler else ("worker",)
+        self._key_files = keys.KeyFiles(security, shared, self.dispatcher, roles)
         job_kwargs["security"] = self._key_files.security
         for given in self.groups.values():
             given["security"] = self._key_files.security

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import catalog, commands, holdings, monitor, sentinel, submission
+from mpidask.batch import catalog, commands, holdings, monitor, sentinel, settings, submission
 from mpidask.batch.holdings import Holding
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.outcome import Standing
@@ -230,13 +230,15 @@ def further(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def system_for(native: str) -> BatchSystem:
-    """Return the batch system that is meant by the class of that name: PBS may be Torque here."""
-    if native == "pbs":
-        torque = catalog.find("torque")
-        pbs = catalog.find("pbs")
-        if commands.installed(torque.detect) and not catalog.answers(pbs) and catalog.answers(torque):
-            return torque
-    return catalog.find(native)
+    """Return the batch system that is meant by the class of that name: PBS may be Torque here, too."""
+    variant = {"pbs": "torque"}.get(native)
+    if variant is None:
+        return catalog.find(native)
+    system, other = catalog.find(native), catalog.find(variant)
+    if settings.section().get("system") == variant:
+        return other
+    silent = commands.installed(other.detect) and not catalog.answers(system)
+    return other if silent and catalog.answers(other) else system
 
 
 def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,15 +41,18 @@ class KeyFiles:
 
     security: the cluster's; None for none
     shared:   a directory that the nodes share; None: the cluster's own
+    roles:    whose keys the jobs need
     """
 
-    def __init__(self, security: Security | None, shared: str | None, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, security: Security | None, shared: str | None, dispatcher: Dispatcher, roles: Sequence[str] = ("worker",)
+    ) -> None:
         self._files: list[Path] = []
         self.security: Security | None = security
         if security is None:
             return
         self.security = copy.copy(security)
-        for role in ("worker", "scheduler"):
+        for role in roles:
             for key, value in security.get_tls_config_for_role(role).items():
                 attribute = f"tls_{'' if key == 'ca_file' else f'{role}_'}{key}"
                 if value and "\n" in value and "\n" in str(getattr(self.security, attribute)):

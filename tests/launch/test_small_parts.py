@@ -144,8 +144,20 @@ def test_public_names():
     import mpidask
 
     assert mpidask.__all__ == [
+        "ArgumentError",
+        "BatchError",
+        "FluxCluster",
+        "HTCondorCluster",
+        "JobQueueCluster",
+        "LSFCluster",
+        "LocalJobCluster",
         "LostError",
+        "MoabCluster",
         "MpidaskError",
+        "OARCluster",
+        "PBSCluster",
+        "SGECluster",
+        "SLURMCluster",
         "Session",
         "StartupError",
         "UsageError",

@@ -1,0 +1,40 @@
+"""Fixtures: `system` is a machine with a batch system, each in turn."""
+
+from __future__ import annotations
+
+import pytest
+from machines import borrowed, shut_down
+
+#: Scenario -> on which systems it shows something that the others do not show.
+ON = {
+    "a_day": ["local", "slurm", "sge", "oar", "torque"],
+    "a_broken_prologue": ["local", "slurm", "sge"],
+    "a_refusal": ["slurm", "sge", "oar"],
+    "several_nodes": ["slurm", "sge"],
+    "kinds_of_workers": ["slurm"],
+    "with_keys": ["slurm"],
+    "a_scheduler_in_a_job": ["slurm", "sge"],
+    "killed": ["local", "slurm", "sge"],
+    "an_exception": ["slurm"],
+    "waiting": ["slurm", "sge"],
+    "bursts": ["slurm"],
+    "lifetimes": ["local"],
+}
+
+
+def pytest_generate_tests(metafunc):
+    if "system" in metafunc.fixturenames:
+        scenario = metafunc.function.__name__.removeprefix("test_")
+        metafunc.parametrize("system", ON[scenario], indirect=True)
+
+
+@pytest.fixture
+def system(request):
+    """Lend a machine with each of the batch systems."""
+    with borrowed(request.param) as machine:
+        yield machine
+
+
+def pytest_sessionfinish(session):
+    """Stop what was started."""
+    shut_down()

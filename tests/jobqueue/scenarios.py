@@ -1,0 +1,275 @@
+"""What a user does with a cluster of per-worker jobs: python scenarios.py SCENARIO SYSTEM. It ends with status 0 if all is well.
+
+Run by test_clusters.py as an ordinary user, where the batch system is.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+from distributed import Client
+
+import mpidask
+
+CLASSES = {
+    "local": mpidask.LocalJobCluster,
+    "slurm": mpidask.SLURMCluster,
+    "sge": mpidask.SGECluster,
+    "oar": mpidask.OARCluster,
+    "torque": mpidask.PBSCluster,
+}
+CANCEL = {
+    "local": "kill -TERM -- -{}",
+    "slurm": "scancel {}",
+    "sge": "qdel {}",
+    "oar": "oardel {}",
+    "torque": "qdel {}",
+}
+OWN = {"oar": {"memory_per_core_property_name": "not_applicable"}}
+
+
+def cluster(system, **given):
+    small = {"cores": 1, "memory": "300MB", "processes": 1, "walltime": "00:10:00", "poll_interval": "1 s"}
+    return CLASSES[system](**{**small, **OWN.get(system, {}), **given})
+
+
+def until(condition, within=60):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+
+
+def count(client):
+    return len(client.scheduler_info()["workers"])
+
+
+def a_day(system):
+    """Scale up, compute, lose a job, scale down, adapt up and down."""
+    with cluster(system) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=4)
+        assert jobs.dispatcher.submissions <= (2 if system in ("slurm", "sge") else 4), "an array is one submission"
+        client.wait_for_workers(4, timeout=90)
+        assert sum(client.gather(client.map(lambda x: x * x, range(20)))) == 2470
+        assert jobs.status_report().count("running  workers 1 of 1") == 4, jobs.status_report()
+        lost = jobs.jobs[1]
+        subprocess.run(CANCEL[system].format(lost.id).split(), check=True, capture_output=True, timeout=60)
+        until(lambda: lost not in jobs.jobs and count(client) == 4)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        jobs.scale(jobs=1)
+        until(lambda: count(client) == 1)
+        assert len(jobs.jobs) == 1, jobs
+        jobs.adapt(minimum=0, maximum=3, interval="100ms", cooldown="2s")
+        work = client.map(lambda x: time.sleep(0.5) or x, range(30))
+        until(lambda: len(jobs.jobs) == 3)
+        assert client.gather(work) == list(range(30))
+        del work
+        until(lambda: not jobs.jobs)
+        ids = [line.split('"')[1] for line in (jobs.dispatcher.directory / "jobs").read_text().splitlines()]
+    print("submitted", *ids)
+
+
+def a_broken_prologue(system):
+    """Whoever waits is told why, with the job's last words, and there is an end to it."""
+    begin = time.monotonic()
+    with (
+        cluster(system, job_script_prologue=["echo these are its last words", "exit 7"]) as jobs,
+        Client(jobs) as client,
+    ):
+        future = client.submit(sum, [1, 2])
+        jobs.scale(jobs=2)
+        try:
+            client.wait_for_workers(2)
+        except mpidask.BatchError as error:
+            assert "exit status 7" in error.what, error.what
+            assert "these are its last words" in error.what, error.what
+        else:
+            raise AssertionError("nothing was raised")
+        try:
+            future.result(timeout=30)
+        except mpidask.BatchError as error:
+            assert "these are its last words" in error.what, error.what
+        late = client.submit(sum, [3, 4])
+        assert isinstance(late.exception(timeout=30), mpidask.BatchError), "nor does later work wait for ever"
+        assert "failed: 3" in jobs.status_report(), jobs.status_report()
+        print("told after", round(time.monotonic() - begin), "s")
+        jobs._job_kwargs["job_script_prologue"] = []
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=90)
+        assert client.submit(sum, [5, 6]).result(timeout=30) == 11, "mended, it works"
+
+
+def a_refusal(system):
+    """`scale` raises what the batch system says; only the canary was sent, nothing is left over."""
+    with cluster(system, queue="nosuchqueue") as jobs:
+        try:
+            jobs.scale(jobs=5)
+        except mpidask.BatchError as error:
+            for words in ("there is no such", "command: ", "exit status: ", "nosuchqueue", "job.sh"):
+                assert words in error.what, error.what
+        else:
+            raise AssertionError("nothing was raised")
+        assert jobs.dispatcher.submissions == 1
+        assert jobs.jobs == [] and not jobs.worker_spec
+
+    async def in_a_loop():
+        async with cluster(system, queue="nosuchqueue", asynchronous=True) as jobs:
+            jobs.scale(jobs=2)
+            try:
+                await jobs
+            except mpidask.BatchError as error:
+                assert "there is no such" in error.what, error.what
+            else:
+                raise AssertionError("nothing was raised")
+
+    asyncio.run(in_a_loop())
+
+
+def several_nodes(system):
+    """A job that spans two nodes, with two ranks on each."""
+    more = {"sge": {"parallel_environment": "two"}}.get(system, {})
+    with cluster(system, cores=2, processes=2, nodes=2, ranks_per_node=2, **more) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        client.wait_for_workers(4, timeout=90)
+        workers = client.scheduler_info()["workers"].values()
+        assert len({worker["host"] for worker in workers}) == 2, workers
+        assert sorted(worker["name"] for worker in workers) == sorted(jobs.plan), (workers, jobs.plan)
+        assert "workers=4 of 4" in repr(jobs), jobs
+
+
+def kinds_of_workers(system):
+    """Two kinds of workers in one cluster, scaled apart."""
+    with cluster(system, groups={"big": {"memory": "400MB", "resources": {"BIG": 1}}}) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        jobs.scale(jobs=2, group="big")
+        client.wait_for_workers(3, timeout=90)
+        where = client.submit(lambda: __import__("distributed").get_worker().name, resources={"BIG": 1}).result(
+            timeout=60
+        )
+        assert "-big-" in where, where
+        jobs.scale(jobs=0, group="big")
+        until(lambda: count(client) == 1)
+        assert [job.name for job in jobs.jobs] == [jobs.jobs[0].name] and "-big-" not in jobs.jobs[0].name
+
+
+def with_keys(system):
+    """TLS with keys that nobody else can read, not in the current directory, gone at the end."""
+    before = set(os.listdir())
+    with cluster(system, security=True) as jobs, Client(jobs) as client:
+        jobs.scale(2)
+        client.wait_for_workers(2, timeout=90)
+        assert jobs.scheduler_address.startswith("tls://")
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        directory = jobs.dispatcher.directory
+        secrets = list(directory.glob(".dask-jobqueue.*"))
+        assert {oct(path.stat().st_mode)[-3:] for path in secrets} == {"600"}
+        assert oct(directory.stat().st_mode)[-3:] == "700"
+        assert "BEGIN" not in jobs.job_script()
+        try:
+            Client(jobs.scheduler_address.replace("tls://", "tcp://"), timeout="5 s")
+        except OSError:
+            pass
+        else:
+            raise AssertionError("a stranger was let in")
+    assert not [path for path in secrets if path.exists()]
+    assert set(os.listdir()) - before <= {"state", "config"}, "there the tests have records and configuration"
+
+
+def a_scheduler_in_a_job(system):
+    """The scheduler is in a job of its own; so is a failure of it."""
+    with cluster(system, remote_scheduler=True) as jobs, Client(jobs) as client:
+        jobs.scale(2)
+        client.wait_for_workers(2, timeout=90)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+        here = subprocess.run(["hostname"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        there = client.run_on_scheduler(lambda: __import__("socket").gethostname())
+        assert system == "local" or there != here, there
+    try:
+        with cluster(system, remote_scheduler={"job_script_prologue": ["echo cannot", "exit 9"]}):
+            raise AssertionError("nothing was raised")
+    except Exception as error:
+        assert "cannot" in str(error) and "exit status 9" in str(error), error
+
+
+def killed(system):
+    """The process is killed while one job runs and another may wait."""
+    jobs = cluster(system)
+    jobs.scale(jobs=2)
+    Client(jobs).wait_for_workers(1, timeout=90)
+    print("ready", flush=True)
+    os.kill(os.getpid(), 9)
+
+
+def an_exception(system):
+    """An exception ends the program; the jobs go with it."""
+    jobs = cluster(system)
+    jobs.scale(jobs=2)
+    Client(jobs).wait_for_workers(2, timeout=90)
+    raise RuntimeError("as if by mistake")
+
+
+def waiting(system):
+    """Jobs that wait are said to wait, with the reason; they are not cancelled for others."""
+    hold = {"slurm": ["--hold"], "sge": ["-h"], "oar": ["--hold"]}[system]
+    with cluster(system, job_extra_directives=hold) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=2)
+        until(lambda: "held" in repr(jobs) or "pending" in repr(jobs))
+        time.sleep(6)
+        assert "2 held" in repr(jobs), jobs
+        assert "running" not in jobs.status_report(), jobs.status_report()
+        try:
+            client.wait_for_workers(1, timeout=1)
+        except TimeoutError as error:
+            assert any("held" in note for note in error.__notes__), error.__notes__
+        else:
+            raise AssertionError("nothing was raised")
+        first = [job.id for job in jobs.jobs]
+        adaptive = jobs.adapt(minimum_jobs=0, maximum_jobs=4, interval="100ms", wait_count=3, cooldown="60 s")
+        for pause in (0.5, 2.0):
+            work = client.map(lambda x: x, range(10), pure=False)
+            time.sleep(pause)
+            del work
+            time.sleep(1)
+        assert set(first) <= {job.id for job in jobs.jobs}, (first, jobs.jobs)
+        assert len(jobs.jobs) <= 4
+        adaptive.stop()
+
+
+def bursts(system):
+    """Two minutes of a load that comes and goes: jobs do not come and go with it."""
+    with cluster(system) as jobs, Client(jobs) as client:
+        jobs.adapt(minimum_jobs=0, maximum_jobs=3)
+        begin = time.monotonic()
+        rounds = 0
+        while time.monotonic() - begin < 120:
+            rounds += 1
+            work = client.map(lambda x: time.sleep(0.2) or x, range(60), pure=False)
+            client.gather(work)
+            del work
+            time.sleep(8)
+        ids = (jobs.dispatcher.directory / "jobs").read_text().splitlines()
+        print(rounds, "bursts", len(ids), "jobs")
+        assert rounds >= 5
+        assert len(ids) <= 3, "no more jobs than are there at once"
+
+
+def lifetimes(system):
+    """Workers end ahead of the walltime and hand over what they have; their jobs are replaced."""
+    with cluster(system, walltime="00:00:30", lifetime_margin=6) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=60)
+        time.sleep(8)  # one job's data find a home with the other, whose successor comes in time
+        jobs.scale(jobs=2)
+        client.wait_for_workers(2, timeout=60)
+        first = {job.id for job in jobs.jobs}
+        results = client.map(lambda x: (x, time.time()), range(8), pure=False)
+        made = client.gather(results)
+        until(lambda: not first & {job.id for job in jobs.jobs} and count(client) == 2, within=60)
+        assert client.gather(results) == made, "nothing was computed again"
+        assert {job.standing.exit_status for job in jobs.keeper.ended} == {0}, jobs.status_report()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](sys.argv[2])

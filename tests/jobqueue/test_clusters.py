@@ -1,0 +1,92 @@
+"""Clusters of per-worker jobs on real batch systems, and on this machine without one: what scenarios.py does."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.one_mpi
+
+SCENARIOS = Path(__file__).parent / "scenarios.py"
+
+#: A command that lists the user's jobs which wait or run.
+QUEUES = {
+    "slurm": ["squeue", "--noheader", "--me"],
+    "torque": ["squeue", "--noheader", "--me"],
+    "sge": ["qstat"],
+    "oar": ["oarstat", "-u"],
+}
+
+
+def play(system, scenario, status=0, timeout=150):
+    """Run a scenario to its end; nothing of it is left over."""
+    script = system.file("scenarios.py", SCENARIOS.read_text())
+    done = system.run(system.python, script, scenario, system.name, timeout=timeout)
+    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+    assert system.left_over() == []
+    if system.name in QUEUES:
+        assert waits_or_runs(system) == "", "the queue is empty"
+    return done
+
+
+def waits_or_runs(system):
+    """Return what the batch system lists of the user's jobs."""
+    listed = system.run(*QUEUES[system.name]).stdout
+    return "\n".join(line for line in listed.splitlines() if re.search(r"dask-work", line))
+
+
+def test_a_day(system):
+    done = play(system, "a_day")
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_broken_prologue(system):
+    done = play(system, "a_broken_prologue")
+    assert done.stderr.count("ended before its workers came") == 3, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_refusal(system):
+    play(system, "a_refusal")
+
+
+@pytest.mark.both_mpis
+def test_several_nodes(system):
+    play(system, "several_nodes")
+
+
+def test_kinds_of_workers(system):
+    play(system, "kinds_of_workers")
+
+
+def test_with_keys(system):
+    play(system, "with_keys")
+
+
+def test_a_scheduler_in_a_job(system):
+    play(system, "a_scheduler_in_a_job")
+
+
+def test_killed(system):
+    done = play(system, "killed", status=-signal.SIGKILL)
+    assert "ready" in done.stdout
+
+
+def test_an_exception(system):
+    done = play(system, "an_exception", status=1)
+    assert "RuntimeError: as if by mistake" in done.stderr
+
+
+def test_waiting(system):
+    play(system, "waiting")
+
+
+def test_bursts(system):
+    play(system, "bursts", timeout=200)
+
+
+def test_lifetimes(system):
+    play(system, "lifetimes")
