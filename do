@@ -9,6 +9,7 @@ help() {
 ./do test    set everything up and run all checks and tests, under MPICH and under Open MPI
 ./do check   lint, types, floors
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
+./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
 ./do lock    write requirements/constraints.txt anew
 END
 }
@@ -104,6 +105,11 @@ drop_in() {
     rm -r "$directory"
 }
 
+drop_in_jobqueue() {
+    environment mpich mpich,dashboard,examples,test
+    tests/drop_in/jobqueue.sh "${@:-local}"
+}
+
 lock() {
     CONSTRAINTS=/dev/null environment lock dashboard,examples,test
     .venv-lock/bin/python -m pip install --quiet mpich
@@ -117,6 +123,7 @@ case $command in
     demo | check | lock | help) "$command" ;;
     test) test_ "$@" ;;
     drop-in) drop_in "$@" ;;
+    drop-in-jobqueue) drop_in_jobqueue "$@" ;;
     *)
         help >&2
         exit 2

@@ -31,7 +31,7 @@ from mpidask.batch.system import BatchSystem, Command
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import replace_json
 
-__all__ = ["Holding", "cancellation", "create", "orphans", "read"]
+__all__ = ["Holding", "cancellation", "create", "living", "orphans", "read", "watch"]
 
 _FACTS, _JOBS, _RELEASED = "holding.json", "jobs", "released"
 _KEPT = 20  # holdings that have been given back, whose logs are kept
@@ -87,10 +87,10 @@ class Holding:
         Raises BatchError if the batch system does not answer or refuses.
         """
         system = catalog.find(self.system)
-        left = _living(system, self.ids)
+        left = living(system, self.ids)
         for command in cancellation(system, left, self.further):
             output = commands.run(command)
-            if output.status != 0 and (still := _living(system, left)):
+            if output.status != 0 and (still := living(system, left)):
                 raise BatchError(
                     f"{system.title} did not cancel {', '.join(still)}\n{output.text}", "its own words are above"
                 )
@@ -105,7 +105,7 @@ def cancellation(system: BatchSystem, ids: Sequence[str], further: Sequence[str]
         yield Command(argv=(command.argv[0], *further, *command.argv[1:]), stdin=command.stdin)
 
 
-def _living(system: BatchSystem, ids: Sequence[str]) -> list[str]:
+def living(system: BatchSystem, ids: Sequence[str]) -> list[str]:
     """Return which jobs are in the queue or run."""
     if not ids:
         return []

@@ -50,15 +50,15 @@ class JobAdaptive(Adaptive):
     async def recommendations(self, target: int) -> dict[str, Any]:
         """Return what is to be done: nothing, more jobs, or which to close."""
         wanted = self.jobs_for(target)
-        planned = self.cluster.planned_jobs
+        planned = len(self.cluster.planned_jobs) + self.cluster.lost_jobs
         await self._notice_idle()
-        if self.cluster.failure is not None or wanted == len(planned):
+        if self.cluster.failure is not None or wanted == planned:
             self._surplus_since = None
             return {"status": "same"}
-        if wanted > len(planned):
+        if wanted > planned:
             self._surplus_since = None
             return {"status": "up", "n": wanted * self.cluster.workers_per_job}
-        names = self._dispensable(len(planned) - wanted)
+        names = self._dispensable(planned - wanted)
         return {"status": "down", "workers": names} if names else {"status": "same"}
 
     def _dispensable(self, surplus: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Literal
 
 import dask.config
-from dask.utils import parse_bytes, parse_timedelta
+from dask.utils import format_bytes, parse_bytes, parse_timedelta
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
@@ -32,6 +32,7 @@ __all__ = ["JobQueueCluster"]
 logger = logging.getLogger("mpidask.jobqueue")
 
 _NO_ADDRESS = "tcp://<insert-scheduler-address-here>:8786"
+_DASHBOARD = "127.0.0.1:8787"  # for nobody else; another port if that is taken
 _CLOSED = 10.0  # s in which jobs that were cancelled may take to leave the queue
 
 
@@ -121,7 +122,11 @@ class JobQueueCluster(SpecCluster):
             name=name,
         )
         if n_workers:
-            self.scale(n_workers)
+            try:
+                self.scale(n_workers)
+            except BatchError:
+                self.close()
+                raise
 
     # What it is made of.
 
@@ -211,6 +216,11 @@ class JobQueueCluster(SpecCluster):
         """The names of the jobs that there should be, of no group, oldest first."""
         return self._of_group(None)
 
+    @property
+    def lost_jobs(self) -> int:
+        """How many jobs of no group have ended and are to be replaced."""
+        return sum(spec["options"] is self._job_kwargs for spec in self.missing)
+
     def scale(  # type: ignore[override]  # dask-jobqueue's signature, and groups
         self,
         n: int | None = None,
@@ -230,8 +240,10 @@ class JobQueueCluster(SpecCluster):
         """
         if group is not None and group not in self.groups:
             raise ArgumentError(f"there is no group {group!r}", f"there are: {', '.join(self.groups) or 'none'}")
-        if self._adaptive is not None and self.status == Status.running and self._adaptive.state != "stopped":
-            self._adaptive.stop()
+        if self._adaptive is None or not self._adaptive._adapting:  # it is the user who asks
+            self.keeper.forgive()
+            if self._adaptive is not None:
+                self._adaptive.stop(reason="scaled by hand")
         self._aim(self._jobs(n, jobs, memory, cores, group), group)
         return self._carry_out()
 
@@ -246,7 +258,6 @@ class JobQueueCluster(SpecCluster):
 
     def _aim(self, wanted: int, group: str | None) -> None:
         """Plan so many jobs of a group. The first to go are those without workers, the youngest of them."""
-        self.keeper.forgive()
         self.missing = [spec for spec in self.missing if spec["options"] is not self._spec_of(group)["options"]]
         names = self._of_group(group)
         youngest = {name: -age for age, name in enumerate(names)}
@@ -272,7 +283,7 @@ class JobQueueCluster(SpecCluster):
     async def grow(self, workers: int) -> None:
         """Plan more workers; raises BatchError if the batch system refuses."""
         wanted = math.ceil(workers / self.workers_per_job)
-        for _ in range(wanted - len(self.planned_jobs)):
+        for _ in range(wanted - len(self.planned_jobs) - self.lost_jobs):
             self.worker_spec.update(self.new_worker_spec())
         await self._correct_state()
 
@@ -352,6 +363,8 @@ class JobQueueCluster(SpecCluster):
                 self.keeper.ended.append(job)
 
     async def _open_missing(self) -> None:
+        if all(name in self.workers for name in self.worker_spec):
+            return
         address = getattr(self.scheduler, "contact_address", None) or self.scheduler.address
         jobs = {}
         for name, spec in self.worker_spec.items():
@@ -360,8 +373,6 @@ class JobQueueCluster(SpecCluster):
                 jobs[name] = spec["cls"](
                     address, name=name, dispatcher=self.dispatcher, number=number, **spec["options"]
                 )
-        if not jobs:
-            return
         try:
             await self.dispatcher.submit(list(jobs.values()))
         finally:
@@ -402,6 +413,14 @@ class JobQueueCluster(SpecCluster):
         return self.keeper.failure
 
     @property
+    def _shape(self) -> str:
+        """What is asked for, the walltime among it: a default may hide in the configuration."""
+        job = self._dummy_job
+        walltime = job.description.keywords.get("walltime") or "the site's"
+        size = f"{job.description.workers} workers, {job.worker_cores} cores, {format_bytes(job.worker_memory)}"
+        return f"each job: {size}, walltime {walltime}"
+
+    @property
     def _said(self) -> str | None:
         return None if self.failure is None else self.failure.what
 
@@ -414,7 +433,7 @@ class JobQueueCluster(SpecCluster):
 
     def status_report(self) -> str:
         """Return how each job stands: why it waits, how many workers have come, how it failed."""
-        return report.as_text(self.jobs, list(self.keeper.ended), self._said)
+        return f"{self._shape}\n{report.as_text(self.jobs, list(self.keeper.ended), self._said)}"
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"]
@@ -495,7 +514,7 @@ class _Setting:
 def _scheduler_options(
     given: Mapping[str, Any], protocol: str | None, security: Security | None, interface: str | None
 ) -> dict[str, Any]:
-    options = {"protocol": protocol, "dashboard_address": ":8787", "security": security, **given}
+    options = {"protocol": protocol, "dashboard_address": _DASHBOARD, "security": security, **given}
     if "host" not in options and "interface" not in options:
         options["interface"] = interface
     return options

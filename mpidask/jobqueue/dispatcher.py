@@ -203,16 +203,21 @@ class Dispatcher:
 
     async def confirm(self, jobs: Sequence[Job], timeout: float) -> None:
         """Wait until none of the jobs is left in the queue; what is left after a while is cancelled again."""
-        deadline = time.monotonic() + timeout
-        left = [job for job in jobs if job.id and not job.standing.final]
-        again = True
-        while left and time.monotonic() < deadline:
-            await self.look(left)
-            left = [job for job in left if not job.standing.state.ended and not job.standing.absent]
-            if left and again and time.monotonic() > deadline - timeout / 2:
+        begin = time.monotonic()
+        left = [job for job in jobs if job.id and job.exited is None and not job.standing.final]
+        again, pause = True, 0.2
+        while left and time.monotonic() - begin < timeout:
+            try:
+                living = await asyncio.to_thread(holdings.living, self.system, [job.id for job in left])
+            except BatchError as error:
+                logger.debug("%s", error.what)
+                return
+            left = [job for job in left if job.id in living]
+            if left and again and time.monotonic() - begin > timeout / 2:
                 again = False
                 await self._cancel(left)
-            await asyncio.sleep(0.3 if left else 0)
+            await asyncio.sleep(pause if left else 0)
+            pause = min(2 * pause, 2.0)
 
     def end(self) -> None:
         """Nothing is held any more."""

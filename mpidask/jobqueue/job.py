@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dask.utils import parse_bytes
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
@@ -113,6 +114,16 @@ class Job(ProcessInterface):
                 f"{_cluster_name(type(self))}(cores={cores}, memory={memory!r})",
                 f"or set them in the configuration, section jobqueue.{self.config_name}",
             )
+        cores, processes = int(settled["cores"]), settled["processes"]
+        if cores < 1 or (processes is not None and not 1 <= int(processes) <= cores):
+            raise ArgumentError(
+                f"cores={cores}, processes={processes}: each worker needs a core",
+                "give cores from 1 up, and no more processes than cores",
+            )
+        try:
+            parse_bytes(settled["memory"])
+        except (ValueError, TypeError):
+            raise ArgumentError(f"memory is {settled['memory']!r}", "a size is needed, such as '24GB'") from None
 
     # What it is.
 

@@ -38,6 +38,7 @@ NOT_OURS = {
     "test_lsf_unit_detection": "private; tests/jobqueue has our own",
     "test_lsf_unit_detection_without_file": "the same",
     "test_memory_per_core_property_name_none_warning": "the words of the warning are our own",
+    "test_different_interfaces_on_scheduler_and_workers": "needs the interfaces eth0:worker and eth0:scheduler",
     "test_runner": "SLURMRunner is not replaced by these classes: `mpidask run` is",
     "test_slurm_runner": "the same",
 }
