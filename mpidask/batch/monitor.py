@@ -171,7 +171,9 @@ def _wants_explanation(system: BatchSystem, record: Watched, standing: Standing,
 
 def _heard(system: BatchSystem, query: Query, job_id: str) -> Report | None:
     try:
-        return ask(system, query, [job_id]).get(job_id)
+        reports = ask(system, query, [job_id])
+        # Of a job array's element some systems tell what they tell of the array.
+        return reports.get(job_id) or (next(iter(reports.values())) if len(reports) == 1 else None)
     except BatchError:
         return None
 

@@ -73,7 +73,8 @@ class Report:
 class Query:
     """A command that tells about jobs, and how to read its output.
 
-    command: fields {ids} (separated by blanks), {id_list} (by commas), {user}; with {id} it is run once for each job
+    command: fields {ids} (separated by blanks), {id_list} (by commas), {user}; with {id} it is run once for each job,
+             with {base} too, which of a job array's element is the array's id
     row:     a regular expression that matches all that is said of one job; searched with MULTILINE
     more:    regular expressions searched within a row; their last group counts
     absent:  regular expression in what a failing command prints if it fails for jobs that it does not know (any more)
@@ -217,8 +218,9 @@ class BatchSystem:
 
     def questions(self, query: Query, job_ids: Sequence[str]) -> list[Command]:
         """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
-        if "id" in named([query.command]):
-            return [Command(argv=_words(query.command, {"id": each, **_about([each])})) for each in job_ids]
+        if {"id", "base"} & named([query.command]):
+            one = ({"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids)
+            return [Command(argv=_words(query.command, fields)) for fields in one]
         return [Command(argv=_words(query.command, _about(job_ids)))]
 
     def reports(self, query: Query, output: str) -> dict[str, Report]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
+from mpidask import config
 from mpidask.batch.fields import fill, kept, named
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.settings import launcher
@@ -21,7 +22,7 @@ from mpidask.batch.system import BatchSystem
 from mpidask.batch.wrapper import launch
 from mpidask.errors import ArgumentError
 
-__all__ = ["Description", "Place", "walltime_seconds"]
+__all__ = ["Description", "Place", "refuse_lost", "texts", "walltime_seconds"]
 
 _WORKER = "distributed.cli.dask_worker"
 #: A rank's number, whatever has started it; srun's last, because a job script under Slurm has one, too.
@@ -120,19 +121,23 @@ class Description:
 
     def header(self, place: Place | None = None) -> list[str]:
         """Return the option lines with their mark: generated ones less those to skip, then the user's own."""
+        return self._header(self.fields(place))
+
+    def _header(self, fields: Mapping[str, object]) -> list[str]:
         mark = self.system.directive
         facts = self.system.workers
         if facts is None or mark is None:
             return []
-        lines = [f"{mark} {line}" for line in fill(facts.options, self.fields(place))]
+        lines = [f"{mark} {line}" for line in fill(facts.options, fields)]
         skip = self.keywords["job_directives_skip"]
         lines = [line for line in lines if not any(each in line for each in skip)]
-        return lines + [f"{mark} {line}" for line in _texts(self.keywords["job_extra_directives"])]
+        return lines + [f"{mark} {line}" for line in texts(self.keywords["job_extra_directives"])]
 
     def arrays(self, place: Place) -> bool:
         """Whether the header asks for a job array; it may be among the lines to skip."""
         facts = self.system.workers
-        return bool(facts and facts.index) and self.header(place) != self.header(dataclasses.replace(place, count=None))
+        fields = self.fields(place)
+        return bool(facts and facts.index) and self._header(fields) != self._header({**fields, "count": None})
 
     def fields(self, place: Place | None) -> dict[str, object]:
         """Return what the system's lines may name."""
@@ -197,20 +202,23 @@ class Description:
         for option in ("death_timeout", "local_directory"):
             if keywords[option] is not None:
                 words += [f"--{option.replace('_', '-')}", keywords[option]]
-        words += _texts(keywords["worker_extra_args"])
+        words += texts(keywords["worker_extra_args"])
         if keywords["resources"]:
             words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
         return " ".join(map(str, [*words, *self.arguments, *self._lifetime(words)]))
 
     def _lifetime(self, words: Iterable[object]) -> list[str]:
         """Return the arguments that let workers hand over their data before the walltime ends them."""
-        if "--lifetime" in words or (self.keywords["worker_command"] or _WORKER) != _WORKER:
+        if (
+            any(re.match(r"--lifetime(=|\s|$)", str(word)) for word in words)
+            or (self.keywords["worker_command"] or _WORKER) != _WORKER
+        ):
             return []
         total = walltime_seconds(self.system, self.keywords.get("walltime"))
         if total is None:
             return []
         margin = self.keywords["lifetime_margin"]
-        margin = min(total / 10, 300.0) if margin is None else float(margin)
+        margin = min(total / 10, 300.0) if margin is None else config.seconds(str(margin), "lifetime_margin")
         stagger = margin / 4
         if not margin or margin + stagger >= total:
             return []
@@ -222,8 +230,10 @@ class Description:
         lines = [keywords["shebang"], "", *self.header(place), *_record(self.system, place, keywords)]
         lines += filter(None, keywords["job_script_prologue"])
         lines.append(self.launch_line(place))
-        if keywords["job_script_epilogue"]:
-            lines += ["status=$?", *keywords["job_script_epilogue"], "exit $status"]
+        epilogue = keywords["job_script_epilogue"]
+        if epilogue and _shell(keywords["shebang"]) is not None:
+            epilogue = ["status=$?", *epilogue, "exit $status"]
+        lines += epilogue
         return "\n".join([*lines, ""])
 
     def launch_line(self, place: Place | None = None) -> str:
@@ -270,14 +280,14 @@ def _every_field(system: BatchSystem) -> set[str]:
 
 def _shell(shebang: str) -> str | None:
     """Return the path of the shell that a first line names, None if it is not one that understands our lines."""
-    words = shebang.removeprefix("#!").split()
-    name = words[-1].rsplit("/", 1)[-1] if words else "bash"
-    if name not in ("bash", "sh", "ksh", "zsh", "dash"):
-        return None
-    return words[-1] if words and words[-1].startswith("/") else f"/bin/{name}"
+    shells = ("bash", "sh", "ksh", "zsh", "dash")
+    words = shebang.removeprefix("#!").split() or ["bash"]
+    words = words[1:] if words[0].endswith("/env") else words[:1]  # then come options
+    found = next((word for word in words if word.rsplit("/", 1)[-1] in shells), None)
+    return found if found is None or found.startswith("/") else f"/bin/{found}"
 
 
-def _texts(values: Any) -> list[str]:
+def texts(values: Any) -> list[str]:
     """Return the lines of a list, or of a mapping (`job_extra_directives={"--qos": "debug"}`)."""
     if isinstance(values, Mapping):
         return [f"{key} {value}".strip() for key, value in values.items()]
@@ -316,10 +326,14 @@ def _span(text: str) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else None
 
 
-def lost(system: BatchSystem, description: Description) -> list[str]:
-    """Return what a job asks for and no line of its system carries: several nodes."""
-    facts = system.workers
+def refuse_lost(description: Description) -> None:
+    """Raise ArgumentError if a job asks for several nodes or ranks and no line of its system carries that."""
+    facts = description.system.workers
     carried = named(kept(facts.options, description.fields(None))) if facts else set()
-    wanted = description.ranks > 1
     carriers = {"nodes", "several_nodes", "ptile", "resource_spec", "ranks", "slots"}
-    return ["nodes"] if wanted and not carriers & carried else []
+    if description.ranks > 1 and not carriers & carried and not description.keywords["job_extra_directives"]:
+        title = description.system.title
+        raise ArgumentError(
+            f"{title} has no option for nodes={description.nodes}",
+            description.system.unsupported.get("nodes") or "ask for them with job_extra_directives",
+        )

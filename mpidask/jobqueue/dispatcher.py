@@ -147,7 +147,8 @@ class Dispatcher:
         self.submissions += 1
         command = self.system.handing_in(text, self._fields(description, script))
         words = first.submit_words(command.argv, script)
-        command = dataclasses.replace(command, argv=(words[0], *self._further_submit, *words[1:]))
+        after = 1 + next(i for i, word in enumerate(words) if word != "env" and "=" not in word)
+        command = dataclasses.replace(command, argv=(*words[:after], *self._further_submit, *words[after:]))
         job_id = submission.hand_in(self.system, command, script)
         facts = self.system.workers
         assert facts is not None

@@ -18,7 +18,7 @@ from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem, JobState
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import keywords as table
-from mpidask.jobqueue.description import Description, Place
+from mpidask.jobqueue.description import Description, Place, refuse_lost
 from mpidask.jobqueue.keys import tls_arguments
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Job(ProcessInterface):
         self._check(settled)
         arguments = _arguments(settled["interface"], protocol, security)
         self.description = Description(self.system, scheduler, name, self.prepared(settled), arguments)
+        refuse_lost(self.description)
         if not dispatcher and settled["log_directory"]:
             Path(settled["log_directory"]).mkdir(parents=True, exist_ok=True)
         # What becomes of it.
@@ -249,10 +250,18 @@ class Job(ProcessInterface):
         place = self.description.keywords["log_directory"] or self.directory
         if place is None or not self.id:
             return []
-        words = re.findall(r"\d+", self.id.split(".")[0] if self.system.name != "sge" else self.id)
-        pattern = re.compile(r"\D0*".join([r"(?:^|.*\D)", *words]) + r"(?:\D.*)?$")
+        # The number, after a name as Moab has it, and the index in a job array; Flux's ids are of another kind.
+        match = re.match(r"(?:[A-Za-z]\w*\.)?(\d+)(?:[_.\[](\d+)\b)?", self.id)
+        words = [word for word in match.groups() if word] if match else [re.escape(self.id)]
+        pattern = re.compile(r"(?:^|.*\W|.*[a-z_])0*" + r"\D+0*".join(words) + r"(?:\W.*|_.*)?$")
+        ours = re.compile(r"\d+\.(log|status)|jobs|released|holding\.json|scheduler\.json")
+        name = self.job_name
         try:
-            return sorted(path for path in Path(place).iterdir() if path.is_file() and pattern.match(path.name))
+            return sorted(
+                path
+                for path in Path(place).iterdir()
+                if path.is_file() and not ours.fullmatch(path.name) and pattern.match(path.name.removeprefix(name))
+            )
         except OSError:
             return []
 

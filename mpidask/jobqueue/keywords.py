@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -51,6 +52,7 @@ class Keyword:
 
 
 _QUEUES = ("slurm", "pbs", "sge", "lsf", "moab", "oar", "flux", "local")
+_COMMANDS = ("slurm", "pbs", "sge", "lsf", "moab", "htcondor", "oar")
 _ACCOUNTS = ("slurm", "pbs", "moab", "flux")
 _PROJECTS = ("sge", "lsf", "oar", "local")
 
@@ -106,8 +108,8 @@ KEYWORDS: dict[str, Keyword] = {
         Keyword("lsf_units", None, "LSF_UNIT_FOR_LIMITS of the site. Default: as lsf.conf says, else KB.", ("lsf",)),
         Keyword("use_stdin", True, "Whether bsub reads the script on stdin, or is given its path.", ("lsf",)),
         Keyword("disk", None, "Disk space of each job, such as '1 GB'.", ("htcondor",)),
-        Keyword("submit_command_extra", [], "Further arguments of condor_submit.", ("htcondor",)),
-        Keyword("cancel_command_extra", [], "Further arguments of condor_rm.", ("htcondor",)),
+        Keyword("submit_command_extra", [], "Further words of the submit command.", _COMMANDS),
+        Keyword("cancel_command_extra", [], "Further words of the cancel command.", _COMMANDS),
         Keyword(
             "memory_per_core_property_name",
             None,
@@ -235,7 +237,12 @@ def _account(system: str, section: str, given: Mapping[str, Any]) -> dict[str, A
         project = dask.config.get(f"jobqueue.{section}.project", default=None)
     if project is not None:
         _warn("project", "account")
-        result["account"] = result.get("account") or project
+        account = result.get("account")
+        if account is None:
+            account = dask.config.get(f"jobqueue.{section}.account", default=None)
+        if account is None and system != "slurm":
+            account = os.environ.get("PBS_ACCOUNT")
+        result["account"] = account or project
     return result
 
 

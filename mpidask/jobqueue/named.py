@@ -15,7 +15,7 @@ from dask.utils import parse_bytes
 
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.description import Description, Place
+from mpidask.jobqueue.description import Description, Place, texts
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.keywords import document
 
@@ -39,6 +39,9 @@ __all__ = [
     "SLURMCluster",
     "SLURMJob",
 ]
+
+
+_UNITS = list("kmgtpez")
 
 
 class SLURMJob(Job):
@@ -81,9 +84,13 @@ class LSFJob(Job):
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
         """Return the keywords, with the memory in the unit in which the site counts it."""
-        unit = (settled["lsf_units"] or _lsf_unit()).lower()[0]
+        unit = (settled["lsf_units"] or _lsf_unit()).lower()[:1]
+        if unit not in _UNITS:
+            raise ArgumentError(
+                f"lsf_units is {settled['lsf_units']!r}", "one of kb, mb, gb, tb, pb, eb, zb is needed there"
+            )
         size = settled["mem"] or parse_bytes(settled["memory"])
-        amount = math.ceil(int(size) / 1000 ** ("kmgtpez".index(unit) + 1))
+        amount = math.ceil(int(size) / 1000 ** (_UNITS.index(unit) + 1))
         return super().prepared({**settled, "lsf_memory": str(amount)})
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
@@ -105,9 +112,7 @@ class OARJob(Job):
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
         """Return the keywords; what is asked of memory is a property, of which OAR reads one line."""
         wanted = settled["memory_per_core_property_name"]
-        directives = list(settled["job_extra_directives"])
-        if isinstance(settled["job_extra_directives"], Mapping):
-            directives = [f"{key} {value}" for key, value in settled["job_extra_directives"].items()]
+        directives = texts(settled["job_extra_directives"])
         if wanted is None:
             warnings.warn(
                 "OAR is not told about the memory of jobs: sites name the property; see memory_per_core_property_name",
@@ -138,7 +143,10 @@ class LocalJob(Job):
 
 
 class HTCondorJob(Job):
-    """A job under HTCondor. What is submitted is a description, in which the shell's lines are an argument."""
+    """A job under HTCondor. What is submitted is a description, in which the shell's lines are an argument.
+
+    They are joined to one line: each line of the prologue has to be a command of its own.
+    """
 
     config_name = "htcondor"
     system_name = "htcondor"
@@ -147,6 +155,11 @@ class HTCondorJob(Job):
         super()._check(settled)
         if settled["disk"] is None:
             raise ArgumentError("disk of each job is needed", "say how much, such as disk='1 GB'")
+        if not isinstance(settled["job_extra_directives"] or {}, Mapping):
+            raise ArgumentError(
+                f"job_extra_directives is {settled['job_extra_directives']!r}",
+                "attributes of the submit description are needed, such as {'+Project': '\"x\"'}",
+            )
 
     @property
     def job_header_dict(self) -> dict[str, Any]:
@@ -175,7 +188,7 @@ class HTCondorJob(Job):
             }
         for name in keywords["job_directives_skip"]:
             attributes.pop(name, None)
-        return attributes | dict(keywords["job_extra_directives"])
+        return attributes | dict(keywords["job_extra_directives"] or {})
 
     @property
     def job_header(self) -> str:
@@ -190,7 +203,9 @@ class HTCondorJob(Job):
         """Return the submit description for a job's description."""
         plain = {**description.keywords, "shebang": "#!/bin/sh"}
         lines = dataclasses.replace(description, keywords=plain).script(place).splitlines()[2:]
-        command = "; ".join(filter(None, lines))
+        # One line for the shell: a comment would swallow the rest; HTCondor takes $( for a macro of its own.
+        command = "; ".join(line for line in lines if line and not line.lstrip().startswith("#"))
+        command = command.replace("$(", "$(DOLLAR)(")
         return "\n".join(
             [
                 description.keywords["shebang"],
@@ -227,8 +242,8 @@ def _lsf_unit() -> str:
         text = (Path(directory) / "lsf.conf").read_text(errors="replace")
     except OSError:
         return "kb"
-    match = re.search(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?(\w+)", text, re.MULTILINE)
-    return match[1] if match else "kb"
+    found = re.findall(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?(\w+)", text, re.MULTILINE)
+    return found[-1] if found else "kb"
 
 
 class SLURMCluster(JobQueueCluster):

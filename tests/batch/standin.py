@@ -1,11 +1,13 @@
 """Stands in for the commands of a batch system that cannot be had: its name tells which command it is.
 
 Jobs really run, in the background. What is known of them lies in the directory $STANDIN: ID.pid, ID.exit (a status), ID.gone
-(cancelled), ID.out. Every command answers in the form that the manuals show.
+(cancelled), ID.out. The elements of a job array are jobs whose ids are ID_INDEX. Every command answers in the form that the
+manuals show.
 """
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,19 +17,31 @@ PLACE = Path(os.environ["STANDIN"])
 WORDS = sys.argv[1:]
 
 
-def start(script):
-    """Run a job script in a session of its own; return its number."""
-    number = 1 + len(list(PLACE.glob("*.out")))
+def start(script, count=None, variable=""):
+    """Run a job script, or `count` of it with the index in a variable, in sessions of their own; return the number."""
+    number = 1 + max((int(path.stem.split("_")[0]) for path in PLACE.glob("*.out")), default=0)
+    for index in [None] if count is None else range(1, count + 1):
+        run(str(number) if index is None else f"{number}_{index}", script, {variable or "INDEX": str(index)})
+    return number
+
+
+def run(number, script, more):
     with (PLACE / f"{number}.out").open("w") as out:
         job = subprocess.Popen(
             ["sh", "-c", 'bash "$0"; echo $? > "$1.part"; mv "$1.part" "$1"', script, PLACE / f"{number}.exit"],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            env={**os.environ, **more},
             start_new_session=True,
         )
     (PLACE / f"{number}.pid").write_text(str(job.pid))
-    return number
+
+
+def elements(pattern, text):
+    """Return how many elements an option line asks for; None for no array."""
+    found = re.search(pattern, text, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def state(number):
@@ -45,13 +59,14 @@ def cancel(numbers):
 
 
 def numbers(words):
-    """Return the jobs that words name, all of them if they name none."""
-    named = [int(found) for word in words for found in re.findall(r"(?<![-\w])f?(\d+)\b", word)]
-    return [number for number in named if (PLACE / f"{number}.out").exists()]
+    """Return the jobs that words name."""
+    named = [match for word in words for match in re.findall(r"(?<![-\w\[])f?(\d+)\b(?:\[(\d+)\])?", word)]
+    ids = [f"{number}_{index}" if index else number for number, index in named]
+    return [number for number in ids if (PLACE / f"{number}.out").exists()]
 
 
 def every():
-    return sorted(int(path.stem) for path in PLACE.glob("*.out"))
+    return sorted(path.stem for path in PLACE.glob("*.out"))
 
 
 def saved(text):
@@ -62,15 +77,18 @@ def saved(text):
 
 
 def bsub():
-    print(f"Job <{start(saved(sys.stdin.read()))}> is submitted to default queue <normal>.")
+    text = sys.stdin.read()
+    number = start(saved(text), elements(r"^#BSUB -J [^\[]*\[1-(\d+)\]", text), "LSB_JOBINDEX")
+    print(f"Job <{number}> is submitted to default queue <normal>.")
 
 
 def bjobs():
     rows = {"running": "RUN|-|Nov 21 08:00|-|-", "gone": "EXIT|130|Nov 21 08:00|-|TERM_OWNER: job killed by owner"}
-    for number in numbers(WORDS[-1:]):
+    for number in numbers(WORDS[WORDS.index("-o") + 2 :]):
         now = state(number)
         ended = "DONE|-|Nov 21 08:00|-|-" if now == 0 else f"EXIT|{now}|Nov 21 08:00|-|TERM_UNKNOWN"
-        print(f"{number}|{rows.get(now, ended)}")
+        job, _, index = number.partition("_")
+        print(f"{job}|{rows.get(now, ended)}|{index or 0}")
 
 
 def bkill():
@@ -101,7 +119,14 @@ def mjobctl():
 
 
 def condor_submit():
-    script = re.search(r"^executable = (.*)$", sys.stdin.read(), re.MULTILINE)[1]
+    text = sys.stdin.read()
+    script = re.search(r"^executable = (.*)$", text, re.MULTILINE | re.IGNORECASE)[1]
+    arguments = re.search(r'^Arguments = "(.*)"$', text, re.MULTILINE)
+    if arguments:  # https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html: "arguments"
+        text = arguments[1].replace('""', '"').replace("$(DOLLAR)", "$")
+        words = re.findall(r"'((?:[^']|'')*)'|(\S+)", text)
+        unquoted = [quoted.replace("''", "'") or plain for quoted, plain in words]
+        script = saved(shlex.join(["exec", script, *unquoted]))
     number = start(script)
     print(f"{number}.0 - {number}.0")
 
@@ -139,7 +164,9 @@ def flux():
 
 
 def qsub():
-    print(f"{start(WORDS[0])}.server")
+    count = elements(r"^#PBS -J 1-(\d+)", Path(WORDS[0]).read_text())
+    number = start(WORDS[0], count, "PBS_ARRAY_INDEX")
+    print(f"{number}[].server" if count else f"{number}.server")
 
 
 def qstat():
@@ -151,7 +178,13 @@ def qstat():
             f"Exit_status = {now}",
             "comment = Job run at Sat Nov 21 at 08:00 on (cn1) and finished",
         ]
-        print(f"Job Id: {number}.server", *(f"    {line}" for line in told.get(now, ended)), "", sep="\n")
+        job, _, index = number.partition("_")
+        print(
+            f"Job Id: {job}{f'[{index}]' if index else ''}.server",
+            *(f"    {line}" for line in told.get(now, ended)),
+            "",
+            sep="\n",
+        )
 
 
 def qdel():

@@ -19,6 +19,9 @@ ON = {
     "waiting": ["slurm", "sge"],
     "bursts": ["slurm"],
     "lifetimes": ["local"],
+    "busy": ["slurm"],
+    "a_lost_node": ["slurm"],
+    "killed_with_its_sentinel": ["slurm"],
 }
 
 

@@ -5,6 +5,7 @@ Run by test_clusters.py as an ordinary user, where the batch system is.
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,11 @@ CLASSES = {
     "sge": mpidask.SGECluster,
     "oar": mpidask.OARCluster,
     "torque": mpidask.PBSCluster,
+    "pbs": mpidask.PBSCluster,
+    "lsf": mpidask.LSFCluster,
+    "moab": mpidask.MoabCluster,
+    "htcondor": mpidask.HTCondorCluster,
+    "flux": mpidask.FluxCluster,
 }
 CANCEL = {
     "local": "kill -TERM -- -{}",
@@ -27,12 +33,18 @@ CANCEL = {
     "oar": "oardel {}",
     "torque": "qdel {}",
 }
-OWN = {"oar": {"memory_per_core_property_name": "not_applicable"}}
+OWN = {
+    "oar": {"memory_per_core_property_name": "not_applicable"},
+    "htcondor": {"disk": "1 GB", "walltime": None},
+    "lsf": {"walltime": "0:10"},
+    "flux": {"walltime": "10m"},
+}
 
 
 def cluster(system, **given):
     small = {"cores": 1, "memory": "300MB", "processes": 1, "walltime": "00:10:00", "poll_interval": "1 s"}
-    return CLASSES[system](**{**small, **OWN.get(system, {}), **given})
+    given = {**small, **OWN.get(system, {}), **given}
+    return CLASSES[system](**{name: value for name, value in given.items() if value is not None})
 
 
 def until(condition, within=60):
@@ -69,6 +81,78 @@ def a_day(system):
         until(lambda: not jobs.jobs)
         ids = [line.split('"')[1] for line in (jobs.dispatcher.directory / "jobs").read_text().splitlines()]
     print("submitted", *ids)
+
+
+def with_stand_ins(system):
+    """Up, down and a failure, with what stands in for commands that cannot be had."""
+    quoted = 'echo "it\'s here" \'and "there"\''
+    with cluster(system, job_script_prologue=[quoted]) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=3)
+        assert jobs.dispatcher.submissions == (2 if system in ("lsf", "pbs") else 3)
+        client.wait_for_workers(3, timeout=90)
+        until(lambda: jobs.status_report().count("running  workers 1 of 1") == 3)
+        assert all('it\'s here and "there"' in job.log for job in jobs.jobs), jobs.jobs[0].log
+        lost = jobs.jobs[1]
+        key = "_".join(
+            part for part in lost.id.replace("[", " ").replace("]", " ").replace("f", "").split(".")[0].split()
+        )
+        with open(f"{os.environ['STANDIN']}/{key}.pid") as file:
+            os.killpg(int(file.read()), signal.SIGKILL)
+        with open(f"{os.environ['STANDIN']}/{key}.exit", "w") as file:
+            file.write("137")
+        until(lambda: lost not in jobs.jobs and count(client) == 3)
+        jobs.scale(jobs=1)
+        until(lambda: count(client) == 1)
+        assert "workers=1 of 1" in repr(jobs), jobs
+        assert "1 running" in jobs._repr_html_(), jobs._repr_html_()
+    with cluster(system, job_script_prologue=["echo last words", "exit 7"]) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        try:
+            client.wait_for_workers(1)
+        except mpidask.BatchError as error:
+            assert "exit status 7" in error.what and "last words" in error.what, error.what
+        else:
+            raise AssertionError("nothing was raised")
+
+
+def busy(system):
+    """Scaling down leaves the job alone whose worker is at work."""
+    with cluster(system) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=3)
+        client.wait_for_workers(3, timeout=90)
+        long = client.submit(lambda: time.sleep(12) or __import__("distributed").get_worker().name)
+        jobs.adapt(minimum=0, maximum=3, interval="100ms", cooldown="1s")
+        until(lambda: len(jobs.jobs) == 1)
+        assert long.result(timeout=60) == jobs.jobs[0].name
+        until(lambda: not jobs.jobs)
+
+
+def a_lost_node(system):
+    """The node of a job is lost (the test sees to it): the job is replaced."""
+    with cluster(system, job_extra_directives=["--no-requeue"]) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=90)
+        first = jobs.jobs[0].id
+        with open("first", "w") as file:
+            file.write(first)
+        until(lambda: jobs.jobs and jobs.jobs[0].id != first and count(client) == 1, within=120)
+        assert jobs.keeper.ended[0].standing.reason == "a node failed", jobs.status_report()
+
+
+def killed_with_its_sentinel(system):
+    """Nobody is left to cancel the jobs."""
+    jobs = cluster(system, death_timeout=600)
+    jobs.scale(jobs=2)
+    Client(jobs).wait_for_workers(1, timeout=90)
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                with open(f"/proc/{process}/cmdline") as words:
+                    if f"mpidask.batch.sentinel\0{jobs.dispatcher.directory}" in words.read():
+                        os.kill(int(process), signal.SIGKILL)
+            except OSError:
+                continue
+    os.kill(os.getpid(), 9)
 
 
 def a_broken_prologue(system):

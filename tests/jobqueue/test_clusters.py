@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -77,6 +79,39 @@ def test_a_scheduler_in_a_job(system):
 def test_killed(system):
     done = play(system, "killed", status=-signal.SIGKILL)
     assert "ready" in done.stdout
+
+
+def test_killed_with_its_sentinel(system):
+    """Nobody is left to cancel the jobs but the user."""
+    script = system.file("scenarios.py", SCENARIOS.read_text())
+    done = system.run(system.python, script, "killed_with_its_sentinel", system.name, timeout=150)
+    assert done.returncode == -signal.SIGKILL, done
+    assert waits_or_runs(system).count("\n") == 1, "two jobs are left"
+    done = system.mpidask("cancel", "--orphans")
+    assert done.returncode == 0, done
+    assert done.stderr.count("is cancelled") == 2, done
+    assert system.left_over() == []
+    assert "there are no orphans" in system.mpidask("cancel", "--orphans").stderr
+
+
+def test_busy(system):
+    play(system, "busy")
+
+
+def test_a_lost_node(system):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(play, system, "a_lost_node", timeout=200)
+        first = system.directory / "first"
+        while not first.exists() or not first.read_text():
+            assert not playing.done(), playing.result()
+            time.sleep(0.2)
+        node = system.run("squeue", "-h", "-j", first.read_text(), "-o", "%N").stdout.strip()
+        try:
+            down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=test"]
+            subprocess.run(down, check=True, timeout=60)
+            playing.result()
+        finally:
+            subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True, timeout=60)
 
 
 def test_an_exception(system):

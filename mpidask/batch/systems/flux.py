@@ -88,6 +88,6 @@ SYSTEM = BatchSystem(
             "--cores-per-slot={cores_per_rank}",
             "--time-limit={walltime}",
         ),
-        log_id="{{{{id}}}}",
+        log_id="{{id}}",
     ),
 )

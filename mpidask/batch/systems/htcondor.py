@@ -4,7 +4,7 @@ Its options are a submit description: a text of its own that condor_submit reads
 universe has one machine. It is given no signal ahead of its end.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 SYSTEM = BatchSystem(
     name="htcondor",
@@ -84,4 +84,5 @@ SYSTEM = BatchSystem(
         "scheduler (`mpidask serve --scheduler-file`)",
         "queue": "there are no queues: choose machines with --directive 'requirements = ...'",
     },
+    workers=Workers(options=()),  # what is submitted is made by jobqueue.named
 )

@@ -40,7 +40,7 @@ SYSTEM = BatchSystem(
     ),
     explain=Query(
         command="bjobs -l {id}",
-        row=r"^Job <(?P<id>\d+)>[\s\S]*",
+        row=r"^Job <(?P<id>\d+)(?:\[(?P<index>\d+)\])?>[\s\S]*",
         more={"reason": r"^ *(?:PENDING|SUSPENDING) REASONS:\n((?: *\S.*\n)+)"},
     ),
     states={

@@ -34,14 +34,14 @@ SYSTEM = BatchSystem(
         more={"state": r"<state>(\w+)</state>", "start": r"<JAT_start_time>([^<]+)<", "index": r"<tasks>(\d+)</tasks>"},
     ),
     explain=Query(
-        command="qstat -j {id}",
+        command="qstat -j {base}",
         row=r"^job_number: +(?P<id>\d+)[\s\S]*",
         more={"reason": r"^error reason +\d+: +(.+)|^scheduling info: +(.+(?:\n +.+)*)"},
     ),
     history=Query(
-        command="qacct -j {id}",
-        row=r"^jobnumber +(?P<id>\d+)[\s\S]*",
-        more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)"},
+        command="qacct -j {base}",
+        row=r"^jobnumber +(?P<id>\d+)(?:\n(?!={5}).*)*",
+        more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)", "index": r"^taskid +(\d+)"},
     ),
     states={
         JobState.PENDING: "qw Rq",

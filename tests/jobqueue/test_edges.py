@@ -1,0 +1,130 @@
+"""What once went wrong with per-worker jobs, or nearly did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dask.config
+import pytest
+
+from mpidask.batch import catalog
+from mpidask.errors import ArgumentError, UsageError
+from mpidask.jobqueue import FluxJob, HTCondorJob, LSFJob, OARJob, PBSJob, SGEJob, SLURMJob, keywords
+from mpidask.jobqueue.description import Place
+
+pytestmark = pytest.mark.one_mpi
+
+W = {"scheduler": "tcp://10.0.0.1:8786", "name": "w-0", "python": "python3", "cores": 4, "memory": "8GB"}
+
+
+@pytest.fixture(autouse=True)
+def _plain_configuration():
+    with dask.config.set({"jobqueue": keywords.defaults()}):
+        yield
+
+
+@pytest.mark.parametrize("shebang", ["#!/bin/bash -l", "#!/usr/bin/env -S bash -l", "#!/usr/bin/zsh"])
+def test_a_shell_with_options_is_a_shell(shebang):
+    script = SLURMJob(**W, shebang=shebang).description.script(Place(Path("/logs"), 3))
+    assert "job=3\n" in script
+    assert "trap " in script
+
+
+def test_a_shell_of_another_kind_gets_no_lines_that_it_does_not_know():
+    script = SLURMJob(**W, shebang="#!/bin/csh", job_script_epilogue=["echo x"]).description.script(
+        Place(Path("/logs"), 3)
+    )
+    assert "status=" not in script and "trap" not in script
+    assert script.endswith("echo x\n")
+
+
+@pytest.mark.parametrize(("kind", "skip"), [(SLURMJob, "--array"), (LSFJob, "-J"), (PBSJob, "-J"), (SGEJob, "-t ")])
+def test_an_array_whose_line_is_skipped_is_none(kind, skip):
+    place = Place(Path("/logs"), 3, 10)
+    assert kind(**W).description.arrays(place)
+    assert not kind(**W, job_directives_skip=[skip]).description.arrays(place)
+
+
+def test_flux_puts_its_id_into_the_name_of_the_log():
+    assert "# flux: --output=/logs/dask-worker-{{id}}.out" in FluxJob(**W).description.header(Place(Path("/logs"), 3))
+
+
+@pytest.mark.parametrize("given", [["--lifetime", "25m"], ["--lifetime=25m"], ["--lifetime 25m"]])
+def test_a_lifetime_of_the_users_own_counts(given):
+    assert SLURMJob(**W, worker_extra_args=given).description.command().count("--lifetime") == 1
+
+
+def test_the_margin_is_a_time():
+    assert "--lifetime 1425s" in SLURMJob(**W, lifetime_margin="5 min").description.command()
+    with pytest.raises(UsageError, match="lifetime_margin"):
+        SLURMJob(**W, lifetime_margin=-60).description.command()
+
+
+@pytest.mark.parametrize(("kind", "more"), [(SGEJob, {}), (HTCondorJob, {"disk": "1GB"})])
+def test_several_nodes_are_refused_where_no_line_carries_them(kind, more):
+    with pytest.raises(ArgumentError, match="has no option for nodes=4"):
+        kind(**W, **more, nodes=4)
+    if kind is SGEJob:
+        assert kind(**W, nodes=4, parallel_environment="mpi").description.header()
+
+
+def test_htcondor_gets_one_line_for_the_shell():
+    job = HTCondorJob(**W, disk="1GB", job_script_prologue=["# a comment", "now=$(date +%s)"])
+    assert "now=$(DOLLAR)(date +%s); python3 -m distributed" in job.job_script()
+    assert "a comment" not in job.job_script()
+    with pytest.raises(ArgumentError, match="job_extra_directives"):
+        HTCondorJob(**W, disk="1GB", job_extra_directives=["+Project = x"])
+
+
+def test_a_unit_that_lsf_does_not_have():
+    with pytest.raises(ArgumentError, match="lsf_units is 'xb'"):
+        LSFJob(**W, lsf_units="xb")
+
+
+def test_the_configurations_account_counts_before_an_old_project():
+    with dask.config.set({"jobqueue.slurm.account": "a"}), pytest.warns(FutureWarning, match="project"):
+        assert "#SBATCH -A a" in SLURMJob(**W, project="p").job_header
+
+
+def test_oar_gets_no_blanks_at_an_end():
+    job = OARJob(**W, memory_per_core_property_name="not_applicable", job_extra_directives={"-x": ""})
+    assert job.job_header.endswith("#OAR -x")
+
+
+@pytest.mark.parametrize("given", [{"cores": 0}, {"processes": 8}, {"processes": 0}, {"memory": "much"}])
+def test_sizes_that_make_no_worker_are_refused(given):
+    with pytest.raises(ArgumentError, match=r"cores=|memory is"):
+        SLURMJob(**{**W, **given})
+
+
+def test_what_is_told_of_an_element_after_its_end():
+    """Grid Engine's accounting tells of all elements, LSF's explanation names the index."""
+    sge = catalog.find("sge")
+    (command,) = sge.questions(sge.history, ["13.3"])
+    assert command.argv[-1] == "13"
+    rule = "=" * 62
+    text = "".join(
+        f"{rule}\nqname        all.q\njobnumber    13\ntaskid       {i}\nfailed       0\nexit_status  {i}\n"
+        for i in (2, 3)
+    )
+    assert sge.reports(sge.history, text)["13.3"].exit_status == 3
+    alone = text.split(rule)[1].replace("taskid       2", "taskid       undefined")
+    assert sge.reports(sge.history, alone)["13"].exit_status == 2
+    lsf = catalog.find("lsf")
+    told = "Job <12[3]>, Job Name <w[3]>, User <u>\n PENDING REASONS:\n Job slot limit has been reached;\n"
+    assert lsf.reports(lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
+
+
+def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
+    from mpidask.batch import submission
+    from mpidask.jobqueue import dispatcher
+
+    seen = []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(submission, "hand_in", lambda system, command, script: seen.append(command.argv) or "7")
+    job = LSFJob(**W, submit_command_extra=["-x"])
+    desk = dispatcher.Dispatcher.alone(job)
+    job.dispatcher, desk._sentinel = desk, -1
+    job.directory = desk.holding.directory
+    assert desk._hand_in([job]) == ["7"]
+    assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]
