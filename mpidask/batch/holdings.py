@@ -72,9 +72,11 @@ class Holding:
         return (self.directory / _RELEASED).exists()
 
     def note_released(self) -> None:
-        """Note that no job is held any more."""
+        """Note that no job is held any more; the files of keys, whose names begin with a dot, are removed."""
         with contextlib.suppress(OSError):
             _private(self.directory / _RELEASED).close()
+            for path in self.directory.glob(".*"):
+                path.unlink()
 
     @property
     def is_orphaned(self) -> bool:

@@ -70,7 +70,8 @@ class JobAdaptive(Adaptive):
         names = [name for name in idle if now - self._idle_since[name] >= self.cooldown]
         if now - self._surplus_since >= self.cooldown:
             jobs = self.cluster.workers
-            names += [name for name in self.cluster.planned_jobs if name in jobs and not jobs[name].present]
+            youngest = reversed(self.cluster.planned_jobs)  # the others have waited longer
+            names += [name for name in youngest if name in jobs and not jobs[name].present]
         return names[:surplus]
 
     async def _notice_idle(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import re
 import statistics
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Literal
@@ -151,9 +152,8 @@ class JobQueueCluster(SpecCluster):
         from mpidask.jobqueue.remote import SchedulerJob
 
         given = dict(wanted) if isinstance(wanted, Mapping) else {}
-        job = self._job_class(
-            "", name="scheduler", dispatcher=self.dispatcher, number=-1, **{**self._job_kwargs, **given}
-        )
+        given = {**self._job_kwargs, "nodes": 1, "ranks_per_node": 1, **given}
+        job = self._job_class("", name="scheduler", dispatcher=self.dispatcher, number=-1, **given)
         return {"cls": SchedulerJob, "options": {"job": job, "options": scheduler["options"], "keys": self._key_files}}
 
     def _spec_of(self, group: str | None) -> dict[str, Any]:
@@ -164,6 +164,14 @@ class JobQueueCluster(SpecCluster):
         if suffixes != [""]:
             spec["group"] = suffixes
         return spec
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where the dashboard is: on loopback, unless it is told otherwise."""
+        link: str = super().dashboard_link
+        address = str(self.scheduler_spec["options"].get("dashboard_address"))
+        host = re.match(r"127\.0\.0\.1|localhost", address)
+        return re.sub(r"//[^/:]+(?=:\d+/)", f"//{host[0]}", link, count=1) if host else link
 
     @property
     def _dummy_job(self) -> Job:
@@ -489,11 +497,17 @@ class JobQueueCluster(SpecCluster):
         jobs = self.jobs
         with contextlib.suppress(AttributeError):
             self._adaptive.stop()
-        if self.status == Status.running:
-            self.worker_spec.clear()
-            async with self._lock:
-                await self._close_surplus()
+        was_running = self.status == Status.running
+        if was_running:
+            async with self._lock:  # a submission that is under way comes to its end first
+                jobs = self.jobs
+                self.worker_spec.clear()
+                self.workers.clear()  # they close with the scheduler: their data need no new home
+        self.keeper.ended.extend(jobs)
         await super()._close()
+        await self.dispatcher.cancel(jobs, math.inf if was_running else 0.0)
+        for job in jobs:
+            job.status = Status.closed
         await self.dispatcher.confirm(jobs, _CLOSED)
         self.dispatcher.end()
         self._key_files.remove()

@@ -254,7 +254,7 @@ class Job(ProcessInterface):
         match = re.match(r"(?:[A-Za-z]\w*\.)?(\d+)(?:[_.\[](\d+)\b)?", self.id)
         words = [word for word in match.groups() if word] if match else [re.escape(self.id)]
         pattern = re.compile(r"(?:^|.*\W|.*[a-z_])0*" + r"\D+0*".join(words) + r"(?:\W.*|_.*)?$")
-        ours = re.compile(r"\d+\.(log|status)|jobs|released|holding\.json|scheduler\.json")
+        ours = re.compile(r"-?\d+\.(log|status)|jobs|released|holding\.json|scheduler\.json")
         name = self.job_name
         try:
             return sorted(

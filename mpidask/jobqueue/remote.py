@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
-from mpidask.errors import BatchError
+from mpidask.errors import ArgumentError, BatchError
 from mpidask.jobqueue.report import obituary
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class SchedulerJob(ProcessInterface):
 
     def __init__(self, job: Job, options: Mapping[str, Any], keys: KeyFiles) -> None:
         super().__init__()
+        unknown = [name for name in options if name not in (*_WORDS, "protocol", "security")]
+        if unknown:
+            raise ArgumentError(
+                f"scheduler_options {', '.join(unknown)} cannot be given to a scheduler in a job of its own",
+                f"there are: {', '.join([*_WORDS, 'protocol'])}",
+            )
         self.job = job
         self.options = options
         self.keys = keys

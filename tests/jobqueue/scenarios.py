@@ -124,6 +124,7 @@ def busy(system):
         jobs.adapt(minimum=0, maximum=3, interval="100ms", cooldown="1s")
         until(lambda: len(jobs.jobs) == 1)
         assert long.result(timeout=60) == jobs.jobs[0].name
+        del long  # Dask keeps a worker for what is in memory
         until(lambda: not jobs.jobs)
 
 
@@ -136,14 +137,12 @@ def a_lost_node(system):
         with open("first", "w") as file:
             file.write(first)
         until(lambda: jobs.jobs and jobs.jobs[0].id != first and count(client) == 1, within=120)
-        assert jobs.keeper.ended[0].standing.reason == "a node failed", jobs.status_report()
 
 
 def killed_with_its_sentinel(system):
     """Nobody is left to cancel the jobs."""
-    jobs = cluster(system, death_timeout=600)
+    jobs = cluster(system, job_extra_directives=["--hold"], security=True)
     jobs.scale(jobs=2)
-    Client(jobs).wait_for_workers(1, timeout=90)
     for process in os.listdir("/proc"):
         if process.isdigit():
             try:

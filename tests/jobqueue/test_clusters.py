@@ -41,7 +41,7 @@ def play(system, scenario, status=0, timeout=150):
 def waits_or_runs(system):
     """Return what the batch system lists of the user's jobs."""
     listed = system.run(*QUEUES[system.name]).stdout
-    return "\n".join(line for line in listed.splitlines() if re.search(r"dask-work", line))
+    return "\n".join(line for line in listed.splitlines() if re.match(r"\s*\d+", line))
 
 
 def test_a_day(system):
@@ -91,6 +91,7 @@ def test_killed_with_its_sentinel(system):
     assert done.returncode == 0, done
     assert done.stderr.count("is cancelled") == 2, done
     assert system.left_over() == []
+    assert not list(system.directory.glob("state/mpidask/clusters/*/.*")), "nor are keys left"
     assert "there are no orphans" in system.mpidask("cancel", "--orphans").stderr
 
 
@@ -111,7 +112,7 @@ def test_a_lost_node(system):
             subprocess.run(down, check=True, timeout=60)
             playing.result()
         finally:
-            subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True, timeout=60)
+            subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False, timeout=60)
 
 
 def test_an_exception(system):
