@@ -35,7 +35,9 @@ def test_exit_statuses_are_ours():
         assert re.search(rf"^\| .* \| {error.status} \|$", README, re.MULTILINE), error
 
 
-@pytest.mark.parametrize("name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/batch.md", "docs/jobqueue.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/batch.md", "docs/jobqueue.md"]
+)
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
