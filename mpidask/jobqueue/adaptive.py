@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import parse_timedelta
 from distributed.deploy.adaptive import Adaptive
 
+from mpidask.errors import BatchError
+
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job
 
@@ -52,11 +54,13 @@ class JobAdaptive(Adaptive):
         wanted = self.jobs_for(target)
         planned = len(self.cluster.planned_jobs) + self.cluster.lost_jobs
         await self._notice_idle()
-        if self.cluster.failure is not None or wanted == planned:
+        if wanted == planned:
             self._surplus_since = None
             return {"status": "same"}
         if wanted > planned:
             self._surplus_since = None
+            if self.cluster.keeper.holds_back:
+                return {"status": "same"}
             return {"status": "up", "n": wanted * self.cluster.workers_per_job}
         names = self._dispensable(planned - wanted)
         return {"status": "down", "workers": names} if names else {"status": "same"}
@@ -94,4 +98,7 @@ class JobAdaptive(Adaptive):
 
     async def scale_up(self, n: int) -> None:  # type: ignore[override]
         """Ask for so many workers."""
-        await self.cluster.grow(n)
+        try:
+            await self.cluster.grow(n)
+        except BatchError as error:
+            self.cluster.keeper.note_refusal(error)

@@ -94,7 +94,7 @@ class JobQueueCluster(SpecCluster):
         self.groups = {group: {**job_kwargs, **given} for group, given in (groups or {}).items()}
         self._next = 0
         self.missing: list[dict[str, Any]] = []
-        self._arrivals: list[float] = []
+        self._noticing = False
         template = self._job_class(_NO_ADDRESS, name="dummy-name", **job_kwargs)  # refuses what cannot be used
         for given in self.groups.values():
             self._job_class(_NO_ADDRESS, name="dummy-name", **given)
@@ -355,11 +355,10 @@ class JobQueueCluster(SpecCluster):
         if not jobs:
             return
         patience = 0.0
-        addresses = [
-            address
-            for address, worker in self.scheduler_info["workers"].items()
-            if any(job.owns(worker["name"]) for job in jobs)
-        ]
+        self.keeper.notice_workers(jobs)
+        present = {name for job in jobs for name in job.present}
+        workers = self.scheduler_info["workers"]
+        addresses = [address for address, worker in workers.items() if str(worker["name"]) in present]
         if addresses and self.status == Status.running:
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await self.scheduler_comm.retire_workers(workers=addresses, close_workers=True, remove=True)
@@ -395,18 +394,26 @@ class JobQueueCluster(SpecCluster):
         """Whether jobs that have ended are to be replaced."""
         return bool(self.missing)
 
-    def replenish(self, most: int | None = None) -> bool:
-        """Plan jobs in place of those that have ended, at most so many; return whether there are any."""
+    def replenish(self, most: int | None = None) -> dict[str, Any]:
+        """Plan jobs in place of those that have ended, at most so many; return their names and specifications."""
         lost, self.missing = self.missing[:most], self.missing[len(self.missing[:most]) :]
+        planned = {}
         for spec in lost:
             group = next((name for name, given in self.groups.items() if given is spec["options"]), None)
-            self.worker_spec.update(self.new_worker_spec(group))
-        return bool(lost)
+            planned.update(self.new_worker_spec(group))
+        self.worker_spec.update(planned)
+        return planned
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         """Note workers that come and go. A job whose worker has gone is looked after by the keeper."""
         Cluster._update_worker_status(self, op, msg)
-        self.keeper._notice_workers(list(self.workers.values()))
+        if not self._noticing:  # once for all that come together
+            self._noticing = True
+            asyncio.get_running_loop().call_soon(self._notice_workers)
+
+    def _notice_workers(self) -> None:
+        self._noticing = False
+        self.keeper.notice_workers(self.jobs)
 
     # What is said of it.
 
@@ -502,12 +509,15 @@ class JobQueueCluster(SpecCluster):
             async with self._lock:  # a submission that is under way comes to its end first
                 jobs = self.jobs
                 self.worker_spec.clear()
-                self.workers.clear()  # they close with the scheduler: their data need no new home
+                self.workers.clear()
+                await self.dispatcher.cancel([job for job in jobs if job.arrived_at is None])
         self.keeper.ended.extend(jobs)
-        await super()._close()
-        await self.dispatcher.cancel(jobs, math.inf if was_running else 0.0)
-        for job in jobs:
-            job.status = Status.closed
+        try:
+            await super()._close()  # the workers close with the scheduler: their data need no new home
+        finally:
+            await self.dispatcher.cancel([job for job in jobs if not job.cancelled], math.inf if was_running else 0.0)
+            for job in jobs:
+                job.status = Status.closed
         await self.dispatcher.confirm(jobs, _CLOSED)
         self.dispatcher.end()
         self._key_files.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Mapping
@@ -194,6 +195,16 @@ class Job(ProcessInterface):
         """Whether a worker of that name is one of the job's; names may hold variables of the node's shell."""
         pattern = re.sub(r"\\\$(\w+|\\\{\w+\\\})", ".*", re.escape(str(self.name)))
         return re.fullmatch(rf"{pattern}(-\d+)*", str(worker)) is not None
+
+    def among(self, names: set[str]) -> set[str]:
+        """Return which of the workers' names are those of the job's."""
+        if "$" in str(self.name):
+            return {name for name in names if self.owns(name)}
+        return names & self._names
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        return set(self.worker_names)
 
     @property
     def worker_names(self) -> list[str]:

@@ -76,7 +76,7 @@ class Keeper:
     async def look(self) -> None:
         """Take notice of workers that have come and of jobs that have ended; replace these."""
         jobs = [job for job in self.cluster.workers.values() if job.id]
-        self._notice_workers(jobs)
+        self.notice_workers(jobs)
         due = time.monotonic() - self._asked >= self.interval
         news = any(job.exited is not None and not job.standing.state.ended for job in jobs)
         if jobs and (due or news):
@@ -103,10 +103,11 @@ class Keeper:
         quick = job.arrived_at is not None or job.exited is not None
         return not quick and not job.standing.final
 
-    def _notice_workers(self, jobs: list[Job]) -> None:
-        names = [str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()]
+    def notice_workers(self, jobs: list[Job]) -> None:
+        """Take notice of the workers that are there."""
+        names = {str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()}
         for job in jobs:
-            job.present = {name for name in names if job.owns(name)}
+            job.present = job.among(names)
             if job.present and job.standing.state is JobState.PENDING:
                 job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
             if job.present and job.arrived_at is None:
@@ -150,17 +151,30 @@ class Keeper:
         logger.error("%s", self.failure.what)
 
     async def _replace(self) -> None:
-        if self.failure is not None or time.monotonic() < self._hold_back:
+        if self.holds_back:
             return
         waiting = any(job.arrived_at is None for job in self.cluster.jobs)
         if self.failures and waiting:
             return  # one at a time, until one has brought its workers
-        if self.cluster.replenish(1 if self.failures else None):
+        planned = self.cluster.replenish(1 if self.failures else None)
+        if planned:
             try:
                 await self.cluster._correct_state()
             except BatchError as error:
-                self.failures += 1
-                self._hold_back = time.monotonic() + min(2.0**self.failures, _BACKOFF)
-                if self.failures >= self.limit:
-                    self.failure = error
-                raise
+                lost = [spec for name, spec in planned.items() if name not in self.cluster.workers]
+                self.cluster.missing.extend(lost)
+                self.note_refusal(error)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether it is too early for further submissions."""
+        return self.failure is not None or time.monotonic() < self._hold_back
+
+    def note_refusal(self, error: BatchError) -> None:
+        """Take notice of a submission, not the user's own, that was refused: wait, and give up after some."""
+        self.failures += 1
+        self._hold_back = time.monotonic() + min(2.0**self.failures, _BACKOFF)
+        logger.warning("%s", error.what)
+        if self.failures >= self.limit:
+            self.failure = error
+            self.cluster.missing.clear()

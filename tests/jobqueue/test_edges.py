@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import dask.config
 import pytest
+from distributed import Client
 
 from mpidask.batch import catalog
-from mpidask.errors import ArgumentError, UsageError
-from mpidask.jobqueue import FluxJob, HTCondorJob, LSFJob, OARJob, PBSJob, SGEJob, SLURMJob, keywords
+from mpidask.errors import ArgumentError, BatchError, UsageError
+from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, OARJob, PBSJob, SGEJob, SLURMJob, keywords
 from mpidask.jobqueue.description import Place
 
 pytestmark = pytest.mark.one_mpi
@@ -128,3 +130,27 @@ def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     job.directory = desk.holding.directory
     assert desk._hand_in([job]) == ["7"]
     assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]
+
+
+def test_what_is_refused_while_adapting_has_an_end(tmp_path, monkeypatch):
+    """Nobody is there to whom it could be raised: it is tried again after a while, and given up after some times."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tried = []
+
+    async def refuse(jobs):
+        tried.append(len(jobs))
+        raise BatchError("the batch system is full")
+
+    async def adapting():
+        options = {"dashboard": False, "dashboard_address": None}
+        given = {"cores": 1, "memory": "1GB", "scheduler_options": options, "asynchronous": True, "max_failures": 2}
+        async with LocalJobCluster(**given) as cluster, Client(cluster, asynchronous=True) as client:
+            cluster.dispatcher.submit = refuse
+            cluster.adapt(minimum=0, maximum=2, interval="50ms")
+            error = await asyncio.wait_for(client.submit(sum, [1, 2]).exception(), 60)
+            assert str(error) == "the batch system is full"
+            assert "the batch system is full" in cluster.status_report()
+            assert not cluster.jobs and not cluster.worker_spec
+
+    asyncio.run(adapting())
+    assert len(tried) == 2
