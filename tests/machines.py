@@ -297,3 +297,30 @@ def borrowed(name: str) -> Iterator[Machine]:
             yield lent
         finally:
             lent.clean_up()
+
+
+#: The commands of batch systems that cannot be had here, for which tests/batch/standin.py stands in.
+STOOD_IN = {
+    "lsf": ("bsub", "bjobs", "bkill"),
+    "moab": ("msub", "showq", "mjobctl"),
+    "htcondor": ("condor_submit", "condor_q", "condor_history", "condor_rm"),
+    "flux": ("flux",),
+    "pbs": ("qsub", "qstat", "qdel"),
+}
+
+
+@contextlib.contextmanager
+def stood_in(name: str) -> Iterator[Machine]:
+    """Lend this machine to one test, with stand-ins for the commands of a batch system; jobs really run."""
+    with tempfile.TemporaryDirectory(prefix="mpidask-test-") as place:
+        directory = Path(place)
+        for each in ("bin", "standin"):
+            (directory / each).mkdir()
+        for command in STOOD_IN[name]:
+            text = f"#!{sys.executable}\n{(HERE.parent / 'batch' / 'standin.py').read_text()}"
+            (directory / "bin" / command).write_text(text)
+            (directory / "bin" / command).chmod(0o755)
+        lent = Machine(name, directory, sys.executable, f"{directory}/bin:/usr/bin:/bin", user=None)
+        lent.environment = {"STANDIN": f"{directory}/standin", "PBS_O_WORKDIR": place}
+        yield lent
+        lent.clean_up()

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
-
 import pytest
-from machines import Machine
-
-COMMANDS = {
-    "lsf": ("bsub", "bjobs", "bkill"),
-    "moab": ("msub", "showq", "mjobctl"),
-    "htcondor": ("condor_submit", "condor_q", "condor_history", "condor_rm"),
-    "flux": ("flux",),
-    "pbs": ("qsub", "qstat", "qdel"),
-}
+from machines import STOOD_IN, stood_in
 
 PROGRAM = """
 from mpidask import batch
@@ -33,20 +21,10 @@ print(long.state.value, long.reason)
 """
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=STOOD_IN)
 def system(request):
-    with tempfile.TemporaryDirectory(prefix="mpidask-test-") as name:
-        directory = Path(name)
-        for place in ("bin", "standin"):
-            (directory / place).mkdir()
-        for command in COMMANDS[request.param]:
-            text = f"#!{sys.executable}\n{Path(__file__).with_name('standin.py').read_text()}"
-            (directory / "bin" / command).write_text(text)
-            (directory / "bin" / command).chmod(0o755)
-        machine = Machine(request.param, directory, sys.executable, f"{directory}/bin:/usr/bin:/bin", user=None)
-        machine.environment = {"STANDIN": f"{directory}/standin", "PBS_O_WORKDIR": name}
+    with stood_in(request.param) as machine:
         yield machine
-        machine.clean_up()
 
 
 def test_from_submission_to_the_end(system):
