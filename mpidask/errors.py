@@ -38,6 +38,8 @@ class MpidaskError(Exception):
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
+        if remedy:  # a traceback shows it
+            self.add_note(f"remedy: {remedy}")
 
     def __str__(self) -> str:
         return self.what

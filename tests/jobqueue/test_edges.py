@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import traceback
 from pathlib import Path
 
 import dask.config
@@ -154,3 +156,11 @@ def test_what_is_refused_while_adapting_has_an_end(tmp_path, monkeypatch):
 
     asyncio.run(adapting())
     assert len(tried) == 2
+
+
+def test_a_traceback_shows_the_remedy():
+    with pytest.raises(ArgumentError) as caught:
+        SLURMJob(**W, walltme="1:00:00")
+    assert "did you mean walltime?" in "".join(traceback.format_exception(caught.value))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.__notes__ == caught.value.__notes__ == ["remedy: did you mean walltime?"]
