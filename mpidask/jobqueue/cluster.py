@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import re
+import socket
 import statistics
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Literal
@@ -33,7 +34,7 @@ __all__ = ["JobQueueCluster"]
 logger = logging.getLogger("mpidask.jobqueue")
 
 _NO_ADDRESS = "tcp://<insert-scheduler-address-here>:8786"
-_DASHBOARD = "127.0.0.1:8787"  # for nobody else; another port if that is taken
+_DASHBOARD = 8787
 _CLOSED = 10.0  # s in which jobs that were cancelled may take to leave the queue
 
 
@@ -538,10 +539,19 @@ class _Setting:
 def _scheduler_options(
     given: Mapping[str, Any], protocol: str | None, security: Security | None, interface: str | None
 ) -> dict[str, Any]:
-    options = {"protocol": protocol, "dashboard_address": _DASHBOARD, "security": security, **given}
+    options = {"protocol": protocol, "dashboard_address": _dashboard(), "security": security, **given}
     if "host" not in options and "interface" not in options:
         options["interface"] = interface
     return options
+
+
+def _dashboard() -> str:
+    """Return where the dashboard listens: for nobody else, on the port that users know if it is free."""
+    try:
+        with socket.create_server(("127.0.0.1", _DASHBOARD)):
+            return f"127.0.0.1:{_DASHBOARD}"
+    except OSError:
+        return "127.0.0.1:0"
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -144,8 +144,7 @@ def test_what_is_refused_while_adapting_has_an_end(tmp_path, monkeypatch):
         raise BatchError("the batch system is full")
 
     async def adapting():
-        options = {"dashboard": False, "dashboard_address": None}
-        given = {"cores": 1, "memory": "1GB", "scheduler_options": options, "asynchronous": True, "max_failures": 2}
+        given = {"cores": 1, "memory": "1GB", "asynchronous": True, "max_failures": 2}
         async with LocalJobCluster(**given) as cluster, Client(cluster, asynchronous=True) as client:
             cluster.dispatcher.submit = refuse
             cluster.adapt(minimum=0, maximum=2, interval="50ms")
