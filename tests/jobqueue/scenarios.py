@@ -213,7 +213,10 @@ def a_refusal(system):
 def several_nodes(system):
     """A job that spans two nodes, with two ranks on each."""
     more = {"sge": {"parallel_environment": "two"}}.get(system, {})
-    with cluster(system, cores=2, processes=2, nodes=2, ranks_per_node=2, **more) as jobs, Client(jobs) as client:
+    with (
+        cluster(system, cores=2, memory="800MB", processes=2, nodes=2, ranks_per_node=2, **more) as jobs,
+        Client(jobs) as client,
+    ):
         jobs.scale(jobs=1)
         client.wait_for_workers(4, timeout=90)
         workers = client.scheduler_info()["workers"].values()

@@ -108,7 +108,7 @@ def test_what_is_told_of_an_element_after_its_end():
     assert command.argv[-1] == "13"
     rule = "=" * 62
     text = "".join(
-        f"{rule}\nqname        all.q\njobnumber    13\ntaskid       {i}\nfailed       0\nexit_status  {i}\n"
+        f"{rule}\nqname        all.q\njobnumber    13      \ntaskid       {i}     \nfailed       0\nexit_status  {i}\n"
         for i in (2, 3)
     )
     assert sge.reports(sge.history, text)["13.3"].exit_status == 3

@@ -40,7 +40,7 @@ SYSTEM = BatchSystem(
     ),
     history=Query(
         command="qacct -j {base}",
-        row=r"^jobnumber +(?P<id>\d+)(?:\n(?!={5}).*)*",
+        row=r"^jobnumber +(?P<id>\d+).*(?:\n(?!={5}).*)*",
         more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)", "index": r"^taskid +(\d+)"},
     ),
     states={
