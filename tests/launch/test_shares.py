@@ -105,7 +105,7 @@ def test_roles_of_every_size_of_world():
 
 @pytest.mark.parametrize("roles", [{"client": 1}, {"client": 0, "scheduler": 1}, {"client": -1}])
 def test_roles_need_ranks(roles):
-    with pytest.raises(WorldTooSmallException, match=r"is to be on rank -?\d, but there is 1 rank$"):
+    with pytest.raises(WorldTooSmallException, match=r"is to be on rank -?\d, but there is 1 rank\n"):
         assign(1, **roles)
 
 
