@@ -45,8 +45,15 @@ database() {
         pg_conftool $cluster set listen_addresses '*'
         pg_lsclusters -h | grep -q online && pg_ctlcluster $cluster restart
     fi
-    pg_lsclusters -h | grep -q online || pg_ctlcluster $cluster start
-    oar-database --check 2>/dev/null | grep -qi ready || oar-database --create --db-is-local -y > /dev/null
+    if ! pg_lsclusters -h | grep -q online; then
+        # A lock of one that was killed counts as held as long as its id is in use, even by what has ended.
+        [ -n "$(processes '/postgres \|^postgres:')" ] || rm -f /var/run/postgresql/.s.PGSQL.*.lock
+        pg_ctlcluster $cluster start
+    fi
+    [ -z "$(processes "$ALMIGHTY")" ] || return 0
+    # A server that was killed with its machine has jobs on record that hold their nodes for ever.
+    if oar-database --check 2>/dev/null | grep -qi ready; then oar-database --drop --db-is-local -y > /dev/null; fi
+    oar-database --create --db-is-local -y > /dev/null
 }
 
 resources() {

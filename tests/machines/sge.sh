@@ -17,8 +17,10 @@ up() {
         echo "$HEAD localhost" > $CELL/host_aliases
         echo $HEAD > $CELL/act_qmaster
         sge_qmaster > /dev/null
+        answers
+        qdel -f -u '*' > /dev/null 2>&1 || true # jobs of one that was killed with its machine hold their slots for ever
     fi
-    for attempt in $(seq 100); do qconf -sm >/dev/null 2>&1 && break; sleep 0.1; done
+    answers
     qconf -sq all.q 2>/dev/null | grep -q '^pe_list.*one_node' || configure >/dev/null
     for node in $NODES; do
         ./nodes.sh exec $node sh -c '[ -n "$(ss -Hltn sport = :6445)" ]' || ./nodes.sh exec $node /usr/sbin/sge_execd >/dev/null
@@ -29,6 +31,10 @@ up() {
     done
     qstat -f >&2
     exit 1
+}
+
+answers() {
+    for attempt in $(seq 100); do qconf -sm >/dev/null 2>&1 && return; sleep 0.1; done
 }
 
 packages() {
