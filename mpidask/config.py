@@ -17,7 +17,11 @@ from typing import Any
 
 from mpidask.errors import UsageError
 
-__all__ = ["Options", "checked", "keys", "load", "memory", "option", "seconds", "size", "template"]
+__all__ = ["Options", "checked", "keys", "load", "memory", "option", "seconds", "size", "template", "transport"]
+
+
+#: Protocols -> those that encrypt.
+_ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 
 
 def option(default: Any, text: str, metavar: str = "", *short: str) -> Any:
@@ -45,7 +49,16 @@ class Options:
     interface: str | None = option(
         None, "Network interface, such as ib0. Default: the fastest on which the nodes reach each other.", "NAME"
     )
-    protocol: str = option("tcp", "Dask's communication protocol.", "NAME")
+    client_interface: str | None = option(
+        None, "A second network interface on which the scheduler listens, for clients from outside.", "NAME"
+    )
+    client_address: str | None = option(
+        None, "The same by address: HOST or HOST:PORT on the scheduler's node.", "ADDRESS"
+    )
+    tls: bool = option(
+        True, "Encrypt all connections, with keys made for the run: nobody else can connect; --no-tls: everybody can."
+    )
+    protocol: str | None = option(None, "Dask's communication protocol. Default: tls, or tcp with --no-tls.", "NAME")
     gpus: bool = option(True, "Give each worker a GPU of its own where the allocation has GPUs.")
     nanny: bool = option(
         True, "Run each worker in a child of its rank, restarted when it dies; --no-nanny: inside the rank."
@@ -53,6 +66,12 @@ class Options:
     worker_class: str = option("distributed.Worker", "Import path of the worker class.", "PATH")
     worker_options: Mapping[str, Any] | None = option(
         None, 'Further arguments of the worker class, such as \'{"lifetime": "1 h"}\'.', "JSON"
+    )
+    data: str | None = option(
+        None,
+        "Import path of what makes the mapping in which a worker keeps its data: called with the worker's directory if "
+        "it takes worker_local_directory. Default: Dask's, memory that spills to disk.",
+        "PATH",
     )
     name: str | None = option(None, "Prefix of the workers' names: NAME-RANK. Default: the rank's number.", "NAME")
     inclusive_workers: bool = option(False, "Let the scheduler's and the script's rank host workers too.")
@@ -67,6 +86,9 @@ class Options:
     scheduler_address: str | None = option(None, "With --no-scheduler: the address of the scheduler.", "ADDRESS")
     scheduler_port: int | None = option(None, "Port of the scheduler. Default: a free one.", "PORT")
     min_workers: int | None = option(None, "Start the script when so many workers are up. Default: all.", "N")
+    idle_timeout: str | None = option(
+        None, "End a cluster without a script when it has had nothing to do for so long; 0: never.", "TIME"
+    )
     startup_timeout: str = option("300 s", "How long to wait for the workers.", "TIME")
     dashboard: bool = option(True, "Serve Dask's dashboard (needs bokeh).")
     dashboard_address: str = option("127.0.0.1:0", "Where the dashboard listens; port 0 is a free one.", "ADDRESS")
@@ -160,15 +182,37 @@ def _check_forms(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{_shown(name)} is {value}", "a number from 1 up is needed")
-    for name in ("startup_timeout", "thread_grace", "walltime_margin"):
-        seconds(getattr(options, name), _shown(name))
+    for name in ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout"):
+        if getattr(options, name) is not None:
+            seconds(getattr(options, name), _shown(name))
     if options.memory_limit is not None:
         memory(options.memory_limit, _shown("memory_limit"))
+    _check_protocol(options)
+    if options.client_interface is not None and options.client_address is not None:
+        raise UsageError("--client-interface and --client-address say the same", "give one of them")
     if not options.scheduler and options.scheduler_address is None and options.scheduler_file is None:
         raise UsageError(
             "without a scheduler of its own a run needs one to join",
             "name it with --scheduler-file or --scheduler-address (scheduler_file=, scheduler_address=)",
         )
+
+
+def _check_protocol(options: Options) -> None:
+    protocol = transport(options)
+    if options.tls and protocol not in _ENCRYPTED.values():
+        raise UsageError(
+            f"--protocol {protocol} cannot be encrypted", f"choose {' or '.join(_ENCRYPTED.values())}, or give --no-tls"
+        )
+    if not options.tls and protocol in _ENCRYPTED.values():
+        raise UsageError(f"--protocol {protocol} needs keys, and --no-tls makes none", "leave one of them out")
+
+
+def transport(options: Options) -> str:
+    """Return the protocol as Dask is to use it: with TLS the encrypted one of its kind."""
+    protocol = options.protocol or "tcp"
+    if not options.tls:
+        return protocol
+    return _ENCRYPTED.get(protocol, protocol)
 
 
 def _shown(name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from mpidask.files import replace_json
 
-__all__ = ["DIRECTORY", "END", "LOG", "STATUS", "WARNING", "Progress", "rank_log"]
+__all__ = ["DIRECTORY", "END", "LOG", "SCHEDULER", "STATUS", "WARNING", "Progress", "rank_log"]
 
 #: Environment variables of a job.
 DIRECTORY = "MPIDASK_RUN_DIRECTORY"
@@ -24,6 +24,7 @@ WARNING = "MPIDASK_WALLTIME_WARNING"  # a file that appears when the batch syste
 LOG = "job.log"  # what the job script and all in it print
 STATUS = "status"  # the exit status, written when the job script has ended by itself
 PROGRESS = "progress.json"
+SCHEDULER = "scheduler.json"  # where the scheduler is, and the keys, of a job that serves clients from elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Progress:
     ends:     when the walltime ends, in seconds since 1970; None if the run does not know
     script:   the rank that runs the script; None without one
     names:    name of a worker -> its rank
+    dashboard: its link, on the loopback of `host`; None without one
+    host:     the scheduler's node
     """
 
     workers: int
@@ -42,6 +45,8 @@ class Progress:
     ends: float | None = None
     script: int | None = None
     names: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    dashboard: str | None = None
+    host: str | None = None
 
     @classmethod
     def read(cls, directory: str) -> Progress | None:

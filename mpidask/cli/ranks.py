@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from mpidask import run_directory
 from mpidask.cli import words
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ Start a scheduler and workers on the ranks of this MPI job, for clients that com
   mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler [OPTIONS]
   mpirun -n 8 mpidask serve --no-scheduler [OPTIONS] SCHEDULER_ADDRESS
 
-Clients connect with Client(scheduler_file=FILE). With --no-scheduler all ranks are workers that join the cluster of
-that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
+Clients connect with mpidask.connect("FILE"), which finds the keys there. With --no-scheduler all ranks are workers that
+join the cluster of that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
 
 #: Options that make no sense without a script.
 _OF_SCRIPTS = ("client_rank", "thread_grace")
@@ -94,6 +96,9 @@ def parse_serve(argv: Sequence[str]) -> Order | str:
     given = words.read(words.command("serve", _SERVE, [address, *options]), argv)
     if isinstance(given, str):
         return given
+    directory = os.environ.get(run_directory.DIRECTORY)
+    if directory and given["scheduler_file"] is None and given["scheduler"] is not False:
+        given = {**given, "scheduler_file": os.path.join(directory, run_directory.SCHEDULER)}
     chosen = load(given)
     # A name for those who join from elsewhere is made of the run's id: names must not be taken twice.
     return Order(dataclasses.replace(chosen, name=chosen.name or ("mpidask" if chosen.scheduler else None)), None)

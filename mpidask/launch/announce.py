@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 
 import mpidask
+from mpidask.credentials import Contact
+from mpidask.dashboard import reach
 from mpidask.launch import banner
 from mpidask.launch.layout import Layout
 from mpidask.launch.roles import Role
@@ -54,7 +57,7 @@ class Progress:
             _say("\r\x1b[K")
 
 
-def print_banner(layout: Layout, scheduler: str, dashboard: str | None) -> None:
+def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> None:
     """Print how the run is laid out."""
     if layout.options.quiet:
         return
@@ -62,7 +65,9 @@ def print_banner(layout: Layout, scheduler: str, dashboard: str | None) -> None:
     places = sorted({fact.scratch for fact in layout.facts if fact.scratch})
     about = [
         ("network", f"{layout.link}"),
-        ("scheduler", scheduler + (" (joined)" if layout.joined else "")),
+        ("scheduler", scheduler.address + (" (joined)" if layout.joined else "")),
+        *([("clients", f"{scheduler.clients} (from outside)")] if scheduler.clients else []),
+        ("encryption", banner.encryption(scheduler.address, made=scheduler.keys is not None)),
         ("scratch", f"{', '.join(places[:3])} (per run, removed at its end)"),
         ("protection", "a worker that dies is started again" if options.nanny else "none (--no-nanny)"),
     ]
@@ -70,6 +75,10 @@ def print_banner(layout: Layout, scheduler: str, dashboard: str | None) -> None:
         about.append(("file", f"{options.scheduler_file} (for clients from elsewhere, removed at the end)"))
     if options.dashboard and not layout.joined:
         about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
+        if dashboard is not None:
+            about += reach.ways(dashboard, layout.hosts[layout.speaker], os.environ)
+    if options.idle_timeout is not None and layout.client is None and not layout.joined:
+        about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
     _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, WorkerPlan
 
-__all__ = ["banner", "closing", "missing_workers", "progress"]
+__all__ = ["banner", "closing", "encryption", "missing_workers", "progress"]
 
 
 def amount(size: float) -> str:
@@ -105,6 +105,16 @@ def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
 def _gpus(workers: Sequence[WorkerPlan]) -> str:
     given = [worker for worker in workers if worker.gpu]
     return f"{_count(len(given), 'worker')} with a GPU each, by {given[0].gpu_variable}"
+
+
+def encryption(address: str, *, made: bool) -> str:
+    """Return who can connect to a scheduler.
+
+    made: whether keys were made for the run
+    """
+    if not address.startswith(("tls://", "wss://")):
+        return "none (--no-tls): whoever reaches a port can run programs as you"
+    return "TLS, with keys of this run" if made else "TLS, with the keys of your configuration (distributed.comm.tls)"
 
 
 def missing_workers(hosting: Sequence[int], up: Sequence[int], hosts: dict[int, str]) -> str:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from mpidask import credentials
+from mpidask.credentials import Contact
 from mpidask.errors import LostError, MpidaskError
 from mpidask.launch import diversion, ending, loudness
 from mpidask.launch.announce import Progress, print_banner, print_closing
@@ -63,16 +65,21 @@ def restore_signals() -> None:
 class Around:
     """The cluster, as the client's rank has it.
 
-    address:   of the scheduler
-    dashboard: its address, None if there is none
+    contact:   where the scheduler is, and the keys
+    dashboard: its link, None if there is none
     """
 
     def __init__(self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None) -> None:
         self._world, self._layout, self._prepare = world, layout, prepare
         self._beside: Beside | None = None
-        self.address = ""
+        self.contact = Contact("")
         self.dashboard: str | None = None
         self.closed = False
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return self.contact.address
 
     def start(self) -> Steps[None]:
         """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
@@ -90,16 +97,27 @@ class Around:
             self.close_beside()
             raise
         if self._world.rank == self._layout.speaker:
-            print_banner(self._layout, self.address, self.dashboard)
+            print_banner(self._layout, self.contact, self.dashboard)
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
+        self._introduce()
         if self._beside is not None:
             self._beside.watch(self._beside_died)
 
+    def _introduce(self) -> None:
+        """Have clients of this process find the scheduler, its keys and its dashboard."""
+        import dask.config
+
+        credentials.remember(self.address, self.contact.keys)
+        dask.config.set({"scheduler-address": self.address})
+        if self.dashboard is not None:
+            dask.config.set({"distributed.dashboard.link": self.dashboard})
+
     def _know_scheduler(self) -> Steps[None]:
-        """Learn the scheduler's address, or start it and tell the others."""
+        """Learn where the scheduler is, or start it and tell the others."""
         root = self._layout.scheduler
         if root is None:
-            self.address = self._layout.joined
+            assert self._layout.joined is not None
+            self.contact = self._layout.joined
             return
         value: Any = None
         if root == self._world.rank:
@@ -111,7 +129,7 @@ class Around:
         value = yield from self._world.share(value, root)
         if isinstance(value, MpidaskError):
             raise value
-        self.address = value
+        self.contact = value
 
     def _ready(self) -> None:
         if self._beside is None and self._layout.mine:
@@ -128,8 +146,7 @@ class Around:
         os.environ[TOKEN] = self._world.guardian.token
         self._beside = Beside(
             scheduler_plan(self._world, self._layout) if here else None,
-            workers_plan(self._world, self._layout, self.address) if self._layout.mine else None,
-            dashboard=self._layout.options.dashboard,
+            workers_plan(self._world, self._layout, self.contact) if self._layout.mine else None,
             config=dask.config.config,
             log=diversion.log_of(self._world),
         )
@@ -196,5 +213,5 @@ class Up:
         started = around.beside.result()
         if isinstance(started, BaseException):
             return started
-        around.address, around.dashboard = started.address or around.address, started.dashboard
+        around.dashboard = started.dashboard
         return started.workers

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import diversion
 from mpidask.launch.program import hidden_main
@@ -34,12 +35,11 @@ class _Orders:
 
     log: file for what servers and tasks print, None for where the rank prints
 
-    A workers' plan without a scheduler's address takes that of the scheduler started here.
+    Workers take the scheduler started here, if there is one.
     """
 
     scheduler: Any
     workers: Any
-    dashboard: bool
     config: dict[str, Any]
     log: str | None
 
@@ -48,7 +48,6 @@ class _Orders:
 class Started:
     """What came up."""
 
-    address: str
     dashboard: str | None
     workers: int
 
@@ -56,20 +55,18 @@ class Started:
 class Beside:
     """A process with servers, as the script's rank sees it."""
 
-    def __init__(
-        self, scheduler: Any, workers: Any, *, dashboard: bool, config: dict[str, Any], log: str | None = None
-    ) -> None:
+    def __init__(self, scheduler: Any, workers: Any, *, config: dict[str, Any], log: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
         self._closing = False
         self._ours, theirs = context.Pipe()
-        orders = _Orders(scheduler, workers, dashboard, config, log)
+        orders = _Orders(scheduler, workers, config, log)
         self._process = context.Process(target=_serve, args=(orders, theirs), name="mpidask servers")
         with hidden_main():
             self._process.start()
         theirs.close()
 
-    def scheduler(self) -> Steps[str | BaseException]:
-        """Wait for the scheduler's address, or the error that kept it from coming up; asked before `result`."""
+    def scheduler(self) -> Steps[Contact | BaseException]:
+        """Wait for the scheduler, or the error that kept it from coming up; asked before `result`."""
         while not self.done():
             yield
         return self._receive()  # type: ignore[no-any-return]  # what _serve_async sends first
@@ -123,20 +120,20 @@ def _serve(orders: _Orders, connection: Connection) -> None:
 async def _serve_async(orders: _Orders, connection: Connection) -> None:
     from mpidask.launch import servers
 
-    scheduler, address, dashboard, pages = None, "", None, None
+    scheduler, dashboard, pages, contact = None, None, None, None
     workers: list[Any] = []
     try:
         if orders.scheduler is not None:
             scheduler = await servers.start_scheduler(orders.scheduler)
-            address = scheduler.address
-            connection.send(address)
+            contact = servers.contact(scheduler, orders.scheduler)
+            connection.send(contact)
         if orders.workers is not None:
-            plan = dataclasses.replace(orders.workers, scheduler=orders.workers.scheduler or address)
+            plan = dataclasses.replace(orders.workers, scheduler=contact or orders.workers.scheduler)
             workers = await servers.start_workers(plan)
-        if scheduler is not None and orders.dashboard:
-            dashboard = servers.dashboard_address(scheduler)
-            pages = asyncio.ensure_future(servers.start_dashboard(scheduler))
-        connection.send(Started(address, dashboard, len(workers)))
+        if scheduler is not None and orders.scheduler.dashboard:
+            dashboard = servers.dashboard_link(scheduler, orders.scheduler)
+            pages = asyncio.ensure_future(servers.start_dashboard(scheduler, orders.scheduler))
+        connection.send(Started(dashboard, len(workers)))
     except MpidaskError as error:
         connection.send(error)
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name

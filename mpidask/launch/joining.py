@@ -8,10 +8,11 @@ import os
 import sys
 import time
 
-from mpidask import config
-from mpidask.config import Options
+from mpidask import config, credentials, scheduler_file
+from mpidask.config import Options, transport
+from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import network, scheduler_file
+from mpidask.launch import network
 from mpidask.launch.layout import caught
 from mpidask.launch.steps import wait
 from mpidask.launch.world import World
@@ -22,37 +23,43 @@ _ANSWER = 10.0  # s for the scheduler to say who it is
 _WORD = 2.0  # s after which a wait for the file is told
 
 
-def locate(world: World, options: Options) -> str:
-    """Return the address of the scheduler to join, "" if the run starts its own; the same on all ranks.
+def locate(world: World, options: Options) -> Contact | None:
+    """Return the scheduler to join, None if the run starts its own; the same on all ranks.
 
     Waits for a scheduler file that is not there yet; one whose scheduler is gone is refused. Raises StartupError on
     all ranks.
     """
     if options.scheduler:
-        return ""
+        return None
     answer = wait(world.share(caught(lambda: _look(options)) if world.rank == 0 else None, 0))
     if isinstance(answer, MpidaskError):
         raise answer
-    return str(answer)
+    return answer  # type: ignore[no-any-return]  # what _look returned
 
 
-def _look(options: Options) -> str:
+def _look(options: Options) -> Contact:
     if options.scheduler_address is not None:
         address = options.scheduler_address
-        address = address if "://" in address else f"{options.protocol}://{address}"
+        address = address if "://" in address else f"{transport(options)}://{address}"
         network.towards(address)
-        return address
+        if address.startswith(("tls://", "wss://")) and not credentials.configured():
+            raise StartupError(
+                f"the scheduler at {address} lets in only those who have its keys",
+                "name the file that its run has written with --scheduler-file: the keys are there",
+            )
+        return Contact(address)
     path = options.scheduler_file or ""
     _await_file(path, config.seconds(options.startup_timeout), quiet=options.quiet)
     entry = scheduler_file.read(path)
+    contact = Contact(entry.inner, entry.keys)
     try:
-        network.towards(entry.address)
-        scheduler = _ask(entry.address)
+        network.towards(contact.address)
+        scheduler = _ask(contact)
     except (OSError, StartupError) as error:
-        raise _stale(path, entry, f"nothing answers at {entry.address} ({error})") from error
+        raise _stale(path, entry, f"nothing answers at {contact.address} ({error})") from error
     if entry.scheduler and scheduler != entry.scheduler:
-        raise _stale(path, entry, f"another scheduler answers at {entry.address}")
-    return entry.address
+        raise _stale(path, entry, f"another scheduler answers at {contact.address}")
+    return contact
 
 
 def _await_file(path: str, timeout: float, *, quiet: bool) -> None:
@@ -70,12 +77,12 @@ def _await_file(path: str, timeout: float, *, quiet: bool) -> None:
         time.sleep(0.1)
 
 
-def _ask(address: str) -> str:
-    """Return the id of the scheduler at an address; in a thread, since there may be an event loop around us."""
+def _ask(contact: Contact) -> str:
+    """Return the id of the scheduler there; in a thread, since there may be an event loop around us."""
     from mpidask.launch import servers
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(servers.identify(address, _ANSWER))).result()
+        return pool.submit(lambda: asyncio.run(servers.identify(contact, _ANSWER))).result()
 
 
 def _stale(path: str, entry: scheduler_file.Entry, why: str) -> StartupError:

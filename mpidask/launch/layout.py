@@ -13,6 +13,7 @@ from typing import Any
 
 from mpidask import config
 from mpidask.config import Options
+from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import network, node, roles, scratch, shares, walltime
 from mpidask.launch.roles import Role
@@ -28,7 +29,7 @@ class Layout:
 
     address: IPv4 address on which this rank listens
     link:    how the nodes reach each other, in words
-    joined:  address of the scheduler that is there already, "" if the run starts its own
+    joined:  the scheduler that is there already, None if the run starts its own
     scratch: this rank's directory, once it is made
     run:     id of the run, by which it knows what it wrote
     """
@@ -40,7 +41,7 @@ class Layout:
     workers: list[shares.WorkerPlan]
     address: str
     link: str
-    joined: str = ""
+    joined: Contact | None = None
     scratch: scratch.Scratch | None = None
     run: str = ""
     begun: float = dataclasses.field(default_factory=time.monotonic)
@@ -142,10 +143,10 @@ def as_mpidask_error(error: Exception) -> MpidaskError:
     return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")
 
 
-def meet(world: World, options: Options, *, with_client: bool = True, joined: str = "") -> Layout:
+def meet(world: World, options: Options, *, with_client: bool = True, joined: Contact | None = None) -> Layout:
     """Find out what each rank has, divide it, agree on the network; raises an MpidaskError on all ranks.
 
-    joined: address of a scheduler that is there already
+    joined: a scheduler that is there already
     """
     client = min(1, world.size - 1) if options.client_rank is None else options.client_rank
     assigned = roles.assign(
@@ -170,7 +171,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: st
     prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
-    address, link = _find_network(world, options, facts, joined)
+    address, link = _find_network(world, options, facts, joined.address if joined else "")
     return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
 
 

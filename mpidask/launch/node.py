@@ -53,7 +53,7 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
         memory=tuple(memory_limits(environ, root)),
         gpus=devices,
         gpu_variable=variable,
-        addresses=tuple(_addresses(interface)),
+        addresses=tuple(addresses(interface)),
         pid=os.getpid(),
         job_ranks=local_size(environ) or 0,
     )
@@ -187,7 +187,7 @@ def _network_namespace() -> str:
         return ""
 
 
-def _addresses(interface: str | None) -> list[tuple[str, str]]:
+def addresses(interface: str | None) -> list[tuple[str, str]]:
     """Return (interface, IPv4 address) of every interface that may lead to other nodes, the fastest kind first."""
     import psutil  # Dask needs it too
 

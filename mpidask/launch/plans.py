@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mpidask import run_directory
-from mpidask.launch import walltime
+from mpidask import config, credentials, run_directory
+from mpidask.config import Options
+from mpidask.credentials import Contact
+from mpidask.dashboard import gate
+from mpidask.errors import StartupError
+from mpidask.launch import node, walltime
+from mpidask.launch.environment import job_id
 from mpidask.launch.layout import Layout
 from mpidask.launch.scratch import Scratch
 from mpidask.launch.world import World
 from mpidask.run_directory import Progress
+from mpidask.scheduler_file import About
 
 if TYPE_CHECKING:
     from mpidask.launch.servers import SchedulerPlan, WorkersPlan
@@ -25,22 +31,44 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
     options = layout.options
     if options.scheduler_file is not None:
         world.guardian.remove_if_holding(layout.run, options.scheduler_file)
+    keys = credentials.make() if options.tls and not credentials.configured() else None
+    idle = config.seconds(options.idle_timeout) if options.idle_timeout and layout.client is None else 0.0
     return SchedulerPlan(
         host=layout.address,
         port=options.scheduler_port or 0,
-        protocol=options.protocol,
+        protocol=config.transport(options),
         dashboard_address=options.dashboard_address,
         directory=_scratch(world, layout),
         file=options.scheduler_file,
-        run=layout.run,
+        about=About(layout.run, job_id(os.environ), keys=keys, idle_timeout=options.idle_timeout if idle else None),
+        clients=_for_clients(options),
+        token=gate.token(),
+        dashboard=options.dashboard,
+        idle=idle or None,
         record=_record(world, layout),
     )
 
 
-def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
+def _for_clients(options: Options) -> tuple[str, int] | None:
+    """Return host and port (0 for a free one) for clients from outside; raises StartupError for what is not here."""
+    if options.client_address is not None:
+        host, _, port = options.client_address.rpartition(":")
+        return (host, int(port)) if host else (port, 0)
+    if options.client_interface is None:
+        return None
+    address = next((address for _, address in node.addresses(options.client_interface)), None)
+    if address is None:
+        raise StartupError(
+            f"there is no network interface {options.client_interface!r} with an IPv4 address on the scheduler's node",
+            f"--client-interface takes one of: {', '.join(node.interfaces())}",
+        )
+    return address, 0
+
+
+def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPlan:
     """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
 
-    scheduler: its address, "" if it is not known yet
+    scheduler: its address is "" if it is not known yet
     """
     from mpidask.launch.servers import WorkersPlan
 
@@ -49,9 +77,10 @@ def workers_plan(world: World, layout: Layout, scheduler: str) -> WorkersPlan:
         workers=layout.mine,
         scheduler=scheduler,
         host=layout.address,
-        protocol=options.protocol,
+        protocol=scheduler.address.partition("://")[0] or config.transport(options),
         directory=_scratch(world, layout),
         nanny=options.nanny,
+        data=options.data,
         worker_class=options.worker_class,
         worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,

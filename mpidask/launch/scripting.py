@@ -74,11 +74,9 @@ class End:
 
 
 def _connect(address: str) -> Any:
-    """Have `Client()` and `.compute()` in the script find the cluster."""
-    import dask.config
+    """Have `.compute()` in the script find the cluster."""
     from distributed import Client
 
-    dask.config.set({"scheduler-address": address})
     return Client(address)  # type: ignore[no-untyped-call]  # Dask's
 
 

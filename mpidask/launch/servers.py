@@ -20,9 +20,13 @@ import dask.config
 import distributed.utils
 from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
+from distributed.security import Security
 
+from mpidask import scheduler_file
+from mpidask.credentials import Contact, Keys, answer_clients, security_of
+from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import loudness, scheduler_file
+from mpidask.launch import loudness
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
@@ -35,8 +39,10 @@ __all__ = [
     "SchedulerPlan",
     "WorkersPlan",
     "close_all",
-    "dashboard_address",
+    "contact",
+    "dashboard_link",
     "identify",
+    "idled_out",
     "start_dashboard",
     "start_scheduler",
     "start_workers",
@@ -56,7 +62,11 @@ class SchedulerPlan:
     port:      0 for a free one
     directory: where it keeps files
     file:      scheduler file to write, None for none
-    run:       id of the run, for that file
+    about:     what to write there
+    keys:      None without TLS, or with keys of the user's own
+    clients:   host and port of a second address, for clients from outside; None for none
+    token:     the first part of the path of all pages of the dashboard
+    idle:      s without work after which it ends; None for never
     record:    directory and what to write there of the run's progress, None for nothing
     """
 
@@ -66,8 +76,17 @@ class SchedulerPlan:
     dashboard_address: str
     directory: str
     file: str | None
-    run: str
+    about: scheduler_file.About
+    clients: tuple[str, int] | None = None
+    token: str = ""
+    dashboard: bool = True
+    idle: float | None = None
     record: tuple[str, Progress] | None = None
+
+    @property
+    def keys(self) -> Keys | None:
+        """The run's keys."""
+        return self.about.keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +95,18 @@ class WorkersPlan:
 
     host:      IPv4 address on which they listen
     directory: where they spill
+    data:      import path of what makes the mapping for their data, None for Dask's
     worker_options: further arguments of the worker class
     timeout:   s for them to start
     """
 
     workers: Sequence[WorkerPlan]
-    scheduler: str
+    scheduler: Contact
     host: str
     protocol: str
     directory: str
     nanny: bool
+    data: str | None
     worker_class: str
     worker_options: Mapping[str, Any]
     timeout: float
@@ -94,43 +115,76 @@ class WorkersPlan:
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
     raise_open_files()
+    doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
+    recorder = [Recorder(*plan.record)] if plan.record is not None else []
     try:
-        scheduler: Scheduler = await Scheduler(
-            host=plan.host,
-            port=plan.port,
+        made = Scheduler(
+            host=[host for host, _ in doors],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
+            port=[port for _, port in doors],  # type: ignore[arg-type]
             protocol=plan.protocol,
+            security=plan.keys.security() if plan.keys is not None else None,
             dashboard=False,
             dashboard_address=plan.dashboard_address,
+            http_prefix=plan.token,
+            idle_timeout=plan.idle,
             local_directory=plan.directory,
-            plugins=[Postmortem(), *([Recorder(*plan.record)] if plan.record is not None else [])],
+            plugins=[Postmortem(), *recorder],
         )
+        gate.close(made, plan.token)
+        scheduler: Scheduler = await made
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
-        cause = error.__cause__ or error
-        if plan.port == 0 or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
-            raise
-        raise StartupError(
-            f"port {plan.port} on {plan.host} is taken", "choose another with --scheduler-port, or leave it out"
-        ) from error
+        raise _taken(doors, error) or error from error
+    link = dashboard_link(scheduler, plan)
+    for each in recorder:
+        each.tell(dashboard=link, host=os.uname().nodename)
     if plan.file is not None:
-        scheduler_file.write(plan.file, scheduler.identity(), plan.run)
+        about = dataclasses.replace(plan.about, clients=contact(scheduler, plan).clients, dashboard=link)
+        scheduler_file.write(plan.file, scheduler.identity(), about)
     return scheduler
 
 
-async def identify(address: str, timeout: float) -> str:
-    """Return the id of the scheduler at an address; raises OSError if it does not answer within so many seconds."""
-    async with asyncio.timeout(timeout), rpc(address) as scheduler:  # type: ignore[no-untyped-call]  # Dask's
+def _taken(doors: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
+    """Return what is wrong if it is a port that the user has chosen."""
+    cause = error.__cause__ or error
+    chosen = [f"port {port} on {host}" for host, port in doors if port]
+    if not chosen or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
+        return None
+    return StartupError(
+        f"{' or '.join(chosen)} is taken", "choose another with --scheduler-port or --client-address, or leave it out"
+    )
+
+
+def contact(scheduler: Scheduler, plan: SchedulerPlan) -> Contact:
+    """Return where a scheduler is, and its keys."""
+    addresses = [listener.contact_address for listener in scheduler.listeners]
+    return Contact(addresses[0], plan.keys, addresses[1] if len(addresses) > 1 else None)
+
+
+async def identify(contact: Contact, timeout: float) -> str:
+    """Return the id of the scheduler there; raises OSError if it does not answer within so many seconds."""
+    security: Any = security_of(contact) or Security()  # type: ignore[no-untyped-call]  # Dask's
+    arguments = security.get_connection_args("client")
+    async with (
+        asyncio.timeout(timeout),
+        rpc(contact.address, connection_args=arguments) as scheduler,  # type: ignore[no-untyped-call]  # Dask's
+    ):
         return str((await scheduler.identity())["id"])
 
 
-def dashboard_address(scheduler: Scheduler) -> str | None:
-    """Return where the scheduler's dashboard is, None if there is none for want of bokeh."""
-    if importlib.util.find_spec("bokeh") is None:
+def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:
+    """Return where the scheduler's dashboard is, None if there is none, or none for want of bokeh."""
+    if not plan.dashboard or importlib.util.find_spec("bokeh") is None:
         return None
-    server: Any = scheduler.http_server  # Dask adds address and port to tornado's
-    return f"http://{server.address}:{server.port}/status"
+    return gate.link(scheduler, plan.token)
 
 
-async def start_dashboard(scheduler: Scheduler) -> None:
+def idled_out(scheduler: Scheduler) -> bool:
+    """Whether a scheduler that has ended did so because it had nothing to do."""
+    since, timeout = scheduler.idle_since, scheduler.idle_timeout
+    return bool(timeout and since and time.time() - since >= timeout)
+
+
+async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
     """Add the dashboard's pages to a running scheduler.
 
     Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
@@ -139,7 +193,7 @@ async def start_dashboard(scheduler: Scheduler) -> None:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
     except ImportError:
         return
-    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=plan.token)
 
 
 class WatchedNanny(Nanny):
@@ -182,6 +236,8 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     cls = worker_class(plan.worker_class)
     loudness.ignore_a_lost_scheduler()
     prepare_environment(plan, cls)
+    _serve_no_pages()
+    answer_clients()  # those of tasks
     servers = [_make(cls, plan, worker) for worker in plan.workers]
     try:
         with loudness.unlogged("distributed.nanny"):  # a failure is raised, and told once
@@ -205,13 +261,35 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
         "protocol": plan.protocol,
         "dashboard": False,
         "dashboard_address": _HTTP,
+        **({"security": security} if (security := security_of(plan.scheduler)) is not None else {}),
+        **({"data": imported(plan.data, "--data")} if plan.data is not None else {}),
         **plan.worker_options,
     }
     if issubclass(cls, Worker) and plan.nanny:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         settings["env"] = {**({worker.gpu_variable: worker.gpu} if worker.gpu else {}), **(settings.get("env") or {})}
-    return cls(plan.scheduler, **settings)
+    return cls(plan.scheduler.address, **settings)
+
+
+def _serve_no_pages() -> None:
+    """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
+    key = "distributed.worker.http.routes"
+    standard = [dask.config.get(key, None, config=dict(defaults)) for defaults in dask.config.defaults]
+    if dask.config.get(key) in standard:
+        dask.config.set({key: []})
+
+
+def imported(path: str, option: str) -> Any:
+    """Return what an import path such as package.module.name means; raises StartupError."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StartupError(
+            f"{option} is {path!r}, which cannot be imported: {error}",
+            "give an import path such as package.module.name",
+        ) from error
 
 
 def worker_class(path: str) -> type[Server]:

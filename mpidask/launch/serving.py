@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mpidask import config
+from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError
 from mpidask.launch import alarm, ending
 from mpidask.launch.announce import Progress, print_banner, print_closing
@@ -53,7 +54,8 @@ class Serving:
         self._world, self._layout = world, layout
         self._scheduler: Any = None
         self._workers: list[Any] = []
-        self._address = ""
+        self._contact = Contact("")
+        self._plan: Any = None  # the scheduler's
         self._starting: asyncio.Future[Any] | None = None
         self._dashboard: asyncio.Future[None] | None = None
         self._status: int | None = None  # with which this rank ends the run
@@ -63,7 +65,8 @@ class Serving:
         """Start it on its rank and tell everybody its address; raises StartupError on all ranks."""
         root = self._layout.scheduler
         if root is None:
-            self._address = self._layout.joined
+            assert self._layout.joined is not None
+            self._contact = self._layout.joined
             return
         value: Any = None
         if self._world.rank == root:
@@ -73,13 +76,14 @@ class Serving:
         value = await wait_async(self._world.share(value, root))
         if isinstance(value, MpidaskError):
             raise value
-        self._address = value
+        self._contact = value
 
-    async def _make_scheduler(self) -> str:
+    async def _make_scheduler(self) -> Contact:
         from mpidask.launch import servers
 
-        self._scheduler = await servers.start_scheduler(scheduler_plan(self._world, self._layout))
-        return str(self._scheduler.address)
+        self._plan = scheduler_plan(self._world, self._layout)
+        self._scheduler = await servers.start_scheduler(self._plan)
+        return servers.contact(self._scheduler, self._plan)
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
@@ -92,7 +96,7 @@ class Serving:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._world.rank == self._layout.speaker:
-            print_banner(self._layout, self._address, dashboard)
+            print_banner(self._layout, self._contact, dashboard)
         await wait_async(
             self._world.share(dashboard, self._layout.speaker)
         )  # so that the script comes after the banner
@@ -102,7 +106,7 @@ class Serving:
             return 0
         from mpidask.launch import servers
 
-        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, self._address))
+        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, self._contact))
         return len(self._workers)
 
     def _start_dashboard(self) -> str | None:
@@ -111,8 +115,8 @@ class Serving:
             return None
         from mpidask.launch import servers
 
-        self._dashboard = asyncio.ensure_future(servers.start_dashboard(self._scheduler))
-        return servers.dashboard_address(self._scheduler)
+        self._dashboard = asyncio.ensure_future(servers.start_dashboard(self._scheduler, self._plan))
+        return servers.dashboard_link(self._scheduler, self._plan)
 
     def _late(self, starting: asyncio.Future[Any]) -> None:
         """Say that a worker which was not waited for will not come."""
@@ -136,10 +140,18 @@ class Serving:
         if announced.done() and not announced.cancelled():
             return announced.result()
         if self._scheduler is not None:
+            self._tell_if_idle()
             self._world.announce_end(None)
         elif each_for_itself:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
         return End(self._status, self._world.rank)
+
+    def _tell_if_idle(self) -> None:
+        from mpidask.launch import servers
+
+        if servers.idled_out(self._scheduler):
+            idle = self._layout.options.idle_timeout
+            sys.stderr.write(f"mpidask: the cluster has had nothing to do for {idle} (--idle-timeout): it ends\n")
 
     async def _until_walltime(self) -> None:
         """Return when the walltime is about to end."""

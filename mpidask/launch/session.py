@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from mpidask import config
+from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch import client, diversion, ending, guest, joining, loudness, program, walltime
@@ -171,12 +171,9 @@ class Session:
 
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
-        import dask.config
-
         assert self._layout is not None
         self._around = client.Around(self.world, self._layout)
         yield from self._around.start()
-        dask.config.set({"scheduler-address": self._around.address})
         self._surroundings.note()
         client.enter(self._around)
         DEPARTURE.sessions.append(self)
@@ -296,6 +293,11 @@ class Session:
         if self._around is None:
             raise _NotTheClientError
         return self._around.address
+
+    @property
+    def security(self) -> Any:
+        """What a client needs to be let in; None without TLS, or with keys of the user's own."""
+        return credentials.security_of(self._around.contact) if self._around is not None else None
 
     @property
     def dashboard_link(self) -> str | None:

@@ -1,0 +1,113 @@
+"""Keys for TLS that are made for one run or cluster and held in memory: who has them belongs to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import dask.config
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+__all__ = ["Contact", "Keys", "answer_clients", "configured", "forget", "known", "make", "remember", "security_of"]
+
+_LOADER = "distributed.client.security-loader"
+_OURS = f"{__name__}.known"
+
+#: Scheduler's address -> keys of its cluster, for clients of this process.
+_known: dict[str, Keys] = {}
+_before: list[str] = []  # the user's own loader, if there is one
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """A certificate, which is its own authority, and its private key; in PEM form."""
+
+    certificate: str
+    key: str = dataclasses.field(repr=False)
+
+    def security(self) -> Security:
+        """Return what Dask's servers and clients take."""
+        from mpidask.memory_keys import MemorySecurity
+
+        roles = ("client", "scheduler", "worker")
+        files = {f"tls_{role}_cert": self.certificate for role in roles} | {
+            f"tls_{role}_key": self.key for role in roles
+        }
+        return MemorySecurity(  # type: ignore[no-untyped-call]  # Dask's
+            require_encryption=True, tls_ca_file=self.certificate, **files
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Contact:
+    """Where a scheduler is, and what it takes to be let in.
+
+    keys:    None without TLS, and where everybody has keys of the user's own
+    clients: its address for clients from outside, None if it is the same
+    """
+
+    address: str
+    keys: Keys | None = None
+    clients: str | None = None
+
+
+def security_of(contact: Contact) -> Security | None:
+    """Return what a server or client needs for that scheduler; None leaves it to Dask's configuration."""
+    return contact.keys.security() if contact.keys is not None else None
+
+
+def make() -> Keys:
+    """Return new keys."""
+    from distributed.security import Security
+
+    made = Security.temporary()  # type: ignore[no-untyped-call]  # Dask's
+    return Keys(made.tls_scheduler_cert, made.tls_scheduler_key)
+
+
+def configured() -> bool:
+    """Whether the user has keys of their own in Dask's configuration (distributed.comm.tls); then these are used."""
+    return bool(dask.config.get("distributed.comm.tls.ca-file", None))
+
+
+def remember(address: str, keys: Keys | None) -> None:
+    """Have ``Client(address)`` in this process find the keys of that scheduler, as ``Client()`` does."""
+    if keys is None:
+        return
+    _known[address] = keys
+    answer_clients()
+
+
+def answer_clients() -> None:
+    """Have Dask ask `known` when a client of this process, or of one that it starts, connects."""
+    loader = dask.config.get(_LOADER, None)
+    if loader != _OURS:
+        _before[:] = [loader] if loader else []
+        dask.config.set({_LOADER: _OURS})
+
+
+def forget(address: str) -> None:
+    """Forget the keys of a scheduler that is gone."""
+    _known.pop(address, None)
+
+
+def known(info: Mapping[str, str]) -> Security | None:
+    """Return what a client needs for a scheduler (``info["address"]``); Dask asks for it when it connects.
+
+    In a task it is what the worker has. None if nothing is known of that scheduler.
+    """
+    from distributed import Worker
+
+    address = info["address"]
+    if address in _known:
+        return _known[address].security()
+    for worker in Worker._instances:
+        if worker.scheduler.address == address:
+            return worker.security
+    if _before:
+        from distributed.utils import import_term
+
+        return import_term(_before[0])(info)  # type: ignore[no-any-return]  # the user's
+    return None

@@ -1,0 +1,39 @@
+"""The dashboard is for those who know its link: on loopback it could be opened by everybody on the node."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import Any
+
+__all__ = ["close", "link", "token"]
+
+
+def token() -> str:
+    """Return a new secret, which is the first part of the path of all pages."""
+    return secrets.token_urlsafe(16)
+
+
+def close(scheduler: Any, prefix: str) -> None:
+    """Have a server's HTTP server answer 404 to all that does not know the prefix.
+
+    scheduler: Dask's, made with ``http_prefix=prefix``
+    """
+    from tornado import web
+
+    application = scheduler.http_application
+    find, expected = application.find_handler, prefix.strip("/").encode()
+    shut = web.Application()  # which has no pages
+
+    def find_handler(request: Any, **kwargs: Any) -> Any:
+        first = request.path.lstrip("/").partition("/")[0]
+        knows = hmac.compare_digest(first.encode(errors="replace"), expected)
+        return find(request, **kwargs) if knows else shut.find_handler(request, **kwargs)
+
+    application.find_handler = find_handler
+
+
+def link(scheduler: Any, prefix: str) -> str:
+    """Return where the dashboard of a scheduler is."""
+    server = scheduler.http_server  # Dask adds address and port to tornado's
+    return f"http://{server.address}:{server.port}/{prefix}/status"

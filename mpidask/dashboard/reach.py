@@ -1,0 +1,63 @@
+"""How a dashboard that listens on a node's loopback is reached from elsewhere (pure)."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import string
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+__all__ = ["proxied", "tunnel", "ways"]
+
+#: Variables in which batch systems name the host where a job was submitted: a login node.
+_LOGIN = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST", "LSB_SUB_HOST", "OAR_HOST")
+_STANDARD = "{scheme}://{host}:{port}/status"  # Dask's own link, where nothing is configured
+
+
+def ways(link: str, host: str, environ: Mapping[str, str], template: str | None = None) -> list[tuple[str, str]]:
+    """Return the banner's lines, as (label, text): the tunnel to type elsewhere, and the proxy if there is one.
+
+    link:     of the dashboard, as seen on its node
+    host:     name of that node
+    template: Dask's distributed.dashboard.link; read from the configuration if None
+    """
+    if template is None:
+        import dask.config
+
+        template = str(dask.config.get("distributed.dashboard.link", _STANDARD))
+    lines = [("", f"from elsewhere: {tunnel(link, host, environ)}")]
+    proxy = proxied(link, host, environ, template)
+    return lines + ([("", f"by the proxy: {proxy}")] if proxy else [])
+
+
+def tunnel(link: str, host: str, environ: Mapping[str, str], port: int | None = None) -> str:
+    """Return the command that makes a port of one's own computer lead to the dashboard.
+
+    port: on one's own computer; the same one if None
+    """
+    parts = urlsplit(link)
+    user = environ.get("USER") or getpass.getuser()
+    login = next((environ[name] for name in _LOGIN if environ.get(name)), host)
+    jump = "" if login.partition(".")[0] == host.partition(".")[0] else f"-J {user}@{login} "
+    return f"ssh -N -L {port or parts.port}:{parts.hostname}:{parts.port} {jump}{user}@{host}"
+
+
+def proxied(link: str, host: str, environ: Mapping[str, str], template: str = _STANDARD) -> str | None:
+    """Return the dashboard's address behind a site's web proxy; None if none is configured or detected.
+
+    template: as Dask's configuration has it, such as ``/user/{JUPYTERHUB_USER}/proxy/{port}/status``
+    Of JupyterHub's own proxy (jupyter-server-proxy) the prefix is in the environment of its servers.
+    """
+    parts = urlsplit(link)
+    path = parts.path.lstrip("/")
+    known = {**environ, "scheme": parts.scheme, "host": host, "port": str(parts.port)}
+    if template != _STANDARD and not re.match(r"https?://127\.0\.0\.1:", template):
+        wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name}
+        if not wanted <= known.keys():
+            return None
+        return template.format(**known).removesuffix("status").rstrip("/") + "/" + path
+    prefix = environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if not prefix:
+        return None
+    return f"{environ.get('JUPYTERHUB_PUBLIC_HUB_URL', '').rstrip('/')}{prefix.rstrip('/')}/proxy/{parts.port}/{path}"
