@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from datetime import timedelta
 
 import dask
 import pytest
 import yaml
 
-from mpidask.batch import catalog, settings
+from mpidask.batch import catalog, settings, submission
 from mpidask.batch.fields import fill, named
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.system import JobState
@@ -184,3 +186,16 @@ def test_one_that_is_silent_is_passed_over_for_one_that_answers(here):
 def test_without_any_the_job_runs_here(here):
     here({})
     assert catalog.find_here().name == "local"
+
+
+def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
+    """A process takes a moment to get the session that the cancel command ends; here a long one."""
+    slow = tmp_path / "setsid"
+    slow.write_text(f'#!/bin/sh\nsleep 0.7\nexec {shutil.which("setsid")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    options = settings.load({"state_directory": str(tmp_path / "state")})
+    handle = submission.submit(Job(command=("sleep", "60")), "local", options=options)
+    handle.cancel()
+    assert handle.wait(timeout=30) != 0
+    assert handle.reason == "cancelled by you"
