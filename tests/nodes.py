@@ -31,6 +31,9 @@ class Nodes:
         self.bridge = f"br{os.getpid() % 10000}"
         self.numbers = range(1, number + 1)
         self.head = f"{self.net}.254"
+        self.outside = (
+            f"10.{150 + os.getpid() % 50}.{os.getpid() // 50 % 250}.1"  # the first node's, for those who are not nodes
+        )
         self.addresses = [f"{self.net}.{index}" for index in self.numbers]
         self.agent = directory / "agent"
         self.agent.write_text(_AGENT.format(prefix=self.prefix))
@@ -52,6 +55,12 @@ class Nodes:
             _run(f"ip -n {name} link add ib0 type bridge")
             _run(f"ip -n {name} addr add 10.255.{index}.1/24 dev ib0")
             _run(f"ip -n {name} link set ib0 up")
+        # What leads from the first node to the outside.
+        _run(f"ip link add o{self.prefix} type veth peer name out0 netns {self.prefix}1")
+        _run(f"ip addr add {self.outside.rpartition('.')[0]}.254/24 dev o{self.prefix}")
+        _run(f"ip link set o{self.prefix} up")
+        _run(f"ip -n {self.prefix}1 addr add {self.outside}/24 dev out0")
+        _run(f"ip -n {self.prefix}1 link set out0 up")
 
     def mpirun_words(self, *, mpich: bool, each: int) -> list[str]:
         """Return what mpirun needs to start so many ranks on each node."""
@@ -71,7 +80,10 @@ class Nodes:
         ]
 
     def down(self) -> None:
+        # A namespace is removed later than its name, and its links with it.
+        _run(f"ip link del o{self.prefix}", check=False)
         for index in self.numbers:
+            _run(f"ip link del v{self.prefix}{index}", check=False)
             _run(f"ip netns del {self.prefix}{index}", check=False)
         _run(f"ip link del {self.bridge}", check=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import socket
 from typing import Any
 
 __all__ = ["close", "link", "token"]
@@ -36,4 +37,5 @@ def close(scheduler: Any, prefix: str) -> None:
 def link(scheduler: Any, prefix: str) -> str:
     """Return where the dashboard of a scheduler is."""
     server = scheduler.http_server  # Dask adds address and port to tornado's
-    return f"http://{server.address}:{server.port}/{prefix}/status"
+    host = socket.gethostname() if server.address in ("0.0.0.0", "::") else server.address  # noqa: S104 - compared
+    return f"http://{host}:{server.port}/{prefix}/status"

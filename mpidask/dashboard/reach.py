@@ -38,8 +38,8 @@ def tunnel(link: str, host: str, environ: Mapping[str, str], port: int | None = 
     """
     parts = urlsplit(link)
     user = environ.get("USER") or getpass.getuser()
-    login = next((environ[name] for name in _LOGIN if environ.get(name)), host)
-    jump = "" if login.partition(".")[0] == host.partition(".")[0] else f"-J {user}@{login} "
+    login = _login(environ, host)
+    jump = "" if login is None else f"-J {user}@{login} "
     return f"ssh -N -L {port or parts.port}:{parts.hostname}:{parts.port} {jump}{user}@{host}"
 
 
@@ -47,7 +47,8 @@ def proxied(link: str, host: str, environ: Mapping[str, str], template: str = _S
     """Return the dashboard's address behind a site's web proxy; None if none is configured or detected.
 
     template: as Dask's configuration has it, such as ``/user/{JUPYTERHUB_USER}/proxy/{port}/status``
-    Of JupyterHub's own proxy (jupyter-server-proxy) the prefix is in the environment of its servers.
+    Of JupyterHub's own proxy (jupyter-server-proxy) the prefix is in the environment of its servers, and of jobs that
+    they submit; it leads to programs beside the server only.
     """
     parts = urlsplit(link)
     path = parts.path.lstrip("/")
@@ -57,7 +58,13 @@ def proxied(link: str, host: str, environ: Mapping[str, str], template: str = _S
         if not wanted <= known.keys():
             return None
         return template.format(**known).removesuffix("status").rstrip("/") + "/" + path
-    prefix = environ.get("JUPYTERHUB_SERVICE_PREFIX")
-    if not prefix:
+    prefix = environ.get("JUPYTERHUB_PUBLIC_URL") or environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if not prefix or _login(environ, host) is not None:
         return None
-    return f"{environ.get('JUPYTERHUB_PUBLIC_HUB_URL', '').rstrip('/')}{prefix.rstrip('/')}/proxy/{parts.port}/{path}"
+    return f"{prefix.rstrip('/')}/proxy/{parts.port}/{path}"
+
+
+def _login(environ: Mapping[str, str], host: str) -> str | None:
+    """Return the login node from which this job on `host` was submitted, None if it is no other one."""
+    name = next((environ[name] for name in _LOGIN if environ.get(name)), host)
+    return None if name.partition(".")[0] == host.partition(".")[0] else name

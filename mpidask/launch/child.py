@@ -13,7 +13,7 @@ import sys
 import distributed  # noqa: F401 - imported here so that workers start with it
 
 from mpidask import run_directory
-from mpidask.launch.loudness import ignore_a_lost_scheduler
+from mpidask.launch.loudness import ignore_a_lost_scheduler, tell_refusals
 
 # Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
 with contextlib.suppress(OSError):
@@ -28,6 +28,7 @@ logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
 # A task that still runs when the run ends is given up, which is no news.
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 ignore_a_lost_scheduler()
+tell_refusals(0)
 
 # The rank's log is read while tasks run, and is to hold what they said before they died.
 if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOWrapper):

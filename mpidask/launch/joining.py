@@ -41,19 +41,21 @@ def _look(options: Options) -> Contact:
     if options.scheduler_address is not None:
         address = options.scheduler_address
         address = address if "://" in address else f"{transport(options)}://{address}"
-        network.towards(address)
-        if address.startswith(("tls://", "wss://")) and not credentials.configured():
+        keys = scheduler_file.read(options.scheduler_file).keys if options.scheduler_file is not None else None
+        if address.startswith(("tls://", "wss://")) and keys is None and not credentials.configured():
             raise StartupError(
                 f"the scheduler at {address} lets in only those who have its keys",
                 "name the file that its run has written with --scheduler-file: the keys are there",
             )
-        return Contact(address)
+        contact = Contact(address, keys)
+        network.towards(address, credentials.context_of(contact))
+        return contact
     path = options.scheduler_file or ""
     _await_file(path, config.seconds(options.startup_timeout), quiet=options.quiet)
     entry = scheduler_file.read(path)
     contact = Contact(entry.inner, entry.keys)
     try:
-        network.towards(contact.address)
+        network.towards(contact.address, credentials.context_of(contact))
         scheduler = _ask(contact)
     except (OSError, StartupError) as error:
         raise _stale(path, entry, f"nothing answers at {contact.address} ({error})") from error

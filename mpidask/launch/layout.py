@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mpidask import config
+from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
@@ -171,7 +171,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
-    address, link = _find_network(world, options, facts, joined.address if joined else "")
+    address, link = _find_network(world, options, facts, joined)
     return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
 
 
@@ -190,12 +190,15 @@ def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
     return facts
 
 
-def _find_network(world: World, options: Options, facts: Sequence[shares.Facts], joined: str) -> tuple[str, str]:
+def _find_network(
+    world: World, options: Options, facts: Sequence[shares.Facts], joined: Contact | None
+) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
     patience = Patience(config.seconds(options.startup_timeout))
-    if joined:
-        own = wait(world.agree(caught(lambda: network.towards(joined)), patience))
-        return own[world.rank], f"that of the scheduler at {joined}"
+    if joined is not None:
+        reached_it = caught(lambda: network.towards(joined.address, credentials.context_of(joined)))
+        own = wait(world.agree(reached_it, patience))
+        return own[world.rank], f"that of the scheduler at {joined.address}"
     host = facts[options.scheduler_rank]
     alone = network.one_network(facts)
     if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-__all__ = ["ignore_a_lost_scheduler", "quieten", "speak_again", "unlogged"]
+__all__ = ["ignore_a_lost_scheduler", "quieten", "speak_again", "tell_refusals", "unlogged"]
 
 #: Loggers that are quiet, with the level that they had.
 _quiet: dict[logging.Logger, int] = {}
@@ -45,6 +45,30 @@ def ignore_a_lost_scheduler() -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Failed to communicate with scheduler during heartbeat")
+
+
+def tell_refusals(number: int) -> None:
+    """Have servers of this process tell at most so many connections without the right keys.
+
+    A scan of the ports makes hundreds.
+    """
+    _refusals.left = max(_refusals.left, number)
+    logging.getLogger("distributed.comm.tcp").addFilter(_refusals)
+
+
+class _Refusals(logging.Filter):
+    left = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "TLS handshake failed" not in str(record.msg):
+            return True
+        self.left -= 1
+        if self.left == 0:
+            record.msg = f"{record.msg}; further ones are not told"
+        return self.left >= 0
+
+
+_refusals = _Refusals()
 
 
 def _family(name: str) -> list[logging.Logger]:

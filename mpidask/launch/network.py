@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 
 from mpidask.errors import StartupError
@@ -52,12 +53,18 @@ def knock(offers: Sequence[tuple[str, str, int]]) -> dict[str, str]:
     return reached
 
 
-def towards(address: str) -> str:
-    """Return the own address on the way to a Dask server such as tcp://10.0.0.1:8786; raises StartupError."""
+def towards(address: str, context: ssl.SSLContext | None = None) -> str:
+    """Return the own address on the way to a Dask server such as tls://10.0.0.1:8786; raises StartupError.
+
+    context: for TLS, to be let in: a connection that breaks off is reported there as a stranger's
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
         with socket.create_connection((host, int(port)), _PATIENCE) as connection:
-            return str(connection.getsockname()[0])
+            own = str(connection.getsockname()[0])
+            if context is not None:
+                context.wrap_socket(connection).close()
+            return own
     except (OSError, ValueError) as error:
         raise StartupError(
             f"the scheduler at {address} does not answer: {error}",

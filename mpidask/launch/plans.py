@@ -26,6 +26,7 @@ __all__ = ["scheduler_plan", "workers_plan"]
 
 def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
     """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
+    from mpidask.launch.ranks import places
     from mpidask.launch.servers import SchedulerPlan
 
     options = layout.options
@@ -45,6 +46,7 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         token=gate.token(),
         dashboard=options.dashboard,
         idle=idle or None,
+        places=places(layout),
         record=_record(world, layout),
     )
 
@@ -52,8 +54,8 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
 def _for_clients(options: Options) -> tuple[str, int] | None:
     """Return host and port (0 for a free one) for clients from outside; raises StartupError for what is not here."""
     if options.client_address is not None:
-        host, _, port = options.client_address.rpartition(":")
-        return (host, int(port)) if host else (port, 0)
+        host, _, port = options.client_address.partition(":")
+        return host, int(port or 0)
     if options.client_interface is None:
         return None
     address = next((address for _, address in node.addresses(options.client_interface)), None)

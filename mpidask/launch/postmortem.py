@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import sys
+import time
 from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 
-__all__ = ["EXIT_TOPIC", "Postmortem", "describe_exit"]
+from mpidask.launch import loudness
+
+__all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
 
 #: The nanny logs a worker's exit to the scheduler under this topic.
 EXIT_TOPIC = "mpidask-worker-exit"
@@ -38,12 +42,28 @@ def describe_exit(exitcode: int, *, memory: int | None = None, limit: int | None
         return f"signal {-exitcode}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """What is remembered of a worker whose process died.
+
+    count: how often it died
+    last:  when and why it died last, in one line
+    """
+
+    count: int
+    last: str
+
+
 class Postmortem(SchedulerPlugin):
-    """Watches the scheduler's event log and writes one line per dead worker to stderr."""
+    """Watches the scheduler's event log and writes one line per dead worker to stderr.
+
+    deaths: name of a worker -> what is remembered of it
+    """
 
     name = "mpidask-postmortem"
 
     def __init__(self) -> None:
+        self.deaths: dict[str, Death] = {}
         self._names: dict[str, str] = {}
         self._tasks: dict[str, list[str]] = {}
         self._memory: dict[str, int] = {}
@@ -66,8 +86,9 @@ class Postmortem(SchedulerPlugin):
             self._report(exit_)
 
     async def before_close(self) -> None:
-        """Report what is left to report."""
+        """Report what is left to report; what is lost from here on is meant to be."""
         self._report_all()
+        loudness.quieten()
 
     def _report_all(self) -> None:
         for exit_ in list(self._waiting):
@@ -81,6 +102,9 @@ class Postmortem(SchedulerPlugin):
             f"mpidask: worker {exit_['name']} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"
         )
         sys.stderr.flush()
+        before = self.deaths.get(str(exit_["name"]), Death(0, ""))
+        last = f"{time.strftime('%H:%M:%S')} died: {reason}{_with(tasks)}"
+        self.deaths[str(exit_["name"])] = Death(before.count + 1, last)
 
 
 def _with(tasks: list[str]) -> str:

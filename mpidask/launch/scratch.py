@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from mpidask.errors import StartupError
+from mpidask.files import is_ours, open_plain
 from mpidask.launch import segments
 from mpidask.launch.node import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
 
@@ -118,8 +119,9 @@ def sweep(base: str) -> list[str]:
 
 
 def _sweep_one(path: Path) -> bool:
-    flags = os.O_RDONLY | os.O_NOFOLLOW
-    with os.fdopen(os.open(path / "run", flags), encoding="utf-8") as lock:
+    if (path / "run").is_symlink() or not is_ours(path / "run"):
+        return False
+    with open_plain(str(path / "run")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

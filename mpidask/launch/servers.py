@@ -30,6 +30,7 @@ from mpidask.launch import loudness
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
+from mpidask.launch.ranks import Place, RanksPlugin
 from mpidask.launch.recorder import Recorder
 from mpidask.launch.segments import semaphore_prefix
 from mpidask.launch.shares import WorkerPlan
@@ -67,6 +68,7 @@ class SchedulerPlan:
     clients:   host and port of a second address, for clients from outside; None for none
     token:     the first part of the path of all pages of the dashboard
     idle:      s without work after which it ends; None for never
+    places:    the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
     """
 
@@ -81,6 +83,7 @@ class SchedulerPlan:
     token: str = ""
     dashboard: bool = True
     idle: float | None = None
+    places: Sequence[Place] = ()
     record: tuple[str, Progress] | None = None
 
     @property
@@ -115,7 +118,9 @@ class WorkersPlan:
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
     raise_open_files()
+    loudness.tell_refusals(1)
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
+    postmortem = Postmortem()
     recorder = [Recorder(*plan.record)] if plan.record is not None else []
     try:
         made = Scheduler(
@@ -128,7 +133,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             http_prefix=plan.token,
             idle_timeout=plan.idle,
             local_directory=plan.directory,
-            plugins=[Postmortem(), *recorder],
+            plugins=[postmortem, RanksPlugin(plan.places, postmortem), *recorder],
         )
         gate.close(made, plan.token)
         scheduler: Scheduler = await made
@@ -191,8 +196,10 @@ async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
     """
     try:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
+        ours = await asyncio.to_thread(importlib.import_module, "mpidask.dashboard.page")
     except ImportError:
         return
+    ours.register()
     module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=plan.token)
 
 
@@ -235,6 +242,7 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     raise_open_files()
     cls = worker_class(plan.worker_class)
     loudness.ignore_a_lost_scheduler()
+    loudness.tell_refusals(0)
     prepare_environment(plan, cls)
     _serve_no_pages()
     answer_clients()  # those of tasks
@@ -262,7 +270,7 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
         "dashboard": False,
         "dashboard_address": _HTTP,
         **({"security": security} if (security := security_of(plan.scheduler)) is not None else {}),
-        **({"data": imported(plan.data, "--data")} if plan.data is not None else {}),
+        **({"data": _maker(plan.data)} if plan.data is not None else {}),
         **plan.worker_options,
     }
     if issubclass(cls, Worker) and plan.nanny:
@@ -280,23 +288,27 @@ def _serve_no_pages() -> None:
         dask.config.set({key: []})
 
 
-def imported(path: str, option: str) -> Any:
-    """Return what an import path such as package.module.name means; raises StartupError."""
-    module, _, name = path.rpartition(".")
+def _maker(path: str) -> Any:
+    """Return what makes the mapping for a worker's data; raises StartupError."""
+    remedy = "give the import path of a function or class that makes a mapping, such as package.module.name"
     try:
-        return getattr(importlib.import_module(module), name)
+        maker = _imported(path)
     except (ImportError, AttributeError, ValueError) as error:
-        raise StartupError(
-            f"{option} is {path!r}, which cannot be imported: {error}",
-            "give an import path such as package.module.name",
-        ) from error
+        raise StartupError(f"--data is {path!r}, which cannot be imported: {error}", remedy) from error
+    if not callable(maker):
+        raise StartupError(f"--data is {path!r}, which makes no mapping: {maker!r}", remedy)
+    return maker
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def worker_class(path: str) -> type[Server]:
     """Import a worker class, or a class of servers with workers such as a nanny; raises StartupError for others."""
-    module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = _imported(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise StartupError(
             f"there is no worker class {path!r}: {error}",

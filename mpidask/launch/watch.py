@@ -194,7 +194,7 @@ def _remove_tree(path: str) -> None:
 
 def remove_if_holding(text: str, path: str) -> None:
     """Remove a file if it holds that text; whatever hinders that, it stays."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+    with contextlib.suppress(OSError), open_plain(path) as file:
         if text in file.read():
             os.unlink(path)
 

@@ -32,7 +32,7 @@ def test_the_network_that_connects_the_nodes_is_found(ranks, two_nodes):
     first, second = two_nodes.addresses
     names, length, workers = result.stdout.splitlines()
     assert (result.status, names, length) == (0, "['n2', 'n2']", "2000"), result
-    assert workers.startswith(f"['tcp://{second}'] tcp://{first}:"), result
+    assert workers.startswith(f"['tls://{second}'] tls://{first}:"), result
     assert "network      eth0, tried by connecting from every rank" in result.stderr, result
     assert not result.words, result
     assert not result.leftover, result
@@ -47,7 +47,7 @@ def test_a_script_that_calls_us_may_have_the_scheduler_on_the_second_node(ranks,
     )
     words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
     result = ranks.python(4, ranks.script(script), hosts=words)
-    assert result.stdout.startswith(f"['n1', 'n2'] tcp://{two_nodes.addresses[1]}:"), result
+    assert result.stdout.startswith(f"['n1', 'n2'] tls://{two_nodes.addresses[1]}:"), result
     assert (result.status, result.words) == (0, []), result
     assert not result.leftover, result
     assert not ranks.leftovers(), result

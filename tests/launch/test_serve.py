@@ -37,9 +37,18 @@ def wait_for_file(run, file, timeout=30):
 def client(file, workers):
     from distributed import Client
 
-    with Client(scheduler_file=str(file), timeout=20) as connection:
+    from mpidask import scheduler_file
+
+    entry = scheduler_file.read(str(file))
+    with Client(entry.address, security=entry.keys.security(), timeout=20) as connection:
         connection.wait_for_workers(workers, timeout=30)
         yield connection
+
+
+def write(file, content):
+    """Write a scheduler file, which holds keys."""
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(content))
 
 
 def names(connection):
@@ -50,7 +59,8 @@ def test_clients_from_elsewhere_and_more_workers(ranks, file):
     run = serve(ranks, 3, "serve", "--scheduler-file", file)
     content = wait_for_file(run, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert set(content["mpidask"]) == {"run", "job", "started", "host"}
+    about = {"run", "job", "started", "host", "inner", "clients", "keys", "dashboard", "idle_timeout"}
+    assert set(content["mpidask"]) == about
     assert len(content["mpidask"]["run"]) == 32
     with client(file, 2) as first, client(file, 2) as second:
         assert names(first) == ["mpidask-1", "mpidask-2"]
@@ -100,7 +110,7 @@ def test_a_stale_file_is_refused(ranks, file):
     content = wait_for_file(run, file)
     with client(file, 1) as connection:
         other = ranks.directory / "other.json"
-        other.write_text(json.dumps({**content, "id": "Scheduler-of-another-run"}))
+        write(other, {**content, "id": "Scheduler-of-another-run"})
         result = serve(ranks, 2, "serve", "--scheduler-file", other, "--no-scheduler").result(30)
         assert result.status == 69, result
         assert (
@@ -109,7 +119,7 @@ def test_a_stale_file_is_refused(ranks, file):
         connection.shutdown()
     run.result(20)
     old = ranks.directory / "old.json"
-    old.write_text(json.dumps(content))
+    write(old, content)
     result = serve(ranks, 2, "serve", "--scheduler-file", old, "--no-scheduler").result(30)
     assert (result.status, result.stdout) == (69, ""), result
     assert result.stderr.count("mpidask: error: ") == 1, result
@@ -131,7 +141,7 @@ def test_a_stale_file_is_refused(ranks, file):
 def test_a_file_of_another_run_is_not_removed(ranks, file):
     run = serve(ranks, 2, "serve", "--scheduler-file", file)
     content = wait_for_file(run, file)
-    file.write_text(json.dumps({**content, "mpidask": {"run": "another"}}))
+    file.write_text(json.dumps({**content, "mpidask": {**content["mpidask"], "run": "another"}}))
     with client(file, 1) as connection:
         connection.shutdown()
     assert run.result(20).status == 0
@@ -158,7 +168,8 @@ def test_workers_wait_for_a_file_that_is_not_there_yet(ranks, file):
         (["serve", "--no-scheduler"], 2, "without a scheduler of its own a run needs one to join"),
         (["serve", "--no-scheduler", "--scheduler-file", "FILE", "--startup-timeout", "1"], 69, "did not appear within 1 s"),
         (["serve", "--no-scheduler", "--scheduler-file", "script.py"], 69, "is not a scheduler file"),
-        (["serve", "--no-scheduler", "127.0.0.1:9"], 69, "the scheduler at tcp://127.0.0.1:9 does not answer"),
+        (["serve", "--no-scheduler", "--no-tls", "127.0.0.1:9"], 69, "the scheduler at tcp://127.0.0.1:9 does not answer"),
+        (["serve", "--no-scheduler", "127.0.0.1:9"], 69, "the scheduler at tls://127.0.0.1:9 lets in only those who have its keys"),
         (["serve", "--scheduler-file", "/proc/nowhere/f.json"], 69, "the scheduler file /proc/nowhere/f.json cannot be written"),
         (["serve", "--scheduler-rank", "2"], 1, "the scheduler is to be on rank 2, but there are 2 ranks"),
         (["serve", "--scheduler-prot", "1"], 2, "--scheduler-port"),
@@ -236,7 +247,9 @@ def test_execute_with_a_scheduler_elsewhere(ranks, file):
             with Client() as client:
                 client.wait_for_workers(2)
                 return sorted(str(w["name"]) for w in client.scheduler_info(n_workers=-1)["workers"].values())
-        names = mpidask.execute(main, scheduler=False, scheduler_address={address!r}, worker_name="more")
+        names = mpidask.execute(
+            main, scheduler=False, scheduler_address={address!r}, scheduler_file={str(file)!r}, worker_name="more"
+        )
         if names:
             print(names, flush=True)
         mpidask.execute(None, scheduler=False, scheduler_file={str(file)!r})

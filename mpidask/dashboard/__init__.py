@@ -1,0 +1,1 @@
+"""The dashboard: for whom it opens, and the page "Ranks"."""

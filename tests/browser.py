@@ -1,0 +1,136 @@
+"""A real browser, Debian's chromium without a window: what a test sees is what a user sees."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INSTALL = ROOT / "tests" / "machines" / "install.sh"
+
+#: Bokeh draws into shadow trees, one in another.
+_FIND = """
+function find(root, selector, found) {
+    found.push(...root.querySelectorAll(selector));
+    for (const each of root.querySelectorAll("*")) if (each.shadowRoot) find(each.shadowRoot, selector, found);
+    return found;
+}
+"""
+_CELLS = (
+    _FIND
+    + """
+const offset = (row) => row.getBoundingClientRect().top;
+const rows = find(document, ".slick-row", []).sort((a, b) => offset(a) - offset(b));
+return rows.map((row) => [...row.querySelectorAll(".slick-cell")].map((cell) => cell.innerText.trim()));
+"""
+)
+
+
+class Browser:
+    """A browser with one page."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def find(self, selector: str) -> list[Any]:
+        """Return the elements that a CSS selector finds, also within Bokeh's plots."""
+        return list(self.driver.execute_script(_FIND + "return find(document, arguments[0], [])", selector))
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table that is shown."""
+        return [each.text for each in self.find(".slick-header-column")]
+
+    def table(self) -> list[dict[str, str]]:
+        """Return the rows of the table that is shown, from top to bottom: heading -> text."""
+        headings = self.headings()
+        return [dict(zip(headings, row, strict=True)) for row in self.driver.execute_script(_CELLS)]
+
+    def wait(self, what: Callable[[], Any], timeout: float = 60) -> Any:
+        """Wait until something is true, and return it."""
+        deadline = time.monotonic() + timeout
+        while not (found := what()):
+            assert time.monotonic() < deadline, f"not within {timeout} s; the page:\n{self.text()}\n{self.table()}"
+            time.sleep(0.2)
+        return found
+
+    def text(self) -> str:
+        """Return what can be read outside of plots."""
+        return str(self.driver.execute_script("return document.body.innerText"))
+
+    def errors(self) -> list[str]:
+        """Return what scripts of the page complained of."""
+        log = self.driver.get_log("browser")
+        return [each["message"] for each in log if each["level"] == "SEVERE" and "favicon" not in each["message"]]
+
+    def photograph(self, name: str) -> None:
+        """Keep a picture of the page."""
+        directory = Path(os.environ.get("MPIDASK_ARTIFACTS") or ROOT / "artifacts")
+        directory.mkdir(parents=True, exist_ok=True)
+        assert self.driver.save_screenshot(str(directory / f"{name}.png"))
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[Browser]:
+    """Open a browser that keeps its files in this directory; skips where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    command, driver = _programs()
+    options = webdriver.ChromeOptions()
+    options.binary_location = command
+    for word in (
+        "--headless=new",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--window-size=1500,800",
+        f"--user-data-dir={directory / 'profile'}",
+    ):
+        options.add_argument(word)
+    if os.geteuid() == 0:
+        options.add_argument("--no-sandbox")  # which chromium refuses to root
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(driver, log_output=subprocess.DEVNULL, env={**os.environ, "HOME": str(directory)})
+    with _ended(service):
+        chromium = webdriver.Chrome(options=options, service=service)
+        try:
+            chromium.set_page_load_timeout(60)
+            chromium.set_script_timeout(30)
+            yield Browser(chromium)
+        finally:
+            chromium.quit()
+
+
+def _programs() -> tuple[str, str]:
+    """Return browser and driver; install them where we may."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            pytest.skip("needs chromium and chromium-driver, which root installs on Debian")
+        subprocess.run([str(INSTALL), "chromium", "chromium-driver", "fonts-liberation"], check=True, timeout=600)
+    found = shutil.which("chromium"), shutil.which("chromedriver")
+    assert found[0] and found[1]
+    return found[0], found[1]
+
+
+@contextlib.contextmanager
+def _ended(service: Any) -> Iterator[None]:
+    """See to it that driver and browser are gone in the end, by their ids."""
+    try:
+        yield
+    finally:
+        process = getattr(service, "process", None)
+        with contextlib.suppress(psutil.NoSuchProcess, AttributeError):
+            top = psutil.Process(process.pid)
+            for each in [*top.children(recursive=True), top]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+            process.wait(10)

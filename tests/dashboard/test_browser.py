@@ -1,0 +1,156 @@
+"""The dashboard of a real run in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+import pytest
+from browser import opened
+
+pytestmark = pytest.mark.one_mpi
+
+#: Computes until there is a file stop.py; where there is crime.py one task ends its worker's process, once.
+SCRIPT = """
+import os, time
+from distributed import Client
+
+def step(number):
+    time.sleep(0.05)
+    return number + 1
+
+def die(flag):
+    if not os.path.exists(flag):
+        open(flag, "w").close()
+        os._exit(4)
+
+client = Client()
+print("ready", flush=True)
+begun, done = time.monotonic(), False
+while not os.path.exists("stop.py") and time.monotonic() < begun + 400:
+    numbers = client.map(step, range(20), pure=False)
+    if os.path.exists("crime.py") and not done:
+        client.submit(die, os.path.abspath("flag.py"), key="crime-1").result()
+        done = True
+    client.gather(numbers)
+"""
+
+
+@pytest.fixture
+def run(ranks):
+    """Return a run of four ranks that computes, and ends well."""
+    started = ranks.start(4, ranks.script(SCRIPT))
+    started.wait_for("ready", 90)
+    yield started
+    (ranks.work / "stop.py").touch()
+    result = started.result()
+    assert result.status == 0, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.fixture
+def link(run):
+    """Return the link in the banner, once there is something behind it."""
+    said = (run.directory / "err").read_text()
+    found = re.search(r"dashboard +(http://127\.0\.0\.1:\d+/\S+/status)", said)
+    assert found, said
+    deadline = time.monotonic() + 60
+    while status(found[1]) != 200:  # bokeh is imported while the run goes on
+        assert time.monotonic() < deadline, "no dashboard within 60 s"
+        time.sleep(0.2)
+    return found[1]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    directory = tmp_path / "browser"
+    directory.mkdir()
+    with opened(directory) as chromium:
+        yield chromium
+
+
+def status(url):
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_ranks_in_a_browser(ranks, run, link, browser):
+    driver = browser.driver
+    driver.get(link)
+    browser.wait(lambda: driver.title == "Dask: Status")
+    browser.wait(lambda: len(browser.find("canvas")) >= 4)
+    time.sleep(3)  # so that the picture has something to show
+    browser.photograph("dashboard-status")
+
+    driver.find_element("link text", "Ranks").click()
+    browser.wait(lambda: driver.title == "Dask: Ranks")
+    assert urlsplit(driver.current_url).path == urlsplit(link).path.replace("/status", "/ranks")
+    browser.wait(lambda: len(browser.table()) == 4)
+    browser.wait(lambda: [row["State"] for row in browser.table()] == ["running"] * 4)
+    check(browser.table(), run)
+    assert "4 ranks on 1 node · 2 workers: 2 running" in "".join(each.text for each in browser.find(".bk-clearfix"))
+
+    pids = [row["PID"] for row in browser.table()]
+    (ranks.work / "crime.py").touch()
+    browser.wait(lambda: "1" in [row["Restarts"] for row in browser.table()])
+    browser.wait(lambda: [row["State"] for row in browser.table()] == ["running"] * 4)
+    (victim,) = [row for row in browser.table() if row["Restarts"] == "1"]
+    assert victim["Role"] == "worker"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d died: exit status 4; tasks it had: .*crime-1.*", victim["Last message"]), (
+        victim
+    )
+    browser.wait(lambda: sum(row["PID"] not in pids for row in browser.table()) == 1)  # that of its new process
+    browser.photograph("dashboard-ranks")
+    check_sorting(browser)
+    assert not browser.errors()
+
+
+def check(table, run):
+    """What each row says of its rank."""
+    assert [row["Rank"] for row in table] == ["0", "1", "2", "3"]
+    assert [row["Role"] for row in table] == ["scheduler", "script", "worker", "worker"]
+    assert [row["Worker"] for row in table] == ["", "", "2", "3"]
+    assert {row["Node"] for row in table} == {socket.gethostname()}
+    assert [int(table[number]["PID"]) for number in (0, 1)] == [run.rank(0), run.rank(1)]
+    for row in table:
+        assert os.path.exists(f"/proc/{row['PID']}"), row
+        assert re.match(r"\d+\.\d\d [MG]iB \(\d+%\)$", row["Memory"]), row
+        assert re.match(r"\d+\.\d\d [MG]iB$", row["Limit"]), row
+        assert row["Last message"] == ""
+    for row in table[2:]:
+        assert int(row["Threads"]) >= 1
+        assert row["Restarts"] == "0"
+
+
+def check_sorting(browser):
+    """A click on a heading sorts, and it stays so while the page goes on."""
+    heading = next(each for each in browser.find(".slick-header-column") if each.text == "Rank")
+    heading.click()
+    heading.click()
+    browser.wait(lambda: [row["Rank"] for row in browser.table()] == ["3", "2", "1", "0"])
+    memory = [row["Memory"] for row in browser.table()]
+    browser.wait(lambda: [row["Memory"] for row in browser.table()] != memory, 120)
+    assert [row["Rank"] for row in browser.table()] == ["3", "2", "1", "0"]
+
+
+def test_without_the_secret_there_is_nothing_to_see(link, browser):
+    parts = urlsplit(link)
+    server = f"{parts.scheme}://{parts.netloc}"
+    for path in ("", "/", "/status", "/ranks", "/info/main/workers.html", "/json/counts.json", "/sitemap.json"):
+        assert status(server + path) == 404, path
+    for path in ("/status", "/ranks", f"{parts.path[:-10]}/status"):
+        browser.driver.get(server + path)
+        assert "404" in browser.text()
+        assert "Dask" not in browser.driver.page_source
+        assert "Ranks" not in browser.driver.page_source
+        assert not browser.find("canvas")

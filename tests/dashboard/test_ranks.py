@@ -1,0 +1,185 @@
+"""What the page "Ranks" says, and where it has it from: without a browser, without MPI."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+from distributed import Status
+
+from mpidask.config import Options
+from mpidask.dashboard.ranks import HEADINGS, SOURCE, Row, columns, summary
+from mpidask.launch.layout import Layout
+from mpidask.launch.postmortem import EXIT_TOPIC, Death, Postmortem
+from mpidask.launch.ranks import Place, RanksPlugin, places
+from mpidask.launch.roles import Role
+from mpidask.launch.shares import Facts, Limit, WorkerPlan
+
+HERE = socket.gethostname()
+WORKER = Row("2", "n2", "worker", "2", 4711, 4, 3 * 2**28, 3 * 2**30, "running")
+
+
+def test_a_table_sorts_by_numbers_and_shows_words():
+    rows = [dataclasses.replace(WORKER, place=name, worker=name, node=f"n{name}") for name in ("9", "10", "10-1")]
+    table = columns(rows)
+    for field in ("place", "worker", "node"):
+        assert table[field] == sorted(table[field])
+    assert (table["place_text"], table["node_text"]) == (["9", "10", "10-1"], ["n9", "n10", "n10-1"])
+    assert table["memory"] == [3 * 2**28] * 3
+    assert table["memory_text"] == ["768.00 MiB (25%)"] * 3
+    assert table["memory_limit_text"] == ["3.00 GiB"] * 3
+    assert set(HEADINGS) <= table.keys()
+    assert {len(column) for column in table.values()} == {3}
+
+
+def test_what_is_not_known_is_left_blank():
+    table = columns([Row("0", "n1", "scheduler", "", None, None, None, None, "running")])
+    assert table["memory_text"] == table["memory_limit_text"] == table["worker_text"] == table["message"] == [""]
+    assert table["pid"] == table["threads"] == table["memory"] == [None]
+    assert columns([dataclasses.replace(WORKER, memory_limit=None)])["memory_text"] == ["768.00 MiB"]
+
+
+def test_the_line_above_the_table():
+    scheduler = Row("0", "n1", "scheduler", "", 7, None, 2**30, None, "running")
+    dead = Row("3", "n3", "worker", "3", None, None, None, None, "dead", 2, "12:00:00 died: exit status 4")
+    assert summary([scheduler, WORKER, dead]) == (
+        "3 ranks on 3 nodes · 2 workers: 1 running, 1 dead · 768.00 MiB in use by workers · 2 restarts"
+    )
+    assert summary([dataclasses.replace(WORKER, place="77")], "job") == (
+        "1 job on 1 node · 1 worker: 1 running · 768.00 MiB in use by workers"
+    )
+    assert summary([]) == "0 ranks on 0 nodes · 0 workers"
+
+
+def facts(host, pid):
+    return Facts(
+        host, host, host, (0, 1), 2, (), (Limit("node", 2.0**33, "node"), Limit("job", 2.0**32, "job")), pid=pid
+    )
+
+
+def test_places_are_what_the_layout_says():
+    roles = [Role.SCHEDULER | Role.CLIENT, Role.WORKER]
+    workers = [WorkerPlan(1, "1-0", 2, 2**30), WorkerPlan(1, "1-1", 2, 2**30)]
+    layout = Layout(0, Options(), [facts("n1", 11), facts("n2", 22)], roles, workers, "127.0.0.1", "loopback")
+    assert places(layout) == (
+        Place(0, "n1", "scheduler, script", 11, 2**32),
+        Place(1, "n2", "worker", 22, 2**32, ("1-0", "1-1")),
+    )
+
+
+def state(name, status=Status.running, **more):
+    return SimpleNamespace(
+        name=name,
+        status=status,
+        pid=500,
+        nthreads=2,
+        memory_limit=2**30,
+        metrics={"memory": 2**28},
+        host="10.0.0.9",
+        **more,
+    )
+
+
+class Run:
+    """A plugin beside a scheduler that has these workers."""
+
+    def __init__(self, *its_places):
+        self.postmortem = Postmortem()
+        self.plugin = RanksPlugin(its_places, self.postmortem)
+        self.scheduler = SimpleNamespace(workers={})
+        asyncio.run(self.plugin.start(self.scheduler))
+
+    def add(self, worker):
+        address = f"tcp://10.0.0.9:{len(self.scheduler.workers)}"
+        self.scheduler.workers[address] = worker
+        self.plugin.add_worker(self.scheduler, address)
+        return address
+
+    @property
+    def rows(self):
+        return self.plugin.rows()
+
+
+def test_a_worker_comes_dies_and_comes_back():
+    run = Run(Place(2, "n2", "worker", 99, None, ("2",)))
+    assert run.rows == [Row("2", "n2", "worker", "2", None, None, None, None, "starting")]
+    address = run.add(state(2))  # Dask's name for it is a number
+    up = Row("2", "n2", "worker", "2", 500, 2, 2**28, 2**30, "running")
+    assert run.rows == [up]
+    del run.scheduler.workers[address]
+    assert [row.state for row in run.rows] == ["gone"]
+    run.postmortem.deaths["2"] = Death(1, "12:00:00 died: exit status 4")
+    assert run.rows == [
+        Row("2", "n2", "worker", "2", None, None, None, None, "dead", 1, "12:00:00 died: exit status 4")
+    ]
+    run.add(state(2))
+    assert run.rows == [dataclasses.replace(up, restarts=1, message="12:00:00 died: exit status 4")]
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [(Status.paused, "paused"), (Status.closing_gracefully, "closing"), (Status.closing, "closing")],
+)
+def test_states_in_words(status, word):
+    run = Run(Place(2, "n2", "worker", 99, None, ("2",)))
+    run.add(state(2, status))
+    assert [row.state for row in run.rows] == [word]
+
+
+def test_a_rank_without_workers_is_looked_at_if_it_is_here():
+    run = Run(Place(0, HERE, "scheduler", os.getpid(), 2**33), Place(1, "elsewhere", "script", os.getpid()))
+    scheduler, script = run.rows
+    assert (scheduler.place, scheduler.role, scheduler.pid, scheduler.state) == (
+        "0",
+        "scheduler",
+        os.getpid(),
+        "running",
+    )
+    assert scheduler.memory > 2**20
+    assert scheduler.memory_limit == 2**33
+    assert script == Row("1", "elsewhere", "script", "", os.getpid(), None, None, None, "running")
+    lost = Run(Place(1, HERE, "script", 2**22 + 1))  # more than Linux gives
+    assert [row.state for row in lost.rows] == ["gone"]
+
+
+def test_a_worker_that_joined_from_elsewhere_is_shown():
+    run = Run(Place(0, "elsewhere", "scheduler", 1))
+    run.add(state("guest-2"))
+    assert run.rows[1:] == [Row("", "10.0.0.9", "worker", "guest-2", 500, 2, 2**28, 2**30, "running")]
+
+
+def test_the_plugin_has_the_name_by_which_the_page_finds_it():
+    assert RanksPlugin.name == SOURCE
+
+
+ADDRESS = "tcp://127.0.0.1:5"
+
+
+def exit_of(exitcode):
+    return {"worker": ADDRESS, "name": 2, "host": "n2", "exitcode": exitcode, "limit": None, "oom": False}
+
+
+def test_deaths_are_counted_and_the_last_is_kept(capsys):
+    async def die_twice():
+        postmortem = Postmortem()
+        scheduler = SimpleNamespace(workers={ADDRESS: SimpleNamespace(name=2)})
+        for exitcode, tasks in ((4, {"f-1": 0.1}), (-11, {})):
+            postmortem.add_worker(scheduler, ADDRESS)
+            postmortem.log_event(EXIT_TOPIC, exit_of(exitcode))
+            removed = {"action": "remove-worker", "worker": ADDRESS, "processing-tasks": tasks}
+            postmortem.log_event("all", removed)
+            yield postmortem.deaths
+
+    async def look():
+        return [deaths["2"] async for deaths in die_twice()]
+
+    first, second = asyncio.run(look())
+    assert first.count == 1
+    assert first.last.endswith(" died: exit status 4; tasks it had: f-1")
+    assert second.count == 2
+    assert second.last.endswith(" died: signal 11 (SIGSEGV)")
+    assert capsys.readouterr().err.count("worker 2 on n2 died: ") == 2

@@ -1,0 +1,185 @@
+"""Clients from outside: an address of their own, several at a time, and the end of a cluster that nobody uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import nodes
+import pytest
+from harness import MPI
+
+MPIDASK = [sys.executable, "-m", "mpidask.cli"]
+
+CONNECT = (
+    "import sys, time\nfrom mpidask import scheduler_file\nfrom distributed import Client\n"
+    "entry = scheduler_file.read(sys.argv[1])\n"
+    "client = Client(entry.address, security=entry.keys.security(), timeout=20)\nclient.wait_for_workers(2, timeout=30)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory):
+    if not nodes.possible():
+        pytest.skip("needs root and iproute2")
+    with nodes.nodes(tmp_path_factory.mktemp("nodes")) as made:
+        yield made
+
+
+def content_of(file, run):
+    deadline = time.monotonic() + 40
+    while not file.exists():
+        assert run.process.poll() is None, run._read("err")
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return json.loads(file.read_text())
+
+
+def python(code, file, node=None):
+    """Run code as a client of its own, on one of the nodes if that is given; return what it prints."""
+    where = ["nsenter", f"--net=/run/netns/{node}"] if node else []
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [*where, sys.executable, "-W", "ignore", "-c", CONNECT + code, str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90, env=environ, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_address_for_workers_and_one_for_clients(ranks, two_nodes):
+    """Clients come over a network of their own; what one of them publishes another one gets, on another node."""
+    file = ranks.directory / "cluster.json"
+    words = two_nodes.mpirun_words(mpich=MPI.is_mpich, each=2)
+    serve = [*MPIDASK, "serve", "--scheduler-file", str(file), "--client-interface", "out0"]
+    run = ranks.start(4, command=serve, hosts=words)
+    content = content_of(file, run)
+    inner, outer = f"tls://{two_nodes.addresses[0]}:", f"tls://{two_nodes.outside}:"
+    assert content["address"].startswith(outer), content
+    assert content["mpidask"]["inner"].startswith(inner), content
+    code = "print(client.scheduler.address)\nprint(*client.scheduler_info(n_workers=-1)['workers'])\n"
+    code += "client.publish_dataset(answer=client.submit(sum, [20, 22], key='answer'))"
+    mine, workers = python(code, file).splitlines()
+    assert mine == content["address"]
+    assert all(worker.startswith(f"tls://{two_nodes.net}.") for worker in workers.split()), workers
+    name = two_nodes.prefix
+    get = "print(client.get_dataset('answer').result(), *client.list_datasets())\n"
+    first = python(get + "client.publish_dataset(more=[client.submit(len, 'abc', key='more')])", file, f"{name}1")
+    # The second node is not on the clients' network: it uses the workers' address, as workers do.
+    there = get.replace("client.", "other.") + "print(other.gather(other.get_dataset('more')))"
+    there = "other = Client(entry.inner, security=entry.keys.security(), timeout=20)\n" + there
+    second = python("pass", file) + _on_second_node(there, file, f"{name}2")
+    assert (first, second) == ("42 answer\n", "42 answer more\n[3]\n")
+    python("client.shutdown()", file)
+    result = run.result(30)
+    assert (result.status, result.stdout, result.words) == (0, "", []), result
+    assert f"clients      {content['address']} (from outside)" in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def _on_second_node(code, file, node):
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    text = CONNECT.splitlines(keepends=True)
+    words = [
+        "nsenter",
+        f"--net=/run/netns/{node}",
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        "".join(text[:4]) + code,
+        str(file),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90, env=environ, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_address_by_host_and_port(ranks):
+    file = ranks.directory / "cluster.json"
+    serve = [*MPIDASK, "serve", "--scheduler-file", str(file), "--client-address", "127.0.0.2", "--interface", "lo"]
+    run = ranks.start(3, command=serve)
+    assert content_of(file, run)["address"].startswith("tls://127.0.0.2:")
+    assert python("print(client.submit(sum, [1, 2]).result())\nclient.shutdown()", file) == "3\n"
+    assert run.result(30).status == 0
+
+
+@pytest.mark.one_mpi
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--client-interface", "ib7"], "--client-interface needs --scheduler-file"),
+        (["--client-interface", "ib7", "--scheduler-file", "f"], "no network interface 'ib7' with an IPv4 address"),
+        (["--client-interface", "lo", "--client-address", "127.0.0.1"], "say the same"),
+        (["--client-address", "127.0.0.1:x", "--scheduler-file", "f"], "--client-address is '127.0.0.1:x'"),
+        (["--protocol", "tls", "--no-tls"], "needs keys"),
+        (["--protocol", "ucx"], "cannot be encrypted"),
+        (["--idle-timeout", "soon"], "--idle-timeout is 'soon'"),
+        (["--data", "no.such.store", "--scheduler-file", "f"], "--data is 'no.such.store'"),
+        (["--data", "os.sep", "--scheduler-file", "f"], "--data is 'os.sep'"),
+    ],
+)
+def test_what_cannot_be_had(ranks, words, text):
+    result = ranks(3, command=[*MPIDASK, "serve", *words])
+    assert result.status in (2, 69), result
+    assert text in result.stderr, result
+    assert "remedy: " in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+
+
+def test_a_cluster_that_nobody_uses_ends(ranks):
+    """But not while it computes."""
+    file = ranks.directory / "cluster.json"
+    run = ranks.start(3, command=[*MPIDASK, "serve", "--scheduler-file", str(file), "--idle-timeout", "4 s"])
+    content_of(file, run)
+    assert python("print(client.submit(lambda: time.sleep(6) or 7).result())", file) == "7\n"
+    result = run.result(30)
+    said = "mpidask: the cluster has had nothing to do for 4 s (--idle-timeout): it ends"
+    assert (result.status, result.stdout, result.words) == (0, "", [said]), result
+    assert "idle         the cluster ends when it has had nothing to do for 4 s" in result.stderr, result
+    assert not file.exists()
+    assert not result.leftover, result
+
+
+STORE = '''
+import os, zict
+from distributed.protocol import deserialize_bytes, serialize_bytes
+
+def on_disk(worker_local_directory):
+    """Data of workers in files."""
+    return zict.Func(serialize_bytes, deserialize_bytes, zict.File(os.path.join(worker_local_directory, "data")))
+
+class Counting(dict):
+    pass
+'''
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_where_workers_keep_their_data(ranks, nanny):
+    ranks.script(STORE, "stores.py")
+    code = """
+from distributed import Client
+import os
+with Client() as client:
+    def kind(dask_worker):
+        return type(dask_worker.data).__name__, os.listdir(os.path.join(dask_worker.local_directory, "data"))
+    x = client.submit(bytes, 10_000, key="x", workers=2)
+    y = client.submit(lambda a: a + b"!", x, key="y", workers=3)
+    assert len(y.result()) == 10_001
+    print(sorted(client.run(kind).values()))
+"""
+    result = ranks(4, "--data", "stores.on_disk", nanny, ranks.script(code))
+    assert (result.status, result.words) == (0, []), result
+    assert result.stdout == "[('Func', ['x#0']), ('Func', ['x#0', 'y#1'])]\n", result
+    assert not result.leftover, result
+
+
+@pytest.mark.one_mpi
+def test_data_by_a_class(ranks):
+    ranks.script(STORE, "stores.py")
+    code = "from distributed import Client\nprint(set(Client().run(lambda dask_worker: type(dask_worker.data).__name__).values()))"
+    result = ranks(3, "--data", "stores.Counting", ranks.script(code))
+    assert (result.status, result.stdout) == (0, "{'Counting'}\n"), result
