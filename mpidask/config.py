@@ -188,13 +188,24 @@ def _check_forms(options: Options) -> None:
     if options.memory_limit is not None:
         memory(options.memory_limit, _shown("memory_limit"))
     _check_protocol(options)
-    if options.client_interface is not None and options.client_address is not None:
-        raise UsageError("--client-interface and --client-address say the same", "give one of them")
+    _check_clients(options)
     if not options.scheduler and options.scheduler_address is None and options.scheduler_file is None:
         raise UsageError(
             "without a scheduler of its own a run needs one to join",
             "name it with --scheduler-file or --scheduler-address (scheduler_file=, scheduler_address=)",
         )
+
+
+def _check_clients(options: Options) -> None:
+    if options.client_interface is None and options.client_address is None:
+        return
+    if options.client_interface is not None and options.client_address is not None:
+        raise UsageError("--client-interface and --client-address say the same", "give one of them")
+    if not re.fullmatch(r"[^:\s]+(:\d{1,5})?", options.client_address or "lo"):
+        raise UsageError(f"--client-address is {options.client_address!r}", "HOST or HOST:PORT is needed")
+    if options.tls and options.scheduler_file is None:
+        name = "--client-interface" if options.client_interface is not None else "--client-address"
+        raise UsageError(f"{name} needs --scheduler-file", "clients from outside find the keys in that file")
 
 
 def _check_protocol(options: Options) -> None:

@@ -57,7 +57,7 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
                        dies again
     dashboard:         serve Dask's dashboard
     dashboard_address: where; left alone it is a free port on loopback
-    protocol:          Dask's communication protocol, tcp if None
+    protocol:          Dask's communication protocol, tls if None; "tcp" is encrypted, too, unless TLS is switched off
     worker_class:      import path of the class of the workers
     worker_options:    further arguments of that class
     comm:              communicator whose ranks take part; all ranks if None
