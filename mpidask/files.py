@@ -1,14 +1,20 @@
-"""Files that others read while they are written."""
+"""Files that others read while they are written, and places that are this user's alone."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import os
+import stat
 import tempfile
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
-__all__ = ["replace", "replace_json"]
+__all__ = ["is_ours", "make_private", "open_plain", "replace", "replace_json"]
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def replace(path: str, text: str) -> None:
@@ -27,3 +33,32 @@ def replace(path: str, text: str) -> None:
 def replace_json(path: str, content: Any) -> None:
     """Write content as JSON, in the same way; raises OSError."""
     replace(path, json.dumps(content, indent=2, default=str))
+
+
+def open_plain(path: str) -> IO[str]:
+    """Open a text file to read it; raises OSError for what is no file: of a FIFO that is planted one would wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", path)
+    return os.fdopen(descriptor, encoding="utf-8", errors="replace")
+
+
+def make_private(path: Path) -> None:
+    """Make a directory, and those above it that are missing, for this user alone: mode 0700, whatever the umask.
+
+    One that is there becomes so; raises OSError if it is another user's.
+    """
+    missing = itertools.takewhile(lambda each: not each.exists(), [path, *path.parents])
+    for each in reversed(list(missing)):
+        each.mkdir(mode=0o700, exist_ok=True)
+    about = path.stat()
+    if about.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, f"{path} is another user's", str(path))
+    if about.st_mode & _OTHERS:
+        path.chmod(stat.S_IMODE(about.st_mode) & ~_OTHERS)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or directory is this user's; raises OSError if it is not there."""
+    return path.stat().st_uid == os.getuid()

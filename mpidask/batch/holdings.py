@@ -7,6 +7,8 @@
         jobs            one line for each job: number, job id
         released        the jobs were given back
         0/job.sh, 0.log, 0.status, ...   scripts, and what the jobs leave
+        .dask-jobqueue.*    keys for TLS, until the end
+        .keys           other directories with such files, one in each line
 
 Everything is readable by the user alone. A holder that ends without giving its jobs back leaves orphans.
 """
@@ -29,11 +31,12 @@ from typing import Any
 from mpidask.batch import catalog, commands, monitor, records
 from mpidask.batch.system import BatchSystem, Command
 from mpidask.errors import BatchError, MpidaskError
-from mpidask.files import replace_json
+from mpidask.files import is_ours, make_private, replace_json
 
-__all__ = ["Holding", "cancellation", "create", "living", "orphans", "read", "watch"]
+__all__ = ["KEY_FILES", "Holding", "cancellation", "create", "living", "orphans", "read", "watch"]
 
-_FACTS, _JOBS, _RELEASED = "holding.json", "jobs", "released"
+_FACTS, _JOBS, _RELEASED, _KEYS = "holding.json", "jobs", "released", ".keys"
+KEY_FILES = ".dask-jobqueue."  # how the names of files of keys begin: users of dask-jobqueue know them
 _KEPT = 20  # holdings that have been given back, whose logs are kept
 _BATCH = 200  # job ids on one command line
 
@@ -72,11 +75,30 @@ class Holding:
         return (self.directory / _RELEASED).exists()
 
     def note_released(self) -> None:
-        """Note that no job is held any more; the files of keys, whose names begin with a dot, are removed."""
+        """Note that no job is held any more; the files of keys are removed."""
         with contextlib.suppress(OSError):
             _private(self.directory / _RELEASED).close()
-            for path in self.directory.glob(".*"):
-                path.unlink()
+        self.remove_keys()
+
+    def note_keys(self, directory: Path) -> None:
+        """Note another directory that is going to hold files of keys, and is removed with them; raises OSError."""
+        with _private(self.directory / _KEYS) as file:
+            file.write(json.dumps(str(directory)) + "\n")
+
+    def remove_keys(self) -> None:
+        """Remove the files of keys, and the directories that were noted. Where others may write, nothing else is."""
+        noted: list[Path] = []
+        with contextlib.suppress(OSError, ValueError):
+            noted = [Path(json.loads(line)) for line in (self.directory / _KEYS).read_text().splitlines()]
+        for directory in [*noted, self.directory]:
+            for path in directory.glob(f"{KEY_FILES}*"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        for directory in noted:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        with contextlib.suppress(OSError):
+            (self.directory / _KEYS).unlink()
 
     @property
     def is_orphaned(self) -> bool:
@@ -84,10 +106,11 @@ class Holding:
         return not self.is_released and self.host == socket.gethostname() and _started(self.process) != self.started
 
     def release(self) -> list[str]:
-        """Cancel what is left of the jobs; return their ids.
+        """Remove the keys, cancel what is left of the jobs; return their ids.
 
         Raises BatchError if the batch system does not answer or refuses.
         """
+        self.remove_keys()  # whatever the batch system says: nobody has a use for them any more
         system = catalog.find(self.system)
         left = living(system, self.ids)
         for command in cancellation(system, left, self.further):
@@ -124,7 +147,7 @@ def create(system: str, title: str, further: Sequence[str] = ()) -> Holding:
     holding = Holding(directory, system, socket.gethostname(), process, _started(process), tuple(further))
     content = {**dataclasses.asdict(holding), "directory": None}
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(home)
         _forget(home)
         directory.mkdir(mode=0o700)
         replace_json(str(directory / _FACTS), content)
@@ -151,7 +174,8 @@ def _all(home: Path) -> Iterator[Holding]:
     with contextlib.suppress(FileNotFoundError):
         for directory in sorted(home.iterdir()):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
-                yield read(directory)
+                if is_ours(directory):
+                    yield read(directory)
 
 
 def _forget(home: Path) -> None:

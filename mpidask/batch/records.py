@@ -31,7 +31,7 @@ from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem, Command
 from mpidask.errors import BatchError, UsageError
-from mpidask.files import replace_json
+from mpidask.files import is_ours, make_private, replace_json
 from mpidask.run_directory import Progress
 
 __all__ = ["Record", "create", "find", "home", "planned", "read", "records"]
@@ -174,7 +174,7 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
         command=command,
     )
     try:
-        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory.parent)
         directory.mkdir(mode=0o700)
         with _private(record.script) as file:
             file.write(text)
@@ -216,7 +216,8 @@ def _all(home: Path) -> Iterator[Record]:
     with contextlib.suppress(FileNotFoundError):
         for directory in home.iterdir():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # half written, or not ours
-                yield read(directory)
+                if is_ours(directory):
+                    yield read(directory)
 
 
 def home(state_directory: str | None, kind: str = "jobs") -> Path:

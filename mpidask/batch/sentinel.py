@@ -1,4 +1,4 @@
-"""``python -m mpidask.batch.sentinel DIRECTORY``: cancels the jobs of a program that was killed.
+"""``python -m mpidask.batch.sentinel DIRECTORY``: cancels the jobs of a program that was killed, and removes its keys.
 
 It outlives the program and its terminal; its stdin is a pipe that the program holds open.
 """

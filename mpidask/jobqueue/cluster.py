@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import re
-import socket
 import statistics
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Literal
@@ -22,11 +20,13 @@ from distributed.scheduler import Scheduler
 from distributed.security import Security
 from distributed.utils import NoOpAwaitable
 
+from mpidask import credentials
 from mpidask.errors import ArgumentError, BatchError
-from mpidask.jobqueue import keys, report
+from mpidask.jobqueue import keys, report, service
 from mpidask.jobqueue.adaptive import JobAdaptive
 from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
 from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.jobs_page import JobsPage
 from mpidask.jobqueue.keeper import Keeper
 
 __all__ = ["JobQueueCluster"]
@@ -34,7 +34,7 @@ __all__ = ["JobQueueCluster"]
 logger = logging.getLogger("mpidask.jobqueue")
 
 _NO_ADDRESS = "tcp://<insert-scheduler-address-here>:8786"
-_DASHBOARD = 8787
+_ENCRYPTED = ("tls", "wss", "inproc")
 _CLOSED = 10.0  # s in which jobs that were cancelled may take to leave the queue
 
 
@@ -45,8 +45,9 @@ class JobQueueCluster(SpecCluster):
     job_cls:               class of the jobs; set by the classes for each batch system
     scheduler_options:     arguments of Dask's scheduler, such as {"port": 8786, "dashboard_address": ":8787"}
     scheduler_cls:         class of the scheduler
-    security:              keys for TLS; True makes some for this cluster
-    shared_temp_directory: where key files lie; None: in the cluster's own directory
+    security:              keys for TLS. None: those in Dask's configuration, else some are made for this cluster,
+                           unless mpidask.tls is false in the configuration; False: no TLS, everybody can connect
+    shared_temp_directory: where the directory for key files is made; None: they are in the cluster's own
     groups:                further kinds of workers: name -> keywords that differ; see `scale(..., group=NAME)`
     remote_scheduler:      put the scheduler into a job of its own; keywords for that job may be given
     further keywords are those of the jobs.
@@ -87,10 +88,11 @@ class JobQueueCluster(SpecCluster):
         setting = _Setting(section)
         interface = setting.get("interface", interface)
         options = dict(setting.get("scheduler-options", scheduler_options) or {})
-        security = keys.temporary() if security is True else security or None
-        if protocol is None and security is not None:
-            protocol = "tls://"
-        job_kwargs |= {"config_name": config_name, "interface": interface, "protocol": protocol}
+        security = options.get("security") if security is None else security
+        protocol = options.get("protocol") if protocol is None else protocol
+        self._tls = keys.settle(protocol, security=security)
+        self._remembered: str | None = None
+        job_kwargs |= {"config_name": config_name, "interface": interface, "protocol": self._tls.protocol}
         self._job_kwargs = job_kwargs
         self.groups = {group: {**job_kwargs, **given} for group, given in (groups or {}).items()}
         self._next = 0
@@ -103,22 +105,21 @@ class JobQueueCluster(SpecCluster):
         self.dispatcher = Dispatcher(system_for(native), type(self).__name__, further(template))
         shared = setting.get("shared-temp-directory", shared_temp_directory)
         roles = ("worker", "scheduler") if remote_scheduler else ("worker",)
-        self._key_files = keys.KeyFiles(security, shared, self.dispatcher, roles)
-        job_kwargs["security"] = self._key_files.security
-        for given in self.groups.values():
-            given["security"] = self._key_files.security
+        self._key_files = keys.KeyFiles(self._tls.security, shared, self.dispatcher, roles)
         settled = template.description.keywords
         self.keeper = Keeper(
             self, float(parse_timedelta(settled["poll_interval"], "seconds")), int(settled["max_failures"])
         )
-        scheduler = {"cls": scheduler_cls, "options": _scheduler_options(options, protocol, security, interface)}
+        page = JobsPage(lambda: self.jobs, lambda: self.keeper.ended)
+        arguments = service.arguments(options, self._tls, interface)
+        scheduler = {"cls": service.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:
-            scheduler = self._remote(remote_scheduler, scheduler)
+            scheduler = self._remote(remote_scheduler, arguments, gated="http_prefix" not in options)
         super().__init__(
             scheduler=scheduler,
             worker=self._spec_of(None),
             loop=loop,
-            security=security,
+            security=self._tls.security,
             silence_logs=silence_logs,
             asynchronous=asynchronous,
             name=name,
@@ -149,13 +150,16 @@ class JobQueueCluster(SpecCluster):
                     f"{type(self).__name__}(..., scheduler_options={{{key!r}: {value!r}}})",
                 )
 
-    def _remote(self, wanted: Mapping[str, Any] | Literal[True], scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    def _remote(
+        self, wanted: Mapping[str, Any] | Literal[True], arguments: Mapping[str, Any], *, gated: bool
+    ) -> dict[str, Any]:
         from mpidask.jobqueue.remote import SchedulerJob
 
         given = dict(wanted) if isinstance(wanted, Mapping) else {}
         given = {**self._job_kwargs, "nodes": 1, "ranks_per_node": 1, **given}
         job = self._job_class("", name="scheduler", dispatcher=self.dispatcher, number=-1, **given)
-        return {"cls": SchedulerJob, "options": {"job": job, "options": scheduler["options"], "keys": self._key_files}}
+        options = {"job": job, "options": arguments, "keys": self._key_files, "gated": gated}
+        return {"cls": SchedulerJob, "options": options}
 
     def _spec_of(self, group: str | None) -> dict[str, Any]:
         """Return Dask's specification of a job of a group."""
@@ -168,28 +172,30 @@ class JobQueueCluster(SpecCluster):
 
     @property
     def dashboard_link(self) -> str:
-        """Where the dashboard is: on loopback, unless it is told otherwise."""
-        link: str = super().dashboard_link
-        address = str(self.scheduler_spec["options"].get("dashboard_address"))
-        host = re.match(r"127\.0\.0\.1|localhost", address)
-        return re.sub(r"//[^/:]+(?=:\d+/)", f"//{host[0]}", link, count=1) if host else link
+        """Where the dashboard is: on loopback, unless it is told otherwise; the link is for its user alone."""
+        options = self.scheduler_spec["options"]
+        return service.link(super().dashboard_link, options.get("options", options))
 
     @property
     def _dummy_job(self) -> Job:
-        """A job like those that are submitted: users of dask-jobqueue look at it."""
+        """A job like those that are submitted, keys included: users of dask-jobqueue look at it."""
+        return self._sample(self._key_files.security)
+
+    def _sample(self, security: Security | None = None) -> Job:
         address = getattr(getattr(self, "scheduler", None), "address", None)
         return self._job_class(
             address or _NO_ADDRESS,
             name="dummy-name",
             dispatcher=getattr(self, "dispatcher", None),
             number=self._next,
+            security=security,
             **self._job_kwargs,
         )
 
     @property
     def job_header(self) -> str:
         """The option lines of the jobs."""
-        return self._dummy_job.job_header
+        return self._sample().job_header
 
     def job_script(self) -> str:
         """Return a job script like those that are submitted."""
@@ -198,7 +204,7 @@ class JobQueueCluster(SpecCluster):
     @property
     def job_name(self) -> str:
         """The jobs' name for the batch system."""
-        return self._dummy_job.job_name
+        return self._sample().job_name
 
     @property
     def workers_per_job(self) -> int:
@@ -332,16 +338,22 @@ class JobQueueCluster(SpecCluster):
         return super().adapt(*args, **kwargs)
 
     def _threads_per_worker(self) -> int:
-        return self._dummy_job.worker_process_threads
+        return self._sample().worker_process_threads
 
     def _memory_per_worker(self) -> int:
-        job = self._dummy_job
+        job = self._sample()
         return job.description.memory // job.description.processes
 
     # What is carried out.
 
     async def _start(self) -> None:
+        first = self.status == Status.created
         await super()._start()
+        if first and self._tls.keys is not None:
+            self._remembered = self.scheduler_address
+            credentials.remember(self._remembered, self._tls.keys)
+        if first and self._warning is not None:
+            logger.warning("%s", self._warning)
         self.keeper.start()
 
     async def _correct_state_internal(self) -> None:
@@ -374,13 +386,14 @@ class JobQueueCluster(SpecCluster):
         if all(name in self.workers for name in self.worker_spec):
             return
         address = getattr(self.scheduler, "contact_address", None) or self.scheduler.address
+        security = self._key_files.security
         jobs = {}
         for name, spec in self.worker_spec.items():
             if name not in self.workers:
                 number = int(name.rsplit("-", 1)[1])
-                jobs[name] = spec["cls"](
-                    address, name=name, dispatcher=self.dispatcher, number=number, **spec["options"]
-                )
+                ours = {"name": name, "dispatcher": self.dispatcher, "number": number, "security": security}
+                jobs[name] = spec["cls"](address, **ours, **spec["options"])
+                jobs[name].restarts = spec.get("restarts", 0)
         try:
             await self.dispatcher.submit(list(jobs.values()))
         finally:
@@ -401,7 +414,8 @@ class JobQueueCluster(SpecCluster):
         planned = {}
         for spec in lost:
             group = next((name for name, given in self.groups.items() if given is spec["options"]), None)
-            planned.update(self.new_worker_spec(group))
+            ((name, fresh),) = self.new_worker_spec(group).items()
+            planned[name] = {**fresh, "restarts": spec["restarts"]}
         self.worker_spec.update(planned)
         return planned
 
@@ -431,7 +445,7 @@ class JobQueueCluster(SpecCluster):
     @property
     def _shape(self) -> str:
         """What is asked for, the walltime among it: a default may hide in the configuration."""
-        job = self._dummy_job
+        job = self._sample()
         walltime = job.description.keywords.get("walltime") or "the site's"
         size = f"{job.description.workers} workers, {job.worker_cores} cores, {format_bytes(job.worker_memory)}"
         return f"each job: {size}, walltime {walltime}"
@@ -447,9 +461,22 @@ class JobQueueCluster(SpecCluster):
         times = [job.arrived_at - job.submitted for job in every if job.arrived_at is not None]
         return statistics.median(times) if times else 0.0
 
+    @property
+    def _notes(self) -> list[str]:
+        """What else is worth a line each: whether everybody can connect, where the scheduler is."""
+        return [note for note in (self._warning, getattr(self.scheduler, "note", None)) if note]
+
+    @property
+    def _warning(self) -> str | None:
+        """What is said where connections are not encrypted."""
+        address = getattr(self, "scheduler_address", "")
+        if "://" not in address or address.startswith(_ENCRYPTED):
+            return None
+        return f"TLS is off: whoever can connect to {address} can run code as you"
+
     def status_report(self) -> str:
         """Return how each job stands: why it waits, how many workers have come, how it failed."""
-        return f"{self._shape}\n{report.as_text(self.jobs, list(self.keeper.ended), self._said)}"
+        return "\n".join([self._shape, *self._notes, report.as_text(self.jobs, list(self.keeper.ended), self._said)])
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"]
@@ -457,10 +484,11 @@ class JobQueueCluster(SpecCluster):
         expected = sum(job.worker_processes for job in self.jobs)
         address = getattr(self, "scheduler_address", "<Not Connected>")
         text = f"{type(self).__name__}({self._cluster_info['name']}, {address!r}, workers={len(workers)} of {expected}"
-        return f"{text}, threads={threads}, jobs: {report.summary(self.jobs)})"
+        tls = ", TLS off" if self._warning else ""
+        return f"{text}, threads={threads}{tls}, jobs: {report.summary(self.jobs)})"
 
     def _repr_html_(self, cluster_status: str | None = None) -> str:
-        said = report.as_html(self.jobs, list(self.keeper.ended), self._said)
+        said = report.as_html(self.jobs, list(self.keeper.ended), self._said, self._notes)
         return str(super()._repr_html_(cluster_status)) + said
 
     async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
@@ -520,8 +548,9 @@ class JobQueueCluster(SpecCluster):
             for job in jobs:
                 job.status = Status.closed
         await self.dispatcher.confirm(jobs, _CLOSED)
-        self.dispatcher.end()
-        self._key_files.remove()
+        self.dispatcher.end()  # the keys go with it
+        if self._remembered is not None:
+            credentials.forget(self._remembered)
 
 
 class _Setting:
@@ -534,24 +563,6 @@ class _Setting:
         if given is not None:
             return given
         return dask.config.get(f"jobqueue.{self.section}.{key}", default=None)
-
-
-def _scheduler_options(
-    given: Mapping[str, Any], protocol: str | None, security: Security | None, interface: str | None
-) -> dict[str, Any]:
-    options = {"protocol": protocol, "dashboard_address": _dashboard(), "security": security, **given}
-    if "host" not in options and "interface" not in options:
-        options["interface"] = interface
-    return options
-
-
-def _dashboard() -> str:
-    """Return where the dashboard listens: for nobody else, on the port that users know if it is free."""
-    try:
-        with socket.create_server(("127.0.0.1", _DASHBOARD)):
-            return f"127.0.0.1:{_DASHBOARD}"
-    except OSError:
-        return "127.0.0.1:0"
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -205,7 +205,15 @@ class Description:
         words += texts(keywords["worker_extra_args"])
         if keywords["resources"]:
             words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
-        return " ".join(map(str, [*words, *self.arguments, *self._lifetime(words)]))
+        return " ".join(map(str, [*words, *self._pages(words), *self.arguments, *self._lifetime(words)]))
+
+    def _pages(self, words: Iterable[object]) -> list[str]:
+        """Return the arguments that leave out workers' dashboards, which other users of the node could look at."""
+        if (self.keywords["worker_command"] or _WORKER) != _WORKER or any(
+            re.match(r"--(no-)?dashboard", str(word)) for word in words
+        ):
+            return []
+        return ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
 
     def _lifetime(self, words: Iterable[object]) -> list[str]:
         """Return the arguments that let workers hand over their data before the walltime ends them."""

@@ -74,6 +74,15 @@ class Dispatcher:
             self._holding = holdings.create(self.system.name, self.title, self._further_cancel)
         return self._holding
 
+    def guarded(self) -> Holding:
+        """Return the record of the jobs; from now on a sentinel sees to what a killed program leaves.
+
+        Raises BatchError if it cannot be made or the sentinel does not start.
+        """
+        if self._sentinel is None:
+            self._sentinel = sentinel.start(self.holding)
+        return self.holding
+
     @property
     def directory(self) -> Path | None:
         """Where the jobs leave their logs; None before the first is submitted."""
@@ -129,9 +138,7 @@ class Dispatcher:
 
     def _hand_in(self, run: Sequence[Job]) -> list[str]:
         first = run[0]
-        holding = self.holding
-        if self._sentinel is None:
-            self._sentinel = sentinel.start(holding)
+        holding = self.guarded()
         count = len(run) if len(run) > 1 else None
         place = Place(holding.directory, first.number, count)
         description = _numbered(first, count)

@@ -15,6 +15,7 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
 from mpidask.batch import catalog
+from mpidask.batch.holdings import KEY_FILES
 from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem, JobState
 from mpidask.errors import ArgumentError
@@ -79,6 +80,7 @@ class Job(ProcessInterface):
         self.cancelled = False
         self.arrived_at: float | None = None
         self.present: set[str] = set()
+        self.restarts = 0  # how many have ended in whose place it is
 
     @classmethod
     def default_config_name(cls) -> str:
@@ -271,7 +273,10 @@ class Job(ProcessInterface):
             return sorted(
                 path
                 for path in Path(place).iterdir()
-                if path.is_file() and not ours.fullmatch(path.name) and pattern.match(path.name.removeprefix(name))
+                if path.is_file()
+                and not ours.fullmatch(path.name)
+                and not _is_secret(path)
+                and pattern.match(path.name.removeprefix(name))
             )
         except OSError:
             return []
@@ -313,6 +318,11 @@ def _arguments(interface: str | None, protocol: str | None, security: Security |
     if security:
         words += tls_arguments(security, "worker")
     return tuple(words)
+
+
+def _is_secret(path: Path) -> bool:
+    """Whether a file has keys: its name ends in letters and digits that may look like a job id."""
+    return path.name.startswith(KEY_FILES)
 
 
 def _read(path: Path) -> str:

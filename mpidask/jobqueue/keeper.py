@@ -130,7 +130,7 @@ class Keeper:
         elif job.standing.state is JobState.FAILED:
             logger.warning("%s; it is replaced", obituary(job, tail=False))
         if self.failure is None:
-            self.cluster.missing.append(spec)
+            self.cluster.missing.append({**spec, "restarts": job.restarts + 1})
 
     def _count(self, job: Job) -> None:
         """Count a job whose workers never came."""

@@ -75,7 +75,11 @@ KEYWORDS: dict[str, Keyword] = {
         Keyword("nanny", True, "Whether a nanny restarts each worker that dies."),
         Keyword("death_timeout", 60, "Seconds after which a worker without a scheduler ends."),
         Keyword("local_directory", None, "Where workers spill: fast, on the node, such as $TMPDIR."),
-        Keyword("shared_temp_directory", None, "Where key files for TLS lie. Default: the cluster's own directory."),
+        Keyword(
+            "shared_temp_directory",
+            None,
+            "Where a directory for key files is made. Default: they are in the cluster's own.",
+        ),
         Keyword("worker_command", "distributed.cli.dask_worker", "The module that is the worker's command."),
         Keyword("worker_extra_args", [], "Further arguments of that command."),
         Keyword("resources", None, "Dask resources of each worker, such as {'GPU': 1}."),

@@ -8,12 +8,16 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
+from mpidask.batch.holdings import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
+from mpidask.files import replace_json
+from mpidask.jobqueue.keys import tls_files
 from mpidask.jobqueue.report import obituary
 
 if TYPE_CHECKING:
@@ -25,10 +29,10 @@ __all__ = ["SchedulerJob"]
 logger = logging.getLogger("mpidask.jobqueue")
 
 _GLANCE = 0.2  # s between two looks for the scheduler's file
-_IDLE = "3600s"  # a scheduler that nobody uses any more ends by itself
+_IDLE = "1 h"  # a scheduler that nobody uses any more ends by itself
 
-#: Options of Dask's scheduler -> of its command.
-_WORDS = {"host": "--host", "port": "--port", "interface": "--interface", "dashboard_address": "--dashboard-address"}
+#: Arguments of Dask's scheduler that can be written down.
+_KNOWN = ("host", "port", "interface", "dashboard_address", "http_prefix", "protocol")
 
 
 class SchedulerJob(ProcessInterface):
@@ -37,27 +41,30 @@ class SchedulerJob(ProcessInterface):
     job:     the job
     options: arguments of the scheduler
     keys:    the cluster's keys
+    gated:   whether its dashboard is for those alone who know the prefix
     """
 
-    def __init__(self, job: Job, options: Mapping[str, Any], keys: KeyFiles) -> None:
+    def __init__(self, job: Job, options: Mapping[str, Any], keys: KeyFiles, *, gated: bool) -> None:
         super().__init__()
-        unknown = [name for name in options if name not in (*_WORDS, "protocol", "security")]
+        unknown = [name for name in options if name not in (*_KNOWN, "security")]
         if unknown:
             raise ArgumentError(
                 f"scheduler_options {', '.join(unknown)} cannot be given to a scheduler in a job of its own",
-                f"there are: {', '.join([*_WORDS, 'protocol'])}",
+                f"there are: {', '.join(_KNOWN)}",
             )
         self.job = job
         self.options = options
         self.keys = keys
+        self.gated = gated
         self.address = ""
+        self.host = ""
 
     async def start(self) -> None:
         """Submit the job and wait until the scheduler is up; raises BatchError if it never will be."""
         job = self.job
         assert job.dispatcher is not None
         file = job.dispatcher.holding.directory / "scheduler.json"
-        job.description = dataclasses.replace(job.description, command_line=self._command(str(file)))
+        job.description = dataclasses.replace(job.description, command_line=self._command(file))
         await job.dispatcher.submit([job])
         said = None
         while not file.exists():
@@ -71,19 +78,30 @@ class SchedulerJob(ProcessInterface):
                 if file.exists():
                     break
                 await asyncio.sleep(_GLANCE)
-        self.address = json.loads(file.read_text())["address"]
+        told = json.loads(file.read_text())
+        self.address, self.host = told["address"], told["host"]
+        logger.warning("%s", self.note)
         await super().start()
 
-    def _command(self, file: str) -> str:
-        words = [self.job.description.keywords["python"], "-m", "distributed.cli.dask_scheduler"]
-        words += ["--scheduler-file", file, "--idle-timeout", _IDLE]
-        given = {"port": 0, **self.options}
-        for name, option in _WORDS.items():
-            if given.get(name) is not None:
-                words += [option, given[name]]
-        protocol = given.get("protocol")
-        words += ["--protocol", str(protocol).removesuffix("://")] if protocol else []
-        return shlex.join(map(str, [*words, *self.keys.arguments("scheduler")]))
+    @property
+    def note(self) -> str:
+        """Where the scheduler is, and when it ends by itself."""
+        return f"the scheduler is in job {self.job.id} on {self.host}; without tasks it ends after {_IDLE}"
+
+    def _command(self, file: Path) -> str:
+        """Write down what the scheduler is told; return the command that reads it."""
+        security = self.keys.security
+        files = tls_files(security, "scheduler") if security is not None else {}
+        options = {name: value for name, value in self.options.items() if name != "security"}
+        told = {
+            "options": {"port": 0, "idle_timeout": _IDLE, **options},
+            "security": {f"tls_{'' if key == 'ca_file' else 'scheduler_'}{key}": path for key, path in files.items()},
+            "gated": self.gated,
+            "file": str(file),
+        }
+        arguments = file.with_name(f"{KEY_FILES}scheduler.json")
+        replace_json(str(arguments), told)
+        return shlex.join([self.job.description.keywords["python"], "-m", "mpidask.jobqueue.serving", str(arguments)])
 
     async def close(self) -> None:
         """Cancel the job; the scheduler has been told to end before."""

@@ -70,6 +70,6 @@ def line(job: Job) -> str:
     return "  ".join(words)
 
 
-def as_html(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> str:
-    """Return the same for a notebook."""
-    return f"<pre>{html.escape(as_text(jobs, ended, failure))}</pre>"
+def as_html(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None, notes: Sequence[str] = ()) -> str:
+    """Return the same for a notebook, with further lines before it."""
+    return f"<pre>{html.escape(chr(10).join([*notes, as_text(jobs, ended, failure)]))}</pre>"

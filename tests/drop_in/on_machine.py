@@ -1,5 +1,6 @@
 """Run a directory of tests where a batch system is, as its ordinary user: on_machine.py SYSTEM DIRECTORY [pytest options]."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ def main():
             shutil.copytree(suite, machine.directory, dirs_exist_ok=True)
             if machine.user:
                 shutil.chown(machine.directory, machine.user)
-            machine.environment = {**machine.environment, "PYTHONPATH": str(machine.directory / "plugins")}
+            passed = {name: value for name, value in os.environ.items() if name.startswith("DASK_MPIDASK__")}
+            machine.environment = {**machine.environment, **passed, "PYTHONPATH": str(machine.directory / "plugins")}
             known = {"torque": "pbs"}.get(name, name)
             words = ["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "pytest_asyncio", "-E", known]
             done = machine.run(machine.python, *words, ".", *options, timeout=900)

@@ -4,13 +4,21 @@ Run by test_clusters.py as an ordinary user, where the batch system is.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.error
+import urllib.request
 
+import dask
 from distributed import Client
+from distributed.security import Security
 
 import mpidask
 
@@ -69,6 +77,9 @@ def a_day(system):
         lost = jobs.jobs[1]
         subprocess.run(CANCEL[system].format(lost.id).split(), check=True, capture_output=True, timeout=60)
         until(lambda: lost not in jobs.jobs and count(client) == 4)
+        assert sorted(job.restarts for job in jobs.jobs) == [0, 0, 0, 1]
+        rows = [row for row in jobs.scheduler.plugins["mpidask-ranks"].rows() if row.worker]
+        assert sorted(row.restarts for row in rows) == [0, 0, 0, 1], rows
         assert client.submit(sum, [1, 2]).result(timeout=60) == 3
         jobs.scale(jobs=1)
         until(lambda: count(client) == 1)
@@ -141,7 +152,7 @@ def a_lost_node(system):
 
 def killed_with_its_sentinel(system):
     """Nobody is left to cancel the jobs."""
-    jobs = cluster(system, job_extra_directives=["--hold"], security=True)
+    jobs = cluster(system, job_extra_directives=["--hold"])
     jobs.scale(jobs=2)
     for process in os.listdir("/proc"):
         if process.isdigit():
@@ -242,36 +253,138 @@ def kinds_of_workers(system):
 
 def with_keys(system):
     """TLS with keys that nobody else can read, not in the current directory, gone at the end."""
+    os.makedirs("shared", mode=0o777)
+    os.chmod("shared", 0o777)
     before = set(os.listdir())
-    with cluster(system, security=True) as jobs, Client(jobs) as client:
-        jobs.scale(2)
-        client.wait_for_workers(2, timeout=90)
-        assert jobs.scheduler_address.startswith("tls://")
-        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
-        directory = jobs.dispatcher.directory
-        secrets = list(directory.glob(".dask-jobqueue.*"))
-        assert {oct(path.stat().st_mode)[-3:] for path in secrets} == {"600"}
-        assert oct(directory.stat().st_mode)[-3:] == "700"
-        assert "BEGIN" not in jobs.job_script()
-        try:
-            Client(jobs.scheduler_address.replace("tls://", "tcp://"), timeout="5 s")
-        except OSError:
-            pass
-        else:
-            raise AssertionError("a stranger was let in")
-    assert not [path for path in secrets if path.exists()]
+    for given in ({}, {"shared_temp_directory": os.path.abspath("shared")}, {"security": True, "protocol": "tls"}):
+        with cluster(system, **given) as jobs, Client(jobs) as client:
+            assert jobs.dispatcher.directory is None, "nothing is written before it is needed"
+            jobs.scale(1)
+            client.wait_for_workers(1, timeout=90)
+            assert jobs.scheduler_address.startswith("tls://") and "TLS" not in repr(jobs)
+            assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+            directory = jobs.dispatcher.directory
+            if "shared_temp_directory" in given:
+                (directory,) = (directory / "../../../../shared").resolve().glob(".*")
+            files = list(directory.glob(".dask-jobqueue.*"))
+            assert len(files) == 3, files
+            assert {oct(path.stat().st_mode)[-3:] for path in files} == {"600"}
+            assert oct(directory.stat().st_mode)[-3:] == "700"
+            assert "BEGIN" not in jobs.job_script() and str(files[0]) in jobs.job_script()
+            assert not [job for job in jobs.jobs if "PRIVATE KEY" in job.log]
+        assert not [path for path in files if path.exists()]
+        assert not os.listdir("shared")
     assert set(os.listdir()) - before <= {"state", "config"}, "there the tests have records and configuration"
+
+
+def strangers(system):
+    """Without the keys nobody gets in, neither to scheduler, nor worker, nor nanny; those who have them do not notice."""
+    with cluster(system) as jobs, Client(jobs) as client:
+        jobs.scale(1)
+        client.wait_for_workers(1, timeout=90)
+        work = client.submit(lambda: time.sleep(8) or "done")
+        ((worker, facts),) = client.scheduler_info()["workers"].items()
+        addresses = (jobs.scheduler_address, worker, facts["nanny"])
+        opened = [listening(), *client.run(listening).values(), *client.run(listening, nanny=True).values()]
+        others = {place[1] for places in opened for place in places if place[0] not in ("127.0.0.1", "::1")}
+        assert others == {int(address.rsplit(":", 1)[1]) for address in addresses}, (opened, addresses)
+        for address in addresses:
+            assert address.startswith("tls://"), address
+            for way in (b"GET / HTTP/1.0\r\n\r\n", os.urandom(1000), None, Security.temporary()):
+                refused(address, way)
+        for security in (Security.temporary(), None):
+            address = jobs.scheduler_address
+            try:
+                Client(address if security else address.replace("tls", "tcp"), security=security, timeout="3 s")
+            except OSError:
+                continue
+            raise AssertionError("a stranger was let in")
+        with Client(jobs.scheduler_address) as second:
+            assert second.submit(sum, [1, 2]).result(timeout=60) == 3, "this process has the keys"
+        assert work.result(timeout=60) == "done", "nothing was disturbed"
+        assert jobs.jobs[0].present and not jobs.keeper.ended
+        only_with_the_link(jobs)
+
+
+def listening():
+    """Return the addresses to which this process listens."""
+    import psutil
+
+    return [tuple(each.laddr) for each in psutil.Process().net_connections("tcp") if each.status == "LISTEN"]
+
+
+def refused(address, way):
+    """Be a stranger: say some bytes, or begin TLS with no certificate or with one of one's own."""
+    host, port = address.removeprefix("tls://").split(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=20) as plain:
+        if isinstance(way, bytes):
+            plain.sendall(way)
+            while data := plain.recv(1000):
+                assert b"\x15\x03" in data, (address, data)  # an alert of TLS
+            return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if way is not None:
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write(way.tls_client_cert + way.tls_client_key)
+                file.flush()
+                context.load_cert_chain(file.name)
+        with context.wrap_socket(plain) as encrypted:
+            assert encrypted.recv(1) == b"", address
+
+
+def only_with_the_link(jobs):
+    """The dashboard tells nothing to those who do not know its link."""
+    link = jobs.dashboard_link
+    base, token, _ = link.rsplit("/", 2)
+    assert base.startswith("http://127.0.0.1:") and len(token) > 20, link
+    for path in ("", "/status", "/ranks", "/info/main/workers.html", "/health", "/sitemap.json", f"/x/{token}/status"):
+        try:
+            urllib.request.urlopen(base + path, timeout=20)
+        except urllib.error.HTTPError as error:
+            assert error.code == 404 and token.encode() not in error.read() and token not in str(error.headers), path
+        else:
+            raise AssertionError(path)
+    for page in ("status", "ranks"):
+        with urllib.request.urlopen(link.replace("status", page), timeout=60) as answer:
+            assert b'href="ranks"' in answer.read(), "the navigation"
+    (row,) = jobs.scheduler.plugins["mpidask-ranks"].rows()
+    job = jobs.jobs[0]
+    assert (row.place, row.worker, row.state, row.threads) == (job.id, job.name, "running", 1), row
+    assert row.pid and row.memory and row.memory_limit and row.node, row
+
+
+def without_keys(system):
+    """Whoever does not want TLS says so, and is told what that means."""
+    for given, configured in (({"security": False}, None), ({}, False), ({"protocol": "tcp://"}, False)):
+        with dask.config.set({"mpidask.tls": configured}), cluster(system, **given) as jobs, Client(jobs) as client:
+            jobs.scale(1)
+            client.wait_for_workers(1, timeout=90)
+            assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+            assert jobs.scheduler_address.startswith("tcp://")
+            assert "TLS off" in repr(jobs) and "TLS is off" in jobs.status_report()
+            assert "TLS is off" in jobs._repr_html_()
+            assert "--tls" not in jobs.job_script()
+    with cluster(system, protocol="tcp://") as jobs:
+        assert jobs.scheduler_address.startswith("tls://"), "what dask-jobqueue's users are used to type"
 
 
 def a_scheduler_in_a_job(system):
     """The scheduler is in a job of its own; so is a failure of it."""
     with cluster(system, remote_scheduler=True) as jobs, Client(jobs) as client:
+        assert jobs.scheduler_address.startswith("tls://")
+        assert "without tasks it ends after 1 h" in jobs.status_report(), jobs.status_report()
+        token = jobs.dashboard_link.split("/")[-2]
+        assert len(token) > 20 and token not in jobs.scheduler.job.job_script()
         jobs.scale(2)
         client.wait_for_workers(2, timeout=90)
         assert client.submit(sum, [1, 2]).result(timeout=60) == 3
         here = subprocess.run(["hostname"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
         there = client.run_on_scheduler(lambda: __import__("socket").gethostname())
         assert system == "local" or there != here, there
+        refused(jobs.scheduler_address, b"hello")
+        directory = jobs.dispatcher.directory
+    assert not list(directory.glob(".*")), "neither keys nor the dashboard's secret are left"
     try:
         with cluster(system, remote_scheduler={"job_script_prologue": ["echo cannot", "exit 9"]}):
             raise AssertionError("nothing was raised")
@@ -281,9 +394,11 @@ def a_scheduler_in_a_job(system):
 
 def killed(system):
     """The process is killed while one job runs and another may wait."""
-    jobs = cluster(system)
+    os.mkdir("shared")
+    jobs = cluster(system, shared_temp_directory=os.path.abspath("shared"))
     jobs.scale(jobs=2)
     Client(jobs).wait_for_workers(1, timeout=90)
+    assert len(os.listdir("shared")) == 1
     print("ready", flush=True)
     os.kill(os.getpid(), 9)
 

@@ -69,16 +69,26 @@ def test_kinds_of_workers(system):
 
 
 def test_with_keys(system):
-    play(system, "with_keys")
+    assert "TLS is off" not in play(system, "with_keys").stderr
+
+
+def test_strangers(system):
+    play(system, "strangers")
+
+
+def test_without_keys(system):
+    assert play(system, "without_keys").stderr.count("TLS is off: whoever can connect to tcp://") == 3
 
 
 def test_a_scheduler_in_a_job(system):
-    play(system, "a_scheduler_in_a_job")
+    assert "without tasks it ends after 1 h" in play(system, "a_scheduler_in_a_job").stderr
 
 
 def test_killed(system):
     done = play(system, "killed", status=-signal.SIGKILL)
     assert "ready" in done.stdout
+    assert not list(system.directory.glob("shared/.*")), "the sentinel has removed the keys"
+    assert not list(system.directory.glob("state/mpidask/clusters/*/.*"))
 
 
 def test_killed_with_its_sentinel(system):

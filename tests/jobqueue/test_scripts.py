@@ -291,15 +291,21 @@ def test_arguments_of_the_worker():
         protocol="tls",
         lifetime_margin=0,
     )
-    end = "--no-nanny --death-timeout 120 --preload x.py --resources GPU=1,ssd=2 --interface ib0 --protocol tls"
-    assert worker(job.job_script()).endswith(end)
+    given = "--no-nanny --death-timeout 120 --preload x.py --resources GPU=1,ssd=2"
+    ours = "--no-dashboard --dashboard-address 127.0.0.1:0 --interface ib0 --protocol tls"
+    assert worker(job.job_script()).endswith(f"{given} {ours}")
+
+
+@pytest.mark.parametrize("given", [["--dashboard"], ["--dashboard-address", ":0"], ["--no-dashboard"]])
+def test_workers_have_a_dashboard_if_the_user_says_so(given):
+    assert worker(make("slurm", worker_extra_args=given).job_script()).count("dashboard") == len(given[:1])
 
 
 def test_another_worker_command_is_spared_options_that_only_dask_s_own_has():
     text = make("slurm", worker_command="dask_cuda.cli", processes=4).job_script()
     (line,) = [line for line in text.splitlines() if line.startswith("python3")]
     assert line.startswith(f"python3 -m dask_cuda.cli {SCHEDULER} --name w-0 ")
-    assert not re.search("nworkers|nanny|lifetime", line)
+    assert not re.search("nworkers|nanny|lifetime|dashboard", line)
 
 
 @pytest.mark.parametrize("native", [*SCRIPTED, "local"])

@@ -1,0 +1,77 @@
+"""What the scheduler of a cluster listens to: workers and clients, and who looks at its dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from distributed import SchedulerPlugin
+from distributed.utils import import_term
+
+from mpidask.dashboard import gate
+from mpidask.jobqueue.keys import Tls, encrypted
+
+__all__ = ["arguments", "link", "make", "maker"]
+
+_DASHBOARD = 8787
+
+
+def arguments(given: Mapping[str, Any], tls: Tls, interface: str | None) -> dict[str, Any]:
+    """Return the scheduler's arguments: those that are given, then ours."""
+    ours = {"protocol": tls.protocol, "dashboard_address": _dashboard(), "security": tls.security}
+    options = encrypted({**ours, "http_prefix": gate.token(), **given}, tls)
+    if "host" not in options and "interface" not in options:
+        options["interface"] = interface
+    return options
+
+
+def _dashboard() -> str:
+    """Return where the dashboard listens: on loopback, on the port that users know if it is free."""
+    try:
+        with socket.create_server(("127.0.0.1", _DASHBOARD)):
+            return f"127.0.0.1:{_DASHBOARD}"
+    except OSError:
+        return "127.0.0.1:0"
+
+
+def maker(kind: Any, given: Mapping[str, Any], page: SchedulerPlugin | None = None) -> Any:
+    """Return what makes a scheduler of a class; arguments as for `make`. A prefix of the user's own is no secret."""
+    return functools.partial(make, kind, page, gated="http_prefix" not in given)
+
+
+def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any) -> Any:
+    """Return a scheduler, whose dashboard is for those alone who know its link.
+
+    kind:  class of the scheduler, or its import path
+    page:  what knows the rows of the dashboard's page "Ranks"
+    gated: whether nothing is shown without the prefix
+    """
+    kind = import_term(kind) if isinstance(kind, str) else kind
+    if page is not None and options.get("dashboard") is not False:
+        with contextlib.suppress(ImportError):  # no bokeh, no dashboard
+            from mpidask.dashboard.page import register
+
+            register()
+    scheduler = kind(**options)
+    if gated:
+        gate.close(scheduler, options["http_prefix"])
+    if page is not None:
+        scheduler.add_plugin(page)
+    return scheduler
+
+
+def link(shown: str, options: Mapping[str, Any]) -> str:
+    """Return the dashboard's link as it has to be: on loopback if it listens there, and with the prefix.
+
+    shown:   as Dask has it, "" for none
+    options: the scheduler's arguments
+    """
+    loopback = re.match(r"127\.0\.0\.1|localhost", str(options.get("dashboard_address")))
+    if loopback:
+        shown = re.sub(r"//[^/:]+(?=:\d+/)", f"//{loopback[0]}", shown, count=1)
+    prefix = str(options.get("http_prefix") or "").strip("/")
+    return re.sub(r"/status$", f"/{prefix}/status", shown) if prefix else shown
