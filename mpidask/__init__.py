@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpidask.attach.client import connect
+    from mpidask.attach.cluster import MPICluster
     from mpidask.errors import (
         ArgumentError,
         BatchError,
@@ -43,6 +45,7 @@ __all__ = [
     "LSFCluster",
     "LocalJobCluster",
     "LostError",
+    "MPICluster",
     "MoabCluster",
     "MpidaskError",
     "OARCluster",
@@ -55,6 +58,7 @@ __all__ = [
     "WalltimeError",
     "WorldTooSmallException",
     "__version__",
+    "connect",
     "execute",
     "initialize",
     "on_walltime",
@@ -70,12 +74,14 @@ _HOMES = {
     "JobQueueCluster": "mpidask.jobqueue",
     "LSFCluster": "mpidask.jobqueue",
     "LocalJobCluster": "mpidask.jobqueue",
+    "MPICluster": "mpidask.attach.cluster",
     "MoabCluster": "mpidask.jobqueue",
     "OARCluster": "mpidask.jobqueue",
     "PBSCluster": "mpidask.jobqueue",
     "SGECluster": "mpidask.jobqueue",
     "SLURMCluster": "mpidask.jobqueue",
     "Session": "mpidask.launch.session",
+    "connect": "mpidask.attach.client",
     "execute": "mpidask.launch.drop_in",
     "initialize": "mpidask.launch.drop_in",
     "on_walltime": "mpidask.launch.walltime",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ __all__ = [
 
 _LOADER = "distributed.client.security-loader"
 _OURS = f"{__name__}.known"
+_VALID = dt.timedelta(days=365)  # before and after now
 
 #: Scheduler's address -> keys of its cluster, for clients of this process.
 _known: dict[str, Keys] = {}
@@ -83,11 +85,27 @@ def context_of(contact: Contact) -> ssl.SSLContext | None:
 
 
 def make() -> Keys:
-    """Return new keys."""
-    from distributed.security import Security
+    """Return new keys: an elliptic curve's, made in no time.
 
-    made = Security.temporary()  # type: ignore[no-untyped-call]  # Dask's
-    return Keys(made.tls_scheduler_cert, made.tls_scheduler_key)
+    They are valid before now: clocks of nodes differ, and Dask's own (``Security.temporary``) fail where one is behind.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mpidask")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _VALID)
+        .not_valid_after(now + _VALID)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Keys(certificate.public_bytes(pem).decode(), secret.decode())
 
 
 def configured() -> bool:

@@ -8,6 +8,7 @@
     |   `-- ArgumentError     an argument of a cluster class that cannot be used          exit 2
     |-- StartupError        the cluster did not come up                                   exit 69
     |-- BatchError          the batch system refused a command or did not answer          exit 69
+    |-- ShutdownError       a client shut the cluster down while it came up               exit 0
     |-- WalltimeError       the walltime ended the run                                    exit 75
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
 
@@ -21,6 +22,7 @@ __all__ = [
     "BatchError",
     "LostError",
     "MpidaskError",
+    "ShutdownError",
     "StartupError",
     "UsageError",
     "WalltimeError",
@@ -78,6 +80,16 @@ class BatchError(MpidaskError):
     """The batch system refused a command or did not answer (EX_UNAVAILABLE)."""
 
     status = 69
+
+
+class ShutdownError(MpidaskError):
+    """A client shut the cluster down while it came up: nothing has failed."""
+
+    status = 0
+
+    def text(self) -> str:
+        """Return the line to print."""
+        return f"mpidask: {self.what}\n"
 
 
 class WalltimeError(MpidaskError):

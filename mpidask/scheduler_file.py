@@ -17,7 +17,7 @@ from typing import Any
 
 from mpidask.credentials import Keys
 from mpidask.errors import StartupError
-from mpidask.files import replace_json
+from mpidask.files import open_plain, replace_json
 
 __all__ = ["About", "Entry", "read", "write"]
 
@@ -81,10 +81,11 @@ def write(path: str, identity: Mapping[str, Any], about: About) -> None:
 def read(path: str) -> Entry:
     """Return what a scheduler file says; raises StartupError for one that cannot be used.
 
-    One with keys is refused if others could have written or read it.
+    Another user's is refused (not root's): who follows it runs that user's code. So is one with keys that others could
+    have read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open_plain(path) as file:
             status = os.fstat(file.fileno())
             content = json.load(file)
         address = str(content["address"])
@@ -95,6 +96,10 @@ def read(path: str) -> Entry:
             f"{path} is not a scheduler file: {type(error).__name__}: {error}",
             "give the file that the run with the scheduler writes (--scheduler-file)",
         ) from error
+    if status.st_uid not in (os.getuid(), 0):
+        raise StartupError(
+            f"{path} is another user's, who could run code as you", "use a file that your own run has written"
+        )
     if keys is not None:
         _check_private(path, status)
     return Entry(
@@ -110,8 +115,6 @@ def read(path: str) -> Entry:
 
 
 def _check_private(path: str, status: os.stat_result) -> None:
-    if status.st_uid != os.getuid():
-        raise StartupError(f"{path} holds keys, and is another user's", "use a file that your own run has written")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise StartupError(
             f"{path} holds keys, and others may read or change it (mode {stat.S_IMODE(status.st_mode):o})",

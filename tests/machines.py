@@ -83,6 +83,26 @@ class Machine:
         self.started.append(process)
         return process
 
+    def spawn(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command; what it prints and reads goes through pipes."""
+        pipe = subprocess.PIPE
+        process = self._popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+        self.started.append(process)
+        return process
+
+    def run_on(self, node: str, *words: str, timeout: float = 60) -> Result:
+        """Run a command as the user on a node, to its end."""
+        command = [HERE / "nodes.sh", "exec", node, "runuser", "-u", str(self.user), "--", *words]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.directory,
+            env=self._environment(),
+        )
+
     def _popen(self, words: Sequence[str], **streams: Any) -> subprocess.Popen[Any]:
         account = None if self.user is None else pwd.getpwnam(self.user)
         return subprocess.Popen(

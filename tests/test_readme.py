@@ -36,7 +36,8 @@ def test_exit_statuses_are_ours():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/batch.md", "docs/jobqueue.md"]
+    "name",
+    ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/attach.md", "docs/batch.md", "docs/jobqueue.md"],
 )
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()
@@ -85,7 +86,7 @@ EXAMPLES = re.findall(r"^```python\n(# (?:mpirun -n (\d+) )?python script.py\n.*
 def test_examples_of_the_reference_run(ranks, number):
     code, n = EXAMPLES[number]
     result = ranks.python(int(n or 0), ranks.script(code))
-    said = ["3", "client: 3\nranks: 4", "30", "client: 6\nranks: 4", "3 tcp://", "3", "done: 3"]
+    said = ["3", "client: 3\nranks: 4", "30", "client: 6\nranks: 4", "3 tls://", "3", "done: 3"]
     assert len(EXAMPLES) == len(said) == API.count("```python")
     assert (result.status, result.stdout.strip(), result.words) == (0, said[number], []), result
     assert not ranks.leftovers(), result

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mpidask.batch.system import Command
 from mpidask.errors import BatchError
 
-__all__ = ["Output", "attend", "installed", "run"]
+__all__ = ["Output", "alongside", "attend", "installed", "run"]
 
 _attended: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 120.0  # s; a busy batch system takes its time
+_LEAVES = 5.0  # s for a command that was told to end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,3 +97,24 @@ def attend(argv: Sequence[str]) -> int:
         os.close(reader)
     _attended[:] = [*(each for each in _attended if each.poll() is None), process]
     return writer
+
+
+@contextlib.contextmanager
+def alongside(argv: Sequence[str]) -> Iterator[Callable[[], int | None]]:
+    """Run a command beside this process, on the same terminal, for as long as the block lasts.
+
+    Yields what tells its exit status, None while it runs. Raises BatchError if it does not start.
+    """
+    try:
+        process = subprocess.Popen(argv)
+    except OSError as error:
+        raise BatchError(f"{argv[0]} cannot be run: {error.strerror}", f"see that {argv[0]} is on PATH") from None
+    try:
+        yield process.poll
+    finally:
+        process.terminate()
+        try:
+            process.wait(_LEAVES)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -30,7 +30,7 @@ class JobOptions:
     system: str | None = option(None, "The batch system. Default: the one that answers here.", "NAME")
     nodes: int = option(1, "Nodes.", "N", "-N")
     ranks_per_node: int = option(1, "Ranks on each node.", "N")
-    cores_per_rank: int = option(1, "Cores for each rank.", "N", "-c")
+    cores_per_rank: int = option(1, "Cores for each rank.", "N")
     gpus_per_rank: int | None = option(None, "GPUs for each rank.", "N")
     memory_per_node: str | None = option(None, "Memory on each node, such as '16 GiB'.", "SIZE", "--mem")
     walltime: str | None = option(None, "How long the job may take: 1:30:00, 1-12:00:00, 90min.", "TIME", "-t")

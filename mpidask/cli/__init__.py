@@ -20,6 +20,12 @@ outside, to get one:
   logs     what a job has printed
   cancel   cancel jobs
 
+to compute from a notebook or shell:
+  start      get a job of scheduler and workers: mpidask start -N 2 -t 1:00:00
+  connect    compute on it: mpidask connect JOB script.py; in Python: client = mpidask.connect("JOB")
+  dashboard  the way to a job's dashboard
+  stop       end jobs in order
+
   config   print a commented mpidask.yaml
 
 mpidask COMMAND --help tells about a command's options.
@@ -27,6 +33,7 @@ mpidask COMMAND --help tells about a command's options.
 
 _OF_RANKS = ("run", "serve")
 _OF_JOBS = ("submit", "script", "status", "logs", "cancel", "resubmit")
+_ATTACHING = ("start", "connect", "dashboard", "stop")
 
 
 def main() -> None:
@@ -36,6 +43,10 @@ def main() -> None:
         from mpidask.cli import jobs
 
         sys.exit(jobs.main(words[0], words[1:]))
+    elif words[:1] and words[0] in _ATTACHING:
+        from mpidask.cli import attach
+
+        sys.exit(attach.main(words[0], words[1:]))
     elif words[:1] and words[0] in _OF_RANKS:
         from mpidask.cli import ranks
 

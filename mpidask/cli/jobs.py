@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.submission import Handle
 
-__all__ = ["main"]
+__all__ = ["chosen", "guarded", "main", "read", "tell"]
 
 _SUBMIT = """\
 Submit a script as one batch job, in which every rank runs `mpidask run`.
@@ -27,7 +27,6 @@ Submit a script as one batch job, in which every rank runs `mpidask run`.
 \b
   mpidask submit -N 2 --ranks-per-node 4 -t 1:00:00 [OPTIONS] script.py [ARGUMENTS]
   mpidask submit [OPTIONS] -m package.module [ARGUMENTS]
-  mpidask submit [OPTIONS] --serve --scheduler-file FILE
 
 Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
 may be given too; they go to the job. The script and all after it go through untouched, but for a --follow or --wait
@@ -47,8 +46,13 @@ _DAY = 86400.0  # s
 
 def main(name: str, argv: Sequence[str]) -> int:
     """Run one of the commands; return its exit status."""
+    return guarded(_COMMANDS[name], argv)
+
+
+def guarded(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Run a command; return its exit status. What goes wrong is told in plain words."""
     try:
-        return _COMMANDS[name](argv)
+        return command(argv)
     except MpidaskError as error:
         sys.stderr.write(error.text())
         return error.status
@@ -73,7 +77,7 @@ def _submit(argv: Sequence[str]) -> int:
         print(system.script(records.planned(job, options.state_directory)), end="")
         return 0
     handle = submission.submit(job, system, options=options)
-    _tell(handle, job, system.title)
+    tell(handle, job, system.title)
     if given["follow"] or given["wait"]:
         from mpidask.cli.follow import follow
 
@@ -116,30 +120,23 @@ def _describe(name: str, usage: str, argv: Sequence[str]) -> tuple[Job, JobOptio
     if isinstance(given, str):
         return given
     options = settings.load({key: given[key] for key in settings.JobOptions.__dataclass_fields__})
-    chosen = load({key: given[key] for key in Options.__dataclass_fields__})
-    _check(program, serve=given["serve"])
+    run = load({key: given[key] for key in Options.__dataclass_fields__})
+    _check(program)
     python = options.python or sys.executable
-    module = ("mpidask.cli", "serve") if given["serve"] else ("mpidask",)
-    line = (python, "-m", *module, *_of(run_options, ours), *program)
-    title = "mpidask-serve" if given["serve"] else _title(program)
-    return settings.describe(options, line, chosen.walltime_margin, title), options, given
+    line = (python, "-m", "mpidask", *_of(run_options, ours), *program)
+    return settings.describe(options, line, run.walltime_margin, _title(program)), options, given
 
 
 def _flags(name: str) -> list[click.Option]:
     import click
 
-    flags = [click.Option(["--serve"], is_flag=True, help="No script: scheduler and workers only (`mpidask serve`).")]
-    if name == "submit":
-        flags += [
-            click.Option(
-                ["--follow", "-f"],
-                is_flag=True,
-                help="Show state and output to the end; exit as the script.",
-            ),
-            click.Option(["--wait"], is_flag=True, help="Wait for the end; exit as the script."),
-            click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing."),
-        ]
-    return flags
+    if name == "script":
+        return []
+    return [
+        click.Option(["--follow", "-f"], is_flag=True, help="Show state and output to the end; exit as the script."),
+        click.Option(["--wait"], is_flag=True, help="Wait for the end; exit as the script."),
+        click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing."),
+    ]
 
 
 def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:
@@ -155,12 +152,12 @@ def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:
     return taken
 
 
-def _check(program: Sequence[str], *, serve: bool) -> None:
+def _check(program: Sequence[str]) -> None:
     """Find out now what the job would find out after hours in the queue."""
-    if serve == bool(program):
+    if not program:
         raise UsageError(
-            "a script and --serve were given" if serve else "no script was given",
-            "leave one out" if serve else 'add one: mpidask submit script.py, or -m package.module, or -c "code"',
+            "no script was given",
+            'add one: mpidask submit script.py, or -m package.module, or -c "code"; `mpidask start` does without',
         )
     file = program[1] if program[:1] == ["--"] and len(program) > 1 else (program or ["-m"])[0]
     if file not in ("-m", "-c", "--") and not os.path.exists(file):
@@ -173,7 +170,7 @@ def _title(program: Sequence[str]) -> str:
     return "mpidask" if program[:1] == ["-c"] else names[0]
 
 
-def _tell(handle: Handle, job: Job, title: str) -> None:
+def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
     resources = job.resources
     nodes, ranks = resources.nodes, resources.ranks_per_node
@@ -193,7 +190,7 @@ def _status(argv: Sequence[str]) -> int:
     from mpidask.batch import monitor
     from mpidask.cli import table
 
-    given = _read(
+    given = read(
         "status",
         _STATUS,
         argv,
@@ -205,7 +202,7 @@ def _status(argv: Sequence[str]) -> int:
     )
     if given is None:
         return 0
-    handles = _chosen(given["jobs"])
+    handles = chosen(given["jobs"])
     interval = handles[0].interval if handles else 0.0
     standings = monitor.look([handle.record for handle in handles], interval)
     rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
@@ -221,7 +218,7 @@ def _status(argv: Sequence[str]) -> int:
 def _logs(argv: Sequence[str]) -> int:
     import click
 
-    given = _read(
+    given = read(
         "logs",
         _LOGS,
         argv,
@@ -234,7 +231,7 @@ def _logs(argv: Sequence[str]) -> int:
     )
     if given is None:
         return 0
-    handle = _chosen([given["job"]] if given["job"] else None, last=True)[0]
+    handle = chosen([given["job"]] if given["job"] else None, last=True)[0]
     if given["follow"]:
         from mpidask.cli.follow import follow
 
@@ -252,14 +249,14 @@ def _cancel(argv: Sequence[str]) -> int:
     from mpidask.batch import monitor, submission
 
     orphans = click.Option(["--orphans"], is_flag=True, help="Worker jobs whose program has ended without them.")
-    given = _read("cancel", _CANCEL, argv, [click.Argument(["jobs"], nargs=-1), orphans])
+    given = read("cancel", _CANCEL, argv, [click.Argument(["jobs"], nargs=-1), orphans])
     if given is None:
         return 0
     if given["orphans"]:
         return _cancel_orphans()
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
-    handles = _chosen(given["jobs"])
+    handles = chosen(given["jobs"])
     standings = monitor.look([handle.record for handle in handles], 0.0)
     live = [handle for handle in handles if not standings[handle.name].state.ended]
     for handle in handles:
@@ -296,7 +293,7 @@ def _resubmit(argv: Sequence[str]) -> int:
     return 0
 
 
-def _read(name: str, usage: str, argv: Sequence[str], params: Sequence[click.Parameter]) -> Mapping[str, Any] | None:
+def read(name: str, usage: str, argv: Sequence[str], params: Sequence[click.Parameter]) -> Mapping[str, Any] | None:
     """Return what a command line gives; None if only a text was wanted, which is printed."""
     given = words.read(words.command(name, usage, params), argv)
     if isinstance(given, str):
@@ -305,7 +302,7 @@ def _read(name: str, usage: str, argv: Sequence[str], params: Sequence[click.Par
     return given
 
 
-def _chosen(tokens: Sequence[str] | None, *, last: bool = False) -> list[Handle]:
+def chosen(tokens: Sequence[str] | None, *, last: bool = False) -> list[Handle]:
     """Return the jobs that are meant: the given ones, else all, or the last one alone."""
     from mpidask.batch import settings, submission
 

@@ -81,7 +81,11 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
         return _check(os.path.expanduser(os.path.expandvars(given)), shared=shared)
     for candidate in scratch_candidates(environ):
         usable = os.path.isdir(candidate) and os.access(candidate, os.W_OK | os.X_OK)
-        if usable and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS):
+        if (
+            usable
+            and not _others_can_rename(candidate)
+            and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS)
+        ):
             return os.path.realpath(candidate)
     raise StartupError(
         "no node-local directory for spilling was found",
@@ -103,7 +107,18 @@ def _check(path: str, *, shared: bool) -> str:
             f"the directory for spilling {path} cannot be made: {error.strerror}",
             "choose another place with --local-directory",
         ) from error
+    if _others_can_rename(path):
+        raise StartupError(
+            f"in {path} everybody can rename your directory and put another in its place: it has no sticky bit",
+            "name a directory of your own there with --local-directory, which is made for you alone",
+        )
     return os.path.realpath(path)
+
+
+def _others_can_rename(path: str) -> bool:
+    """Whether what is in a directory can be exchanged by everybody: it would be read back, as pickles."""
+    mode = os.stat(path).st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def sweep(base: str) -> list[str]:

@@ -138,7 +138,10 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
         gate.close(made, plan.token)
         scheduler: Scheduler = await made
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
-        raise _taken(doors, error) or error from error
+        taken = _taken(doors, error)
+        if taken is None:
+            raise
+        raise taken from error
     link = dashboard_link(scheduler, plan)
     for each in recorder:
         each.tell(dashboard=link, host=os.uname().nodename)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 from mpidask import config
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError
+from mpidask.errors import MpidaskError, ShutdownError
 from mpidask.launch import alarm, ending
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -91,7 +92,8 @@ class Serving:
         self._starting = asyncio.ensure_future(_caught(self._make_workers))
         watch = Progress(self._layout)
         try:
-            await wait_async(self._world.agree(self._starting, watch.patience))
+            patience = dataclasses.replace(watch.patience, over=self._shut_down)
+            await wait_async(self._world.agree(self._starting, patience))
         finally:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
@@ -100,6 +102,12 @@ class Serving:
         await wait_async(
             self._world.share(dashboard, self._layout.speaker)
         )  # so that the script comes after the banner
+
+    def _shut_down(self) -> MpidaskError | None:
+        """Return the news if a client has shut the scheduler of this rank down already."""
+        if self._scheduler is None or self._scheduler.status.name not in ("closing", "closed"):
+            return None
+        return ShutdownError("a client has shut the cluster down before all its workers were up")
 
     async def _make_workers(self) -> int:
         if not self._layout.mine:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from mpidask.errors import MpidaskError
+
 __all__ = ["Coming", "End", "Patience", "Steps", "sleeps", "wait", "wait_async"]
 
 T = TypeVar("T")
@@ -48,12 +50,14 @@ class Patience:
     hosts:    rank -> host name, for that message
     progress: called with what has been reported so far, rank -> value, at every look
     enough:   whether that is enough to go on
+    over:     what makes waiting pointless, None as long as there is nothing
     """
 
     timeout: float
     hosts: Mapping[int, str] = dataclasses.field(default_factory=dict)
     progress: Callable[[Mapping[int, Any]], None] = lambda values: None
     enough: Callable[[Mapping[int, Any]], bool] = lambda values: False
+    over: Callable[[], MpidaskError | None] = lambda: None
 
 
 def sleeps() -> Generator[float, None, NoReturn]:

@@ -194,9 +194,12 @@ def _remove_tree(path: str) -> None:
 
 def remove_if_holding(text: str, path: str) -> None:
     """Remove a file if it holds that text; whatever hinders that, it stays."""
-    with contextlib.suppress(OSError), open_plain(path) as file:
-        if text in file.read():
-            os.unlink(path)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody can have us wait for a FIFO
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):
+            with os.fdopen(os.open(path, flags), encoding="utf-8", errors="replace") as file:
+                if text in file.read():
+                    os.unlink(path)
 
 
 def _say(text: str) -> None:

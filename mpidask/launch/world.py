@@ -163,6 +163,8 @@ class World:
             patience.progress(values)
             if patience.enough(values):
                 break
+            if (over := patience.over()) is not None:
+                return over
             if _timeout(deadline):
                 missing = set(range(self.size)) - set(values)
                 return complaints.missing(missing, patience.hosts, patience.timeout, self.size)

@@ -47,7 +47,6 @@ MISTAKES = {
     "what the system cannot carry": (["submit", "--system", "sge", "--mem", "4GiB", "script.py"], "h_vmem"),
     "nodes without a parallel environment": (["submit", "--system", "sge", "-N", "2", "script.py"], "qconf -spl"),
     "a script to be requeued by hand": (["script", "--system", "slurm", "--requeue", "script.py"], "on record"),
-    "a script and --serve": (["submit", "--serve", "script.py"], "a script and --serve were given"),
     "no job": (["cancel"], "no job was given"),
     "an unknown job": (["cancel", "4711"], "there is no job '4711' on record"),
     "logs of none": (["logs"], "there is no job on record"),
@@ -99,12 +98,6 @@ def test_follow_may_come_last(mpidask, tmp_path):
     done = mpidask(*words, "--wait", "--", "script.py", "--follow", DASK_MPIDASK__BATCH__SYSTEM="local")
     assert done.returncode == 0, done
     assert "['--follow']\n" in mpidask("logs").stdout
-
-
-def test_workers_for_a_scheduler_from_elsewhere(mpidask):
-    words = ["--serve", "--no-scheduler", "--scheduler-file", "cluster.json"]
-    text = mpidask("script", "--system", "pbs", "--python", "python", *words).stdout
-    assert "python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json" in text, text
 
 
 def test_a_dry_run_leaves_nothing(mpidask, tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
 import time
 
 import pytest
 
-from mpidask import run_directory
+from mpidask import run_directory, scheduler_file
 from mpidask.launch.recorder import Recorder
 from mpidask.run_directory import Progress
 
@@ -109,7 +111,8 @@ until(workers=1)
     assert result.status == 0, result
     progress = json.loads((directory / "progress.json").read_text())
     assert {**progress, "workers": 0} == {
-        "workers": 0, "expected": 2, "ends": end, "script": 1, "names": {"2": 2, "3": 3}
+        "workers": 0, "expected": 2, "ends": end, "script": 1, "names": {"2": 2, "3": 3},
+        "host": os.uname().nodename, "dashboard": re.search(r"dashboard +(\S+)", result.stderr)[1],
     }  # fmt: skip
     assert "hello" not in result.stdout + result.stderr, result
     said = logs(directory)
@@ -165,9 +168,13 @@ def test_a_cluster_without_a_script(ranks, directory):
     command = [sys.executable, "-m", "mpidask.cli", "serve"]
     run = ranks.start(3, command=command, environ=job(directory))
     deadline = time.monotonic() + 30
-    while Progress.read(str(directory)) != Progress(2, 2, None, None, {"mpidask-1": 1, "mpidask-2": 2}):
-        assert time.monotonic() < deadline, Progress.read(str(directory))
+    while (progress := Progress.read(str(directory))) is None or progress.workers < 2 or progress.dashboard is None:
+        assert time.monotonic() < deadline, progress
         time.sleep(0.02)
+    names = {"mpidask-1": 1, "mpidask-2": 2}
+    assert progress == Progress(2, 2, None, None, names, progress.dashboard, os.uname().nodename)
+    entry = scheduler_file.read(str(directory / run_directory.SCHEDULER))  # for clients from elsewhere
+    assert (entry.dashboard, entry.keys is not None) == (progress.dashboard, True)
     run.kill()
     assert set(logs(directory)) == {0, 1, 2}
 

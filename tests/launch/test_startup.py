@@ -23,7 +23,8 @@ MISTAKES = {
     "not_a_worker_class": (["--worker-class", "distributed.Client", "script.py"], 69, "is not a worker class"),
     "worker_class_without_module": (["--worker-class", "Worker", "script.py"], 69, "no worker class"),
     "unwritable_scratch": (["--local-directory", "/proc/nowhere", "script.py"], 69, "/proc/nowhere cannot be made"),
-    "bad_protocol": (["--protocol", "carrier-pigeon", "script.py"], 69, "carrier-pigeon"),
+    "bad_protocol": (["--no-tls", "--protocol", "carrier-pigeon", "script.py"], 69, "carrier-pigeon"),
+    "open_protocol": (["--protocol", "ucx", "script.py"], 2, "--protocol ucx cannot be encrypted"),
     "bad_dashboard_address": (["--dashboard-address", "nowhere.invalid:1", "script.py"], 69, "rank 0"),
 }
 

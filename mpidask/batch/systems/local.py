@@ -11,8 +11,7 @@ SYSTEM = BatchSystem(
     options=("{ranks_per_node} ranks of {cores_per_rank} cores",),
     submit=(
         # Its id is told when it has the session that it is cancelled by.
-        """bash -c 'setsid nohup "$@" >"$0" 2>&1 </dev/null & """
-        """while kill -0 $! && ! kill -0 -- -$!; do sleep 0.01; done 2>/dev/null; echo $!' {output}""",
+        """bash -c 'setsid nohup "$@" >"$0" 2>&1 </dev/null & while kill -0 $! && ! kill -0 -- -$!; do sleep 0.01; done 2>/dev/null; echo $!' {output}""",
         " timeout --kill-after=10 {walltime:seconds}",
         " bash {script}",
     ),

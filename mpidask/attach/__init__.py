@@ -1,0 +1,1 @@
+"""Attaching to a job from elsewhere: a notebook, a shell, a program on a login node."""

@@ -1,0 +1,247 @@
+"""`MPICluster`: a job of scheduler and workers as one of Dask's cluster objects."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import html
+import sys
+import weakref
+from collections.abc import Generator
+from typing import Any
+
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
+from distributed.security import Security
+from distributed.utils import Log, Logs
+
+from mpidask.attach import ending, order, waiting
+from mpidask.attach.waiting import JobSearch
+from mpidask.batch import submission
+from mpidask.batch.catalog import find_here
+from mpidask.batch.submission import Handle
+from mpidask.errors import BatchError, UsageError
+from mpidask.scheduler_file import Entry
+
+__all__ = ["MPICluster"]
+
+_REFRESH = 10.0  # s between two looks at the job
+_EXIT = 10.0  # s that a cluster may take to close at the interpreter's end
+_FIXED = "the size of one large job is fixed"
+
+#: Those that may have to be closed at the interpreter's end.
+_open: weakref.WeakSet[MPICluster] = weakref.WeakSet()
+
+
+class MPICluster(Cluster):
+    """A Dask cluster that is one batch job: rank 0 hosts the scheduler, the other ranks are workers.
+
+    name:         of the cluster and of the job
+    asynchronous: for use in an event loop: ``async with MPICluster(..., asynchronous=True)``
+    timeout:      how long to wait for the job to start, in s or such as '2 h'; None: as long as it takes
+    quiet:        do not tell on stderr what is waited for
+    keywords:     the options of `mpidask start`: nodes, ranks_per_node, cores_per_rank, walltime, queue, account, ...,
+                  nthreads, memory_limit, interface, idle_timeout, ...
+    job:          the job's `Handle`; None before it is submitted
+    Raises UsageError for a keyword that cannot be used, BatchError if the job is refused or ends before it is of use,
+    StartupError if the time is up; the job is cancelled then.
+    """
+
+    _supports_scaling = False
+    scheduler_comm: Any
+    status: Any
+    _watch_worker_status_task: Any
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        asynchronous: bool = False,
+        timeout: float | str | None = None,
+        quiet: bool = False,
+        **keywords: Any,
+    ) -> None:
+        self.job: Handle | None = None
+        self.entry: Entry | None = None
+        self._timeout = timeout
+        self._leaving = False  # at the interpreter's end no thread or process can be started
+        self._starting = asyncio.Lock()
+        named = {} if name is None else {"job_name": name}
+        self._options, self._of_run = order.divided({**named, **keywords})
+        job = order.describe(self._options, self._of_run)
+        self._resources = job.resources
+        super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
+        if not self.called_from_running_loop:
+            self._loop_runner.start()
+            try:
+                self._submit()
+                waiting.reach(
+                    self._search(), lambda entry: self.sync(self._attach, entry), timeout=timeout, quiet=quiet
+                )
+            except BaseException:  # an interrupt, too: nobody has this object, and the job would go on without a use
+                self._give_up()
+                self._loop_runner.stop()
+                raise
+
+    # Its start.
+
+    def _submit(self) -> None:
+        job = order.describe(self._options, self._of_run)
+        self.job = submission.submit(job, find_here(self._options.system), options=self._options)
+        if not self.quiet:
+            idle = order.idle_timeout(self._of_run)
+            ends = "" if idle is None else f"; it ends by itself when nobody has used it for {idle}"
+            sys.stderr.write(f"mpidask: job {self.job.id} is submitted{ends}\n")
+
+    def _search(self) -> JobSearch:
+        assert self.job is not None
+        return JobSearch(self.job)
+
+    async def _attach(self, entry: Entry) -> None:
+        """Connect to the scheduler; raises OSError if it does not answer."""
+        self.entry = entry
+        self.security = Security() if entry.keys is None else entry.keys.security()
+        self.scheduler_comm = ending.connection(entry)
+        try:
+            await super()._start()
+        except OSError:
+            await self.scheduler_comm.close_rpc()
+            self.scheduler_comm = None
+            raise
+        _open.add(self)
+        self._refreshing = asyncio.ensure_future(self._refresh())
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self.status != Status.created:
+                return
+            try:
+                await asyncio.to_thread(self._submit)
+                await waiting.reach_async(self._search(), self._attach, timeout=self._timeout, quiet=self.quiet)
+            except BaseException:
+                await asyncio.to_thread(self._give_up)
+                raise
+
+    def __await__(self) -> Generator[Any, None, MPICluster]:
+        async def started() -> MPICluster:
+            await self._start()
+            return self
+
+        return started().__await__()
+
+    def _give_up(self) -> None:
+        """Cancel the job of a cluster that did not come up."""
+        self.status = Status.closed
+        if self.job is not None:
+            with contextlib.suppress(BatchError):  # what went wrong first is what is told
+                if not self.job.state.ended:
+                    self.job.cancel()
+
+    # What is said of it.
+
+    async def _refresh(self) -> None:
+        """Know how the job stands, and say when it has ended."""
+        assert self.job is not None
+        while True:
+            standing = await asyncio.to_thread(self.job.refresh)
+            if standing.final:
+                sys.stderr.write(f"mpidask: {waiting.ended(standing)}\n")
+                return
+            watch: asyncio.Future[None] = self._watch_worker_status_task  # which ends with the scheduler
+            await asyncio.wait([watch], timeout=_REFRESH)
+            await asyncio.sleep(0.5)
+
+    @property
+    def dashboard_link(self) -> str:
+        """The dashboard's full link, on the loopback of the scheduler's node: `mpidask dashboard` makes a tunnel."""
+        return (self.entry.dashboard if self.entry else None) or ""
+
+    def _facts(self) -> dict[str, str]:
+        """Return what there is to say of the job."""
+        shape = {"nodes": str(self._resources.nodes), "ranks": str(self._resources.ranks)}
+        if self.job is None:
+            return {"job": "not submitted", **shape}
+        standing = self.job.record.standing
+        reason = f" ({standing.reason})" if standing.reason else ""
+        return {"job": self.job.id, "state": f"{standing.state.value}{reason}", **shape}
+
+    def __repr__(self) -> str:
+        workers = self.scheduler_info["workers"].values()
+        threads = sum(worker["nthreads"] for worker in workers)
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        return f"{type(self).__name__}({self.name}, {facts}, workers={len(workers)}, threads={threads})"
+
+    def _repr_html_(self, cluster_status: str | None = None) -> str:
+        facts = self._facts().items()
+        cells = "".join(f"<td><strong>{name}:</strong> {html.escape(value)}</td>" for name, value in facts)
+        way = ""
+        if self.job is not None and self.dashboard_link:
+            way = f"<p>The way to the dashboard: <code>mpidask dashboard {html.escape(self.job.id)}</code></p>"
+        return f"{super()._repr_html_(cluster_status)}<table><tr>{cells}</tr></table>{way}"
+
+    def _scaling_status(self) -> str:
+        return f"<p>Workers: {len(self.scheduler_info['workers'])}; {_FIXED}.</p>"
+
+    def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
+        """Return what scheduler and workers say, and what the job has printed; the latter alone when it has ended."""
+        if self.status == Status.closed:
+            return self._job_log()
+        return super().get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+
+    async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
+        logs = Logs()
+        with contextlib.suppress(OSError):
+            logs = await super()._get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+        logs.update(self._job_log())
+        return logs
+
+    def _job_log(self) -> Any:
+        logs = Logs()
+        if self.job is not None:
+            with contextlib.suppress(UsageError):  # it has printed nothing
+                logs[f"Job {self.job.id}"] = Log(self.job.logs())
+        return logs
+
+    def scale(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: raises UsageError."""
+        raise UsageError(_FIXED, "start another with nodes=...; clusters of per-worker jobs scale: SLURMCluster, ...")
+
+    def adapt(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: raises UsageError."""
+        self.scale()
+
+    # Its end.
+
+    async def _close(self) -> None:
+        if self.status in (Status.closing, Status.closed):
+            return
+        was_running = self.status == Status.running
+        self.status = Status.closing
+        if was_running:
+            self._refreshing.cancel()
+            await ending.shut_down(self.scheduler_comm)
+        await super()._close()
+        _open.discard(self)
+        if self.job is not None and not self._leaving:
+            await asyncio.to_thread(ending.await_end, self.job)
+
+    def close(self, timeout: float | None = None) -> Any:
+        """End the job in order; with asynchronous=True what is returned is to be awaited."""
+        closing = super().close(timeout)
+        if not self.asynchronous:
+            self._loop_runner.stop()
+        return closing
+
+    def leave(self) -> None:
+        """Have the job end, at the interpreter's end: the scheduler is told, nothing is waited for."""
+        self._leaving = True
+        if not self.asynchronous:  # else its event loop is gone, and the idle timeout ends the job
+            with contextlib.suppress(Exception):
+                self.close(timeout=_EXIT)
+
+
+@atexit.register
+def _close_all() -> None:
+    for cluster in list(_open):
+        cluster.leave()

@@ -1,0 +1,73 @@
+"""Ending a job in order: its scheduler is asked to shut down, and what does not follow is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Any
+
+from distributed.core import rpc
+from distributed.security import Security
+
+from mpidask import scheduler_file
+from mpidask.attach import order, waiting
+from mpidask.batch import monitor, submission
+from mpidask.batch.submission import Handle
+from mpidask.errors import MpidaskError
+from mpidask.scheduler_file import Entry
+
+__all__ = ["await_end", "connection", "shut_down", "stop"]
+
+_ENDS = 10.0  # s for a job to end by itself when its scheduler was asked to
+_GLANCE = 0.2  # s
+
+
+def stop(handle: Handle) -> str:
+    """End a job, whether it waits or runs; return what was done, in words.
+
+    Raises BatchError if the batch system refuses.
+    """
+    standing = monitor.look([handle.record], 0.0)[handle.name]
+    if standing.state.ended:
+        return "has ended already"
+    file = order.file_of(handle.record)
+    if not os.path.exists(file):
+        submission.cancel([handle])
+        return "is cancelled"
+    with contextlib.suppress(MpidaskError):  # the file has just gone, or cannot be used
+        asyncio.run(_ask(scheduler_file.read(file)))
+    return await_end(handle)
+
+
+def await_end(handle: Handle) -> str:
+    """Wait a little for the end of a job that was asked to end, and cancel it then; return what happened, in words."""
+    deadline = time.monotonic() + _ENDS
+    while time.monotonic() < deadline:
+        if handle.record.exited is not None or handle.state.ended:
+            return "has ended in order"
+        time.sleep(_GLANCE)
+    submission.cancel([handle])
+    return f"did not end within {_ENDS:g} s, and is cancelled"
+
+
+def connection(entry: Entry) -> Any:
+    """Return a connection to a scheduler, not opened yet: Dask's rpc."""
+    security = Security() if entry.keys is None else entry.keys.security()
+    arguments = security.get_connection_args("client")
+    return rpc(entry.address, timeout=waiting.CONNECT, connection_args=arguments)
+
+
+async def shut_down(scheduler: Any) -> None:
+    """Ask a scheduler to shut down; never raises because it is gone, or does not answer."""
+    with contextlib.suppress(OSError):
+        await asyncio.wait_for(scheduler.terminate(), _ENDS)
+
+
+async def _ask(entry: Entry) -> None:
+    scheduler = connection(entry)
+    try:
+        await shut_down(scheduler)
+    finally:
+        await scheduler.close_rpc()

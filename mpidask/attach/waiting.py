@@ -1,0 +1,226 @@
+"""Waiting for the scheduler of a job: through the queue, and to the first connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mpidask import scheduler_file
+from mpidask.attach import order
+from mpidask.attach.line import StatusLine
+from mpidask.batch import records, settings, submission
+from mpidask.batch.outcome import Standing
+from mpidask.batch.submission import Handle
+from mpidask.batch.system import JobState
+from mpidask.config import seconds
+from mpidask.errors import BatchError, StartupError, UsageError
+from mpidask.run_directory import SCHEDULER
+from mpidask.scheduler_file import Entry
+
+__all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
+
+CONNECT = 5.0  # s for a scheduler to answer: it listens before its file is written
+_GLANCE = 0.3  # s between two looks
+_TAIL = 8  # lines of the log of a job that has ended
+
+T = TypeVar("T")
+
+
+class Search(Protocol):
+    """What looks for a scheduler.
+
+    said: how things stand
+    """
+
+    said: str
+
+    def look(self) -> Entry | None:
+        """Return where the scheduler is, None if that is not known yet; raises an MpidaskError if it never will be."""
+        ...
+
+    def no_answer(self, entry: Entry, error: Exception) -> None:
+        """Raise an MpidaskError if there is no sense in trying again."""
+        ...
+
+
+class JobSearch:
+    """Looks for the scheduler of a job."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._file = order.file_of(handle.record)
+        self.said = f"job {handle.id}"
+
+    def look(self) -> Entry | None:
+        """Return where the scheduler is; raises BatchError if the job has ended, UsageError if it will have none."""
+        standing = self._handle.refresh()
+        self.said = _said(standing)
+        if standing.final and standing.id == self._handle.id:  # it may have submitted itself again
+            raise _ended(self._handle, standing)
+        if standing.state.ended:
+            return None
+        if os.path.exists(self._file):
+            try:
+                return scheduler_file.read(self._file)
+            except StartupError:
+                if os.path.exists(self._file):  # or the run has just removed it
+                    raise
+        if not order.serves(self._handle.record):
+            raise UsageError(
+                f"job {standing.id} runs a script: there is no scheduler for others to connect to",
+                "`mpidask start` gets a job for that",
+            )
+        return None
+
+    def no_answer(self, entry: Entry, error: Exception) -> None:
+        """Raise StartupError if the job runs."""
+        standing = self._handle.refresh()
+        if standing.state is JobState.RUNNING and not self._handle.record.exited:
+            raise _unreachable(f"of job {standing.id}", entry, error) from error
+
+
+class FileSearch:
+    """Looks for the scheduler that a file tells of."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.said = path
+
+    def look(self) -> Entry:
+        """Return where the scheduler is; raises StartupError for a file that is not there or cannot be used."""
+        if not os.path.exists(self._path):
+            raise StartupError(
+                f"there is no scheduler file {self._path}",
+                "the run with the scheduler writes it, and removes it at its end",
+            )
+        return scheduler_file.read(self._path)
+
+    def no_answer(self, entry: Entry, error: Exception) -> None:
+        """Raise StartupError: the file is stale."""
+        raise _unreachable(f"that {self._path} tells of ({entry.origin})", entry, error) from error
+
+
+def find(job: str | int | os.PathLike[str] | None) -> Search:
+    """Return what looks for a scheduler.
+
+    job: job id, run name, the path of a scheduler file or of a run directory; None: the newest job of `mpidask start`
+    Raises UsageError if there is no such job.
+    """
+    if job is None:
+        return JobSearch(newest())
+    text = os.fspath(job) if isinstance(job, os.PathLike) else str(job)
+    if not isinstance(job, os.PathLike) and os.sep not in text and not text.endswith(".json"):
+        return JobSearch(submission.find(text))
+    path = os.path.abspath(os.path.expanduser(text))
+    if os.path.exists(os.path.join(path, records.SCRIPT)):
+        interval = seconds(settings.load({}).poll_interval, "poll-interval")
+        return JobSearch(Handle(records.read(Path(path)), interval))
+    return FileSearch(os.path.join(path, SCHEDULER) if os.path.isdir(path) else path)
+
+
+def newest() -> Handle:
+    """Return the newest job of `mpidask start` that has not ended; raises UsageError if there is none."""
+    for handle in reversed(submission.jobs()):
+        if handle.id and order.serves(handle.record) and not handle.state.ended:
+            return handle
+    raise UsageError("there is no job with a scheduler", "get one: mpidask start -N 4")
+
+
+def reach(search: Search, make: Callable[[Entry], T], *, timeout: float | str | None, quiet: bool) -> T:
+    """Wait for the scheduler, connect, and return what that makes.
+
+    make:    connects; raises OSError if nothing answers
+    timeout: s, or such as '5 min'; None: as long as it takes
+    quiet:   show nothing meanwhile
+    Raises BatchError if the job has ended, StartupError if there is no answer or the time is up.
+    """
+    line = StatusLine(enabled=not quiet)
+    try:
+        for entry in _look(search, line, timeout):
+            if entry is None:
+                time.sleep(_GLANCE)
+                continue
+            try:
+                return make(entry)
+            except OSError as error:
+                search.no_answer(entry, error)
+    finally:
+        line.clear()
+    raise AssertionError("unreachable")
+
+
+async def reach_async(
+    search: Search, make: Callable[[Entry], Awaitable[T]], *, timeout: float | str | None, quiet: bool
+) -> T:
+    """Do the same without blocking the event loop."""
+    line = StatusLine(enabled=not quiet)
+    looks = _look(search, line, timeout)
+    try:
+        while True:
+            entry = await asyncio.to_thread(next, looks)
+            if entry is None:
+                await asyncio.sleep(_GLANCE)
+                continue
+            try:
+                return await make(entry)
+            except OSError as error:
+                await asyncio.to_thread(search.no_answer, entry, error)
+    finally:
+        line.clear()
+
+
+def _look(search: Search, line: StatusLine, timeout: float | str | None) -> Iterator[Entry | None]:
+    """Yield what is found, for ever; raises StartupError when the time is up."""
+    allowed = None if timeout is None else seconds(str(timeout), "timeout")
+    begun = time.monotonic()
+    while True:
+        entry = search.look()
+        if entry is None:
+            line.show(search.said)
+        yield entry
+        if allowed is not None and time.monotonic() - begun > allowed:
+            raise StartupError(
+                f"there is no connection after {allowed:g} s: {search.said}",
+                "the job stays; allow more time with timeout",
+            )
+
+
+def _said(standing: Standing) -> str:
+    """Return how a job stands that one waits for."""
+    text = f"job {standing.id} {standing.state.value}"
+    if standing.state is JobState.RUNNING:
+        return f"{text}, its scheduler starts"
+    text += f", {standing.reason}" if standing.reason else ""
+    waits = standing.state is JobState.PENDING and standing.start
+    return f"{text}, estimated start {standing.start.replace('T', ' ')}" if waits and standing.start else text
+
+
+def ended(standing: Standing) -> str:
+    """Return how a job has ended."""
+    how = ["" if standing.exit_status is None else f"exit status {standing.exit_status}", standing.reason or ""]
+    return ": ".join([f"job {standing.id} has ended", *filter(None, how)])
+
+
+def _ended(handle: Handle, standing: Standing) -> BatchError:
+    lines: list[str] = []
+    if standing.state is not JobState.DONE:
+        with contextlib.suppress(UsageError):  # it has printed nothing
+            lines += handle.logs().splitlines()[-_TAIL:]
+        lines += handle.record.system_log.splitlines()[-_TAIL:]
+    return BatchError(
+        "\n".join([ended(standing), *(f"| {line}" for line in lines)]), "`mpidask start` gets another one"
+    )
+
+
+def _unreachable(whose: str, entry: Entry, error: Exception) -> StartupError:
+    place = f" (on {entry.host})" if entry.host else ""
+    return StartupError(
+        f"the scheduler {whose} does not answer: {entry.address}{place}, tried from {socket.gethostname()}\n{error}",
+        "it may have been lost, or be out of reach from here: connect from a node on its network",
+    )

@@ -1,0 +1,414 @@
+"""A job of scheduler and workers, and clients that come from elsewhere: on real Slurm, and on this machine without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.one_mpi
+
+JOBS = Path(__file__).parent.parent.parent / "jobs"
+
+
+def start(system, *words, nodes=2, ranks=2):
+    """Start a job of that shape; return its id."""
+    done = system.mpidask("start", *system.shape(nodes, ranks), *words)
+    assert done.returncode == 0, done
+    return done.stdout.strip()
+
+
+def connect(system, job, code, *words, timeout=60):
+    """Run code on a job."""
+    return system.mpidask("connect", *words, job, "-c", textwrap.dedent(code), timeout=timeout)
+
+
+def python(system, program, timeout=90):
+    """Run a program."""
+    return system.run(system.python, system.file("program.py", textwrap.dedent(program)), timeout=timeout)
+
+
+def until_said(process, stream, pattern, timeout=60):
+    """Read what a process prints on one of its pipes until it matches; return all of it."""
+    text = ""
+    deadline = time.monotonic() + timeout
+    while not re.search(pattern, text):
+        assert time.monotonic() < deadline, text
+        if select.select([stream], [], [], 1)[0]:
+            new = os.read(stream.fileno(), 4096).decode()
+            assert new or process.poll() is None, text
+            text += new
+    return text
+
+
+@pytest.mark.both_mpis
+def test_several_clients_from_start_to_stop(system):
+    done = system.mpidask("start", *system.shape(2, 2), "-t", "5min")
+    assert done.returncode == 0, done
+    job = done.stdout.strip()
+    for said in (f"mpidask connect {job}`", f"mpidask stop {job}`", "nobody has used it for 1 h", "mpidask.connect("):
+        assert said in done.stderr, done
+    one = connect(
+        system,
+        job,
+        """
+        import dask
+        from distributed import Client
+        client = Client()
+        client.wait_for_workers(3)
+        print(client.submit(lambda: 42).result(), dask.delayed(lambda: 43)().compute(), client.dashboard_link)
+        client.publish_dataset(kept=client.submit(lambda: [1, 2, 3]))
+        """,
+    )
+    assert one.returncode == 0, one
+    assert "Traceback" not in one.stderr, one
+    assert re.fullmatch(r"42 43 http://127\.0\.0\.1:\d+/[\w-]+/status\n", one.stdout), one
+    other = python(
+        system,
+        f"""
+        import asyncio, mpidask
+        with mpidask.connect("{job}", quiet=True) as client:
+            print(client.get_dataset("kept").result(), client.dashboard_link)
+        async def main():
+            client = await mpidask.connect(None, asynchronous=True)
+            print(await client.submit(sum, [1, 2]))
+            await client.close()
+        asyncio.run(main())
+        """,
+    )
+    assert (other.returncode, other.stderr) == (0, ""), other
+    assert other.stdout == f"[1, 2, 3] {one.stdout.split()[-1]}\n3\n"
+    (directory,) = {each["directory"] for each in system.status(job)}
+    if system.nodes > 1:  # a notebook may be on a node, too
+        code = f"import mpidask; print(mpidask.connect('{directory}').get_dataset('kept').result())"
+        there = system.run_on("mn4", system.python, "-c", code)
+        assert (there.returncode, there.stdout) == (0, "[1, 2, 3]\n"), there
+    done = system.mpidask("stop", job)
+    assert (done.returncode, done.stderr) == (0, f"mpidask: job {job} has ended in order\n"), done
+    each = system.until(job, lambda each: each["ended"])
+    assert (each["state"], each["exit_status"], each["reason"]) == ("done", 0, None), each
+    assert system.left_over() == []
+    again = system.mpidask("stop", job)
+    assert f"job {job} has ended already" in again.stderr, again
+    late = connect(system, job, "")
+    assert (late.returncode, f"job {job} has ended: exit status 0" in late.stderr) == (69, True), late
+
+
+def test_keys_are_out_of_others_reach(system):
+    job = start(system)
+    assert connect(system, job, "").returncode == 0
+    (each,) = system.status(job)
+    file = Path(each["directory"]) / "scheduler.json"
+    content = json.loads(file.read_text())
+    assert "PRIVATE KEY" in content["mpidask"]["keys"]["key"]
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    if os.getuid() == 0:
+        stranger = subprocess.run(["runuser", "-u", "nobody", "--", "cat", file], capture_output=True, timeout=30)
+        assert (stranger.returncode, stranger.stdout) == (1, b"")
+    file.chmod(0o644)
+    done = connect(system, job, "")
+    assert (done.returncode, "others may read or change it" in done.stderr) == (69, True), done
+
+
+def test_through_the_queue(slurm):
+    """`connect` shows why the job waits, when it is to start, and goes on when it runs."""
+    slurm.file("sleeps.py", "import time; time.sleep(600)")
+    filler = slurm.submit("-N", "4", "--cores-per-rank", "4", "-t", "10min", "sleeps.py")
+    slurm.until(filler, lambda each: each["state"] == "running")
+    job = start(slurm, "-t", "5min")
+    impatient = connect(slurm, job, "", "--timeout", "3s")
+    assert impatient.returncode == 69, (impatient, slurm.status(), slurm.run("squeue", "-o", "%all").stdout)
+    assert re.search(rf"no connection after 3 s: job {job} pending, .*\((Resources|Priority)\)", impatient.stderr), (
+        impatient
+    )
+    process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "connect", job, "-c", "print(Client := 1)")
+    until_said(process, process.stderr, rf"job {job} pending, .*\(Resources\)")
+    assert slurm.mpidask("cancel", filler).returncode == 0
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (0, "1\n"), stderr
+    assert "Traceback" not in stderr, stderr
+
+
+def test_a_job_that_failed(system):
+    words = ("--prologue", "echo no such module >&2", "--prologue", "exit 4")
+    job = start(system, *words, nodes=1)
+    done = connect(system, job, "print('ran')")
+    assert (done.returncode, done.stdout) == (69, ""), done
+    assert f"mpidask: error: job {job} has ended: exit status 4\n" in done.stderr, done
+    assert "mpidask: | no such module\n" in done.stderr, done
+    done = python(system, f"import mpidask\nmpidask.connect({job!r}, quiet=True)")
+    assert f"mpidask.errors.BatchError: job {job} has ended: exit status 4\n" in done.stderr, done
+
+
+def test_stopping_what_waits_and_what_runs_a_script(slurm):
+    held = start(slurm, *slurm.hold)
+    slurm.file("sleeps.py", "print('up', flush=True)\nimport time; time.sleep(600)")
+    script = slurm.submit(*slurm.shape(1, 3), "sleeps.py")
+    slurm.until(script, lambda each: "up" in slurm.log(script))
+    refused = connect(slurm, script, "")
+    assert (refused.returncode, "runs a script" in refused.stderr) == (2, True), refused
+    done = slurm.mpidask("stop", held, script)
+    assert done.stderr == f"mpidask: job {held} is cancelled\nmpidask: job {script} is cancelled\n", done
+    for job in (held, script):
+        assert slurm.until(job, lambda each: each["ended"])["reason"] == "cancelled by you"
+
+
+def test_a_job_that_nobody_uses_ends_in_order(system):
+    job = start(system, "--idle-timeout", "3s")
+    each = system.until(job, lambda each: each["ended"])
+    assert (each["state"], each["exit_status"]) == ("done", 0), (each, system.log(job))
+    assert system.left_over() == []
+
+
+def test_an_interactive_python(local):
+    job = start(local)
+    process = local.spawn(local.python, "-m", "mpidask.cli", "connect")
+    stdout, stderr = process.communicate("print(client.submit(sum, [1, 2]).result())\n", timeout=60)
+    assert process.returncode == 0, stderr
+    assert "3" in stdout, stdout
+    assert "`client` is connected to the newest job" in stderr, stderr
+    raises = connect(local, job, "import sys\nclient = 1\nsys.exit(3)")
+    assert raises.returncode == 3, raises
+    local.file("script.py", "import sys\nprint(__name__, sys.argv[1:])\nraise KeyError('x')")
+    raises = local.mpidask("connect", job, "script.py", "-c", "--timeout")
+    assert (raises.returncode, raises.stdout) == (1, "__main__ ['-c', '--timeout']\n"), raises
+    assert raises.stderr.startswith('Traceback (most recent call last):\n  File "script.py", line 3'), raises
+
+
+CLUSTER = """
+import mpidask
+from distributed import Client
+
+with mpidask.MPICluster({shape}walltime="5min", name="mine") as cluster:
+    print(cluster.job.id)
+    with Client(cluster) as client:
+        cluster.wait_for_workers({workers})
+        print(client.submit(lambda: 42).result(), client.dashboard_link == cluster.dashboard_link)
+        assert cluster.get_client() is client
+        print(cluster)
+        page = cluster._repr_html_()
+        assert cluster.job.id in page and cluster.dashboard_link in page and "running" in page, page
+        assert {{"Scheduler", f"Job {{cluster.job.id}}"}} < set(cluster.get_logs())
+        for refused in (cluster.scale, cluster.adapt):
+            try:
+                refused(3)
+            except mpidask.UsageError as error:
+                print(error)
+print(cluster.status.name, cluster.job.state.value, cluster.job.exit_status, list(cluster.get_logs()))
+cluster.close()
+"""
+
+
+def shape(system):
+    """Return the keywords for 3 workers or so."""
+    return "ranks_per_node=4, " if system.nodes == 1 else "nodes=2, ranks_per_node=2, "
+
+
+@pytest.mark.both_mpis
+def test_a_cluster(system):
+    done = python(system, CLUSTER.format(shape=shape(system), workers=3))
+    assert done.returncode == 0, done
+    job = done.stdout.split()[0]
+    nodes = min(2, system.nodes)
+    assert done.stdout.splitlines() == [
+        job,
+        "42 True",
+        f"MPICluster(mine, job {job}, state running, nodes {nodes}, ranks 4, workers=3, threads=3)",
+        *["the size of one large job is fixed"] * 2,
+        f"closed done 0 ['Job {job}']",
+    ], done
+    assert f"job {job} is submitted; it ends by itself when nobody has used it for 1 h\n" in done.stderr, done
+    assert "Traceback" not in done.stderr, done
+    (each,) = system.status()
+    assert (each["name"], each["state"]) == ("mine", "done"), each
+    assert system.left_over() == []
+
+
+def test_a_cluster_in_an_event_loop(system):
+    program = f"""
+    import asyncio, mpidask
+    from distributed import Client
+
+    async def main():
+        async with mpidask.MPICluster({shape(system)}asynchronous=True, quiet=True) as cluster:
+            async with Client(cluster, asynchronous=True) as client:
+                await client.wait_for_workers(3)
+                print(await client.submit(lambda: 42))
+        print(cluster.job.state.value)
+
+    asyncio.run(main())
+    """
+    done = python(system, program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\ndone\n", ""), done
+
+
+def test_a_cluster_that_is_not_closed_ends_with_the_program(system):
+    program = f"""
+    import mpidask
+    cluster = mpidask.MPICluster({shape(system)}quiet=True)
+    cluster.get_client().wait_for_workers(3)
+    print(cluster.get_client().submit(lambda: 42).result())
+    """
+    done = python(system, program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", ""), done
+    each = system.until(system.status()[0]["job"], lambda each: each["ended"])
+    assert (each["state"], each["exit_status"]) == ("done", 0), each
+
+
+def test_a_cluster_that_is_closed_at_once(system):
+    """Before its workers are there."""
+    done = python(system, f"import mpidask\nwith mpidask.MPICluster({shape(system)}quiet=True): pass")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    each = system.until(system.status()[0]["job"], lambda each: each["ended"])
+    assert (each["state"], each["exit_status"]) == ("done", 0), each
+    assert system.left_over() == []
+
+
+def test_the_cluster_of_a_killed_program_ends_by_its_idle_timeout(system):
+    program = f"""
+    import os, mpidask, signal
+    cluster = mpidask.MPICluster({shape(system)}quiet=True, idle_timeout="10 s")
+    cluster.get_client().wait_for_workers(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert python(system, program).returncode == -signal.SIGKILL
+    each = system.until(system.status()[0]["job"], lambda each: each["ended"])
+    assert (each["state"], each["exit_status"]) == ("done", 0), each
+    assert system.left_over() == []
+
+
+def test_a_cluster_whose_job_ends_says_so(system):
+    """While it is used."""
+    program = f"""
+    import mpidask, sys
+    cluster = mpidask.MPICluster({shape(system)}quiet=True)
+    cluster.wait_for_workers(3)
+    print(cluster.job.id, flush=True)
+    sys.stdin.readline()
+    print(cluster)
+    cluster.close()
+    """
+    process = system.spawn(system.python, system.file("program.py", textwrap.dedent(program)))
+    job = until_said(process, process.stdout, r"\d+\n", timeout=90).strip()
+    assert system.mpidask("cancel", job).returncode == 0
+    until_said(process, process.stderr, rf"mpidask: job {job} has ended: .*\n")
+    stdout, stderr = process.communicate("\n", timeout=30)
+    assert process.returncode == 0, stderr
+    assert re.search("state (done|failed)", stdout), (stdout, stderr)
+
+
+def test_clusters_that_do_not_come_up(slurm):
+    """The job is cancelled where it would go on for nobody."""
+    refused = python(slurm, "import mpidask\nmpidask.MPICluster(queue='nosuch')")
+    assert re.search(r"BatchError: Slurm did not take the job: .*partition", refused.stderr), refused
+    waits = f"mpidask.MPICluster(directive={[*(word.removeprefix('--directive=') for word in slurm.hold)]}"
+    impatient = python(slurm, f"import mpidask\n{waits}, timeout=2)")
+    assert "StartupError: there is no connection after 2 s" in impatient.stderr, impatient
+    (each,) = slurm.status()
+    assert slurm.until(each["job"], lambda each: each["ended"])["reason"] == "cancelled by you"
+    process = slurm.spawn(slurm.python, "-c", f"import mpidask\n{waits})")
+    said = until_said(process, process.stderr, r"job (\d+) is submitted(.|\n)*held")
+    job = re.search(r"job (\d+)", said)[1]
+    assert slurm.mpidask("cancel", job).returncode == 0
+    _, stderr = process.communicate(timeout=60)
+    assert f"mpidask.errors.BatchError: job {job} has ended: cancelled by you\n" in stderr, stderr
+
+
+def test_an_interrupt_while_the_job_waits_cancels_it(slurm):
+    words = [word.removeprefix("--directive=") for word in slurm.hold]
+    process = slurm.spawn(slurm.python, "-c", f"import mpidask\nmpidask.MPICluster(directive={words})")
+    said = until_said(process, process.stderr, r"job (\d+) (held|pending)")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    job = re.search(r"job (\d+)", said)[1]
+    assert slurm.until(job, lambda each: each["ended"])["reason"] == "cancelled by you"
+
+
+def fetch(link):
+    """Return the status of a page."""
+    try:
+        with urllib.request.urlopen(link, timeout=20) as page:
+            return page.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def await_page(link):
+    """Wait for the dashboard's pages: they come a little after the scheduler."""
+    deadline = time.monotonic() + 30
+    while fetch(link) != 200:
+        assert time.monotonic() < deadline, link
+        time.sleep(0.5)
+
+
+def test_the_dashboard_on_this_machine(local):
+    job = start(local)
+    connect(local, job, "")
+    done = local.mpidask("dashboard", job)
+    assert done.returncode == 0, done
+    await_page(done.stdout.strip())
+    port = re.search(r":(\d+)/", done.stdout)[1]
+    assert f"ssh -N -L {port}:127.0.0.1:{port} " in done.stderr, done
+
+
+def test_the_dashboard_by_a_tunnel(slurm):
+    """By the real ssh, for a job of `start` and one of `submit`; a stranger's request finds nothing there."""
+    slurm.file("sleeps.py", "print('up', flush=True)\nimport time; time.sleep(600)")
+    job = slurm.submit(*slurm.shape(1, 3), "sleeps.py")
+    slurm.until(job, lambda each: "up" in slurm.log(job))
+    process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "dashboard", job)
+    link = until_said(process, process.stdout, r"status\n", timeout=30).strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]+/status", link), link
+    await_page(link)
+    assert fetch(re.sub(r"(\d/).*", r"\1status", link)) == 404
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in stderr) == (0, False), stderr
+    process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "dashboard", job)
+    until_said(process, process.stdout, r"status\n", timeout=30)
+    assert slurm.mpidask("stop", job).returncode == 0
+    _, stderr = process.communicate(timeout=40)
+    assert (process.returncode, f"job {job} has ended" in stderr) == (0, True), stderr
+    assert not [command for command in slurm.left_over() if "ssh" in command]
+
+
+EXECUTE = """
+import json, sys
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+for cell in notebook.cells:
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        print(output.get("text") or data.get("text/plain"), "HTML" * ("text/html" in data))
+"""
+
+
+def test_in_a_notebook(slurm):
+    """In a real Jupyter kernel of an ordinary user; the kernel's end closes what the notebook has left open."""
+    assert "nbclient" in slurm.run(slurm.python, "-c", "import nbclient; print(nbclient.__name__)").stdout
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        slurm.environment = {**slurm.environment, name: str(slurm.directory / name.lower())}
+    notebook = slurm.file("notebook.ipynb", (JOBS / "notebook.ipynb").read_text())
+    done = slurm.run(slurm.python, slurm.file("execute.py", EXECUTE), notebook, timeout=150)
+    assert done.returncode == 0, done
+    assert re.search(
+        r"MPICluster\(\w+, job \d+, state running, nodes 2, ranks 4, workers=\d, threads=\d\) HTML", done.stdout
+    ), done
+    assert re.search(r"EWR .* 120835", done.stdout), done
+    assert "the same table from another client: True" in done.stdout, done
+    jobs = {each["job"]: slurm.until(each["job"], lambda each: each["ended"]) for each in slurm.status()}
+    assert [(each["state"], each["exit_status"]) for each in jobs.values()] == [("done", 0)], jobs
+    assert slurm.left_over() == []
