@@ -12,6 +12,8 @@ import nodes
 import pytest
 from harness import MPI
 
+from mpidask import credentials
+
 MPIDASK = [sys.executable, "-m", "mpidask.cli"]
 
 CONNECT = (
@@ -183,3 +185,50 @@ def test_data_by_a_class(ranks):
     code = "from distributed import Client\nprint(set(Client().run(lambda dask_worker: type(dask_worker.data).__name__).values()))"
     result = ranks(3, "--data", "stores.Counting", ranks.script(code))
     assert (result.status, result.stdout) == (0, "{'Counting'}\n"), result
+
+
+ASK = "from distributed import Client\nc = Client()\nprint(c.scheduler.address[:6], c.submit(sum, [1, 2]).result())"
+
+
+@pytest.mark.parametrize("off", ["--no-tls", "the environment", "the configuration"])
+def test_without_tls(ranks, off):
+    """It is switched off on the command line or in the configuration, and said."""
+    environ, words = {}, []
+    if off == "--no-tls":
+        words = [off]
+    elif off == "the environment":
+        environ = {"DASK_MPIDASK__TLS": "false"}
+    else:
+        (ranks.directory / "dask.yaml").write_text("mpidask: {tls: false}\n")
+        environ = {"DASK_CONFIG": str(ranks.directory / "dask.yaml")}
+    result = ranks(3, *words, ranks.script(ASK), environ=environ)
+    assert (result.status, result.stdout, result.words) == (0, "tcp:// 3\n", []), result
+    assert "encryption   none (--no-tls): whoever reaches a port can run programs as you\n" in result.stderr, result
+
+
+def test_without_tls_clients_of_dask_itself_may_come(ranks):
+    from distributed import Client
+
+    file = ranks.directory / "cluster.json"
+    run = ranks.start(2, command=[*MPIDASK, "serve", "--scheduler-file", str(file), "--no-tls"])
+    assert content_of(file, run)["mpidask"]["keys"] is None
+    with Client(scheduler_file=str(file), timeout=20) as client:
+        assert client.submit(sum, [1, 2]).result() == 3
+        client.shutdown()
+    assert run.result(30).status == 0
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_keys_of_the_users_own(ranks, n):
+    """Where Dask's configuration names some, none are made, and whoever has them is let in."""
+    keys = credentials.make()
+    files = {name: ranks.directory / f"{name}.pem" for name in ("cert", "key")}
+    files["cert"].write_text(keys.certificate)
+    files["key"].write_text(keys.key)
+    prefix = "DASK_DISTRIBUTED__COMM__TLS__"
+    environ = {f"{prefix}CA_FILE": str(files["cert"])}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        environ |= {f"{prefix}{role}__{name.upper()}": str(path) for name, path in files.items()}
+    result = ranks(n, ranks.script(ASK), environ=environ)
+    assert (result.status, result.stdout, result.words) == (0, "tls:// 3\n", []), result
+    assert "encryption   TLS, with the keys of your configuration (distributed.comm.tls)\n" in result.stderr, result
