@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import getpass
-import re
 import string
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["proxied", "tunnel", "ways"]
+__all__ = ["STANDARD", "configured", "proxied", "tunnel", "ways"]
 
 #: Variables in which batch systems name the host where a job was submitted: a login node.
 _LOGIN = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST", "LSB_SUB_HOST", "OAR_HOST")
-_STANDARD = "{scheme}://{host}:{port}/status"  # Dask's own link, where nothing is configured
+STANDARD = "{scheme}://{host}:{port}/status"  # Dask's own link, where nothing is configured
 
 
 def ways(link: str, host: str, environ: Mapping[str, str], template: str | None = None) -> list[tuple[str, str]]:
@@ -25,7 +24,7 @@ def ways(link: str, host: str, environ: Mapping[str, str], template: str | None 
     if template is None:
         import dask.config
 
-        template = str(dask.config.get("distributed.dashboard.link", _STANDARD))
+        template = str(dask.config.get("distributed.dashboard.link", STANDARD))
     lines = [("", f"from elsewhere: {tunnel(link, host, environ)}")]
     proxy = proxied(link, host, environ, template)
     return lines + ([("", f"by the proxy: {proxy}")] if proxy else [])
@@ -43,25 +42,30 @@ def tunnel(link: str, host: str, environ: Mapping[str, str], port: int | None = 
     return f"ssh -N -L {port or parts.port}:{parts.hostname}:{parts.port} {jump}{user}@{host}"
 
 
-def proxied(link: str, host: str, environ: Mapping[str, str], template: str = _STANDARD) -> str | None:
+def proxied(link: str, host: str, environ: Mapping[str, str], template: str = STANDARD) -> str | None:
     """Return the dashboard's address behind a site's web proxy; None if none is configured or detected.
 
     template: as Dask's configuration has it, such as ``/user/{JUPYTERHUB_USER}/proxy/{port}/status``
     Of JupyterHub's own proxy (jupyter-server-proxy) the prefix is in the environment of its servers, and of jobs that
     they submit; it leads to programs beside the server only.
     """
+    if template != STANDARD and not template.startswith("http://127.0.0.1:"):  # the latter are links of ours
+        return configured(link, host, environ, template)
     parts = urlsplit(link)
-    path = parts.path.lstrip("/")
-    known = {**environ, "scheme": parts.scheme, "host": host, "port": str(parts.port)}
-    if template != _STANDARD and not re.match(r"https?://127\.0\.0\.1:", template):
-        wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name}
-        if not wanted <= known.keys():
-            return None
-        return template.format(**known).removesuffix("status").rstrip("/") + "/" + path
     prefix = environ.get("JUPYTERHUB_PUBLIC_URL") or environ.get("JUPYTERHUB_SERVICE_PREFIX")
     if not prefix or _login(environ, host) is not None:
         return None
-    return f"{prefix.rstrip('/')}/proxy/{parts.port}/{path}"
+    return f"{prefix.rstrip('/')}/proxy/{parts.port}{parts.path}"
+
+
+def configured(link: str, host: str, environ: Mapping[str, str], template: str) -> str | None:
+    """Return the link that a template of Dask's configuration makes, None if it names variables that are not set."""
+    parts = urlsplit(link)
+    known = {**environ, "scheme": parts.scheme, "host": host, "port": str(parts.port)}
+    wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    if not wanted <= known.keys():
+        return None
+    return template.format(**known).removesuffix("status").rstrip("/") + parts.path
 
 
 def _login(environ: Mapping[str, str], host: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mpidask import credentials
 from mpidask.credentials import Contact
+from mpidask.dashboard import reach
 from mpidask.errors import LostError, MpidaskError
 from mpidask.launch import diversion, ending, loudness
 from mpidask.launch.announce import Progress, print_banner, print_closing
@@ -109,8 +110,12 @@ class Around:
 
         credentials.remember(self.address, self.contact.keys)
         dask.config.set({"scheduler-address": self.address})
-        if self.dashboard is not None:
-            dask.config.set({"distributed.dashboard.link": self.dashboard})
+        if self.dashboard is None:
+            return
+        link, template = self.dashboard, dask.config.get("distributed.dashboard.link")
+        if template != reach.STANDARD:  # the user's, for a web proxy
+            link = reach.configured(link, self._layout.hosts[self._layout.speaker], os.environ, template) or link
+        dask.config.set({"distributed.dashboard.link": link})
 
     def _know_scheduler(self) -> Steps[None]:
         """Learn where the scheduler is, or start it and tell the others."""

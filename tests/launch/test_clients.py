@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -232,3 +233,17 @@ def test_keys_of_the_users_own(ranks, n):
     result = ranks(n, ranks.script(ASK), environ=environ)
     assert (result.status, result.stdout, result.words) == (0, "tls:// 3\n", []), result
     assert "encryption   TLS, with the keys of your configuration (distributed.comm.tls)\n" in result.stderr, result
+
+
+@pytest.mark.one_mpi
+def test_the_dashboards_link_is_the_whole_one(ranks):
+    """Of clients in the script; behind a web proxy that is configured it is the proxy's."""
+    script = ranks.script("from distributed import Client\nprint(Client().dashboard_link)")
+    result = ranks(3, script)
+    (link,) = re.findall(r"dashboard +(http://127\.0\.0\.1:\d+/[\w-]{22}/status)\n", result.stderr)
+    assert result.stdout == f"{link}\n", result
+    template = "https://hub.site.org/user/{JUPYTERHUB_USER}/proxy/{host}:{port}/status"
+    result = ranks(3, script, environ={"DASK_DISTRIBUTED__DASHBOARD__LINK": template, "JUPYTERHUB_USER": "ann"})
+    (place,) = re.findall(r"dashboard +http://127\.0\.0\.1:(\d+/[\w-]{22}/status)\n", result.stderr)
+    assert result.stdout == f"https://hub.site.org/user/ann/proxy/{os.uname().nodename}:{place}\n", result
+    assert f"by the proxy: {result.stdout}" in result.stderr, result
