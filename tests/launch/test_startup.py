@@ -126,7 +126,7 @@ def test_progress_is_shown_while_workers_start(ranks):
         "import asyncio, distributed\n"
         "class Slow(distributed.Worker):\n"
         "    async def start_unsafe(self):\n"
-        "        await asyncio.sleep(6 if self.name == 3 else 0)\n"
+        "        await asyncio.sleep(14 if self.name == 3 else 0)  # a log has a line after 2 s, and 10 s later\n"
         "        return await super().start_unsafe()\n"
     )
     result = ranks(4, "--worker-class", "slow.Slow", ranks.script("print(3)"), environ={"PYTHONPATH": str(ranks.work)})
