@@ -77,7 +77,7 @@ class Result:
 
 
 _EXPECTED = re.compile(
-    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|clients|encryption|scratch|protection|file|dashboard|idle)  +"
+    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|clients|scratch|protection|file|dashboard|idle)  +"
     r"|mpidask: {14}(from elsewhere|by the proxy): "
     r"|mpidask: \d+/\d+ workers|mpidask: the (script|cluster) ended( with status| after)"
 )

@@ -63,11 +63,11 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
         return
     options = layout.options
     places = sorted({fact.scratch for fact in layout.facts if fact.scratch})
+    encryption = banner.encryption(scheduler.address, made=scheduler.keys is not None)
     about = [
         ("network", f"{layout.link}"),
-        ("scheduler", scheduler.address + (" (joined)" if layout.joined else "")),
+        ("scheduler", f"{scheduler.address}{', joined' if layout.joined else ''} ({encryption})"),
         *([("clients", f"{scheduler.clients} (from outside)")] if scheduler.clients else []),
-        ("encryption", banner.encryption(scheduler.address, made=scheduler.keys is not None)),
         ("scratch", f"{', '.join(places[:3])} (per run, removed at its end)"),
         ("protection", "a worker that dies is started again" if options.nanny else "none (--no-nanny)"),
     ]

@@ -113,8 +113,8 @@ def encryption(address: str, *, made: bool) -> str:
     made: whether keys were made for the run
     """
     if not address.startswith(("tls://", "wss://")):
-        return "none (--no-tls): whoever reaches a port can run programs as you"
-    return "TLS, with keys of this run" if made else "TLS, with the keys of your configuration (distributed.comm.tls)"
+        return "not encrypted, --no-tls: whoever reaches a port can run programs as you"
+    return f"encrypted, with {'keys of this run' if made else 'the keys of distributed.comm.tls in your configuration'}"
 
 
 def missing_workers(hosting: Sequence[int], up: Sequence[int], hosts: dict[int, str]) -> str:

@@ -172,11 +172,12 @@ with Client() as client:
     x = client.submit(bytes, 10_000, key="x", workers=2)
     y = client.submit(lambda a: a + b"!", x, key="y", workers=3)
     assert len(y.result()) == 10_001
-    print(sorted(client.run(kind).values()))
+    kinds, files = zip(*client.run(kind).values())  # of what two workers have, Dask drops one after a while
+    print(set(kinds), sorted({file for each in files for file in each}))
 """
     result = ranks(4, "--data", "stores.on_disk", nanny, ranks.script(code))
     assert (result.status, result.words) == (0, []), result
-    assert result.stdout == "[('Func', ['x#0']), ('Func', ['x#0', 'y#1'])]\n", result
+    assert result.stdout == "{'Func'} ['x#0', 'y#1']\n", result
     assert not result.leftover, result
 
 
@@ -204,7 +205,7 @@ def test_without_tls(ranks, off):
         environ = {"DASK_CONFIG": str(ranks.directory / "dask.yaml")}
     result = ranks(3, *words, ranks.script(ASK), environ=environ)
     assert (result.status, result.stdout, result.words) == (0, "tcp:// 3\n", []), result
-    assert "encryption   none (--no-tls): whoever reaches a port can run programs as you\n" in result.stderr, result
+    assert re.search(r"scheduler +tcp://\S+ \(not encrypted, --no-tls: whoever reaches a port", result.stderr), result
 
 
 def test_without_tls_clients_of_dask_itself_may_come(ranks):
@@ -232,7 +233,8 @@ def test_keys_of_the_users_own(ranks, n):
         environ |= {f"{prefix}{role}__{name.upper()}": str(path) for name, path in files.items()}
     result = ranks(n, ranks.script(ASK), environ=environ)
     assert (result.status, result.stdout, result.words) == (0, "tls:// 3\n", []), result
-    assert "encryption   TLS, with the keys of your configuration (distributed.comm.tls)\n" in result.stderr, result
+    said = r"scheduler +tls://\S+ \(encrypted, with the keys of distributed.comm.tls in your configuration\)\n"
+    assert re.search(said, result.stderr), result
 
 
 @pytest.mark.one_mpi

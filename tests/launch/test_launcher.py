@@ -114,7 +114,8 @@ def test_help_is_printed_once(ranks, n):
 
 def test_banner_and_closing_line(ranks):
     result = ranks(4, "--nthreads", "3", "--memory-limit", "1 GiB", ranks.script("print(3)"))
-    lines = result.stderr.splitlines()
+    # On a busy machine there is a line on the workers' progress, too.
+    lines = [line for line in result.stderr.splitlines() if " workers, missing: " not in line]
     assert 9 <= len(lines) <= 12, result
     assert "4 ranks on 1 node" in lines[0], result
     assert "scheduler on rank 0, script on rank 1, workers on rank 2-3" in lines[1], result
