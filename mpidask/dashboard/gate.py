@@ -35,7 +35,7 @@ def close(scheduler: Any, prefix: str) -> None:
 
 
 def link(scheduler: Any, prefix: str) -> str:
-    """Return where the dashboard of a scheduler is."""
+    """Return where the dashboard of a scheduler is; prefix: "" for none."""
     server = scheduler.http_server  # Dask adds address and port to tornado's
     host = socket.gethostname() if server.address in ("0.0.0.0", "::") else server.address  # noqa: S104 - compared
-    return f"http://{host}:{server.port}/{prefix}/status"
+    return f"http://{host}:{server.port}/{prefix}{'/' * bool(prefix)}status"

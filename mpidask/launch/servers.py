@@ -66,7 +66,7 @@ class SchedulerPlan:
     about:     what to write there
     keys:      None without TLS, or with keys of the user's own
     clients:   host and port of a second address, for clients from outside; None for none
-    token:     the first part of the path of all pages of the dashboard
+    token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
     idle:      s without work after which it ends; None for never
     places:    the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
@@ -130,12 +130,13 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             security=plan.keys.security() if plan.keys is not None else None,
             dashboard=False,
             dashboard_address=plan.dashboard_address,
-            http_prefix=plan.token,
+            http_prefix=plan.token or "/",
             idle_timeout=plan.idle,
             local_directory=plan.directory,
             plugins=[postmortem, RanksPlugin(plan.places, postmortem), *recorder],
         )
-        gate.close(made, plan.token)
+        if plan.token:
+            gate.close(made, plan.token)
         scheduler: Scheduler = await made
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
         taken = _taken(doors, error)
