@@ -25,6 +25,7 @@ from mpidask.scheduler_file import Entry
 
 __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
 
+_APPEARS = 30.0  # s for a scheduler file to appear
 CONNECT = 5.0  # s for a scheduler to answer: it listens before its file is written
 _GLANCE = 0.3  # s between two looks
 _TAIL = 8  # lines of the log of a job that has ended
@@ -90,11 +91,17 @@ class FileSearch:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.said = path
+        self._until = time.monotonic() + _APPEARS
+        self.said = f"waiting for the scheduler file {path}"
 
-    def look(self) -> Entry:
-        """Return where the scheduler is; raises StartupError for a file that is not there or cannot be used."""
+    def look(self) -> Entry | None:
+        """Return where the scheduler is, None for a file that is not there yet: its run may just have been started.
+
+        Raises StartupError for one that does not come, or cannot be used.
+        """
         if not os.path.exists(self._path):
+            if time.monotonic() < self._until:
+                return None
             raise StartupError(
                 f"there is no scheduler file {self._path}",
                 "the run with the scheduler writes it, and removes it at its end",

@@ -155,9 +155,10 @@ def test_a_stale_file_is_told(file):
     assert str(file) in refused.value.what
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_file_that_does_not_come_is_told(tmp_path, monkeypatch):
     from mpidask.attach.client import connect
 
+    monkeypatch.setattr(waiting, "_APPEARS", 0.5)
     with pytest.raises(StartupError, match="there is no scheduler file"):
         connect(tmp_path / "nosuch.json")
     with pytest.raises(StartupError, match="there is no scheduler file"):
