@@ -17,7 +17,20 @@ from typing import Any
 
 from mpidask.errors import UsageError
 
-__all__ = ["Options", "checked", "keys", "load", "memory", "option", "seconds", "size", "template", "transport"]
+__all__ = [
+    "Options",
+    "checked",
+    "inclusive",
+    "keys",
+    "load",
+    "memory",
+    "option",
+    "seconds",
+    "size",
+    "template",
+    "transport",
+    "workers_per_rank",
+]
 
 
 #: Protocols -> those that encrypt.
@@ -74,7 +87,25 @@ class Options:
         "PATH",
     )
     name: str | None = option(None, "Prefix of the workers' names: NAME-RANK. Default: the rank's number.", "NAME")
-    inclusive_workers: bool = option(False, "Let the scheduler's and the script's rank host workers too.")
+    workers_per_rank: str = option(
+        "1",
+        "Workers that each rank hosts, forked from one process; auto: as many as its cores and memory suggest (the "
+        "smallest divisor of the cores from their square root up, all of them up to 4; at least 1 GiB each).",
+        "K",
+    )
+    inclusive_workers: bool | None = option(
+        None,
+        "Let the scheduler's and the script's rank host workers too. Default: only where ranks host several.",
+    )
+    preload_import: tuple[str, ...] = option(
+        (), "Modules that workers are to start with, such as numpy,pandas: imported once per rank; repeatable.", "NAMES"
+    )
+    import_cache: str | None = option(
+        None,
+        "Have ranks import Dask from one file, which rank 0 reads and sends to all (--import-cache=FILE, made if it is "
+        "not there). Default: not; without FILE one in the user's cache directory.",
+        "[=FILE]",
+    )
     client_rank: int | None = option(None, "The rank that runs the script. Default: 1, or 0 if it is alone.", "RANK")
     scheduler_rank: int = option(0, "The rank that hosts the scheduler.", "RANK")
     scheduler: bool = option(
@@ -126,6 +157,7 @@ def load(
         checked(Options, given, "{}"),
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
+    values["preload_import"] = _names(values.get("preload_import", ()))
     if "scheduler_file" in values:  # ranks and guardians may have other working directories
         values["scheduler_file"] = os.path.abspath(os.path.expanduser(values["scheduler_file"]))
     options = Options(**values)
@@ -177,7 +209,32 @@ def _of_type(value: Any, declared: str, where: str) -> Any:
     return value
 
 
+def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the modules of --preload-import; raises UsageError for what cannot be one."""
+    names = tuple(name.strip() for each in given for name in each.split(",") if name.strip())
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UsageError(f"--preload-import names {name!r}", "names of modules are needed, such as numpy,pandas")
+    return names
+
+
+def workers_per_rank(options: Options) -> int | None:
+    """Return how many workers a rank hosts, None for as many as its cores and memory suggest; raises UsageError."""
+    text = options.workers_per_rank.strip()
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--workers-per-rank is {text!r}", "a number from 1 up is needed, or auto")
+    return int(text)
+
+
+def inclusive(options: Options) -> bool:
+    """Whether the scheduler's and the script's rank host workers: by default where ranks host several."""
+    return workers_per_rank(options) != 1 if options.inclusive_workers is None else options.inclusive_workers
+
+
 def _check_forms(options: Options) -> None:
+    workers_per_rank(options)
     for name in ("nthreads", "min_workers"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -72,6 +72,10 @@ def _words(values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             off = "exclusive-workers" if name == "inclusive_workers" else f"no-{flag}"
             words += [f"--{flag if value else off}"]
+        elif name == "import_cache":  # whose value may be left out
+            words += [f"--{flag}={value}"]
+        elif isinstance(value, tuple):
+            words += [word for each in value for word in (f"--{flag}", each)]
         else:
             words += [f"--{flag}", json.dumps(value) if isinstance(value, Mapping) else str(value)]
     return words

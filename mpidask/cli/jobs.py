@@ -146,7 +146,7 @@ def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:
     index = 0
     while index < len(ours):
         option = names.get(ours[index].split("=")[0])
-        more = 1 if option is None or getattr(option, "is_flag", False) or "=" in ours[index] else 2
+        more = 1 if option is None or not words.takes_next(option) or "=" in ours[index] else 2
         taken += ours[index : index + more] if option is not None else []
         index += more
     return taken

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mpidask.launch.program import Program
 
-__all__ = ["command", "options_of", "read", "split"]
+__all__ = ["command", "options_of", "read", "split", "takes_next"]
 
 
 def command(name: str, usage: str, params: Sequence[click.Parameter]) -> click.Command:
@@ -55,7 +55,7 @@ def split(argv: Sequence[str], command: click.Command) -> tuple[Sequence[str], P
     """Divide a command line at the program: what comes after it is the program's own."""
     from mpidask.launch.program import Program
 
-    takes_value = {name for option in command.params if not getattr(option, "is_flag", False) for name in option.opts}
+    takes_value = {name for option in command.params if takes_next(option) for name in option.opts}
     index = 0
     while index < len(argv):
         word = argv[index]
@@ -70,6 +70,16 @@ def split(argv: Sequence[str], command: click.Command) -> tuple[Sequence[str], P
     return argv, None
 
 
+def takes_next(option: click.Parameter) -> bool:
+    """Whether the word after an option is its value."""
+    return not getattr(option, "is_flag", False) and not _is_optional(option.metavar or "")
+
+
+def _is_optional(metavar: str) -> bool:
+    """Whether an option's value may be left out, and is otherwise given after a `=`."""
+    return metavar.startswith("[=")
+
+
 def _file(words: Sequence[str]) -> Program | None:
     from mpidask.launch.program import Program
 
@@ -81,11 +91,13 @@ def _option(field: Any) -> click.Option:
 
     flag = "--" + field.name.replace("_", "-")
     text, metavar, short = (field.metadata[key] for key in ("help", "metavar", "short"))
-    if field.type == "bool":
+    if field.type.startswith("bool"):
         off = "--exclusive-workers" if field.name == "inclusive_workers" else f"--no-{flag[2:]}"
         return click.Option([f"{flag}/{off}"], default=None, help=text)
     kind = int if field.type.startswith("int") else str
     shown = f" [default: {field.default}]" if field.default not in (None, ()) else ""
     several = field.type.startswith("tuple")
     names = [*short, flag, field.name]
+    if _is_optional(metavar):
+        return click.Option(names, is_flag=False, flag_value="auto", default=None, metavar=metavar, help=text)
     return click.Option(names, type=kind, default=None, metavar=metavar, help=text + shown, multiple=several)

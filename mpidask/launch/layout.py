@@ -153,7 +153,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
         world.size,
         client=client if with_client else None,
         scheduler=None if joined else options.scheduler_rank,
-        inclusive=options.inclusive_workers,
+        inclusive=config.inclusive(options),
     )
     role = assigned[world.rank]
     world.use_role(role)
@@ -164,9 +164,12 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
         facts,
         [Role.WORKER in its for its in assigned],
         [bool(its & roles.VITAL) for its in assigned],
-        nthreads=options.nthreads,
-        memory=None if options.memory_limit is None else config.memory(options.memory_limit),
-        gpus=options.gpus,
+        shares.Wish(
+            nthreads=options.nthreads,
+            memory=None if options.memory_limit is None else config.memory(options.memory_limit),
+            gpus=options.gpus,
+            per_rank=config.workers_per_rank(options),
+        ),
     )
     prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
     if prefix is not None:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
 from mpidask.launch import diversion, ending, joining, walltime
@@ -69,7 +70,7 @@ def _in_time(order: Order | str) -> Order | str:
 
 
 def _check_ranks(world: World, order: Order) -> None:
-    if order.program is None and world.size == 1 and order.options.scheduler and not order.options.inclusive_workers:
+    if order.program is None and world.size == 1 and order.options.scheduler and not config.inclusive(order.options):
         raise WorldTooSmallException(
             "there is 1 rank, for the scheduler, and none for workers",
             "start more, such as mpirun -n 4, or let it host a worker as well with --inclusive-workers",

@@ -6,7 +6,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Facts", "Limit", "WorkerPlan", "plan_workers"]
+__all__ = ["Facts", "Limit", "Wish", "WorkerPlan", "plan_workers"]
+
+#: Least memory of a worker where their number is ours to choose, in bytes.
+_LEAST = 2**30
 
 #: Of a node's memory, kept for each of scheduler and script that it hosts: this part, at most that many bytes.
 _RESERVE_PART, _RESERVE_MOST = 0.05, 2 * 2**30
@@ -72,32 +75,41 @@ class WorkerPlan:
     gpu_variable: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What the user says of the workers.
+
+    nthreads: threads per worker, None to divide the cores
+    memory:   bytes per worker, or (a float) the part of what the node has; None to divide what there is
+    gpus:     whether workers get GPUs
+    per_rank: workers on each rank; 1 means one per GPU where there are GPUs; None for as many as cores and memory
+              suggest
+    """
+
+    nthreads: int | None = None
+    memory: float | None = None
+    gpus: bool = True
+    per_rank: int | None = 1
+
+
 def plan_workers(
-    facts: Sequence[Facts],
-    hosting: Sequence[bool],
-    serving: Sequence[bool],
-    *,
-    nthreads: int | None = None,
-    memory: float | None = None,
-    gpus: bool = True,
+    facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish = Wish()
 ) -> list[WorkerPlan]:
     """Return the workers of every rank.
 
     facts:    of each rank, in the order of ranks
     hosting:  whether that rank hosts workers
     serving:  whether it runs the scheduler or the script
-    nthreads: threads per worker, None to divide the cores
-    memory:   bytes per worker, or (a float) the part of what the node has; None to divide what there is
     """
-    counts = [_workers_on(rank, facts, hosting, gpus=gpus) for rank in range(len(facts))]
+    counts = _counts(facts, hosting, serving, wish)
     plans: list[WorkerPlan] = []
     for rank, count in enumerate(counts):
         cores = _cores_per_worker(rank, facts, counts)
-        threads = nthreads if nthreads is not None else cores
-        share = _memory_wanted(memory, facts[rank])
+        threads = wish.nthreads if wish.nthreads is not None else cores
+        share = _memory_wanted(wish.memory, facts[rank])
         share = share if share is not None else _memory_per_worker(rank, facts, counts, serving)
         for index in range(count):
-            gpu = _gpu_of(rank, index, facts, counts) if gpus else None
+            gpu = _gpu_of(rank, index, facts, counts) if wish.gpus else None
             plans.append(
                 WorkerPlan(
                     rank,
@@ -112,6 +124,24 @@ def plan_workers(
     return plans
 
 
+def _counts(facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish) -> list[int]:
+    """Return the number of each rank's workers."""
+    if wish.per_rank not in (None, 1):
+        return [(wish.per_rank or 0) * hosts for hosts in hosting]
+    counts = [_workers_on(rank, facts, hosting, gpus=wish.gpus) for rank in range(len(facts))]
+    if wish.per_rank == 1:
+        return counts
+    free = [hosts and not (wish.gpus and facts[rank].gpus) for rank, hosts in enumerate(hosting)]
+    return [_fitting(rank, facts, hosting, serving, wish) if free[rank] else counts[rank] for rank in range(len(facts))]
+
+
+def _fitting(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish) -> int:
+    """Return how many workers a rank's cores and memory suggest."""
+    least = _memory_wanted(wish.memory, facts[rank]) or _LEAST
+    most = _memory_per_worker(rank, facts, hosting, serving) // least
+    return max(1, min(most, _suggested(_cores_per_worker(rank, facts, hosting), wish.nthreads)))
+
+
 def _workers_on(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], *, gpus: bool) -> int:
     """One worker, or as many as make one per GPU of the node."""
     if not hosting[rank]:
@@ -122,6 +152,15 @@ def _workers_on(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], *, g
     hosts = [other for other in _neighbours(rank, facts) if hosting[other] and facts[other].gpus == mine.gpus]
     each, rest = divmod(len(mine.gpus), len(hosts))
     return max(1, each + (hosts.index(rank) < rest))
+
+
+def _suggested(cores: int, nthreads: int | None) -> int:
+    """Return how many workers to divide cores into: the rule of Dask's LocalCluster."""
+    if nthreads is not None:
+        return max(1, cores // nthreads)
+    if cores <= 4:
+        return cores
+    return next(number for number in range(1, cores + 1) if cores % number == 0 and number * number >= cores)
 
 
 def _neighbours(rank: int, facts: Sequence[Facts]) -> list[int]:

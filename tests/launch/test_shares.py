@@ -8,7 +8,7 @@ import pytest
 
 from mpidask.errors import WorldTooSmallException
 from mpidask.launch.roles import Role, assign
-from mpidask.launch.shares import Facts, Limit, plan_workers
+from mpidask.launch.shares import Facts, Limit, Wish, plan_workers
 
 GIB = 2**30
 
@@ -22,7 +22,7 @@ def facts(cores, *, node="a", memory=(), cpu=(), gpus=(), total=64 * GIB):
 
 def plan(world, *, hosting=None, serving=None, **options):
     hosting = hosting or [True] * len(world)
-    return plan_workers(world, hosting, serving or [False] * len(world), **options)
+    return plan_workers(world, hosting, serving or [False] * len(world), Wish(**options))
 
 
 def test_unbound_ranks_share_the_cores():
