@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from mpidask.errors import UsageError
 
@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 
+#: Options that are times.
+_TIMES = ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout")
+
 #: Protocols -> those that encrypt.
 _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 
@@ -40,6 +43,23 @@ _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 def option(default: Any, text: str, metavar: str = "", *short: str) -> Any:
     """Return the field of an option, with its help and further spellings on the command line."""
     return dataclasses.field(default=default, metadata={"help": text, "metavar": metavar, "short": short})
+
+
+class Parsed(str):
+    """What the user has written, with the value that it stands for: a rank that imports no Dask cannot parse it."""
+
+    __slots__ = ("value",)
+    value: float | None
+
+    def __new__(cls, text: str, value: float | None) -> Self:
+        """Return the text with its value."""
+        parsed = super().__new__(cls, text)
+        parsed.value = value
+        return parsed
+
+    def __getnewargs__(self) -> tuple[str, float | None]:  # type: ignore[override]  # as pickle takes it
+        """Return the arguments for a copy."""
+        return str(self), self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +182,16 @@ def load(
         values["scheduler_file"] = os.path.abspath(os.path.expanduser(values["scheduler_file"]))
     options = Options(**values)
     _check_forms(options)
-    return options
+    return dataclasses.replace(options, **_parsed(options))
+
+
+def _parsed(options: Options) -> dict[str, Any]:
+    """Return the times and the memory with their values."""
+    times = {name: getattr(options, name) for name in _TIMES}
+    parsed: dict[str, Any] = {name: Parsed(text, seconds(text)) for name, text in times.items() if text is not None}
+    if options.memory_limit is not None:
+        parsed["memory_limit"] = Parsed(options.memory_limit, memory(options.memory_limit))
+    return parsed
 
 
 def checked(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -239,7 +268,7 @@ def _check_forms(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"{_shown(name)} is {value}", "a number from 1 up is needed")
-    for name in ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout"):
+    for name in _TIMES:
         if getattr(options, name) is not None:
             seconds(getattr(options, name), _shown(name))
     if options.memory_limit is not None:
@@ -289,6 +318,8 @@ def _shown(name: str) -> str:
 
 def seconds(text: str, name: str = "the time") -> float:
     """Return a duration such as '300', '5 min' or '90s' in seconds."""
+    if isinstance(text, Parsed):
+        return text.value or 0.0
     from dask.utils import parse_timedelta
 
     try:
@@ -315,6 +346,8 @@ def size(text: str, name: str = "the size") -> int:
 
 def memory(text: str, name: str = "the memory") -> int | float | None:
     """Return a limit on memory: bytes, or a fraction (0 to 1) of the node's; None for an automatic one."""
+    if isinstance(text, Parsed):
+        return text.value
     if text == "auto":
         return None
     try:

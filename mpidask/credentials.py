@@ -8,8 +8,6 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import dask.config
-
 if TYPE_CHECKING:
     from distributed.security import Security
 
@@ -110,6 +108,8 @@ def make() -> Keys:
 
 def configured() -> bool:
     """Whether the user has keys of their own in Dask's configuration (distributed.comm.tls); then these are used."""
+    import dask.config
+
     return bool(dask.config.get("distributed.comm.tls.ca-file", None))
 
 
@@ -123,6 +123,8 @@ def remember(address: str, keys: Keys | None) -> None:
 
 def answer_clients() -> None:
     """Have Dask ask `known` when a client of this process, or of one that it starts, connects."""
+    import dask.config
+
     loader = dask.config.get(_LOADER, None)
     if loader != _OURS:
         _before[:] = [loader] if loader else []

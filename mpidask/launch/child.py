@@ -1,19 +1,21 @@
-"""What every worker process is forked from: the fork server's preload, imported once per rank.
+"""The fork server's preload: what the processes of workers are forked from, once more prepared for them.
 
-The fork server is exec'ed, so nothing of MPI is in it.
+There is nothing of MPI in it: it is forked from the rank's agent, which is exec'ed, or exec'ed itself.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import os
 import signal
 import sys
 
-import distributed  # noqa: F401 - imported here so that workers start with it
-
 from mpidask import run_directory
+from mpidask.launch import inherited
 from mpidask.launch.loudness import ignore_a_lost_scheduler, tell_refusals
+
+inherited.load()
 
 # Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
 with contextlib.suppress(OSError):
@@ -31,5 +33,10 @@ ignore_a_lost_scheduler()
 tell_refusals(0)
 
 # The rank's log is read while tasks run, and is to hold what they said before they died.
+sys.stderr = sys.__stderr__
 if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(line_buffering=True)
+
+# What is here is shared with all workers as long as nobody writes to it: the garbage collector would.
+gc.collect()
+gc.freeze()

@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from mpidask import credentials
 from mpidask.credentials import Contact
 from mpidask.dashboard import reach
-from mpidask.errors import LostError, MpidaskError
-from mpidask.launch import diversion, ending, loudness
+from mpidask.errors import MpidaskError
+from mpidask.launch import ending, loudness
+from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.environment import TOKEN
-from mpidask.launch.host import Beside
-from mpidask.launch.layout import Layout, caught
-from mpidask.launch.plans import scheduler_plan, workers_plan
-from mpidask.launch.roles import Role
+from mpidask.launch.layout import Layout, caught, configure_dask
+from mpidask.launch.plans import make_agent
 from mpidask.launch.steps import Steps
 from mpidask.launch.world import World
 
@@ -72,7 +69,8 @@ class Around:
 
     def __init__(self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None) -> None:
         self._world, self._layout, self._prepare = world, layout, prepare
-        self._beside: Beside | None = None
+        self._agent: Agent | None = None
+        self._wrong: MpidaskError | None = None
         self.contact = Contact("")
         self.dashboard: str | None = None
         self.closed = False
@@ -85,24 +83,24 @@ class Around:
     def start(self) -> Steps[None]:
         """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
         try:
-            yield from self._know_scheduler()
+            wrong = caught(self._start_agent) or caught(self._ready)  # while the scheduler comes up elsewhere
+            yield from self._know_scheduler(wrong)
             watch = Progress(self._layout)
             try:
-                prepared = caught(self._ready)
-                yield from self._world.agree(
-                    prepared if isinstance(prepared, MpidaskError) else Up(self), watch.patience
-                )
+                yield from self._world.agree(wrong or Up(self), watch.patience)
             finally:
                 watch.done()
         except MpidaskError:
-            self.close_beside()
+            self.close_agent()
             raise
+        if self._agent is not None and self._layout.scheduler == self._world.rank:
+            self.dashboard = self._agent.dashboard
         if self._world.rank == self._layout.speaker:
             print_banner(self._layout, self.contact, self.dashboard)
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
         self._introduce()
-        if self._beside is not None:
-            self._beside.watch(self._beside_died)
+        if self._agent is not None:
+            self._agent.watch(lambda status: ending.lose_agent(self._world, self._layout, status))
 
     def _introduce(self) -> None:
         """Have clients of this process find the scheduler, its keys and its dashboard."""
@@ -117,57 +115,49 @@ class Around:
             link = reach.configured(link, self._layout.hosts[self._layout.speaker], os.environ, template) or link
         dask.config.set({"distributed.dashboard.link": link})
 
-    def _know_scheduler(self) -> Steps[None]:
-        """Learn where the scheduler is, or start it and tell the others."""
+    def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
+        """Learn where the scheduler is, or tell the others, if it is here.
+
+        wrong: what keeps this rank from going on
+        """
         root = self._layout.scheduler
         if root is None:
             assert self._layout.joined is not None
             self.contact = self._layout.joined
             return
-        value: Any = None
+        value: Any = wrong
         if root == self._world.rank:
-            value = caught(self._start_beside)
-            if not isinstance(value, MpidaskError):
-                value = yield from self.beside.scheduler()
+            if wrong is None:
+                value = yield from self.agent.scheduler()
             if isinstance(value, MpidaskError):
                 value = no_scheduler(value, root, self._world.host)
         value = yield from self._world.share(value, root)
         if isinstance(value, MpidaskError):
             raise value
         self.contact = value
+        if self._agent is not None and root != self._world.rank:
+            self._agent.tell(self.contact)
 
     def _ready(self) -> None:
-        if self._beside is None and self._layout.mine:
-            self._start_beside()
+        configure_dask(self._world)
         import distributed  # noqa: F401 - an import error is to be reported now
 
         self._prepare()
 
-    def _start_beside(self) -> None:
-        import dask.config
-
-        here = self._layout.scheduler == self._world.rank
-        before = os.environ.get(TOKEN)
-        os.environ[TOKEN] = self._world.guardian.token
-        self._beside = Beside(
-            scheduler_plan(self._world, self._layout) if here else None,
-            workers_plan(self._world, self._layout, self.contact) if self._layout.mine else None,
-            config=dask.config.config,
-            log=diversion.log_of(self._world),
-        )
-        if before is None:
-            del os.environ[TOKEN]
+    def _start_agent(self) -> None:
+        if self._layout.mine or self._layout.scheduler == self._world.rank:
+            self._agent = make_agent(self._world, self._layout)
 
     @property
-    def beside(self) -> Beside:
+    def agent(self) -> Agent:
         """The process with this rank's servers."""
-        assert self._beside is not None
-        return self._beside
+        assert self._agent is not None
+        return self._agent
 
     @property
     def has_servers(self) -> bool:
         """Whether this rank hosts servers, in a process beside it."""
-        return self._beside is not None
+        return self._agent is not None
 
     def close(self, status: int | None) -> None:
         """End the cluster: tell all ranks, close what this rank hosts. The ranks have yet to meet.
@@ -178,26 +168,15 @@ class Around:
         self._world.guardian.end_within(ending.KILL)
         loudness.quieten()
         self._world.announce_end(status)
-        self.close_beside()
+        self.close_agent()
         if self._world.rank == self._layout.speaker:
             print_closing(self._layout, status)
 
-    def close_beside(self) -> None:
+    def close_agent(self) -> None:
         """End the servers beside the client."""
-        if self._beside is not None:
+        if self._agent is not None:
             loudness.quieten()
-            self._beside.close(2 * ending.CLOSE)
-
-    def _beside_died(self, exitcode: int) -> None:
-        """End the run if the scheduler was among the servers beside the client: it cannot go on."""
-        where = f"the process with this rank's servers, on rank {self._world.rank} on {self._world.host}, ended"
-        if Role.SCHEDULER not in self._layout.role:
-            sys.stderr.write(f"mpidask: warning: {where} ({exitcode}); the run goes on without its workers\n")
-            return
-        lost = LostError(f"{where} ({exitcode}); the run ends")
-        sys.stderr.write(lost.text())
-        ending.tidy(self._world, self._layout)
-        self._world.abort(lost.status)
+            self._agent.close(2 * ending.CLOSE)
 
 
 class Up:
@@ -208,15 +187,8 @@ class Up:
 
     def done(self) -> bool:
         """Whether they are there, or will not come."""
-        return not self._around.has_servers or self._around.beside.done()
+        return not self._around.has_servers or self._around.agent.done()
 
     def result(self) -> int | BaseException:
         """Return their number, or the error that kept them from coming."""
-        around = self._around
-        if not around.has_servers:
-            return 0
-        started = around.beside.result()
-        if isinstance(started, BaseException):
-            return started
-        around.dashboard = started.dashboard
-        return started.workers
+        return self._around.agent.result() if self._around.has_servers else 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpidask.launch.layout import Layout
     from mpidask.launch.world import World
 
-__all__ = ["divert", "divert_rank", "log_of"]
+__all__ = ["divert", "divert_rank", "log_of", "warns"]
 
 
 def log_of(world: World) -> str | None:
@@ -34,8 +34,13 @@ def divert_rank(world: World, layout: Layout) -> None:
     """Divert a rank that does not run the script, for good, before it starts any process."""
     log = log_of(world)
     if log is not None:
-        ours = [rank for rank, host in layout.hosts.items() if host == world.host and layout.roles[rank] != Role.CLIENT]
-        divert(log, warns=world.rank == min(ours))
+        divert(log, warns=warns(world, layout))
+
+
+def warns(world: World, layout: Layout) -> bool:
+    """Whether this rank is the one of its node that says what is wrong with logs."""
+    ours = [rank for rank, host in layout.hosts.items() if host == world.host and layout.roles[rank] != Role.CLIENT]
+    return world.rank == min(ours, default=world.rank)
 
 
 def divert(path: str, *, warns: bool) -> None:

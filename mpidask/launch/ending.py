@@ -8,14 +8,16 @@ import signal
 import sys
 from typing import NoReturn
 
+from mpidask.errors import LostError
 from mpidask.launch import segments
 from mpidask.launch.layout import Layout
 from mpidask.launch.processes import kill_marked
+from mpidask.launch.roles import Role
 from mpidask.launch.steps import wait
 from mpidask.launch.watch import remove_if_holding
 from mpidask.launch.world import World
 
-__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "tidy"]
+__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "tidy"]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's guardian kills it
@@ -35,6 +37,18 @@ def tidy(world: World, layout: Layout | None) -> None:
         layout.scratch.remove()
     if layout.scheduler == world.rank and layout.options.scheduler_file is not None:
         remove_if_holding(layout.run, layout.options.scheduler_file)
+
+
+def lose_agent(world: World, layout: Layout, status: int) -> None:
+    """Act on the end of the process with this rank's servers, which nobody has asked for."""
+    where = f"the process with this rank's servers, on rank {world.rank} on {world.host}, ended"
+    if Role.SCHEDULER not in layout.role:
+        sys.stderr.write(f"mpidask: warning: {where} ({status}); the run goes on without its workers\n")
+        return
+    lost = LostError(f"{where} ({status}); the run ends")
+    sys.stderr.write(lost.text())
+    tidy(world, layout)
+    world.abort(lost.status)
 
 
 def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:

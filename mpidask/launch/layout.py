@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import os
 import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mpidask import config, credentials
@@ -20,7 +22,14 @@ from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
 
-__all__ = ["Layout", "as_mpidask_error", "caught", "meet", "settle"]
+__all__ = ["Layout", "as_mpidask_error", "caught", "configure_dask", "meet", "settle"]
+
+
+_QUIET = "DASK_LOGGING__DISTRIBUTED"  # for workers, which read it before they get our words
+_LEVELS = {
+    "distributed": "warning",
+    **dict.fromkeys(("distributed.nanny", "distributed.nanny.memory", "distributed.shuffle"), "error"),
+}
 
 
 @dataclasses.dataclass
@@ -90,38 +99,50 @@ def settle(world: World, read: Callable[[], Any]) -> Any:
 
     read: returns the options, or whatever holds them; an error that it raises is raised on all ranks
     """
-    import dask.config
-
     value: Any = None
     if world.rank == 0:
-        value = caught(lambda: (read(), dask.config.config, uuid.uuid4().hex, _of_the_job()))
+        value = caught(lambda: (read(), _configuration(), uuid.uuid4().hex, _of_the_job()))
     value = wait(world.share(value, 0))
     if isinstance(value, MpidaskError):
         raise value
-    settled, configured, world.run, job = value
-    os.environ.update(job)
-    dask.config.update(dask.config.config, configured, priority="new")
-    _configure_logging()
+    settled, world.configuration, world.run, variables = value
+    os.environ.update(variables)
+    if "dask" in sys.modules:
+        configure_dask(world)
     return settled
+
+
+def configure_dask(world: World) -> None:
+    """Give Dask in this process the configuration of the run."""
+    import dask.config
+
+    dask.config.update(dask.config.config, world.configuration, priority="new")
+    if _QUIET in os.environ and "distributed" in sys.modules:  # a script may have imported it, and it reads this once
+        for name, level in _LEVELS.items():
+            logging.getLogger(name).setLevel(level.upper())
+
+
+def _configuration() -> dict[str, Any]:
+    """Return Dask's configuration, with the defaults that come with its servers."""
+    import dask.config
+
+    if not dask.config.get("distributed.nanny", None):  # its servers have not been imported
+        import yaml
+
+        found = importlib.util.find_spec("distributed")
+        file = Path(found.origin or "").with_name("distributed.yaml") if found is not None else None
+        if file is not None and file.exists():
+            dask.config.update_defaults(yaml.safe_load(file.read_text(encoding="utf-8")))
+    if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
+        # Dask's own lines are for those who ask for them: a good run prints nothing but banner and closing line.
+        dask.config.set({"logging": _LEVELS})
+        os.environ[_QUIET] = "warning"
+    return dask.config.config
 
 
 def _of_the_job() -> dict[str, str]:
     """Return what the environment says of the job: launchers do not take all of it to other nodes."""
-    return {name: os.environ[name] for name in walltime.SHARED if name in os.environ}
-
-
-def _configure_logging() -> None:
-    """Leave Dask's own lines to those who ask for them: a good run prints nothing but banner and closing line."""
-    import dask.config
-
-    if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
-        quiet = {"distributed.nanny": "error", "distributed.nanny.memory": "error", "distributed.shuffle": "error"}
-        levels = {"distributed": "warning", **quiet}
-        dask.config.set({"logging": levels})
-        os.environ["DASK_LOGGING__DISTRIBUTED"] = "warning"  # for workers, which read it before they get our words
-        if "distributed" in sys.modules:  # a script may have imported it, and it reads this once
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level.upper())
+    return {name: os.environ[name] for name in (*walltime.SHARED, _QUIET) if name in os.environ}
 
 
 def caught(function: Callable[[], Any]) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import TextIO
 
-__all__ = ["ignore_a_lost_scheduler", "quieten", "speak_again", "tell_refusals", "unlogged"]
+__all__ = ["ignore_a_lost_scheduler", "point", "quieten", "speak_again", "tell_refusals", "unlogged"]
 
 #: Loggers that are quiet, with the level that they had.
 _quiet: dict[logging.Logger, int] = {}
@@ -69,6 +70,14 @@ class _Refusals(logging.Filter):
 
 
 _refusals = _Refusals()
+
+
+def point(before: TextIO | None, after: TextIO | None) -> None:
+    """Have what is logged to one stream go to another."""
+    for logger in [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]:
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+                handler.setStream(after)
 
 
 def _family(name: str) -> list[logging.Logger]:

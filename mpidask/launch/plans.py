@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections import defaultdict
 
 from mpidask import config, credentials, run_directory
 from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import node, walltime
-from mpidask.launch.environment import job_id
+from mpidask.launch import diversion, inherited, node, walltime
+from mpidask.launch.agent import Agent, Orders
+from mpidask.launch.environment import TOKEN, job_id
 from mpidask.launch.layout import Layout
+from mpidask.launch.orders import Place, SchedulerPlan, WorkersPlan
+from mpidask.launch.roles import Role
 from mpidask.launch.scratch import Scratch
+from mpidask.launch.segments import semaphore_prefix
 from mpidask.launch.world import World
 from mpidask.run_directory import Progress
 from mpidask.scheduler_file import About
 
-if TYPE_CHECKING:
-    from mpidask.launch.servers import SchedulerPlan, WorkersPlan
+__all__ = ["make_agent", "places", "scheduler_plan", "workers_plan"]
 
-__all__ = ["scheduler_plan", "workers_plan"]
+_ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
+
+
+def make_agent(world: World, layout: Layout) -> Agent:
+    """Start the agent of this rank, with the scheduler if that is to be here, and the rank's workers.
+
+    Raises StartupError without a scratch directory.
+    """
+    log = diversion.log_of(world)
+    orders = Orders(
+        scheduler_plan(world, layout) if layout.scheduler == world.rank else None,
+        workers_plan(world, layout, layout.joined or Contact("")) if layout.mine else None,
+        world.configuration,
+        semaphore_prefix(world.guardian.token),
+        log,
+        warns=diversion.warns(world, layout),
+    )
+    blas = min((worker.blas_threads for worker in layout.mine), default=1)
+    configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
+    variables = inherited.variables(blas, layout.options.preload_import, configured, os.environ)
+    return Agent(orders, {**variables, TOKEN: world.guardian.token})
 
 
 def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
     """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
-    from mpidask.launch.ranks import places
-    from mpidask.launch.servers import SchedulerPlan
-
     options = layout.options
     if options.scheduler_file is not None:
         world.guardian.remove_if_holding(layout.run, options.scheduler_file)
@@ -48,6 +68,24 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         idle=idle or None,
         places=places(layout),
         record=_record(world, layout),
+    )
+
+
+def places(layout: Layout) -> tuple[Place, ...]:
+    """Return the places of a run, by rank."""
+    names = defaultdict[int, list[str]](list)
+    for worker in layout.workers:
+        names[worker.rank].append(str(worker.name))
+    return tuple(
+        Place(
+            rank,
+            facts.host,
+            ", ".join(word for part, word in _ROLES.items() if part in role),
+            facts.pid,
+            min((int(limit.amount) for limit in facts.memory), default=None),
+            tuple(names[rank]),
+        )
+        for rank, (facts, role) in enumerate(zip(layout.facts, layout.roles, strict=True))
     )
 
 
@@ -72,8 +110,6 @@ def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPla
 
     scheduler: its address is "" if it is not known yet
     """
-    from mpidask.launch.servers import WorkersPlan
-
     options = layout.options
     return WorkersPlan(
         workers=layout.mine,

@@ -1,12 +1,11 @@
 """How the ranks of a run are doing, for the dashboard's page "Ranks".
 
 Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(plan.places, postmortem)]``, where the plan has
-``places=ranks.places(layout)``.
+the places of the run's ranks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -15,49 +14,13 @@ from distributed import Scheduler, SchedulerPlugin, Status
 from distributed.scheduler import WorkerState
 
 from mpidask.dashboard.ranks import SOURCE, Row
-from mpidask.launch.layout import Layout
+from mpidask.launch.orders import Place
 from mpidask.launch.postmortem import Death, Postmortem
-from mpidask.launch.roles import Role
 
-__all__ = ["Place", "RanksPlugin", "places"]
+__all__ = ["RanksPlugin"]
 
-_ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
 _STATES = {Status.running: "running", Status.paused: "paused", Status.init: "starting"}
 _NEVER = Death(0, "")
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A rank, as the run has laid it out.
-
-    node:    host name
-    role:    in words
-    pid:     the rank's process, which is not that of its workers
-    memory:  bytes that all ranks of the node share, None if that is not known
-    workers: their names
-    """
-
-    rank: int
-    node: str
-    role: str
-    pid: int
-    memory: int | None = None
-    workers: tuple[str, ...] = ()
-
-
-def places(layout: Layout) -> tuple[Place, ...]:
-    """Return the places of a run, by rank."""
-    return tuple(
-        Place(
-            rank,
-            facts.host,
-            ", ".join(word for part, word in _ROLES.items() if part in role),
-            facts.pid,
-            min((int(limit.amount) for limit in facts.memory), default=None),
-            tuple(str(worker.name) for worker in layout.workers if worker.rank == rank),
-        )
-        for rank, (facts, role) in enumerate(zip(layout.facts, layout.roles, strict=True))
-    )
 
 
 class RanksPlugin(SchedulerPlugin):

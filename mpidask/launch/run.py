@@ -12,7 +12,7 @@ from typing import NoReturn
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
-from mpidask.launch import diversion, ending, joining, walltime
+from mpidask.launch import ending, joining, walltime
 from mpidask.launch.layout import Layout, meet, settle
 from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
@@ -82,7 +82,6 @@ def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
         from mpidask.launch.scripting import be_client
 
         be_client(world, layout, order.program)
-    diversion.divert_rank(world, layout)
     asyncio.run(_serve_and_leave(world, layout))
     raise AssertionError("unreachable")
 
@@ -90,7 +89,7 @@ def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
 async def _serve_and_leave(world: World, layout: Layout) -> NoReturn:
     from mpidask.launch.serving import serve
 
-    end = await serve(world, layout)
+    end = await serve(world, layout, diverts=True)
     status = end.status if end.sender == world.rank else 0  # one rank that fails is enough
     ending.leave_in_order(world, layout, status or 0)  # from within the event loop, whose end might wait for threads
 

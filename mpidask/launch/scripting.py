@@ -36,7 +36,7 @@ def be_client(world: World, layout: Layout, wanted: Program) -> NoReturn:
     if around.has_servers:
         # After the script's exit handlers, which may still compute, and before multiprocessing's, which
         # waits for its children for ever.
-        atexit.register(around.close_beside)
+        atexit.register(around.close_agent)
     enter(around)  # for scripts that open a session
     client = _connect(around.address)
     end = End(world, layout, around, client)

@@ -13,7 +13,7 @@ import multiprocessing.forkserver
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask.config
@@ -23,22 +23,20 @@ from distributed.core import Server
 from distributed.security import Security
 
 from mpidask import scheduler_file
-from mpidask.credentials import Contact, Keys, answer_clients, security_of
+from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import loudness
+from mpidask.launch import inherited, loudness
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
+from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.postmortem import EXIT_TOPIC, Postmortem
-from mpidask.launch.ranks import Place, RanksPlugin
+from mpidask.launch.ranks import RanksPlugin
 from mpidask.launch.recorder import Recorder
 from mpidask.launch.segments import semaphore_prefix
 from mpidask.launch.shares import WorkerPlan
-from mpidask.run_directory import Progress
 
 __all__ = [
-    "SchedulerPlan",
-    "WorkersPlan",
     "close_all",
     "contact",
     "dashboard_link",
@@ -49,70 +47,7 @@ __all__ = [
     "start_workers",
 ]
 
-_BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
-_QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
-_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
 _HTTP = "127.0.0.1:0"
-
-
-@dataclasses.dataclass(frozen=True)
-class SchedulerPlan:
-    """How the scheduler is to listen.
-
-    host:      IPv4 address
-    port:      0 for a free one
-    directory: where it keeps files
-    file:      scheduler file to write, None for none
-    about:     what to write there
-    keys:      None without TLS, or with keys of the user's own
-    clients:   host and port of a second address, for clients from outside; None for none
-    token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
-    idle:      s without work after which it ends; None for never
-    places:    the run's ranks
-    record:    directory and what to write there of the run's progress, None for nothing
-    """
-
-    host: str
-    port: int
-    protocol: str
-    dashboard_address: str
-    directory: str
-    file: str | None
-    about: scheduler_file.About
-    clients: tuple[str, int] | None = None
-    token: str = ""
-    dashboard: bool = True
-    idle: float | None = None
-    places: Sequence[Place] = ()
-    record: tuple[str, Progress] | None = None
-
-    @property
-    def keys(self) -> Keys | None:
-        """The run's keys."""
-        return self.about.keys
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkersPlan:
-    """One rank's workers.
-
-    host:      IPv4 address on which they listen
-    directory: where they spill
-    data:      import path of what makes the mapping for their data, None for Dask's
-    worker_options: further arguments of the worker class
-    timeout:   s for them to start
-    """
-
-    workers: Sequence[WorkerPlan]
-    scheduler: Contact
-    host: str
-    protocol: str
-    directory: str
-    nanny: bool
-    data: str | None
-    worker_class: str
-    worker_options: Mapping[str, Any]
-    timeout: float
 
 
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
@@ -247,7 +182,8 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     cls = worker_class(plan.worker_class)
     loudness.ignore_a_lost_scheduler()
     loudness.tell_refusals(0)
-    prepare_environment(plan, cls)
+    if not plan.nanny:
+        _prepare(plan, cls)
     _serve_no_pages()
     answer_clients()  # those of tasks
     servers = [_make(cls, plan, worker) for worker in plan.workers]
@@ -323,29 +259,21 @@ def worker_class(path: str) -> type[Server]:
     return WatchedNanny if found is Nanny else found
 
 
-def prepare_environment(plan: WorkersPlan, cls: type[Server]) -> None:
-    """Set what must be there before a worker's process starts, and start what workers are forked from."""
-    process: Any = multiprocessing.current_process()
-    if len(plan.directory) < _LONGEST_DIRECTORY:
-        process._config["tempdir"] = plan.directory  # for multiprocessing's sockets: their paths must be short
-    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
-    process._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))
-    blas = str(min((worker.blas_threads for worker in plan.workers), default=1))
-    for name in _BLAS:
-        os.environ.setdefault(name, blas)
-    for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items():
-        if value is not None:
-            os.environ.setdefault(name, str(value))
-    # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
-    if plan.nanny or not issubclass(cls, Worker):
-        _start_fork_server()
+def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
+    """Set what must be there before a worker is made in this process, the rank's."""
+    blas = min((worker.blas_threads for worker in plan.workers), default=1)
+    pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
+    os.environ.update(inherited.variables(blas, (), pre_spawn, os.environ))
+    if not issubclass(cls, Worker):
+        _start_fork_server(plan)
     elif plan.workers and plan.workers[0].gpu is not None:
         os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
 
 
-def _start_fork_server() -> None:
-    """Start what workers are forked from: a process of its own, never this one, which MPI is up in."""
+def _start_fork_server(plan: WorkersPlan) -> None:
+    """Start what the workers of the user's own nannies are forked from: never this one, MPI is up in it."""
+    process: Any = multiprocessing.current_process()
+    process._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     # Dask would import numpy, pandas and more here, in the rank, to see whether to preload them.
     distributed.utils._forkserver_preload_set = True

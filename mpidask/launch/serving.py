@@ -12,12 +12,14 @@ from typing import Any
 from mpidask import config
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, ShutdownError
-from mpidask.launch import alarm, ending
+from mpidask.launch import alarm, diversion, ending
+from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.layout import Layout, as_mpidask_error
-from mpidask.launch.plans import scheduler_plan, workers_plan
-from mpidask.launch.steps import End, wait_async
+from mpidask.launch.layout import Layout, as_mpidask_error, caught, configure_dask
+from mpidask.launch.orders import SchedulerPlan
+from mpidask.launch.plans import make_agent, scheduler_plan, workers_plan
+from mpidask.launch.steps import End, Steps, wait_async
 from mpidask.launch.walltime import Clock
 from mpidask.launch.world import World
 
@@ -26,13 +28,14 @@ __all__ = ["serve"]
 _TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
 
-async def serve(world: World, layout: Layout, *, until_shutdown: bool = False) -> End:
+async def serve(world: World, layout: Layout, *, until_shutdown: bool = False, diverts: bool = False) -> End:
     """Serve to the end of the cluster and close everything; return who announced the end.
 
     until_shutdown: the cluster also ends when a client shuts it down, not only with the script
+    diverts:        this process may print to the rank's log from here on
     Raises StartupError, on all ranks, if the cluster does not come up.
     """
-    serving = Serving(world, layout)
+    serving = Serving(world, layout, diverts=diverts)
     _take_signals(world, layout, serving)
     try:
         await serving.start_scheduler()
@@ -49,21 +52,25 @@ async def serve(world: World, layout: Layout, *, until_shutdown: bool = False) -
 
 
 class Serving:
-    """What this rank has running."""
+    """What this rank has running.
 
-    def __init__(self, world: World, layout: Layout) -> None:
-        self._world, self._layout = world, layout
-        self._scheduler: Any = None
-        self._workers: list[Any] = []
+    Workers with nannies, and a scheduler beside them, are in the rank's agent; everything else is in the rank itself.
+    """
+
+    def __init__(self, world: World, layout: Layout, *, diverts: bool) -> None:
+        self._world, self._layout, self._diverts = world, layout, diverts
+        self._agent: Agent | None = None
+        self._here: Here | None = None
         self._contact = Contact("")
-        self._plan: Any = None  # the scheduler's
+        self._dashboard: str | None = None
         self._starting: asyncio.Future[Any] | None = None
-        self._dashboard: asyncio.Future[None] | None = None
+        self._wrong: MpidaskError | None = None  # what keeps this rank from going on
         self._status: int | None = None  # with which this rank ends the run
         self.asked = asyncio.Event()  # to end, by a signal
 
     async def start_scheduler(self) -> None:
         """Start it on its rank and tell everybody its address; raises StartupError on all ranks."""
+        self._wrong = caught(self._prepare)
         root = self._layout.scheduler
         if root is None:
             assert self._layout.joined is not None
@@ -71,7 +78,7 @@ class Serving:
             return
         value: Any = None
         if self._world.rank == root:
-            value = await _caught(self._make_scheduler)
+            value = self._wrong or await _caught(self._make_scheduler)
         if isinstance(value, MpidaskError):
             value = no_scheduler(value, root, self._world.host)
         value = await wait_async(self._world.share(value, root))
@@ -79,16 +86,31 @@ class Serving:
             raise value
         self._contact = value
 
-    async def _make_scheduler(self) -> Contact:
-        from mpidask.launch import servers
+    def _prepare(self) -> None:
+        """Start the agent, which imports Dask while the scheduler comes up elsewhere, or prepare this process."""
+        if self._layout.mine and self._layout.options.nanny:
+            self._agent = make_agent(self._world, self._layout)
+        elif self._layout.mine or self._layout.scheduler == self._world.rank:
+            if self._diverts:
+                diversion.divert_rank(self._world, self._layout)
+            configure_dask(self._world)
+            self._here = Here(self._world, self._layout)
 
-        self._plan = scheduler_plan(self._world, self._layout)
-        self._scheduler = await servers.start_scheduler(self._plan)
-        return servers.contact(self._scheduler, self._plan)
+    async def _make_scheduler(self) -> Contact:
+        if self._here is not None:
+            contact, self._dashboard = await self._here.start_scheduler()
+            return contact
+        assert self._agent is not None
+        answer = await wait_async(self._agent.scheduler())
+        if isinstance(answer, BaseException):
+            raise answer
+        self._dashboard = self._agent.dashboard
+        return answer
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        dashboard = self._start_dashboard()
+        if self._here is not None:
+            self._here.start_pages()
         self._starting = asyncio.ensure_future(_caught(self._make_workers))
         watch = Progress(self._layout)
         try:
@@ -98,33 +120,32 @@ class Serving:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._world.rank == self._layout.speaker:
-            print_banner(self._layout, self._contact, dashboard)
+            print_banner(self._layout, self._contact, self._dashboard)
         await wait_async(
-            self._world.share(dashboard, self._layout.speaker)
+            self._world.share(self._dashboard, self._layout.speaker)
         )  # so that the script comes after the banner
+        if self._agent is not None:
+            self._agent.watch(lambda status: ending.lose_agent(self._world, self._layout, status))
 
     def _shut_down(self) -> MpidaskError | None:
         """Return the news if a client has shut the scheduler of this rank down already."""
-        if self._scheduler is None or self._scheduler.status.name not in ("closing", "closed"):
-            return None
-        return ShutdownError("a client has shut the cluster down before all its workers were up")
+        over = self._here is not None and self._here.is_over()
+        if self._agent is not None and self._layout.scheduler == self._world.rank and self._starting is not None:
+            over = self._starting.done() and not self._starting.cancelled() and self._agent.done()
+        return ShutdownError("a client has shut the cluster down before all its workers were up") if over else None
 
     async def _make_workers(self) -> int:
-        if not self._layout.mine:
-            return 0
-        from mpidask.launch import servers
-
-        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, self._contact))
-        return len(self._workers)
-
-    def _start_dashboard(self) -> str | None:
-        """Return where it will be; its pages come while the workers start."""
-        if self._scheduler is None or not self._layout.options.dashboard:
-            return None
-        from mpidask.launch import servers
-
-        self._dashboard = asyncio.ensure_future(servers.start_dashboard(self._scheduler, self._plan))
-        return servers.dashboard_link(self._scheduler, self._plan)
+        if self._wrong is not None:
+            raise self._wrong
+        if self._agent is None:
+            return await self._here.start_workers(self._contact) if self._here is not None else 0
+        if self._layout.scheduler != self._world.rank:
+            self._agent.tell(self._contact)
+        await wait_async(_until(self._agent.done))
+        answer = self._agent.result()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def _late(self, starting: asyncio.Future[Any]) -> None:
         """Say that a worker which was not waited for will not come."""
@@ -136,10 +157,10 @@ class Serving:
         """Wait for the end: for the script's, or for that of the servers that decide."""
         announced = asyncio.ensure_future(wait_async(self._world.await_end()))
         waits = {announced, asyncio.ensure_future(self.asked.wait())}
+        decides = self._layout.scheduler == self._world.rank
         each_for_itself = self._layout.scheduler is None and self._layout.client is None
-        if until_shutdown and (self._scheduler is not None or each_for_itself):
-            mine = [self._scheduler] if self._scheduler is not None else self._workers
-            waits.add(asyncio.ensure_future(_finished(mine)))
+        if until_shutdown and (decides or each_for_itself):
+            waits.add(asyncio.ensure_future(self._finished()))
             if self._layout.client is None:  # who would look at the clock
                 waits.add(asyncio.ensure_future(self._until_walltime()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -147,19 +168,25 @@ class Serving:
             each.cancel()
         if announced.done() and not announced.cancelled():
             return announced.result()
-        if self._scheduler is not None:
-            self._tell_if_idle()
+        if decides:
             self._world.announce_end(None)
         elif each_for_itself:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
         return End(self._status, self._world.rank)
 
-    def _tell_if_idle(self) -> None:
-        from mpidask.launch import servers
-
-        if servers.idled_out(self._scheduler):
-            idle = self._layout.options.idle_timeout
-            sys.stderr.write(f"mpidask: the cluster has had nothing to do for {idle} (--idle-timeout): it ends\n")
+    async def _finished(self) -> None:
+        """Return when the servers of this rank have ended by themselves; say so if it was for want of work."""
+        idle = False
+        if self._agent is not None:
+            if self._starting is not None:
+                await asyncio.wait([self._starting])
+            await wait_async(_until(self._agent.done))
+            idle = self._agent.finished()
+        elif self._here is not None:
+            idle = await self._here.finished()
+        if idle:
+            after = self._layout.options.idle_timeout
+            sys.stderr.write(f"mpidask: the cluster has had nothing to do for {after} (--idle-timeout): it ends\n")
 
     async def _until_walltime(self) -> None:
         """Return when the walltime is about to end."""
@@ -177,14 +204,68 @@ class Serving:
         """Close everything, give up what has not started yet; never raises."""
         if self._starting is not None:
             self._starting.cancel()
-        if self._scheduler is not None or self._workers:
-            from mpidask.launch import servers
+        if self._agent is not None:
+            self._agent.close(2 * ending.CLOSE)
+        if self._here is not None:
+            await self._here.close()
 
-            await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
+
+class Here:
+    """Servers in the rank's own process: the scheduler, workers without nannies."""
+
+    def __init__(self, world: World, layout: Layout) -> None:
+        self._world, self._layout = world, layout
+        self._plan: SchedulerPlan | None = None
+        self._scheduler: Any = None
+        self._workers: list[Any] = []
+        self._pages: asyncio.Future[None] | None = None
+
+    async def start_scheduler(self) -> tuple[Contact, str | None]:
+        """Return where it is, and the link to its dashboard."""
+        from mpidask.launch import servers
+
+        self._plan = scheduler_plan(self._world, self._layout)
+        self._scheduler = await servers.start_scheduler(self._plan)
+        return servers.contact(self._scheduler, self._plan), servers.dashboard_link(self._scheduler, self._plan)
+
+    def start_pages(self) -> None:
+        """Have the dashboard's pages made while workers start."""
+        from mpidask.launch import servers
+
+        if self._plan is not None and self._plan.dashboard:
+            self._pages = asyncio.ensure_future(servers.start_dashboard(self._scheduler, self._plan))
+
+    async def start_workers(self, scheduler: Contact) -> int:
+        """Return their number when they are up; raises StartupError."""
+        if not self._layout.mine:
+            return 0
+        from mpidask.launch import servers
+
+        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, scheduler))
+        return len(self._workers)
+
+    def is_over(self) -> bool:
+        """Whether a client has shut the scheduler down."""
+        return self._scheduler is not None and self._scheduler.status.name in ("closing", "closed")
+
+    async def finished(self) -> bool:
+        """Return when they have ended by themselves, and whether for want of work."""
+        from mpidask.launch import servers
+
+        mine = [self._scheduler] if self._scheduler is not None else self._workers
+        await asyncio.gather(*(server.finished() for server in mine))
+        return self._scheduler is not None and servers.idled_out(self._scheduler)
+
+    async def close(self) -> None:
+        """Close all; never raises."""
+        from mpidask.launch import servers
+
+        await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
 
 
-async def _finished(servers: list[Any]) -> None:
-    await asyncio.gather(*(server.finished() for server in servers))
+def _until(done: Callable[[], bool]) -> Steps[None]:
+    while not done():
+        yield
 
 
 async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch import client, diversion, ending, guest, joining, loudness, program, walltime
+from mpidask.launch import client, ending, guest, joining, loudness, program, walltime
 from mpidask.launch.alarm import Alarm
 from mpidask.launch.departure import DEPARTURE
 from mpidask.launch.environment import TOKEN
@@ -195,9 +195,7 @@ class Session:
 
         assert self._layout is not None
         os.environ[TOKEN] = self.world.guardian.token
-        if self.exit:
-            diversion.divert_rank(self.world, self._layout)
-        end = await serve(self.world, self._layout, until_shutdown=not self.exit)
+        end = await serve(self.world, self._layout, until_shutdown=not self.exit, diverts=self.exit)
         if self.exit and self.world.whole:
             ending.leave_in_order(self.world, self._layout, 0)
         return end

@@ -64,6 +64,7 @@ class World:
         self._sent: list[Any] = []  # requests of messages that nobody waits for
         self.segments: set[str] = set()
         self.run = ""  # id of the run, once the ranks have met
+        self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
         self.guardian = guardian
         self.whole = whole  # whether these are all ranks of the MPI job
         self.rank: int = comm.Get_rank()

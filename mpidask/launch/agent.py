@@ -1,0 +1,323 @@
+"""The agent: a process beside a rank that hosts its servers, and from which its workers are forked.
+
+A rank imports no more than it needs to meet the others; Dask is imported once per rank, here. The agent is exec'ed,
+never forked from the rank, which MPI is up in. It imports what all its servers and workers need, forks a fork server
+before any thread is started, then serves. The script cannot disturb it: its rank may hold the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mpidask.credentials import Contact
+from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch import diversion, inherited, loudness
+from mpidask.launch.orders import SchedulerPlan, WorkersPlan
+from mpidask.launch.program import hidden_main
+from mpidask.launch.steps import Steps
+
+__all__ = ["Agent", "Orders"]
+
+_CLOSE = 1.5  # s for workers to close
+_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
+
+
+@dataclasses.dataclass(frozen=True)
+class Orders:
+    """What the agent is to serve.
+
+    scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
+    config: Dask's configuration
+    prefix: what its semaphores are named by
+    log:    file for what servers and tasks print, None for where the rank prints
+    warns:  say so if that cannot be written
+    """
+
+    scheduler: SchedulerPlan | None
+    workers: WorkersPlan | None
+    config: dict[str, Any]
+    prefix: str
+    log: str | None = None
+    warns: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Listening:
+    """The scheduler is up."""
+
+    contact: Contact
+    dashboard: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """All servers are up; workers: their number."""
+
+    workers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The servers have ended by themselves; idle: for want of work."""
+
+    idle: bool
+
+
+class Agent:
+    """The agent, as its rank sees it.
+
+    dashboard: link to the scheduler's, once that is up; None if there is none
+    """
+
+    def __init__(self, orders: Orders, environ: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
+        self._closing = False
+        self.dashboard: str | None = None
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_be_agent, args=(orders, theirs), name="mpidask agent")
+        with hidden_main(), _environment(environ):
+            self._process.start()
+        theirs.close()
+
+    def tell(self, contact: Contact) -> None:
+        """Say where the workers' scheduler is."""
+        with contextlib.suppress(OSError):  # it is gone: `result` says so
+            self._ours.send(contact)
+
+    def scheduler(self) -> Steps[Contact | BaseException]:
+        """Wait for the scheduler, or the error that kept it from coming up; asked before `result`."""
+        while not self.done():
+            yield
+        answer = self._receive()
+        if isinstance(answer, BaseException):
+            return answer
+        self.dashboard = answer.dashboard
+        return answer.contact  # type: ignore[no-any-return]  # of Listening
+
+    def done(self) -> bool:
+        """Whether the next answer is there: it is up, has ended, or will not come up."""
+        return self._ours.poll() or not self._process.is_alive()
+
+    def result(self) -> int | BaseException:
+        """Return the number of workers, once they are up, or the error that kept them from coming up."""
+        answer = self._receive()
+        return answer if isinstance(answer, BaseException) else answer.workers
+
+    def finished(self) -> bool:
+        """Whether the servers have ended for want of work; asked when `done` after the start."""
+        answer = self._receive()
+        return isinstance(answer, Finished) and answer.idle
+
+    def _receive(self) -> Any:
+        try:
+            return self._ours.recv()
+        except (EOFError, OSError):
+            return StartupError("the process with the servers ended", "see its message above")
+
+    def watch(self, on_death: Callable[[int], None]) -> None:
+        """Have a function called with the exit code, in a thread, should the agent end before it is closed."""
+
+        def wait() -> None:
+            multiprocessing.connection.wait([self._process.sentinel])
+            if not self._closing:
+                on_death(self._process.exitcode or 0)
+
+        threading.Thread(target=wait, name="mpidask agent's watch", daemon=True).start()
+
+    def close(self, timeout: float) -> None:
+        """Have the servers closed, kill their process past the timeout (s)."""
+        self._closing = True
+        self._ours.close()
+        self._process.join(timeout)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(1)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables set meanwhile."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _be_agent(orders: Orders, connection: Connection) -> None:
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)  # signals to the rank's group are the rank's
+    wrong = inherited.load()
+    _configure(orders)
+    stderr = sys.stderr
+    if orders.log is not None:
+        diversion.divert(orders.log, warns=orders.warns)
+    if orders.workers is not None and orders.workers.nanny:
+        _fork_server()
+    loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # its rank decides
+    if wrong:
+        connection.send(_cannot_import(wrong))
+    else:
+        asyncio.run(_be_told(orders, connection))
+
+
+def _cannot_import(wrong: Mapping[str, Exception]) -> StartupError:
+    what = "\n".join(f"{name}: {type(error).__name__}: {error}" for name, error in wrong.items())
+    return StartupError(
+        f"what --preload-import names cannot be imported:\n{what}",
+        "check the names, and that the modules are installed in this Python environment",
+    )
+
+
+def _configure(orders: Orders) -> None:
+    import dask.config
+    import distributed.utils
+
+    dask.config.update(dask.config.config, orders.config, priority="new")
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # Dask would import numpy, pandas and more here to see whether to preload them.
+    distributed.utils._forkserver_preload_set = True
+    process: Any = multiprocessing.current_process()
+    directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
+    if len(directory) < _LONGEST_DIRECTORY:
+        process._config["tempdir"] = directory  # for multiprocessing's sockets: their paths must be short
+    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
+    process._config["semprefix"] = orders.prefix
+
+
+def _fork_server() -> None:
+    """Start the fork server of multiprocessing as a fork of this process, which has imported what it would import.
+
+    Should it die, multiprocessing starts another one, as it always does.
+    """
+    from multiprocessing import forkserver, util
+
+    multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
+    start: Any = util
+    before, start.spawnv_passfds = start.spawnv_passfds, _fork
+    try:
+        forkserver.ensure_running()
+    finally:
+        start.spawnv_passfds = before
+
+
+def _fork(path: str, words: list[str], descriptors: list[int]) -> int:
+    """Do in a fork of this process what `python -c CODE` would do, with these descriptors alone; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 2 and descriptor not in descriptors:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        exec(words[words.index("-c") + 1], {})  # noqa: S102 - the line of multiprocessing's own
+        status = 0
+    finally:
+        os._exit(status)
+
+
+class _Ear:
+    """What the agent hears of its rank.
+
+    contact: the workers' scheduler
+    closed:  the rank has closed its end, or is gone
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._loop = connection, asyncio.get_running_loop()
+        self.contact: asyncio.Future[Contact] = self._loop.create_future()
+        self.closed = asyncio.Event()
+        self._loop.add_reader(connection.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        try:
+            self.contact.set_result(self._connection.recv())
+        except (EOFError, OSError):
+            self._loop.remove_reader(self._connection.fileno())
+            self.closed.set()
+
+
+async def _be_told(orders: Orders, connection: Connection) -> None:
+    """Serve until the rank closes its end."""
+    ear = _Ear(connection)
+    serving = _Serving(orders, connection, ear)
+    task = asyncio.ensure_future(serving.serve())
+    await ear.closed.wait()
+    task.cancel()
+    await serving.close()
+
+
+class _Serving:
+    """The servers."""
+
+    def __init__(self, orders: Orders, connection: Connection, ear: _Ear) -> None:
+        self._orders, self._ear, self._connection = orders, ear, connection
+        self._scheduler: Any = None
+        self._workers: list[Any] = []
+
+    async def serve(self) -> None:
+        """Start all, tell the rank how it goes, and should they end by themselves."""
+        try:
+            contact = await self._start_scheduler() if self._orders.scheduler is not None else None
+            self._tell(Started(await self._start_workers(contact)))
+            if self._orders.scheduler is not None and self._orders.scheduler.dashboard:
+                await _dask().start_dashboard(self._scheduler, self._orders.scheduler)
+            mine = [self._scheduler] if self._scheduler is not None else self._workers
+            await asyncio.gather(*(server.finished() for server in mine))
+            self._tell(Finished(self._scheduler is not None and _dask().idled_out(self._scheduler)))
+        except MpidaskError as error:
+            self._tell(error)
+        except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+            self._tell(StartupError(f"{type(error).__name__}: {error}"))
+
+    async def _start_scheduler(self) -> Contact:
+        plan = self._orders.scheduler
+        assert plan is not None
+        self._scheduler = await _dask().start_scheduler(plan)
+        contact: Contact = _dask().contact(self._scheduler, plan)
+        self._tell(Listening(contact, _dask().dashboard_link(self._scheduler, plan)))
+        return contact
+
+    async def _start_workers(self, contact: Contact | None) -> int:
+        plan = self._orders.workers
+        if plan is None:
+            return 0
+        if not plan.scheduler.address:
+            plan = dataclasses.replace(plan, scheduler=contact or await self._ear.contact)
+        self._workers = await _dask().start_workers(plan)
+        return len(self._workers)
+
+    def _tell(self, news: Any) -> None:
+        with contextlib.suppress(OSError):  # the rank is gone
+            self._connection.send(news)
+
+    async def close(self) -> None:
+        """Close all."""
+        await _dask().close_all(self._workers, self._scheduler, _CLOSE)
+        sys.stdout.flush()
+
+
+def _dask() -> Any:
+    """Return the module that knows Dask: a rank, which imports this one, does without."""
+    return importlib.import_module("mpidask.launch.servers")

@@ -1,0 +1,50 @@
+"""What the processes of a rank's workers inherit: modules, imported once per rank where no MPI is, and variables."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["NAMES", "load", "variables"]
+
+_BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
+_QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
+
+#: Names the user's modules for processes that import them, comma-separated.
+_MODULES = "MPIDASK_PRELOAD_IMPORT"
+
+#: What nannies and workers import, some of it only when they start.
+NAMES = ("distributed", "mpidask.launch.servers")
+
+
+def load() -> dict[str, Exception]:
+    """Import Dask and the user's modules; return what the user's could not be imported for."""
+    for name in NAMES:
+        importlib.import_module(name)
+    wrong: dict[str, Exception] = {}
+    for name in filter(None, os.environ.get(_MODULES, "").split(",")):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
+            wrong[name] = error
+    return wrong
+
+
+def variables(
+    blas_threads: int, modules: Sequence[str], configured: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the environment variables that are to be set where workers are started (pure).
+
+    blas_threads: for numerical libraries that have threads of their own
+    modules:      the user's, for `load`
+    configured:   name -> value: distributed.nanny.pre-spawn-environ of Dask's configuration
+    environ:      what is set already, and stays
+    """
+    wanted = dict.fromkeys(_BLAS, str(blas_threads))
+    wanted |= {name: str(value) for name, value in configured.items() if value is not None and name not in wanted}
+    # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
+    warnings = ",".join(filter(None, (environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
+    new = {name: value for name, value in wanted.items() if name not in environ}
+    return new | {"PYTHONWARNINGS": warnings, _MODULES: ",".join(modules)}

@@ -1,0 +1,92 @@
+"""What servers are told: plain values, which a rank makes without importing Dask's servers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpidask.credentials import Contact, Keys
+from mpidask.launch.shares import WorkerPlan
+from mpidask.run_directory import Progress
+from mpidask.scheduler_file import About
+
+__all__ = ["Place", "SchedulerPlan", "WorkersPlan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A rank, as the run has laid it out.
+
+    node:    host name
+    role:    in words
+    pid:     the rank's process, which is not that of its workers
+    memory:  bytes that all ranks of the node share, None if that is not known
+    workers: their names
+    """
+
+    rank: int
+    node: str
+    role: str
+    pid: int
+    memory: int | None = None
+    workers: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SchedulerPlan:
+    """How the scheduler is to listen.
+
+    host:      IPv4 address
+    port:      0 for a free one
+    directory: where it keeps files
+    file:      scheduler file to write, None for none
+    about:     what to write there
+    clients:   host and port of a second address, for clients from outside; None for none
+    token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
+    idle:      s without work after which it ends; None for never
+    places:    the run's ranks
+    record:    directory and what to write there of the run's progress, None for nothing
+    """
+
+    host: str
+    port: int
+    protocol: str
+    dashboard_address: str
+    directory: str
+    file: str | None
+    about: About
+    clients: tuple[str, int] | None = None
+    token: str = ""
+    dashboard: bool = True
+    idle: float | None = None
+    places: Sequence[Place] = ()
+    record: tuple[str, Progress] | None = None
+
+    @property
+    def keys(self) -> Keys | None:
+        """The run's keys; None without TLS, or with keys of the user's own."""
+        return self.about.keys
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkersPlan:
+    """One rank's workers.
+
+    host:      IPv4 address on which they listen
+    directory: where they spill
+    data:      import path of what makes the mapping for their data, None for Dask's
+    worker_options: further arguments of the worker class
+    timeout:   s for them to start
+    """
+
+    workers: Sequence[WorkerPlan]
+    scheduler: Contact
+    host: str
+    protocol: str
+    directory: str
+    nanny: bool
+    data: str | None
+    worker_class: str
+    worker_options: Mapping[str, Any]
+    timeout: float
