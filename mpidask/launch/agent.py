@@ -31,7 +31,6 @@ from mpidask.launch.steps import Steps
 __all__ = ["Agent", "Orders"]
 
 _CLOSE = 1.5  # s for workers to close
-_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,12 +195,8 @@ def _configure(orders: Orders) -> None:
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     # Dask would import numpy, pandas and more here to see whether to preload them.
     distributed.utils._forkserver_preload_set = True
-    process: Any = multiprocessing.current_process()
     directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
-    if len(directory) < _LONGEST_DIRECTORY:
-        process._config["tempdir"] = directory  # for multiprocessing's sockets: their paths must be short
-    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
-    process._config["semprefix"] = orders.prefix
+    inherited.name_files(directory, orders.prefix)
 
 
 def _fork_server() -> None:

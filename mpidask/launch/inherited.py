@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAMES", "load", "variables"]
+__all__ = ["NAMES", "load", "name_files", "variables"]
 
 _BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
+_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
 _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 
 #: Names the user's modules for processes that import them, comma-separated.
@@ -30,6 +32,19 @@ def load() -> dict[str, Exception]:
         except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
             wrong[name] = error
     return wrong
+
+
+def name_files(directory: str, prefix: str) -> None:
+    """Have multiprocessing in this process, and in those that it starts, keep its files where they will be removed.
+
+    directory: for sockets
+    prefix:    of the names of semaphores
+    """
+    process: Any = multiprocessing.current_process()
+    if len(directory) < _LONGEST_DIRECTORY:
+        process._config["tempdir"] = directory
+    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
+    process._config["semprefix"] = prefix
 
 
 def variables(

@@ -126,18 +126,32 @@ def _configuration() -> dict[str, Any]:
     """Return Dask's configuration, with the defaults that come with its servers."""
     import dask.config
 
-    if not dask.config.get("distributed.nanny", None):  # its servers have not been imported
-        import yaml
+    servers = importlib.util.find_spec("distributed")
+    if servers is not None and servers.origin is not None:
+        _check_byte_code(servers.cached, os.path.dirname(servers.origin))
+        if not dask.config.get("distributed.nanny", None):  # they have not been imported
+            import yaml
 
-        found = importlib.util.find_spec("distributed")
-        file = Path(found.origin or "").with_name("distributed.yaml") if found is not None else None
-        if file is not None and file.exists():
+            file = Path(servers.origin).with_name("distributed.yaml")
             dask.config.update_defaults(yaml.safe_load(file.read_text(encoding="utf-8")))
     if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
         # Dask's own lines are for those who ask for them: a good run prints nothing but banner and closing line.
         dask.config.set({"logging": _LEVELS})
         os.environ[_QUIET] = "warning"
     return dask.config.config
+
+
+def _check_byte_code(file: str | None, package: str) -> None:
+    """Warn if every process is to compile Dask anew.
+
+    file: where the byte code of the package should be
+    """
+    if file is not None and not os.path.exists(file):
+        where = os.path.dirname(package)
+        sys.stderr.write(
+            "mpidask: warning: Dask has no byte code (.pyc) here: every process compiles it anew, which takes longer "
+            f"than all else\nmpidask: remedy: {sys.executable} -m compileall -q {where}\n"
+        )
 
 
 def _of_the_job() -> dict[str, str]:

@@ -264,16 +264,15 @@ def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
     blas = min((worker.blas_threads for worker in plan.workers), default=1)
     pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
     os.environ.update(inherited.variables(blas, (), pre_spawn, os.environ))
+    inherited.name_files(plan.directory, semaphore_prefix(os.environ.get(TOKEN, "")))
     if not issubclass(cls, Worker):
-        _start_fork_server(plan)
+        _start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:
         os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
 
 
-def _start_fork_server(plan: WorkersPlan) -> None:
+def _start_fork_server() -> None:
     """Start what the workers of the user's own nannies are forked from: never this one, MPI is up in it."""
-    process: Any = multiprocessing.current_process()
-    process._config["semprefix"] = semaphore_prefix(os.environ.get(TOKEN, ""))
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     # Dask would import numpy, pandas and more here, in the rank, to see whether to preload them.
     distributed.utils._forkserver_preload_set = True

@@ -1,0 +1,299 @@
+"""Several workers per rank: imported once, forked from there, and each of them may die without the others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from harness import marked, read, read_environ
+
+CONNECT = "from distributed import Client\nimport os, sys, time\nclient = Client()\n"
+NAMES = CONNECT + "print(sorted(str(each['name']) for each in client.scheduler_info(-1)['workers'].values()))\n"
+SLEEPER = CONNECT + "print('ready', flush=True)\ntime.sleep(600)\n"
+
+#: Where workers are: ranks, options, their names.
+PLACES = {
+    "one rank for all": (1, ["--workers-per-rank", "3"], ["0-0", "0-1", "0-2"]),
+    "scheduler and script host some, too": (2, ["--workers-per-rank", "2"], ["0-0", "0-1", "1-0", "1-1"]),
+    "unless they are not to": (3, ["--workers-per-rank", "2", "--exclusive-workers"], ["2-0", "2-1"]),
+    "one is the default": (4, ["--workers-per-rank", "1"], ["2", "3"]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_rank_hosts_as_many_workers_as_it_is_told(ranks, name):
+    n, options, names = PLACES[name]
+    result = ranks(n, *options, ranks.script(NAMES))
+    assert result.status == 0, result
+    assert result.stdout == f"{names}\n", result
+    assert not result.words, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_auto_is_a_worker_per_core_of_a_small_rank(ranks):
+    script = ranks.script(NAMES)
+    result = ranks(1, "--workers-per-rank", "auto", script)
+    cores = len(os.sched_getaffinity(0))
+    assert result.status == 0, result
+    assert len(eval(result.stdout)) == min(cores, 4) or cores > 4, result
+    result = ranks(1, "--workers-per-rank", "auto", "--nthreads", str(cores), script)
+    assert len(eval(result.stdout)) == 1, result
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_a_number_of_workers_that_makes_no_sense(ranks, value):
+    result = ranks(2, f"--workers-per-rank={value}", ranks.script("print('never')"))
+    assert result.status == 2, result
+    assert f"--workers-per-rank is '{value}'" in result.stderr, result
+    assert "from 1 up is needed, or auto" in result.stderr, result
+
+
+# Modules.
+
+#: A module that tells each process which executes it.
+TELLS = "import os\nopen(os.path.join(os.path.dirname(__file__), 'told.py'), 'a').write(f'{os.getpid()}\\n')\n"
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_workers_start_with_is_imported_once_per_rank(ranks, n):
+    ranks.script(TELLS, "told_once.py")
+    script = ranks.script(
+        CONNECT
+        + "assert 'told_once' not in sys.modules\n"
+        + "assert all(client.run(lambda: 'told_once' in sys.modules and 'decimal' in sys.modules).values())\n"
+        + "print(len(client.run(os.getpid)))\n"
+    )
+    options = ["--workers-per-rank", "3", "--preload-import", "told_once,decimal"]
+    result = ranks(n, *options, script, environ={"PYTHONPATH": str(ranks.work)})
+    assert result.status == 0, result
+    assert result.stdout == f"{3 * n}\n", result
+    told = (ranks.work / "told.py").read_text().split()
+    assert len(told) == n, "once in each rank's agent, not in its workers"
+    assert len(set(told)) == n
+
+
+def test_a_module_that_cannot_be_imported(ranks):
+    ranks.script("raise RuntimeError('out of order')", "broken.py")
+    script = ranks.script("print('never')")
+    options = ["--preload-import", "decimal,broken", "--preload-import", "no_such_module"]
+    result = ranks(4, *options, script, environ={"PYTHONPATH": str(ranks.work)})
+    assert result.status == 69, result
+    assert "broken: RuntimeError: out of order" in result.stderr, result
+    assert "no_such_module: ModuleNotFoundError" in result.stderr, result
+    assert "decimal:" not in result.stderr, result
+    assert result.stderr.count("mpidask: error:") == 1, result
+    assert "Traceback" not in result.stderr, result
+    assert "never" not in result.stdout, result
+    assert not result.leftover, result
+    result = ranks(2, "--preload-import", "num-py", script)
+    assert result.status == 2, result
+    assert "--preload-import names 'num-py'" in result.stderr, result
+
+
+def test_workers_are_forked_from_one_process(ranks):
+    """Their parent is the fork server, the fork server's the agent, the agent's the rank: no second interpreter."""
+    run = ranks.start(3, "--workers-per-rank", "3", "--exclusive-workers", ranks.script(SLEEPER))
+    run.wait_for("ready")
+    rank = run.rank(2)
+    trackers = [pid for pid in marked(run.mark) if "resource_tracker" in read(pid, "cmdline")]
+    agents = [pid for pid in marked(run.mark) if _parent(pid) == rank and pid not in trackers]
+    assert len(agents) == 1
+    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agents[0]]
+    workers = [pid for pid in marked(run.mark) if _parent(pid) == server]
+    assert len(workers) == 3
+    assert len({read(pid, "cmdline") for pid in (*agents, server, *workers)}) == 1, "none was exec'ed"
+    assert "libmpi" in read(rank, "maps")
+    for pid in (*agents, server, *workers):
+        assert "libmpi" not in read(pid, "maps")
+        assert not [name for name in read_environ(pid) if name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK")]
+    run.signal(signal.SIGTERM)
+    result = run.result()
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def _parent(pid: int) -> int:
+    return int(read(pid, "stat").rsplit(")", 1)[1].split()[1])
+
+
+# Deaths.
+
+
+def test_a_worker_that_dies_leaves_those_beside_it_alone(ranks):
+    script = ranks.script(
+        CONNECT
+        + "pids = client.run(os.getpid)\n"
+        + "first = next(iter(pids))\n"
+        + "def crash(flag):\n"
+        + "    if not os.path.exists(flag):\n"
+        + "        open(flag, 'w').close()\n"
+        + "        os.kill(os.getpid(), 9)\n"
+        + "    return 3\n"
+        + "print(client.submit(crash, os.path.abspath('flag.py'), workers=[first], allow_other_workers=True).result())\n"
+        + "client.wait_for_workers(3)\n"
+        + "print(len(set(client.run(os.getpid).values()) & set(pids.values())))\n"
+    )
+    result = ranks(1, "--workers-per-rank", "3", script)
+    assert result.status == 0, result
+    assert result.stdout == "3\n2\n", result
+    assert sum(" died: signal 9 (SIGKILL); it is started again" in line for line in result.words) == 1, result
+    assert not result.leftover, result
+
+
+def _agent(run, rank: int) -> int:
+    """Return the agent of a rank."""
+    mine = [pid for pid in marked(run.mark) if _parent(pid) == run.rank(rank)]
+    return next(pid for pid in mine if "spawn_main" in read(pid, "cmdline"))
+
+
+AFTER = CONNECT + (
+    "print('ready', flush=True)\n"
+    "while not os.path.exists('go.py'):\n    time.sleep(0.05)\n"
+    "print(client.submit(sum, [1, 2]).result(), flush=True)\n"
+)
+
+
+def test_a_rank_that_loses_its_agent_is_told_and_the_others_go_on(ranks):
+    run = ranks.start(4, ranks.script(AFTER))
+    run.wait_for("ready")
+    os.kill(_agent(run, 3), signal.SIGKILL)
+    time.sleep(1)
+    ranks.script("", "go.py")
+    result = run.result()
+    assert result.status == 0, result
+    assert "3\n" in result.stdout, result
+    assert "the process with this rank's servers, on rank 3 on" in result.stderr, result
+    assert "goes on without its workers" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_run_ends_with_the_agent_that_hosts_the_scheduler(ranks, n):
+    run = ranks.start(n, "--workers-per-rank", "2", ranks.script(SLEEPER))
+    run.wait_for("ready")
+    os.kill(_agent(run, 0), signal.SIGKILL)
+    result = run.result()
+    assert result.status != 0, result
+    assert "the process with this rank's servers, on rank 0 on" in result.stderr, result
+    assert "the run ends" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_workers_come_back_without_the_fork_server(ranks):
+    """Multiprocessing starts another one, which is exec'ed."""
+    run = ranks.start(1, "--workers-per-rank", "2", ranks.script(AFTER))
+    run.wait_for("ready")
+    agent = _agent(run, 0)
+    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agent]
+    workers = [pid for pid in marked(run.mark) if _parent(pid) == server]
+    for pid in (server, *workers):
+        os.kill(pid, signal.SIGKILL)
+    ranks.script("", "go.py")
+    result = run.result()
+    assert result.status == 0, result
+    assert "3\n" in result.stdout, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+
+
+def test_signals_to_a_ranks_group_do_not_reach_its_agent(ranks):
+    run = ranks.start(4, ranks.script(AFTER))
+    run.wait_for("ready")
+    groups = {os.getpgid(run.rank(2)), os.getpgid(_agent(run, 2))}
+    assert len(groups) == 2
+    ranks.script("", "go.py")
+    assert run.result().status == 0
+
+
+# What each role imports.
+
+DUMP = """
+import atexit, os, sys
+
+def dump():
+    with open(os.path.join(os.environ["MODULES"], str(os.getpid()) + ".txt"), "w") as file:
+        file.write("\\n".join(sys.modules))
+
+atexit.register(dump)
+"""
+
+#: Role -> packages and modules that it must not have imported.
+_OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach", "mpidask.dashboard.page"}
+_SERVERS = {"dask", "distributed", "tornado", "numpy", "yaml", "click", "jinja2", "cryptography"}
+FORBIDDEN = {
+    "scheduler without dashboard": {"bokeh", "pandas", *_OUTSIDE},
+    "script": {"bokeh", "pandas", "mpidask.launch.servers", *_OUTSIDE},
+    "host of workers": {"bokeh", "pandas", "mpidask.launch.servers", *_SERVERS, *_OUTSIDE},
+    "agent": {"bokeh", "pandas", "mpi4py", *_OUTSIDE},
+}
+
+
+def test_no_role_imports_what_it_does_not_need(ranks, tmp_path):
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (tmp_path / "sitecustomize.py").write_text(DUMP)
+    environ = {"PYTHONPATH": str(tmp_path), "MODULES": str(modules)}
+    script = ranks.script(
+        "from distributed import Client\nimport os, sys\nclient = Client()\n"
+        "assert client.submit(sum, [1, 2]).result() == 3\n"
+        "found = client.run(lambda: list(sys.modules))\n"
+        "print(len([each for each in found.values() if 'bokeh' in each or 'mpi4py' in each or 'pandas' in each]))\n"
+        "print('ready', flush=True)\n"
+    )
+    run = ranks.start(3, "--no-dashboard", "--workers-per-rank", "2", "--exclusive-workers", script, environ=environ)
+    run.wait_for("ready")
+    result = run.result()
+    assert result.status == 0, result
+    assert result.stdout.startswith("0\n"), "no worker has imported more than it needs"
+    found = [set(file.read_text().split("\n")) for file in modules.iterdir()]
+    roles = {
+        "script": [each for each in found if "mpidask.launch.scripting" in each],
+        "scheduler without dashboard": [each for each in found if {"mpidask.launch.servers", "mpi4py"} <= each],
+        "agent": [each for each in found if "distributed" in each and "mpi4py" not in each],
+        "host of workers": [each for each in found if "mpi4py" in each and "distributed" not in each],
+    }
+    for role, processes in roles.items():
+        assert len(processes) == 1, (role, len(processes))
+        (names,) = processes
+        wrong = {name for name in names for bad in FORBIDDEN[role] if name == bad or name.startswith(bad + ".")}
+        assert not wrong, f"{role} has imported {sorted(wrong)}"
+
+
+def test_mpi_comes_up_before_anything_is_imported():
+    import subprocess
+    import sys
+
+    code = "import sys; from mpidask.launch.guardian import Guardian; from mpidask.launch.world import World; print(*sys.modules)"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    heavy = {
+        "dask",
+        "distributed",
+        "numpy",
+        "click",
+        "asyncio",
+        "multiprocessing",
+        "psutil",
+        "yaml",
+        "json",
+        "ssl",
+        "logging",
+    }
+    assert not heavy & set(text.split())
+
+
+def test_missing_byte_code_is_told_once(ranks, tmp_path):
+    script = ranks.script(CONNECT + "print(client.submit(sum, [1, 2]).result())\n")
+    nowhere = {"PYTHONPYCACHEPREFIX": str(tmp_path / "nothing"), "PYTHONDONTWRITEBYTECODE": "1"}
+    result = ranks(4, script, environ=nowhere, timeout=120)
+    assert result.status == 0, result
+    assert result.stdout == "3\n", result
+    assert len(result.words) == 2, result
+    assert "Dask has no byte code (.pyc) here" in result.words[0], result
+    assert "-m compileall -q " in result.words[1], result
