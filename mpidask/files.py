@@ -12,17 +12,17 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["is_ours", "make_private", "open_plain", "replace", "replace_json"]
+__all__ = ["is_ours", "make_private", "open_plain", "open_private", "replace", "replace_json"]
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def replace(path: str, text: str) -> None:
+def replace(path: str, content: str | bytes) -> None:
     """Write a file, mode 0600, so that a reader sees all of the old one, or of the new one; raises OSError."""
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -42,6 +42,30 @@ def open_plain(path: str) -> IO[str]:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no plain file", path)
     return os.fdopen(descriptor, encoding="utf-8", errors="replace")
+
+
+def open_private(path: str) -> IO[bytes]:
+    """Open a file to read it that holds what this user runs; raises OSError for one that somebody else could have made.
+
+    That is a link, what is no file, another user's file, and one that others may read or write.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PermissionError(errno.EPERM, "it is a link", path) from error
+        raise
+    about = os.fstat(file.fileno())
+    wrong = (
+        (not stat.S_ISREG(about.st_mode), "it is no plain file"),
+        (about.st_uid != os.geteuid(), "it is another user's"),
+        (bool(about.st_mode & _OTHERS), f"others may use it (mode {stat.S_IMODE(about.st_mode):o}, not 600)"),
+    )
+    for holds, what in wrong:
+        if holds:
+            file.close()
+            raise PermissionError(errno.EPERM, what, path)
+    return file
 
 
 def make_private(path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import diversion, inherited, loudness
+from mpidask.launch import diversion, import_cache, inherited, loudness
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
 from mpidask.launch.steps import Steps
@@ -163,7 +163,11 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 def _be_agent(orders: Orders, connection: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)  # signals to the rank's group are the rank's
-    wrong = inherited.load()
+    cache = import_cache.offered()
+    with import_cache.active(cache):
+        wrong = inherited.load()
+    if cache is not None:
+        cache.close()
     _configure(orders)
     stderr = sys.stderr
     if orders.log is not None:

@@ -12,7 +12,7 @@ from mpidask import credentials
 from mpidask.credentials import Contact
 from mpidask.dashboard import reach
 from mpidask.errors import MpidaskError
-from mpidask.launch import ending, loudness
+from mpidask.launch import ending, import_cache, loudness
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -99,6 +99,7 @@ class Around:
             print_banner(self._layout, self.contact, self.dashboard)
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
         self._introduce()
+        self._world.drop_imports()
         if self._agent is not None:
             self._agent.watch(lambda status: ending.lose_agent(self._world, self._layout, status))
 
@@ -139,8 +140,9 @@ class Around:
             self._agent.tell(self.contact)
 
     def _ready(self) -> None:
-        configure_dask(self._world)
-        import distributed  # noqa: F401 - an import error is to be reported now
+        with import_cache.active(self._world.imports):
+            configure_dask(self._world)
+            import distributed  # noqa: F401 - an import error is to be reported now
 
         self._prepare()
 

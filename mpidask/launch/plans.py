@@ -10,7 +10,7 @@ from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import diversion, inherited, node, walltime
+from mpidask.launch import diversion, import_cache, inherited, node, walltime
 from mpidask.launch.agent import Agent, Orders
 from mpidask.launch.environment import TOKEN, job_id
 from mpidask.launch.layout import Layout
@@ -44,7 +44,7 @@ def make_agent(world: World, layout: Layout) -> Agent:
     blas = min((worker.blas_threads for worker in layout.mine), default=1)
     configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
     variables = inherited.variables(blas, layout.options.preload_import, configured, os.environ)
-    return Agent(orders, {**variables, TOKEN: world.guardian.token})
+    return Agent(orders, {**variables, **import_cache.offer(world.imports), TOKEN: world.guardian.token})
 
 
 def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:

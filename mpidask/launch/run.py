@@ -12,7 +12,7 @@ from typing import NoReturn
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
-from mpidask.launch import ending, joining, walltime
+from mpidask.launch import ending, import_sharing, joining, walltime
 from mpidask.launch.layout import Layout, meet, settle
 from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
@@ -45,6 +45,7 @@ def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
         if isinstance(order, str):
             _print_and_leave(world, order)
         _check_ranks(world, order)
+        world.imports = import_sharing.share(world, order.options)
         joined = joining.locate(world, order.options)
         layout = meet(world, order.options, with_client=order.program is not None, joined=joined)
         _take_role(world, layout, order)

@@ -12,7 +12,7 @@ from typing import Any
 from mpidask import config
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, ShutdownError
-from mpidask.launch import alarm, diversion, ending
+from mpidask.launch import alarm, diversion, ending, import_cache
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -93,7 +93,10 @@ class Serving:
         elif self._layout.mine or self._layout.scheduler == self._world.rank:
             if self._diverts:
                 diversion.divert_rank(self._world, self._layout)
-            configure_dask(self._world)
+            with import_cache.active(self._world.imports):
+                configure_dask(self._world)
+                import mpidask.launch.servers  # noqa: F401 - all that it stands on
+
             self._here = Here(self._world, self._layout)
 
     async def _make_scheduler(self) -> Contact:
@@ -124,6 +127,7 @@ class Serving:
         await wait_async(
             self._world.share(self._dashboard, self._layout.speaker)
         )  # so that the script comes after the banner
+        self._world.drop_imports()
         if self._agent is not None:
             self._agent.watch(lambda status: ending.lose_agent(self._world, self._layout, status))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch import client, ending, guest, joining, loudness, program, walltime
+from mpidask.launch import client, ending, guest, import_sharing, joining, loudness, program, walltime
 from mpidask.launch.alarm import Alarm
 from mpidask.launch.departure import DEPARTURE
 from mpidask.launch.environment import TOKEN
@@ -143,6 +143,7 @@ class Session:
 
     def _lay_out(self) -> Layout:
         options = settle(self.world, self._in_time)
+        self.world.imports = import_sharing.share(self.world, options)
         joined = joining.locate(self.world, options)
         self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
         DEPARTURE.grace = config.seconds(options.thread_grace)

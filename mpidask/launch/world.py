@@ -14,7 +14,7 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, StartupError, UsageError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from mpidask.launch.guardian import Guardian
+    from mpidask.launch.import_cache import ImportCache
 
 __all__ = ["World"]
 
@@ -65,6 +66,7 @@ class World:
         self.segments: set[str] = set()
         self.run = ""  # id of the run, once the ranks have met
         self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
+        self.imports: ImportCache | None = None  # while the run starts
         self.guardian = guardian
         self.whole = whole  # whether these are all ranks of the MPI job
         self.rank: int = comm.Get_rank()
@@ -102,6 +104,12 @@ class World:
         """Tell the guardian that MPI is up, what this rank is and whether the run can do without it."""
         self.guardian.mpi_is_up(f"rank {self.rank} ({role}) on {self.host}", vital=bool(role & VITAL))
 
+    def drop_imports(self) -> None:
+        """Forget the import cache: the run has started."""
+        if self.imports is not None:
+            self.imports.close()
+        self.imports = None
+
     def own(self, segments: set[str]) -> None:
         """Have shared-memory files removed at the end, however it comes: a killed MPI library leaves them."""
         self.segments = segments
@@ -111,15 +119,24 @@ class World:
     # ----------------------------------------------------------------- meeting
     def share(self, value: Any, root: int) -> Steps[Any]:
         """Broadcast a picklable value of any size from `root`; return it on every rank."""
+        is_root = self.rank == root
+        payload = yield from self.share_bytes(pickle.dumps(value) if is_root else None, root)
+        return value if is_root else pickle.loads(payload)  # noqa: S301 - from our own rank
+
+    def share_bytes(self, payload: Any, root: int, room: Callable[[int], Any] = bytearray) -> Steps[Any]:
+        """Broadcast bytes of any number from `root`; return them on every rank.
+
+        payload: a buffer, on `root`
+        room:    makes a writable buffer of so many bytes for them, on the other ranks
+        """
         from mpi4py import MPI
 
-        payload = bytearray(pickle.dumps(value) if self.rank == root else b"")
-        length = bytearray(len(payload).to_bytes(8, "little"))
+        is_root = self.rank == root
+        length = bytearray((len(payload) if is_root else 0).to_bytes(8, "little"))
         yield from _until(self._comm.Ibcast([length, MPI.BYTE], root))
-        if self.rank != root:
-            payload = bytearray(int.from_bytes(length, "little"))
-        yield from _until(self._comm.Ibcast([payload, MPI.BYTE], root))
-        return value if self.rank == root else pickle.loads(payload)  # noqa: S301 - from our own rank
+        buffer = payload if is_root else room(int.from_bytes(length, "little"))
+        yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root))
+        return buffer
 
     def agree(self, value: Any, patience: Patience) -> Steps[dict[int, Any]]:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.

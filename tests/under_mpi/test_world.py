@@ -35,6 +35,22 @@ def test_share_hands_over_values_of_any_size(world):
 
 
 @pytest.mark.mpi(min_size=3)
+def test_share_bytes_puts_them_where_they_are_wanted(world):
+    for root in range(world.size):
+        for size in (0, 1, 3_000_000):
+            rooms = []
+
+            def room(length, rooms=rooms):
+                rooms.append(bytearray(length))
+                return rooms[0]
+
+            sent = b"y" * size if world.rank == root else None
+            got = wait(world.share_bytes(sent, root, room))
+            assert bytes(got) == b"y" * size
+            assert [each is got for each in rooms] == ([] if world.rank == root else [True])
+
+
+@pytest.mark.mpi(min_size=3)
 def test_agree_gives_every_rank_every_value(world):
     for turn in range(20):
         assert wait(world.agree(world.rank * turn, Patience(20))) == {rank: rank * turn for rank in range(world.size)}
