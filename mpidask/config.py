@@ -110,7 +110,8 @@ class Options:
     workers_per_rank: str = option(
         "1",
         "Workers that each rank hosts, forked from one process; auto: as many as its cores and memory suggest (the "
-        "smallest divisor of the cores from their square root up, all of them up to 4; at least 1 GiB each).",
+        "smallest divisor of the cores from their square root up, all of them up to 4; at least 1 GiB each), one per "
+        "GPU where it has GPUs, one with --no-nanny. Batch jobs with one rank per node: auto.",
         "K",
     )
     inclusive_workers: bool | None = option(
@@ -250,10 +251,16 @@ def _names(given: tuple[str, ...]) -> tuple[str, ...]:
 def workers_per_rank(options: Options) -> int | None:
     """Return how many workers a rank hosts, None for as many as its cores and memory suggest; raises UsageError."""
     text = options.workers_per_rank.strip()
+    inside = not options.nanny and not options.worker_class.endswith("Nanny")  # drop-ins name a nanny as the class
     if text == "auto":
-        return None
+        return 1 if inside else None
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--workers-per-rank is {text!r}", "a number from 1 up is needed, or auto")
+    if inside and int(text) > 1:
+        raise UsageError(
+            f"--workers-per-rank {text} needs nannies: inside the rank itself there is one worker",
+            "leave --no-nanny out (initialize, execute: worker_class='distributed.Nanny'), or start more ranks",
+        )
     return int(text)
 
 

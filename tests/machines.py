@@ -145,6 +145,19 @@ class Machine:
         ranks = ranks * nodes // count
         return ["-N", str(count), "--ranks-per-node", str(ranks), *self.shapes(count, ranks)]
 
+    def several(self) -> tuple[list[str], int]:
+        """Return options for nodes with one rank each, two where there are so many, and how many workers it suggests.
+
+        All simulated nodes have the cores of this machine. Of 4 GiB 5 % are kept for the scheduler or the script, so
+        that there is 1 GiB for each of 3 workers.
+        """
+        cores = len(os.sched_getaffinity(0))
+        divisors = [each for each in range(1, cores + 1) if cores % each == 0 and (cores <= 4 or each**2 >= cores)]
+        suggested = cores if cores <= 4 else divisors[0]
+        if self.nodes == 1:
+            return [], suggested
+        return ["-N", "2", "--cores-per-rank", "4", "--mem", "4GiB"], min(3, suggested)
+
     def submit(self, *words: str) -> str:
         """Submit a job; return its id."""
         done = self.mpidask("submit", *words)

@@ -3,14 +3,14 @@
 # flux: --queue=normal
 # flux: --bank=project
 # flux: --nodes=2
-# flux: --nslots=8
-# flux: --cores-per-slot=2
+# flux: --nslots=2
+# flux: --cores-per-slot=8
 # flux: --time-limit=3600s
 
 unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
-flux run --nodes=2 --ntasks=8 --cores-per-task=2 python -m mpidask flights.py &
+flux run --nodes=2 --ntasks=2 --cores-per-task=8 python -m mpidask --workers-per-rank auto flights.py &
 launcher=$!
 trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done

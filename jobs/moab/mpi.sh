@@ -12,7 +12,7 @@ unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those o
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 cd "$PBS_O_WORKDIR" || exit 1
 module load mpi
-mpiexec -n 8 python -m mpidask flights.py &
+mpiexec -n 2 python -m mpidask --workers-per-rank auto flights.py &
 launcher=$!
 trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done

@@ -12,7 +12,7 @@ export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 module load mpi
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
-(trap '' USR1; exec mpiexec -n 8 python -m mpidask flights.py) &
+(trap '' USR1; exec mpiexec -n 2 python -m mpidask --workers-per-rank auto flights.py) &
 launcher=$!
 trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done

@@ -3,8 +3,8 @@
 #SBATCH -p normal
 #SBATCH -A project
 #SBATCH -N 2
-#SBATCH --ntasks-per-node=4
-#SBATCH --cpus-per-task=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
 #SBATCH --mem=16384M
 #SBATCH -t 01:00:00
 #SBATCH --signal=B:USR1@60
@@ -15,7 +15,7 @@ export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 module load mpi
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
-(trap '' USR1; exec srun --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 python -m mpidask flights.py) &
+(trap '' USR1; exec srun --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 python -m mpidask --workers-per-rank auto flights.py) &
 launcher=$!
 trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done

@@ -35,7 +35,7 @@ _open: weakref.WeakSet[MPICluster] = weakref.WeakSet()
 
 
 class MPICluster(Cluster):
-    """A Dask cluster that is one batch job: rank 0 hosts the scheduler, the other ranks are workers.
+    """A Dask cluster that is one batch job: rank 0 hosts the scheduler, and like the others workers.
 
     name:         of the cluster and of the job
     asynchronous: for use in an event loop: ``async with MPICluster(..., asynchronous=True)``

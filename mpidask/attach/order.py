@@ -14,7 +14,7 @@ from mpidask.batch import settings
 from mpidask.batch.job import Job
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
-from mpidask.config import Options, load, seconds
+from mpidask.config import Options, inclusive, load, seconds
 from mpidask.errors import ArgumentError
 
 __all__ = ["OF_OTHERS", "describe", "divided", "file_of", "idle_timeout", "serves"]
@@ -33,10 +33,10 @@ def describe(options: JobOptions, given: Mapping[str, Any]) -> Job:
     Raises UsageError for a value that cannot be used.
     """
     chosen = load(given)
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {name: value for name, value in given.items() if value is not None} | settings.following(options, given)
     if chosen.scheduler:
         values["idle_timeout"] = chosen.idle_timeout or _IDLE
-        if options.nodes * options.ranks_per_node == 1:  # which the scheduler has, and there would be no worker
+        if options.nodes * options.ranks_per_node == 1 and not inclusive(load(values)):  # there would be no worker
             values["inclusive_workers"] = True
     job = settings.describe(options, ("python",), chosen.walltime_margin, "mpidask-cluster")
     return dataclasses.replace(job, command=(job.python, *_SERVE, *_words(values)))

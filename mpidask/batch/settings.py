@@ -16,11 +16,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from mpidask import config
 from mpidask.batch.job import Job, Resources
 from mpidask.config import checked, keys, option, seconds, size
 from mpidask.errors import UsageError
 
-__all__ = ["JobOptions", "describe", "launcher", "load", "origin", "section", "template", "walltime"]
+__all__ = ["JobOptions", "describe", "following", "launcher", "load", "origin", "section", "template", "walltime"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +30,11 @@ class JobOptions:
 
     system: str | None = option(None, "The batch system. Default: the one that answers here.", "NAME")
     nodes: int = option(1, "Nodes.", "N", "-N")
-    ranks_per_node: int = option(1, "Ranks on each node.", "N")
-    cores_per_rank: int = option(1, "Cores for each rank.", "N")
-    gpus_per_rank: int | None = option(None, "GPUs for each rank.", "N")
+    ranks_per_node: int = option(
+        1, "Ranks on each node. A rank that has its node to itself hosts several workers: --workers-per-rank auto.", "N"
+    )
+    cores_per_rank: int = option(1, "Cores for each rank; of each node where that has one rank.", "N")
+    gpus_per_rank: int | None = option(None, "GPUs for each rank; of each node where that has one rank.", "N")
     memory_per_node: str | None = option(None, "Memory on each node, such as '16 GiB'.", "SIZE", "--mem")
     walltime: str | None = option(None, "How long the job may take: 1:30:00, 1-12:00:00, 90min.", "TIME", "-t")
     queue: str | None = option(None, "Queue (Slurm: partition).", "NAME", "-q", "-p", "--partition")
@@ -83,6 +86,20 @@ def load(given: Mapping[str, Any]) -> JobOptions:
     present = {name: value for name, value in given.items() if value != ()}
     values = checked(JobOptions, configured, "mpidask.batch.{} in the configuration")
     return JobOptions(**{**values, **checked(JobOptions, present, "{}")})
+
+
+def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the job's shape means for the run in it: name -> value of further options; raises UsageError.
+
+    given: options of the run: name -> value; None counts as not given
+
+    A rank that has its node to itself hosts as many workers as that suggests, unless somebody has said how many, or
+    it is the worker itself (--no-nanny).
+    """
+    said = given.get("workers_per_rank") is not None
+    if said or options.ranks_per_node > 1 or not config.load(given).nanny:
+        return {}
+    return {"workers_per_rank": config.load(given, otherwise={"workers_per_rank": "auto"}).workers_per_rank}
 
 
 def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> Job:

@@ -14,14 +14,14 @@ inside a job, on every rank:
   serve    scheduler and workers for clients from elsewhere: mpirun -n 8 mpidask serve --scheduler-file FILE
 
 outside, to get one:
-  submit   submit a script as one batch job: mpidask submit -N 2 --ranks-per-node 4 -t 1:00:00 script.py
+  submit   submit a script as one batch job: mpidask submit -N 4 --cores-per-rank 32 -t 1:00:00 script.py
   script   print the job script instead
   status   what has become of the jobs
   logs     what a job has printed
   cancel   cancel jobs
 
 to compute from a notebook or shell:
-  start      get a job of scheduler and workers: mpidask start -N 2 -t 1:00:00
+  start      get a job of scheduler and workers: mpidask start -N 4 --cores-per-rank 32 -t 1:00:00
   connect    compute on it: mpidask connect JOB script.py; in Python: client = mpidask.connect("JOB")
   dashboard  the way to a job's dashboard
   stop       end jobs in order

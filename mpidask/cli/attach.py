@@ -22,10 +22,12 @@ _START = """\
 Get a job that is only a scheduler and workers, for clients that come from elsewhere: notebooks, shells, programs.
 
 \b
-  mpidask start -N 8 -t 2:00:00 [OPTIONS]
+  mpidask start -N 4 --cores-per-rank 32 -t 2:00:00 [OPTIONS]
 
-Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
-may be given too; they go to the job. It ends by itself when nobody has used it for an hour (--idle-timeout)."""
+Prints the job id. One rank runs on each node, and hosts as many workers as its cores and memory suggest; it has one
+core unless more are asked for. What else is not given is left to the site. The options of `mpidask run` (--nthreads,
+--memory-limit, ...) may be given too; they go to the job. It ends by itself when nobody has used it for an hour
+(--idle-timeout)."""
 
 _CONNECT = """\
 Compute on a job of `mpidask start`, from here.

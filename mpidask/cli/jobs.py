@@ -25,12 +25,13 @@ _SUBMIT = """\
 Submit a script as one batch job, in which every rank runs `mpidask run`.
 
 \b
-  mpidask submit -N 2 --ranks-per-node 4 -t 1:00:00 [OPTIONS] script.py [ARGUMENTS]
+  mpidask submit -N 4 --cores-per-rank 32 -t 1:00:00 [OPTIONS] script.py [ARGUMENTS]
   mpidask submit [OPTIONS] -m package.module [ARGUMENTS]
 
-Prints the job id. What is not given is left to the site. The options of `mpidask run` (--nthreads, --memory-limit, ...)
-may be given too; they go to the job. The script and all after it go through untouched, but for a --follow or --wait
-that comes last; after `--` they do, too."""
+Prints the job id. One rank runs on each node, and hosts as many workers as its cores and memory suggest; it has one
+core unless more are asked for. What else is not given is left to the site. The options of `mpidask run` (--nthreads,
+--memory-limit, ...) may be given too; they go to the job. The script and all after it go through untouched, but for a
+--follow or --wait that comes last; after `--` they do, too."""
 
 _SCRIPT = """\
 Print the job script that `mpidask submit` would submit, to be changed or submitted by hand."""
@@ -120,10 +121,13 @@ def _describe(name: str, usage: str, argv: Sequence[str]) -> tuple[Job, JobOptio
     if isinstance(given, str):
         return given
     options = settings.load({key: given[key] for key in settings.JobOptions.__dataclass_fields__})
-    run = load({key: given[key] for key in Options.__dataclass_fields__})
+    of_run = {key: given[key] for key in Options.__dataclass_fields__}
+    run = load(of_run)
     _check(program)
+    following = settings.following(options, of_run).items()
+    further = [word for name, value in following for word in (f"--{name.replace('_', '-')}", value)]
     python = options.python or sys.executable
-    line = (python, "-m", "mpidask", *_of(run_options, ours), *program)
+    line = (python, "-m", "mpidask", *_of(run_options, ours), *further, *program)
     return settings.describe(options, line, run.walltime_margin, _title(program)), options, given
 
 
@@ -173,8 +177,10 @@ def _title(program: Sequence[str]) -> str:
 def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
     resources = job.resources
-    nodes, ranks = resources.nodes, resources.ranks_per_node
-    shape = f"{nodes} node{'s' * (nodes > 1)} x {ranks} rank{'s' * (ranks > 1)}"
+    sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}
+    if handle.record.system == "local" and not job.asks("cores_per_rank"):  # it may use all there are
+        del sizes["core"]
+    shape = " x ".join(f"{number} {name}{'s' * (number > 1)}" for name, number in sizes.items())
     choices = {name: getattr(job, name) for name in ("walltime", "queue", "account")}
     asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
     silent = [name for name, value in choices.items() if value is None]

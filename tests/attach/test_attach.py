@@ -104,6 +104,26 @@ def test_several_clients_from_start_to_stop(system):
     assert (late.returncode, f"job {job} has ended: exit status 0" in late.stderr) == (69, True), late
 
 
+@pytest.mark.both_mpis
+def test_every_node_hosts_as_many_workers_as_it_suggests(system):
+    """By default: one rank on each node, also that of the scheduler."""
+    shape, each = system.several()
+    nodes = min(2, system.nodes)
+    done = system.mpidask("start", *shape)
+    assert done.returncode == 0, done
+    code = f"""
+    import os, collections
+    client.wait_for_workers({nodes * each})
+    hosts = client.run(lambda: os.uname().nodename)
+    print(sorted(collections.Counter(hosts.values()).values()))
+    """
+    code = "from distributed import Client\nclient = Client()\n" + textwrap.dedent(code)
+    asked = connect(system, done.stdout.strip(), code)
+    assert (asked.returncode, asked.stdout) == (0, f"{[each] * nodes}\n"), asked
+    assert system.mpidask("stop", done.stdout.strip()).returncode == 0
+    assert system.left_over() == []
+
+
 def test_keys_are_out_of_others_reach(system):
     job = start(system)
     assert connect(system, job, "").returncode == 0
@@ -220,10 +240,10 @@ def test_a_cluster(system):
     assert done.returncode == 0, done
     job = done.stdout.split()[0]
     nodes = min(2, system.nodes)
-    assert done.stdout.splitlines() == [
+    assert re.sub(r"threads=\d+", "threads=N", done.stdout).splitlines() == [
         job,
         "42 True",
-        f"MPICluster(mine, job {job}, state running, nodes {nodes}, ranks 4, workers=3, threads=3)",
+        f"MPICluster(mine, job {job}, state running, nodes {nodes}, ranks 4, workers=3, threads=N)",
         *["the size of one large job is fixed"] * 2,
         f"closed done 0 ['Job {job}']",
     ], done

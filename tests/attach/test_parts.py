@@ -77,12 +77,28 @@ def test_a_job_that_nobody_looks_at_ends_by_itself():
     assert "--idle-timeout 0" in " ".join(order.describe(JobOptions(), {"idle_timeout": "0"}).command)
     joining = {"scheduler": False, "scheduler_file": "cluster.json"}
     command = " ".join(order.describe(JobOptions(), joining).command)
-    assert command.endswith("serve --no-scheduler --scheduler-file cluster.json"), "workers end with their scheduler"
+    assert "serve --no-scheduler --scheduler-file cluster.json" in command
+    assert "--idle-timeout" not in command, "workers end with their scheduler"
 
 
-def test_a_single_rank_hosts_scheduler_and_workers():
-    assert "--inclusive-workers" in order.describe(JobOptions(), {}).command
-    assert "--inclusive-workers" not in order.describe(JobOptions(nodes=2), {}).command
+def test_a_rank_that_has_its_node_to_itself_hosts_several_workers():
+    for nodes in (1, 2):
+        command = " ".join(order.describe(JobOptions(nodes=nodes), {}).command)
+        assert command.endswith("serve --workers-per-rank auto --idle-timeout 1 h"), "all ranks host workers"
+    for options, given in (
+        (JobOptions(nodes=2, ranks_per_node=2), {}),
+        (JobOptions(nodes=2), {"nanny": False}),
+    ):
+        assert "--workers-per-rank" not in order.describe(options, given).command
+    command = " ".join(order.describe(JobOptions(nodes=2), {"workers_per_rank": 4}).command)
+    assert command.endswith("serve --workers-per-rank 4 --idle-timeout 1 h")
+
+
+@pytest.mark.parametrize("given", [{"nanny": False}, {"workers_per_rank": 1}, {"inclusive_workers": False}])
+def test_a_single_rank_hosts_scheduler_and_workers(given):
+    """Whatever is given: there is no other."""
+    assert "--inclusive-workers" in order.describe(JobOptions(), given).command
+    assert "--inclusive-workers" not in order.describe(JobOptions(nodes=2), given).command
 
 
 def test_keywords_are_those_of_job_and_run():

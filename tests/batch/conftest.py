@@ -10,6 +10,7 @@ NOT_ON = {
     "test_cancelled_while_it_waits": {"local"},
     "test_a_job_that_can_never_start_says_why": {"local", "torque"},
     "test_interrupting_asks_whether_to_cancel": {"sge", "oar", "torque"},
+    "test_every_node_hosts_as_many_workers_as_it_suggests": {"sge", "oar", "torque"},
     "test_arguments_arrive_verbatim": {"torque"},
     "test_requeueing_is_bounded": {"sge", "oar", "torque"},
     "test_requeued_until_the_script_ends_by_itself": {"torque"},

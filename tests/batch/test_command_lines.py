@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+JOBS = Path(__file__).parent.parent.parent / "jobs"
 
 
 @pytest.fixture
@@ -43,6 +46,10 @@ MISTAKES = {
     "a walltime that is none": (["submit", "-t", "soon", "script.py"], "a time such as 1:30:00"),
     "no nodes": (["submit", "-N", "0", "script.py"], "nodes is 0"),
     "a name with blanks": (["submit", "-J", "a b", "script.py"], "the job's name is 'a b'"),
+    "several workers inside a rank": (
+        ["submit", "--workers-per-rank", "4", "--no-nanny", "script.py"],
+        "--workers-per-rank 4 needs nannies",
+    ),
     "a wrong option of the run": (["submit", "--nthreads", "0", "script.py"], "--nthreads is 0"),
     "what the system cannot carry": (["submit", "--system", "sge", "--mem", "4GiB", "script.py"], "h_vmem"),
     "nodes without a parallel environment": (["submit", "--system", "sge", "-N", "2", "script.py"], "qconf -spl"),
@@ -70,7 +77,7 @@ def test_help_tells_all_options(mpidask):
         assert word in text, word
     for name in ("script", "status", "logs", "cancel"):
         assert mpidask(name, "--help").stdout.startswith("Usage: "), name
-    assert "mpidask submit -N 2" in mpidask().stdout
+    assert "mpidask submit -N 4" in mpidask().stdout
 
 
 def test_options_go_where_they_belong(mpidask):
@@ -83,11 +90,62 @@ def test_options_go_where_they_belong(mpidask):
         assert f"#SBATCH {option}" not in text, "what is not given is left to the site"
 
 
+#: Words, environment -> what the job's command gets.
+SEVERAL = {
+    "nothing said": ([], {}, "--workers-per-rank auto "),
+    "several nodes": (["-N", "2", "--ranks-per-node=1"], {}, "--workers-per-rank auto "),
+    "options of the run": (["--exclusive-workers", "--"], {}, "--exclusive-workers --workers-per-rank auto -- "),
+    "a number": (["--workers-per-rank", "3"], {}, "--workers-per-rank 3 "),
+    "one": (["--workers-per-rank=1"], {}, "--workers-per-rank=1 "),
+    "configured": ([], {"DASK_MPIDASK__WORKERS_PER_RANK": "3"}, "--workers-per-rank 3 "),
+    "several ranks": (["--ranks-per-node", "2"], {}, ""),
+    "several ranks, configured": ([], {"DASK_MPIDASK__BATCH__RANKS_PER_NODE": "2"}, ""),
+    "several ranks and workers": (
+        ["--ranks-per-node=2", "--workers-per-rank", "auto"],
+        {},
+        "--workers-per-rank auto ",
+    ),
+    "inside the rank": (["--no-nanny"], {}, "--no-nanny "),
+    "inside the rank, configured": ([], {"DASK_MPIDASK__NANNY": "False"}, ""),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_rank_that_has_its_node_to_itself_hosts_several_workers(mpidask, name):
+    words, environment, command = SEVERAL[name]
+    done = mpidask("script", "--system=slurm", "--python", "python", *words, "script.py", **environment)
+    assert f"python -m mpidask {command}script.py" in done.stdout, done
+
+
+@pytest.mark.parametrize("system", ["slurm", "pbs", "torque", "lsf", "moab"])
+def test_the_example_is_what_is_printed(mpidask, tmp_path, system):
+    (tmp_path / "flights.py").write_text("")
+    shape = ["-N", "2", "--cores-per-rank", "8", "--mem", "16GiB", "-t", "1:00:00", "-q", "normal", "-A", "project"]
+    words = ["--system", system, "--python", "python", *shape, "--prologue", "module load mpi", "flights.py"]
+    assert mpidask("script", *words).stdout == (JOBS / system / "mpi.sh").read_text()
+
+
+def test_what_is_asked_for_is_told(mpidask, tmp_path):
+    system = """
+mpidask: {batch: {system: ours, systems: {ours: {like: slurm, submit: "echo 4711", detect: ""}}}}
+"""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "mpidask.yaml").write_text(system)
+    for words, shape in {
+        ("-N", "4", "--cores-per-rank", "32"): "4 nodes x 1 rank x 32 cores",
+        ("--ranks-per-node", "2"): "1 node x 2 ranks x 1 core",
+    }.items():
+        done = mpidask("submit", *words, "script.py")
+        assert f"job 4711 is submitted to Slurm: {shape}; left to the site: walltime, queue, account\n" in done.stderr
+    done = mpidask("submit", "--wait", "-c", "", DASK_MPIDASK__BATCH__SYSTEM="local")
+    assert "is submitted to this machine: 1 node x 1 rank\n" in done.stderr, "it may use all cores that there are"
+
+
 def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
     directives = ["--directive=--exclusive", "--directive", "-C gpu&nvme"]
     text = mpidask("script", "--system", "slurm", *directives, "-m", "package.module", "--", "-x").stdout
     assert "#SBATCH --exclusive\n#SBATCH -C gpu&nvme\n" in text, text
-    assert "-m mpidask -m package.module -- -x)" in text, text
+    assert "-m mpidask --workers-per-rank auto -m package.module -- -x)" in text, text
 
 
 def test_follow_may_come_last(mpidask, tmp_path):

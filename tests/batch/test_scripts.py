@@ -40,7 +40,11 @@ EVERYTHING = Job(
 )
 
 EXAMPLES = {
-    "mpi": dataclasses.replace(EVERYTHING, resources=dataclasses.replace(EVERYTHING.resources, gpus_per_rank=None)),
+    "mpi": dataclasses.replace(  # as `mpidask script` makes it
+        EVERYTHING,
+        command=("python", "-m", "mpidask", "--workers-per-rank", "auto", "flights.py"),
+        resources=Resources(nodes=2, cores_per_rank=8, memory_per_node=16 * 2**30),
+    ),
     "workers": dataclasses.replace(
         EVERYTHING,
         command=("python", "-m", "mpidask.cli", "serve", "--no-scheduler", "--scheduler-file", "cluster.json"),

@@ -43,6 +43,37 @@ def test_flights(system):
     assert system.left_over() == []
 
 
+WHERE = """
+import collections, json, os
+from dask.distributed import Client
+
+client = Client()
+infos = client.scheduler_info(n_workers=-1)["workers"].values()
+hosts = client.run(lambda: os.uname().nodename)
+threads = sorted({info["nthreads"] for info in infos})
+print(json.dumps([collections.Counter(hosts.values()), len(infos), threads, os.uname().nodename]))
+"""
+
+
+@pytest.mark.both_mpis
+def test_every_node_hosts_as_many_workers_as_it_suggests(system):
+    """By default: one rank on each node, also that of the scheduler and that of the script."""
+    system.file("where.py", WHERE)
+    shape, each = system.several()
+    done = system.mpidask("submit", *shape, "--follow", "where.py", timeout=150)
+    assert done.returncode == 0, done
+    (line,) = re.findall(r"^\[\{.*", done.stdout, re.MULTILINE)
+    by_host, number, threads, script_host = json.loads(line)
+    assert len(by_host) == min(2, system.nodes), done
+    assert set(by_host.values()) == {each}, done.stdout
+    assert number == sum(by_host.values()), done
+    assert threads == [len(os.sched_getaffinity(0)) // each], done
+    assert script_host in by_host, done
+    if shape:
+        assert "2 nodes x 1 rank x 4 cores" in done.stderr, done
+    assert system.left_over() == []
+
+
 def test_exit_statuses_of_two_jobs_at_once(system):
     system.file("three.py", SCRIPT + "sys.exit(3)")
     system.file("raises.py", SCRIPT + "raise KeyError('no such thing')")

@@ -103,6 +103,8 @@ def test_ranks_and_sizes_are_written_as_people_read_them():
         ({"worker-options": "[1]"}, "mpidask.worker-options in the configuration is .* a mapping"),
         ({"scheduler": False}, "needs one to join"),
         ({"memory-limit": "much"}, "--memory-limit is 'much'"),
+        ({"workers-per-rank": "many"}, "--workers-per-rank is 'many': a number from 1 up is needed, or auto"),
+        ({"workers-per-rank": 2, "nanny": False}, "inside the rank itself there is one worker: leave --no-nanny out"),
         ({"memorylimit": 1}, "unknown option: mpidask.memorylimit in the configuration"),
         ([], "must hold keys"),
     ],
@@ -111,6 +113,22 @@ def test_configuration_that_cannot_be_used(section, message):
     with pytest.raises(UsageError) as caught:
         config.load({}, section)
     assert re.search(message, f"{caught.value.what}: {caught.value.remedy}")
+
+
+@pytest.mark.parametrize(
+    ("values", "number", "inclusive"),
+    [
+        ({}, 1, False),
+        ({"workers_per_rank": 3}, 3, True),
+        ({"workers_per_rank": 3, "inclusive_workers": False}, 3, False),
+        ({"workers_per_rank": "auto"}, None, True),
+        ({"workers_per_rank": "auto", "nanny": False}, 1, False),
+        ({"workers_per_rank": 3, "nanny": False, "worker_class": "distributed.Nanny"}, 3, True),
+    ],
+)
+def test_workers_per_rank(values, number, inclusive):
+    options = config.load(values, {})
+    assert (config.workers_per_rank(options), config.inclusive(options)) == (number, inclusive)
 
 
 def test_given_options_come_before_configured_ones():

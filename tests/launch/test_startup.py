@@ -14,6 +14,11 @@ MISTAKES = {
     "unknown_option": (["--nthread", "2", "x.py"], 2, "No such option"),
     "bad_number": (["--nthreads", "two", "x.py"], 2, "is not a valid integer"),
     "zero_threads": (["--nthreads", "0", "x.py"], 2, "--nthreads is 0"),
+    "several_workers_inside_a_rank": (
+        ["--no-nanny", "--workers-per-rank", "4", "x.py"],
+        2,
+        "--workers-per-rank 4 needs nannies",
+    ),
     "bad_memory": (["--memory-limit", "lots", "x.py"], 2, "--memory-limit is 'lots'"),
     "bad_time": (["--startup-timeout", "soon", "x.py"], 2, "--startup-timeout is 'soon'"),
     "missing_script": (["no-such-script.py"], 2, "can't open 'no-such-script.py': No such file"),

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Four simulated nodes on this machine: nodes.sh up | down | exec NODE COMMAND...
-# A node is a network, a host name, mounts (/dev/shm, /etc/hosts) of its own; processes, users and files are shared.
+# A node is a network, a host name, a boot id and mounts (/dev/shm, /etc/hosts) of its own; processes, users and files are
+# shared, and so are cores and memory, of which each node takes all to be its own.
 # Needs root, iproute2, util-linux and openssh-server.
 set -eu
 cd "$(dirname "$0")"
@@ -51,6 +52,8 @@ start() { # NODE NUMBER
         mount -t tmpfs -o mode=1777 shm /dev/shm
         mount --bind $STATE/hosts /etc/hosts
         mount --bind $STATE/resolv.conf /etc/resolv.conf
+        cat /proc/sys/kernel/random/uuid > $STATE/$1.boot
+        mount --bind $STATE/$1.boot /proc/sys/kernel/random/boot_id
         echo \$\$ > $STATE/$1.pid.new; mv $STATE/$1.pid.new $STATE/$1.pid
         exec sleep infinity" </dev/null >/dev/null 2>&1 &
     until [ -s $STATE/$1.pid ]; do sleep 0.02; done
