@@ -24,39 +24,29 @@ from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 from typing import Any, NoReturn
 
 from mpidask import files
-from mpidask.launch import import_cache
+from mpidask.launch import import_cache, inherited
 from mpidask.launch.import_cache import MAGIC, Module
 
 __all__ = ["record"]
 
 #: What Dask and mpidask import when they are used first, not when they are imported.
 _LATER = (
+    *inherited.NAMES,
     "distributed.diagnostics.websocket",
-    "distributed.http.health",
-    "distributed.http.prometheus",
     "distributed.http.scheduler",
     "distributed.http.scheduler.info",
     "distributed.http.scheduler.json",
     "distributed.http.scheduler.prometheus",
     "distributed.http.statics",
-    "distributed.http.worker",
     "distributed.http.worker.prometheus",
-    "email.policy",
-    "importlib_metadata._adapters",
     "mpidask.launch.agent",
     "mpidask.launch.client",
     "mpidask.launch.scripting",
-    "mpidask.launch.servers",
     "mpidask.launch.serving",
     "mpidask.launch.session",
-    "mpidask.memory_keys",
     "multiprocessing.forkserver",
-    "multiprocessing.popen_forkserver",
     "multiprocessing.popen_spawn_posix",
     "multiprocessing.resource_tracker",
-    "multiprocessing.synchronize",
-    "numpy.random",
-    "tornado.platform.asyncio",
 )
 
 

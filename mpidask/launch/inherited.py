@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["NAMES", "load", "name_files", "variables"]
@@ -17,14 +19,30 @@ _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 #: Names the user's modules for processes that import them, comma-separated.
 _MODULES = "MPIDASK_PRELOAD_IMPORT"
 
-#: What nannies and workers import, some of it only when they start.
-NAMES = ("distributed", "mpidask.launch.servers")
+#: What nannies and workers import, much of it only when they start.
+NAMES = (
+    "distributed",
+    "distributed.http.health",
+    "distributed.http.prometheus",
+    "distributed.http.worker",
+    "email.policy",
+    "importlib_metadata._adapters",
+    "mpidask.launch.servers",
+    "mpidask.memory_keys",
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.synchronize",
+    "numpy.random",
+    "tornado.platform.asyncio",
+)
 
 
 def load() -> dict[str, Exception]:
     """Import Dask and the user's modules; return what the user's could not be imported for."""
-    for name in NAMES:
-        importlib.import_module(name)
+    with _without_working_directory():
+        for name in NAMES:
+            with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
+                importlib.import_module(name)
+        importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
     wrong: dict[str, Exception] = {}
     for name in filter(None, os.environ.get(_MODULES, "").split(",")):
         try:
@@ -32,6 +50,17 @@ def load() -> dict[str, Exception]:
         except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
             wrong[name] = error
     return wrong
+
+
+@contextlib.contextmanager
+def _without_working_directory() -> Iterator[None]:
+    """Have modules looked for there last: Python would look for each of a thousand, at the head of sys.path."""
+    path, here = list(sys.path), os.getcwd()
+    sys.path.sort(key=lambda entry: entry in ("", here))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
 
 
 def name_files(directory: str, prefix: str) -> None:
