@@ -141,7 +141,9 @@ class Options:
     idle_timeout: str | None = option(
         None, "End a cluster without a script when it has had nothing to do for so long; 0: never.", "TIME"
     )
-    startup_timeout: str = option("300 s", "How long to wait for the workers.", "TIME")
+    startup_timeout: str | None = option(
+        None, "How long to wait for the workers. Default: 300 s, more where over 250 ranks host workers.", "TIME"
+    )
     dashboard: bool = option(True, "Serve Dask's dashboard (needs bokeh).")
     dashboard_address: str = option("127.0.0.1:0", "Where the dashboard listens; port 0 is a free one.", "ADDRESS")
     thread_grace: str = option(

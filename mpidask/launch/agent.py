@@ -23,10 +23,11 @@ from typing import Any
 
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import diversion, import_cache, inherited, loudness
+from mpidask.launch import diversion, import_cache, inherited, loudness, waves
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
 from mpidask.launch.steps import Steps
+from mpidask.launch.waves import Turn
 
 __all__ = ["Agent", "Orders"]
 
@@ -40,6 +41,7 @@ class Orders:
     scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
     config: Dask's configuration
     prefix: what its semaphores are named by
+    turn:   the rank's among those that host workers
     log:    file for what servers and tasks print, None for where the rank prints
     warns:  say so if that cannot be written
     """
@@ -48,6 +50,7 @@ class Orders:
     workers: WorkersPlan | None
     config: dict[str, Any]
     prefix: str
+    turn: Turn
     log: str | None = None
     warns: bool = True
 
@@ -201,6 +204,7 @@ def _configure(orders: Orders) -> None:
     distributed.utils._forkserver_preload_set = True
     directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
     inherited.name_files(directory, orders.prefix)
+    waves.configure(orders.turn)
 
 
 def _fork_server() -> None:

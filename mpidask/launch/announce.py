@@ -25,6 +25,8 @@ class Progress:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._hosts = layout.hosts
+        self._hosting = [rank for rank, role in enumerate(layout.roles) if Role.WORKER in role]
         self._terminal = sys.stderr.isatty()
         self._next = time.monotonic() + _FIRST
         self._shown = False
@@ -32,15 +34,14 @@ class Progress:
     @property
     def patience(self) -> Patience:
         """How long to wait for the workers, and what to say meanwhile."""
-        return Patience(self._layout.startup_timeout, self._layout.hosts, self.show, self.enough)
+        return Patience(self._layout.startup_timeout, self._hosts, self.show, self.enough)
 
     def show(self, up: Mapping[int, int]) -> None:
         """Print how far the start has come; up: rank -> number of its workers."""
         if self._layout.options.quiet or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + (_ON_TERMINAL if self._terminal else _IN_LOG)
-        hosting = [rank for rank, role in enumerate(self._layout.roles) if Role.WORKER in role]
-        missing = banner.missing_workers(hosting, list(up), self._layout.hosts)
+        missing = banner.missing_workers(self._hosting, up.keys(), self._hosts)
         text = banner.progress(sum(up.values()), len(self._layout.workers), missing)
         _say(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         self._shown = True

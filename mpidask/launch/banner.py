@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, WorkerPlan
@@ -117,8 +117,11 @@ def encryption(address: str, *, made: bool) -> str:
     return f"encrypted, with {'keys of this run' if made else 'the keys of distributed.comm.tls in your configuration'}"
 
 
-def missing_workers(hosting: Sequence[int], up: Sequence[int], hosts: dict[int, str]) -> str:
-    """Return who is missing, such as ``rank 3 on n017``."""
+def missing_workers(hosting: Sequence[int], up: Collection[int], hosts: Mapping[int, str]) -> str:
+    """Return who is missing, such as ``rank 3 on n017``.
+
+    up: ranks whose workers are there; to be looked up in it must be cheap
+    """
     missing = [rank for rank in hosting if rank not in up]
     return _few([f"rank {rank} on {hosts[rank]}" for rank in missing])
 

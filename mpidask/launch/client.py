@@ -12,7 +12,7 @@ from mpidask import credentials
 from mpidask.credentials import Contact
 from mpidask.dashboard import reach
 from mpidask.errors import MpidaskError
-from mpidask.launch import ending, import_cache, loudness
+from mpidask.launch import ending, import_cache, loudness, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -142,6 +142,7 @@ class Around:
     def _ready(self) -> None:
         with import_cache.active(self._world.imports):
             configure_dask(self._world)
+            waves.configure(self._layout.turn)
             import distributed  # noqa: F401 - an import error is to be reported now
 
         self._prepare()

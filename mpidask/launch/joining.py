@@ -20,6 +20,7 @@ from mpidask.launch.world import World
 __all__ = ["locate"]
 
 _ANSWER = 10.0  # s for the scheduler to say who it is
+_TIMEOUT = "300 s"  # for the file to appear
 _WORD = 2.0  # s after which a wait for the file is told
 
 
@@ -51,7 +52,7 @@ def _look(options: Options) -> Contact:
         network.towards(address, credentials.context_of(contact))
         return contact
     path = options.scheduler_file or ""
-    _await_file(path, config.seconds(options.startup_timeout), quiet=options.quiet)
+    _await_file(path, config.seconds(options.startup_timeout or _TIMEOUT), quiet=options.quiet)
     entry = scheduler_file.read(path)
     contact = Contact(entry.inner, entry.keys)
     try:

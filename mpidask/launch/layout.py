@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import importlib.util
 import logging
@@ -17,7 +18,7 @@ from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import network, node, roles, scratch, shares, walltime
+from mpidask.launch import network, node, roles, scratch, shares, walltime, waves
 from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
@@ -91,7 +92,14 @@ class Layout:
     @property
     def startup_timeout(self) -> float:
         """How long to wait for the workers, in s."""
-        return config.seconds(self.options.startup_timeout)
+        return _timeout(self.options, self.turn)
+
+    @property
+    def turn(self) -> waves.Turn:
+        """When this rank is to start its workers: its turn among those that host some."""
+        hosting = [rank for rank, role in enumerate(self.roles) if Role.WORKER in role]
+        index = bisect.bisect_left(hosting, self.rank)
+        return waves.Turn(index, max(1, len(hosting)), config.transport(self.options) in ("tls", "wss"))
 
 
 def settle(world: World, read: Callable[[], Any]) -> Any:
@@ -192,7 +200,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     )
     role = assigned[world.rank]
     world.use_role(role)
-    patience = Patience(config.seconds(options.startup_timeout))
+    patience = Patience(_timeout(options, waves.Turn(ranks=world.size)), compact=shares.compact)
     by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role)), patience))
     facts = [by_rank[rank] for rank in range(world.size)]
     workers = shares.plan_workers(
@@ -211,6 +219,13 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
     return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
+
+
+def _timeout(options: Options, turn: waves.Turn) -> float:
+    """Return how long ranks wait for each other, in s."""
+    if options.startup_timeout is None:
+        return waves.startup_timeout(turn.ranks, encrypted=turn.encrypted)
+    return config.seconds(options.startup_timeout)
 
 
 def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
@@ -232,18 +247,22 @@ def _find_network(
     world: World, options: Options, facts: Sequence[shares.Facts], joined: Contact | None
 ) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
-    patience = Patience(config.seconds(options.startup_timeout))
+    patience = Patience(_timeout(options, waves.Turn(ranks=world.size)))
+    knockers = network.knockers(facts)
+    first = knockers[facts[world.rank].network]  # the rank that tries for this one
     if joined is not None:
-        reached_it = caught(lambda: network.towards(joined.address, credentials.context_of(joined)))
+        context = credentials.context_of(joined)
+        reached_it = caught(lambda: network.towards(joined.address, context) if first == world.rank else "")
         own = wait(world.agree(reached_it, patience))
-        return own[world.rank], f"that of the scheduler at {joined.address}"
+        return own[first], f"that of the scheduler at {joined.address}"
     host = facts[options.scheduler_rank]
     alone = network.one_network(facts)
     if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):
         return network.LOOPBACK, "loopback, all ranks are on one node"
     doors = network.Doors(host.addresses) if world.rank == options.scheduler_rank else None
     offers = wait(world.share(doors.offers if doors else None, options.scheduler_rank))
-    reached = wait(world.agree(caught(lambda: network.knock(offers)), patience))
+    tried = caught(lambda: network.knock(offers, network.patience(len(knockers))) if first == world.rank else {})
+    reached = network.answers(facts, wait(world.agree(tried, patience)))
     if doors:
         doors.close()
     name, address = network.best(

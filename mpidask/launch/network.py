@@ -9,21 +9,45 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Mapping, Sequence
 
 from mpidask.errors import StartupError
 from mpidask.launch.shares import Facts
 
-__all__ = ["LOOPBACK", "Doors", "best", "knock", "one_network", "towards"]
+__all__ = ["LOOPBACK", "Doors", "answers", "best", "knock", "knockers", "one_network", "patience", "towards"]
 
 LOOPBACK = "127.0.0.1"
 
 _PATIENCE = 3.0  # s for one connection
+_AT_ONCE = 1000  # networks that get no more than that: a connection that is dropped is tried again after 1, 3, 7 s
 
 
 def one_network(facts: Sequence[Facts]) -> bool:
     """Whether all ranks reach each other by loopback."""
     return len({fact.network for fact in facts}) == 1
+
+
+def knockers(facts: Sequence[Facts]) -> dict[str, int]:
+    """Return network -> the rank that tries for all that have it: thousands on a node would find what one finds."""
+    first: dict[str, int] = {}
+    for rank, fact in enumerate(facts):
+        first.setdefault(fact.network, rank)
+    return first
+
+
+def answers(facts: Sequence[Facts], found: Mapping[int, Mapping[str, str]]) -> dict[int, Mapping[str, str]]:
+    """Return rank -> what the one that tried for it has found.
+
+    found: rank -> what `knock` returned there, {} where it has not been called
+    """
+    first = knockers(facts)
+    return {rank: found[first[fact.network]] for rank, fact in enumerate(facts)}
+
+
+def patience(networks: int) -> float:
+    """Return how many seconds to wait for one connection where so many try."""
+    return _PATIENCE * max(1.0, networks / _AT_ONCE)
 
 
 class Doors:
@@ -34,21 +58,31 @@ class Doors:
         self.offers: list[tuple[str, str, int]] = []
         for name, address in addresses:
             with contextlib.suppress(OSError):
-                door = socket.create_server((address, 0), backlog=1024)
+                door = socket.create_server((address, 0), backlog=socket.SOMAXCONN)
                 self._sockets.append(door)
                 self.offers.append((name, address, door.getsockname()[1]))
+                threading.Thread(target=_let_in, args=(door,), name="mpidask door", daemon=True).start()
 
     def close(self) -> None:
         """Close all of them."""
         for door in self._sockets:
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
             door.close()
 
 
-def knock(offers: Sequence[tuple[str, str, int]]) -> dict[str, str]:
-    """Return scheduler's address -> own address on the way to it, for every offer that answers."""
+def _let_in(door: socket.socket) -> None:
+    """Take what comes, until the door is closed: one that is not taken stays in a queue, and the queue is short."""
+    with contextlib.suppress(OSError):
+        while True:
+            door.accept()[0].close()
+
+
+def knock(offers: Sequence[tuple[str, str, int]], patience: float = _PATIENCE) -> dict[str, str]:
+    """Return scheduler's address -> own address on the way to it, for every offer that answers within so many s."""
     reached = {}
     for _, address, port in offers:
-        with contextlib.suppress(OSError), socket.create_connection((address, port), _PATIENCE) as connection:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), patience) as connection:
             reached[address] = connection.getsockname()[0]
     return reached
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mpidask.credentials import Contact, Keys
 from mpidask.launch.shares import WorkerPlan
+from mpidask.launch.waves import Turn
 from mpidask.run_directory import Progress
 from mpidask.scheduler_file import About
 
@@ -78,6 +79,7 @@ class WorkersPlan:
     data:      import path of what makes the mapping for their data, None for Dask's
     worker_options: further arguments of the worker class
     timeout:   s for them to start
+    turn:      when they are to connect
     """
 
     workers: Sequence[WorkerPlan]
@@ -90,3 +92,4 @@ class WorkersPlan:
     worker_class: str
     worker_options: Mapping[str, Any]
     timeout: float
+    turn: Turn

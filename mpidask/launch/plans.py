@@ -38,6 +38,7 @@ def make_agent(world: World, layout: Layout) -> Agent:
         workers_plan(world, layout, layout.joined or Contact("")) if layout.mine else None,
         world.configuration,
         semaphore_prefix(world.guardian.token),
+        layout.turn,
         log,
         warns=diversion.warns(world, layout),
     )
@@ -122,6 +123,7 @@ def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPla
         worker_class=options.worker_class,
         worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,
+        turn=layout.turn,
     )
 
 

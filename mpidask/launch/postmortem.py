@@ -67,7 +67,7 @@ class Postmortem(SchedulerPlugin):
         self._names: dict[str, str] = {}
         self._tasks: dict[str, list[str]] = {}
         self._memory: dict[str, int] = {}
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
@@ -76,14 +76,18 @@ class Postmortem(SchedulerPlugin):
     def log_event(self, topic: str, msg: Any) -> None:
         """Take note of an event."""
         if topic == EXIT_TOPIC:
-            self._waiting.append(msg)
+            name = str(msg["name"])
+            self._report(name)  # should it have died before, just now
+            self._waiting[name] = msg
+            if name in self._tasks:
+                self._report(name)
             asyncio.get_running_loop().call_later(_WAIT, self._report_all)
         elif topic == _MEMORY_TOPIC:
             self._memory[self._names.get(msg["worker"], "")] = msg["rss"]
         elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
-            self._tasks[self._names.pop(msg["worker"], "")] = sorted(map(str, msg["processing-tasks"]))
-        for exit_ in [exit_ for exit_ in self._waiting if str(exit_["name"]) in self._tasks]:
-            self._report(exit_)
+            name = self._names.pop(msg["worker"], "")
+            self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
+            self._report(name)
 
     async def before_close(self) -> None:
         """Report what is left to report; what is lost from here on is meant to be."""
@@ -91,20 +95,23 @@ class Postmortem(SchedulerPlugin):
         loudness.quieten()
 
     def _report_all(self) -> None:
-        for exit_ in list(self._waiting):
-            self._report(exit_)
+        for name in list(self._waiting):
+            self._report(name)
 
-    def _report(self, exit_: dict[str, Any]) -> None:
-        self._waiting.remove(exit_)
-        tasks, memory = self._tasks.pop(str(exit_["name"]), []), self._memory.pop(str(exit_["name"]), None)
+    def _report(self, name: str) -> None:
+        """Write of a death, if there is one to write of."""
+        exit_ = self._waiting.pop(name, None)
+        if exit_ is None:
+            return
+        tasks, memory = self._tasks.pop(name, []), self._memory.pop(name, None)
         reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_["limit"], oom=exit_["oom"])
         sys.stderr.write(
-            f"mpidask: worker {exit_['name']} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"
+            f"mpidask: worker {name} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"
         )
         sys.stderr.flush()
-        before = self.deaths.get(str(exit_["name"]), Death(0, ""))
+        before = self.deaths.get(name, Death(0, ""))
         last = f"{time.strftime('%H:%M:%S')} died: {reason}{_with(tasks)}"
-        self.deaths[str(exit_["name"])] = Death(before.count + 1, last)
+        self.deaths[name] = Death(before.count + 1, last)
 
 
 def _with(tasks: list[str]) -> str:

@@ -12,6 +12,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from mpidask import scheduler_file
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import inherited, loudness
+from mpidask.launch import inherited, loudness, registration, waves
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
@@ -52,7 +53,10 @@ _HTTP = "127.0.0.1:0"
 
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
-    raise_open_files()
+    _, limit = raise_open_files()
+    shortage = waves.shortage(sum(len(place.workers) for place in plan.places), limit)
+    if shortage is not None:
+        sys.stderr.write(f"mpidask: warning: {shortage}\n")
     loudness.tell_refusals(1)
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
     postmortem = Postmortem()
@@ -68,7 +72,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             http_prefix=plan.token or "/",
             idle_timeout=plan.idle,
             local_directory=plan.directory,
-            plugins=[postmortem, RanksPlugin(plan.places, postmortem), *recorder],
+            plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem), *recorder],
         )
         if plan.token:
             gate.close(made, plan.token)
@@ -190,7 +194,7 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     try:
         with loudness.unlogged("distributed.nanny"):  # a failure is raised, and told once
             async with asyncio.timeout(plan.timeout):
-                await asyncio.gather(*servers)
+                await waves.in_turn(servers, plan.turn)
     except TimeoutError:
         raise StartupError(
             f"the workers did not start within {plan.timeout:g} s",
@@ -280,11 +284,12 @@ def _start_fork_server() -> None:
     multiprocessing.forkserver.ensure_running()
 
 
-def raise_open_files() -> None:
-    """Raise the soft limit on open files to the hard one: a scheduler needs several per worker."""
+def raise_open_files() -> tuple[int, int]:
+    """Raise the soft limit on open files to the hard one, and return both: a scheduler needs several per worker."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:
@@ -293,6 +298,8 @@ async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, time
     timeout: s for the workers; a task that still runs then is given up
     """
     loudness.quieten()
+    if scheduler is not None:
+        registration.let_go(scheduler)
     closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
     if closing:
         await asyncio.wait(closing, timeout=2.5 * timeout)

@@ -12,7 +12,7 @@ from typing import Any
 from mpidask import config
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, ShutdownError
-from mpidask.launch import alarm, diversion, ending, import_cache
+from mpidask.launch import alarm, diversion, ending, import_cache, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -95,6 +95,7 @@ class Serving:
                 diversion.divert_rank(self._world, self._layout)
             with import_cache.active(self._world.imports):
                 configure_dask(self._world)
+                waves.configure(self._layout.turn)
                 import mpidask.launch.servers  # noqa: F401 - all that it stands on
 
             self._here = Here(self._world, self._layout)

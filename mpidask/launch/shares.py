@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["Facts", "Limit", "Wish", "WorkerPlan", "plan_workers"]
+__all__ = ["Facts", "Limit", "Wish", "WorkerPlan", "compact", "plan_workers"]
 
 #: Least memory of a worker where their number is ours to choose, in bytes.
 _LEAST = 2**30
+
+#: Fields of facts that hold limits.
+_OF_LIMITS = ("cpu", "memory")
 
 #: Of a node's memory, kept for each of scheduler and script that it hosts: this part, at most that many bytes.
 _RESERVE_PART, _RESERVE_MOST = 0.05, 2 * 2**30
@@ -92,6 +96,19 @@ class Wish:
     per_rank: int | None = 1
 
 
+def compact(facts: Mapping[int, Facts]) -> dict[int, Facts]:
+    """Return the same with equal parts made one object: it is sent, and held by each rank, in less space."""
+    known: dict[tuple[str, Any], Any] = {}
+
+    def one(name: str, value: Any) -> Any:
+        if name in _OF_LIMITS:
+            value = tuple(known.setdefault(("limit", limit), limit) for limit in value)
+        return known.setdefault((name, value), value)
+
+    names = [field.name for field in dataclasses.fields(Facts)]
+    return {rank: Facts(**{name: one(name, getattr(mine, name)) for name in names}) for rank, mine in facts.items()}
+
+
 def plan_workers(
     facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish = Wish()
 ) -> list[WorkerPlan]:
@@ -101,57 +118,83 @@ def plan_workers(
     hosting:  whether that rank hosts workers
     serving:  whether it runs the scheduler or the script
     """
-    counts = _counts(facts, hosting, serving, wish)
-    plans: list[WorkerPlan] = []
-    for rank, count in enumerate(counts):
-        cores = _cores_per_worker(rank, facts, counts)
-        threads = wish.nthreads if wish.nthreads is not None else cores
-        share = _memory_wanted(wish.memory, facts[rank])
-        share = share if share is not None else _memory_per_worker(rank, facts, counts, serving)
-        for index in range(count):
-            gpu = _gpu_of(rank, index, facts, counts) if wish.gpus else None
-            plans.append(
-                WorkerPlan(
-                    rank,
-                    rank if count == 1 else f"{rank}-{index}",
-                    threads,
-                    share,
-                    max(1, cores // threads),
-                    gpu,
-                    facts[rank].gpu_variable if gpu is not None else "",
-                )
-            )
-    return plans
+    nodes = _nodes(facts)
+    counts = _counts(nodes, facts, hosting, serving, wish)
+    found: dict[int, list[WorkerPlan]] = {}
+    for ranks in nodes:
+        node = _Node(ranks, facts, counts, serving)
+        found |= {rank: _plans(rank, facts[rank], node, wish) for rank in ranks}
+    return [plan for rank in range(len(facts)) for plan in found[rank]]
 
 
-def _counts(facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish) -> list[int]:
+def _nodes(facts: Sequence[Facts]) -> list[list[int]]:
+    """Return the ranks of each node, in ascending order."""
+    nodes: dict[str, list[int]] = defaultdict(list)
+    for rank, fact in enumerate(facts):
+        nodes[fact.node].append(rank)
+    return list(nodes.values())
+
+
+def _plans(rank: int, mine: Facts, node: _Node, wish: Wish) -> list[WorkerPlan]:
+    """Return the workers of one rank."""
+    count, cores = node.counts[rank], node.cores_per_worker(rank)
+    threads = wish.nthreads if wish.nthreads is not None else cores
+    share = _memory_wanted(wish.memory, mine)
+    share = share if share is not None else node.memory_per_worker(rank)
+    gpus = [node.gpu(rank, index) if wish.gpus else None for index in range(count)]
+    return [
+        WorkerPlan(
+            rank,
+            rank if count == 1 else f"{rank}-{index}",
+            threads,
+            share,
+            max(1, cores // threads),
+            gpu,
+            mine.gpu_variable if gpu is not None else "",
+        )
+        for index, gpu in enumerate(gpus)
+    ]
+
+
+def _counts(
+    nodes: Iterable[Sequence[int]],
+    facts: Sequence[Facts],
+    hosting: Sequence[bool],
+    serving: Sequence[bool],
+    wish: Wish,
+) -> list[int]:
     """Return the number of each rank's workers."""
     if wish.per_rank not in (None, 1):
         return [(wish.per_rank or 0) * hosts for hosts in hosting]
-    counts = [_workers_on(rank, facts, hosting, gpus=wish.gpus) for rank in range(len(facts))]
-    if wish.per_rank == 1:
-        return counts
-    free = [hosts and not (wish.gpus and facts[rank].gpus) for rank, hosts in enumerate(hosting)]
-    return [_fitting(rank, facts, hosting, serving, wish) if free[rank] else counts[rank] for rank in range(len(facts))]
+    counts = [int(hosts) for hosts in hosting]
+    for ranks in nodes:
+        if wish.gpus:
+            _count_gpus(ranks, facts, counts)
+        if wish.per_rank is None:
+            node = _Node(ranks, facts, hosting, serving)
+            for rank in ranks:
+                if hosting[rank] and not (wish.gpus and facts[rank].gpus):
+                    counts[rank] = _fitting(rank, facts[rank], node, wish)
+    return counts
 
 
-def _fitting(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish) -> int:
+def _count_gpus(ranks: Sequence[int], facts: Sequence[Facts], counts: list[int]) -> None:
+    """Have the ranks of a node that see the same GPUs host one worker for each of them together."""
+    seers: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for rank in ranks:
+        if counts[rank]:
+            seers[facts[rank].gpus].append(rank)
+    for gpus, hosts in seers.items():
+        each, rest = divmod(len(gpus), len(hosts))
+        for position, rank in enumerate(hosts):
+            counts[rank] = max(1, each + (position < rest))
+
+
+def _fitting(rank: int, mine: Facts, node: _Node, wish: Wish) -> int:
     """Return how many workers a rank's cores and memory suggest."""
-    least = _memory_wanted(wish.memory, facts[rank]) or _LEAST
-    most = _memory_per_worker(rank, facts, hosting, serving) // least
-    return max(1, min(most, _suggested(_cores_per_worker(rank, facts, hosting), wish.nthreads)))
-
-
-def _workers_on(rank: int, facts: Sequence[Facts], hosting: Sequence[bool], *, gpus: bool) -> int:
-    """One worker, or as many as make one per GPU of the node."""
-    if not hosting[rank]:
-        return 0
-    mine = facts[rank]
-    if not gpus or not mine.gpus:
-        return 1
-    hosts = [other for other in _neighbours(rank, facts) if hosting[other] and facts[other].gpus == mine.gpus]
-    each, rest = divmod(len(mine.gpus), len(hosts))
-    return max(1, each + (hosts.index(rank) < rest))
+    least = _memory_wanted(wish.memory, mine) or _LEAST
+    most = node.memory_per_worker(rank) // least
+    return max(1, min(most, _suggested(node.cores_per_worker(rank), wish.nthreads)))
 
 
 def _suggested(cores: int, nthreads: int | None) -> int:
@@ -163,62 +206,74 @@ def _suggested(cores: int, nthreads: int | None) -> int:
     return next(number for number in range(1, cores + 1) if cores % number == 0 and number * number >= cores)
 
 
-def _neighbours(rank: int, facts: Sequence[Facts]) -> list[int]:
-    return [other for other, theirs in enumerate(facts) if theirs.node == facts[rank].node]
-
-
-def _part(rank: int, facts: Sequence[Facts]) -> float:
-    """Return which part of the node's cores and memory is ours: ranks that take no part keep theirs."""
-    ours = len(_neighbours(rank, facts))
-    return ours / max(ours, facts[rank].job_ranks)
-
-
-def _cores_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int]) -> int:
-    """Sum over the rank's cores of the part that is its own, shared with every worker that may run there."""
-    if not counts[rank]:
-        return 1
-    users: Counter[int] = Counter()
-    for other in _neighbours(rank, facts):
-        for core in facts[other].cores:
-            users[core] += counts[other]
-    share = sum(1 / users[core] for core in facts[rank].cores)
-    share = min([share, *_limit_shares(rank, facts, counts, "cpu").values()])
-    return max(1, int(share * _part(rank, facts) + 1e-9))
-
-
 def _memory_wanted(memory: float | None, mine: Facts) -> int | None:
     if isinstance(memory, float):
         return int(memory * min(limit.amount for limit in mine.memory))
     return memory
 
 
-def _memory_per_worker(rank: int, facts: Sequence[Facts], counts: Sequence[int], serving: Sequence[bool]) -> int:
-    if not counts[rank]:
-        return 0
-    shares = []
-    for limit in facts[rank].memory:
-        sharers = [other for other in _neighbours(rank, facts) if _has_scope(facts[other].memory, limit.scope)]
-        reserve = min(_RESERVE_PART * limit.amount, _RESERVE_MOST) * sum(serving[other] for other in sharers)
-        shares.append((limit.amount - reserve) / max(1, sum(counts[other] for other in sharers)))
-    return int(min(shares) * _part(rank, facts))
+class _Node:
+    """How many workers share what there is on one node; counted once for all its ranks.
+
+    counts: workers of each rank of the run
+    """
+
+    def __init__(
+        self, ranks: Sequence[int], facts: Sequence[Facts], counts: Sequence[int], serving: Sequence[bool]
+    ) -> None:
+        self.counts = counts
+        self._facts, self._size = facts, len(ranks)
+        self._cores = _core_shares(ranks, facts, counts)
+        self._workers: Counter[str] = Counter()  # scope of a limit -> workers that share it
+        self._serving: Counter[str] = Counter()  # the same for scheduler and script
+        self._before: dict[int, int] = {}  # rank -> workers of lower ones that see the same GPUs
+        seen: Counter[tuple[str, ...]] = Counter()
+        for rank in ranks:
+            mine = facts[rank]
+            for scope in {f"{kind} {limit.scope}" for kind in ("cpu", "memory") for limit in getattr(mine, kind)}:
+                self._workers[scope] += counts[rank]
+                self._serving[scope] += serving[rank]
+            self._before[rank] = seen[mine.gpus]
+            seen[mine.gpus] += counts[rank]
+
+    def cores_per_worker(self, rank: int) -> int:
+        """Sum over the rank's cores of the part that is its own, shared with every worker that may run there."""
+        if not self.counts[rank]:
+            return 1
+        mine = self._facts[rank]
+        limits = [limit.amount / max(1, self._workers[f"cpu {limit.scope}"]) for limit in mine.cpu]
+        return max(1, int(min([self._cores[mine.cores], *limits]) * self._part(mine) + 1e-9))
+
+    def memory_per_worker(self, rank: int) -> int:
+        """Return the bytes that the tightest limit leaves to a worker of this rank."""
+        if not self.counts[rank]:
+            return 0
+        mine, shares = self._facts[rank], []
+        for limit in mine.memory:
+            scope = f"memory {limit.scope}"
+            reserve = min(_RESERVE_PART * limit.amount, _RESERVE_MOST) * self._serving[scope]
+            shares.append((limit.amount - reserve) / max(1, self._workers[scope]))
+        return int(min(shares) * self._part(mine))
+
+    def gpu(self, rank: int, index: int) -> str | None:
+        """Return the GPU of a rank's worker: the node's workers count through the devices, then begin again."""
+        gpus = self._facts[rank].gpus
+        return gpus[(self._before[rank] + index) % len(gpus)] if gpus else None
+
+    def _part(self, mine: Facts) -> float:
+        """Return which part of the node's cores and memory is ours: ranks that take no part keep theirs."""
+        return self._size / max(self._size, mine.job_ranks)
 
 
-def _limit_shares(rank: int, facts: Sequence[Facts], counts: Sequence[int], kind: str) -> Mapping[str, float]:
-    shares = {}
-    for limit in getattr(facts[rank], kind):
-        sharers = [other for other in _neighbours(rank, facts) if _has_scope(getattr(facts[other], kind), limit.scope)]
-        shares[limit.scope] = limit.amount / max(1, sum(counts[other] for other in sharers))
-    return shares
-
-
-def _has_scope(limits: Sequence[Limit], scope: str) -> bool:
-    return any(limit.scope == scope for limit in limits)
-
-
-def _gpu_of(rank: int, index: int, facts: Sequence[Facts], counts: Sequence[int]) -> str | None:
-    """Return the GPU of a rank's worker: the node's workers count through the devices, then begin again."""
-    mine = facts[rank]
-    if not mine.gpus:
-        return None
-    before = sum(counts[other] for other in _neighbours(rank, facts) if other < rank and facts[other].gpus == mine.gpus)
-    return mine.gpus[(before + index) % len(mine.gpus)]
+def _core_shares(ranks: Sequence[int], facts: Sequence[Facts], counts: Sequence[int]) -> dict[tuple[int, ...], float]:
+    """Return affinity mask -> cores for one worker that has it, on one node."""
+    masks: Counter[tuple[int, ...]] = Counter()
+    for rank in ranks:
+        masks[facts[rank].cores] += counts[rank]
+    if len(masks) == 1:
+        return {cores: len(cores) / max(1, number) for cores, number in masks.items()}
+    users: Counter[int] = Counter()
+    for cores, number in masks.items():
+        for core in cores:
+            users[core] += number
+    return {cores: sum(1 / users[core] for core in cores) for cores, number in masks.items() if number}

@@ -51,6 +51,7 @@ class Patience:
     progress: called with what has been reported so far, rank -> value, at every look
     enough:   whether that is enough to go on
     over:     what makes waiting pointless, None as long as there is nothing
+    compact:  what is made of what was reported before it is sent to all
     """
 
     timeout: float
@@ -58,6 +59,7 @@ class Patience:
     progress: Callable[[Mapping[int, Any]], None] = lambda values: None
     enough: Callable[[Mapping[int, Any]], bool] = lambda values: False
     over: Callable[[], MpidaskError | None] = lambda: None
+    compact: Callable[[dict[int, Any]], dict[int, Any]] = lambda values: values
 
 
 def sleeps() -> Generator[float, None, NoReturn]:

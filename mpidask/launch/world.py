@@ -187,7 +187,7 @@ class World:
                 missing = set(range(self.size)) - set(values)
                 return complaints.missing(missing, patience.hosts, patience.timeout, self.size)
             yield
-        return values
+        return patience.compact(values)
 
     def _reports(self, value: Any, *, seen: bool) -> Generator[tuple[int, str, Any], None, None]:
         """On rank 0: yield (rank, host, value) for all that has been reported by now, its own included."""

@@ -1,0 +1,305 @@
+"""When workers connect, how long that may take, and that nothing grows worse than linearly with the ranks."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import pickle
+import random
+import time
+from collections import Counter
+
+import dask.config
+import distributed.versions
+import pytest
+from distributed import Scheduler, Worker
+
+from mpidask import config
+from mpidask.launch import banner, complaints, network, plans, registration, roles, shares, waves
+from mpidask.launch.layout import Layout
+from mpidask.launch.registration import Registration
+from mpidask.launch.roles import Role
+from mpidask.launch.shares import Facts, Limit
+
+SIZES = (1, 2, 100, 200, 1000, 10_000, 100_000)
+CONNECT, TCP, BACKLOG = (
+    "distributed.comm.timeouts.connect",
+    "distributed.comm.timeouts.tcp",
+    "distributed.comm.socket-backlog",
+)
+SERVER = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+DASK = {CONNECT: "30s", TCP: "30s", BACKLOG: 2048}
+
+encrypted_or_not = pytest.mark.parametrize("encrypted", [True, False])
+
+
+# ------------------------------------------------------------------- waves
+@encrypted_or_not
+def test_a_small_world_is_not_delayed(encrypted):
+    assert {waves.delay(index, encrypted=encrypted) for index in range(200)} == {0.0}
+    assert waves.spread(200, encrypted=encrypted) == 0.0
+    assert waves.settings(200, DASK, encrypted=encrypted) == {}
+    assert waves.startup_timeout(200, encrypted=encrypted) == 300.0
+
+
+@encrypted_or_not
+def test_workers_come_one_after_another(encrypted):
+    delays = [waves.delay(index, encrypted=encrypted) for index in range(10_000)]
+    assert delays == sorted(delays)
+    assert max(delays) == waves.spread(10_000, encrypted=encrypted)
+    in_each_second = Counter(map(int, delays))
+    del in_each_second[0]  # with those that come at once
+    assert max(in_each_second.values()) <= 250
+
+
+def test_ten_thousand_workers_come_within_minutes():
+    assert 10 < waves.spread(10_000, encrypted=False) < waves.spread(10_000, encrypted=True) < 120
+
+
+@encrypted_or_not
+@pytest.mark.parametrize("workers", SIZES)
+def test_every_timeout_is_longer_than_the_last_worker_waits(workers, encrypted):
+    spread = waves.spread(workers, encrypted=encrypted)
+    settings = DASK | waves.settings(workers, DASK, encrypted=encrypted)
+    assert config.seconds(settings[CONNECT]) >= 29 + spread
+    assert config.seconds(settings[TCP]) >= 29 + spread
+    # What comes last may wait as long as it has been waited for, and still be in time.
+    assert waves.startup_timeout(workers, encrypted=encrypted) > spread + config.seconds(settings[CONNECT])
+
+
+@encrypted_or_not
+def test_larger_runs_get_more(encrypted):
+    for smaller, larger in itertools.pairwise(SIZES):
+        before, after = (DASK | waves.settings(size, DASK, encrypted=encrypted) for size in (smaller, larger))
+        assert all(config.seconds(before[name]) <= config.seconds(after[name]) for name in (CONNECT, TCP))
+        assert before[BACKLOG] <= after[BACKLOG]
+        assert waves.open_files(smaller) < waves.open_files(larger)
+
+
+def test_what_the_user_has_set_is_added_to_and_what_is_enough_stays():
+    longer = waves.settings(10_000, DASK | {CONNECT: "10m", BACKLOG: 100_000}, encrypted=True)
+    assert config.seconds(longer[CONNECT]) > 600
+    assert longer[BACKLOG] == 100_000
+
+
+def test_the_configuration_of_a_process_is_changed_where_it_has_to_be():
+    with dask.config.set({}):
+        waves.configure(waves.Turn(0, 100, True))
+        assert dask.config.get(CONNECT) == DASK[CONNECT]
+    with dask.config.set({CONNECT: "40s"}):
+        waves.configure(waves.Turn(0, 10_000, True))
+        assert config.seconds(dask.config.get(CONNECT)) > 130
+        dask.config.set({CONNECT: DASK[CONNECT], TCP: DASK[TCP], BACKLOG: DASK[BACKLOG]})
+
+
+def test_a_rank_starts_a_few_of_its_workers_at_a_time():
+    running, most, started = 0, 0, []
+
+    async def worker(number):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        started.append(number)
+
+    for hosting, expected in ((1, 128), (80, 3), (10_000, 1)):
+        most, started = 0, []
+        asyncio.run(waves.in_turn([worker(number) for number in range(128)], waves.Turn(0, hosting)))
+        assert (most, len(started)) == (expected, 128)
+        assert hosting * most <= max(250, hosting)
+
+
+def test_a_rank_waits_for_its_turn():
+    async def begun(index):
+        loop, times = asyncio.get_running_loop(), []
+
+        async def worker():
+            times.append(loop.time())
+
+        before = loop.time()
+        await waves.in_turn([worker()], waves.Turn(index, 10_000))
+        return times[0] - before
+
+    assert asyncio.run(begun(290)) >= waves.delay(290, encrypted=True) > 0.3
+
+
+def test_too_few_open_files_are_told():
+    assert waves.shortage(100, 1024) is None
+    assert waves.shortage(10_000, 65_536) is None
+    text = waves.shortage(10_000, 20_000)
+    assert "10000 workers" in text and "20000" in text and "ulimit -Hn" in text
+
+
+# ------------------------------------------------------------------- the ranks' own computations
+def world(size, per_node, *, bound=True):
+    return [
+        Facts(
+            host=f"n{rank // per_node:05}",
+            node=f"node-{rank // per_node}",
+            network=f"node-{rank // per_node}:1",
+            cores=(rank % per_node,) if bound else tuple(range(128)),
+            node_cores=128,
+            cpu=(Limit(f"cgroup:/task_{rank % per_node}", 128.0, "cgroup"),),
+            memory=(Limit("node", 2**39, "node"), Limit("cgroup:/job", 2**38, "cgroup")),
+            addresses=(("ib0", f"10.0.{rank // per_node // 250}.{rank // per_node % 250}"),),
+            scratch=f"/tmp/{rank // per_node}",
+            pid=rank,
+            job_ranks=per_node,
+        )
+        for rank in range(size)
+    ]
+
+
+def meeting(size, per_node, **how):
+    """What each rank computes of the facts of all, and what the first one says."""
+    facts = world(size, per_node, **how)
+    assigned = roles.assign(size)
+    hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
+    plans = shares.plan_workers(facts, hosting, serving)
+    shares.plan_workers(facts, hosting, serving, shares.Wish(per_rank=None))
+    layout = Layout(0, config.Options(), facts, assigned, plans, "", "")
+    places = plans.places(layout)
+    first = network.knockers(facts)
+    found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
+    network.best([("ib0", "10.0.0.0", 1)], found, layout.hosts)
+    sent = pickle.dumps(shares.compact(dict(enumerate(facts))))
+    pickle.loads(sent)
+    up = dict.fromkeys(range(5, size), 1)
+    texts = [
+        banner.banner("1", assigned, facts, plans, []),
+        banner.missing_workers([rank for rank, hosts in enumerate(hosting) if hosts], up.keys(), layout.hosts),
+        complaints.missing(set(range(size)), layout.hosts, 300.0, size).text(),
+    ]
+    assert len(plans) == size - 2
+    assert [place.workers for place in places[:4]] == [(), (), ("2",), ("3",)]
+    return len(sent), texts
+
+
+@pytest.mark.one_mpi
+@pytest.mark.parametrize(("per_node", "bound"), [(128, True), (128, False), (1, True), (10_000, True)])
+def test_ten_times_the_ranks_take_ten_times_as_long(per_node, bound):
+    """CPU seconds; a computation that looks at all ranks for each rank would take a hundred times as long."""
+
+    def seconds(size):
+        begun = time.process_time()
+        sent, texts = meeting(size, per_node, bound=bound)
+        return time.process_time() - begun, sent, texts
+
+    seconds(100)
+    small = min(seconds(1000)[0] for _ in range(3))
+    large, sent, texts = min(seconds(10_000) for _ in range(2))
+    assert large < 30 * small
+    assert sent < 300 * 10_000
+    assert all(len(text) < 1000 for text in texts)
+
+
+def test_plans_are_those_of_each_node_alone():
+    """Nodes mixed among the ranks, and several kinds of ranks on each."""
+    chance = random.Random(1)
+    facts = [
+        dataclasses.replace(fact, gpus=chance.choice([(), ("0", "1", "2")]), cores=tuple(chance.sample(range(16), 5)))
+        for fact in world(60, 20)
+    ]
+    chance.shuffle(facts)
+    hosting, serving = [chance.random() < 0.8 for _ in facts], [chance.random() < 0.1 for _ in facts]
+    for wish in (shares.Wish(), shares.Wish(per_rank=None), shares.Wish(per_rank=3, gpus=False)):
+        together = [dataclasses.replace(plan, name="") for plan in shares.plan_workers(facts, hosting, serving, wish)]
+        for node in {fact.node for fact in facts}:
+            members = [rank for rank, fact in enumerate(facts) if fact.node == node]
+            alone = shares.plan_workers(*([each[rank] for rank in members] for each in (facts, hosting, serving)), wish)
+            alone = [dataclasses.replace(plan, rank=members[plan.rank], name="") for plan in alone]
+            assert [plan for plan in together if plan.rank in members] == alone
+
+
+def test_compact_facts_are_the_same():
+    facts = dict(enumerate(pickle.loads(pickle.dumps(fact)) for fact in world(300, 100, bound=False)))
+    compact = shares.compact(facts)
+    assert compact == facts
+    assert compact[1].cores is compact[2].cores is compact[299].cores
+    assert len(pickle.dumps(compact)) < len(pickle.dumps(facts)) / 4
+
+
+# ------------------------------------------------------------------- the network
+def test_one_rank_tries_for_all_of_its_node():
+    facts = world(9, 3)
+    assert sorted(network.knockers(facts).values()) == [0, 3, 6]
+    found = network.answers(facts, {rank: {"a": f"of {rank}"} if rank % 3 == 0 else {} for rank in range(9)})
+    assert [found[rank]["a"] for rank in range(9)] == ["of 0"] * 3 + ["of 3"] * 3 + ["of 6"] * 3
+
+
+def test_thousands_may_knock():
+    """More than the queue of a listening socket holds, at most 4096 by default."""
+    doors = network.Doors([("lo", network.LOOPBACK)])
+    try:
+        for _ in range(6000):
+            assert network.knock(doors.offers, 1.0) == {network.LOOPBACK: network.LOOPBACK}
+    finally:
+        doors.close()
+
+
+def test_where_many_try_each_waits_longer():
+    assert network.patience(80) == 3.0
+    assert network.patience(10_000) == 30.0
+
+
+# ------------------------------------------------------------------- the scheduler
+@pytest.fixture
+def undone():
+    yield
+    distributed.versions.error_message = registration._compare
+
+
+def versions(**packages):
+    return {"host": {}, "packages": {"dask": "1", "numpy": "2"} | packages}
+
+
+def test_versions_are_compared_as_dask_does():
+    mine = versions()
+    several = [{}, {"a": mine}, {"a": mine, "b": mine}, {"a": mine, "b": versions(numpy="3")}, {"a": None, "b": mine}]
+    for workers in several:
+        for source in (mine, versions(dask="2"), versions(other="1")):
+            arguments = (mine, workers, source, "Worker-1")
+            assert registration._compare_kinds(*arguments) == registration._compare(*arguments)
+
+
+def test_workers_that_are_alike_are_compared_once(undone):
+    """With real workers; one of them has other packages, and is warned as by Dask."""
+    compared = []
+
+    def count(scheduler, workers, source, source_name="Client"):
+        compared.append(len(workers))
+        return compare(scheduler, workers, source, source_name)
+
+    async def run():
+        async with Scheduler(**SERVER, protocol="tcp", port=0, plugins=[Registration()]) as it:
+            options = SERVER | {"nthreads": 1}
+            async with Worker(it.address, **options), Worker(it.address, **options), Worker(it.address, **options):
+                kinds = [state.versions for state in it.workers.values()]
+                assert kinds[0] is kinds[1] is kinds[2]
+
+    compare, registration._compare = registration._compare, count
+    try:
+        asyncio.run(run())
+    finally:
+        registration._compare = compare
+    assert compared == [1, 1, 1]
+
+
+def test_workers_that_leave_at_the_end_are_not_told_of_each_other():
+    """Dask sends each that stays a message for each that leaves."""
+
+    async def told(prepare):
+        sent = []
+        async with Scheduler(**SERVER, protocol="tcp", port=0) as it:
+            options = SERVER | {"nthreads": 1}
+            async with Worker(it.address, **options), Worker(it.address, **options), Worker(it.address, **options):
+                it.worker_send = lambda worker, message: sent.append(message["op"])
+                prepare(it)
+            while it.workers:  # noqa: ASYNC110 - Dask has no event for it
+                await asyncio.sleep(0.01)
+        return sent.count("remove-worker")
+
+    assert asyncio.run(told(lambda scheduler: None)) > 0
+    assert asyncio.run(told(registration.let_go)) == 0
