@@ -152,7 +152,12 @@ def running(
     directory = place / mark
     directory.mkdir()
     (directory / "script.py").write_text(script)
-    environ = {**os.environ, **SETTINGS, MARK: mark, "PYTHONPATH": str(peer)}
+    environ = {
+        **os.environ,
+        **SETTINGS,
+        MARK: mark,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(peer), os.environ.get("PYTHONPATH")))),
+    }
     with (directory / "output").open("wb") as output:
         begin = time.time()
         process = subprocess.Popen(

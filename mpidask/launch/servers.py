@@ -27,7 +27,7 @@ from mpidask import scheduler_file
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import inherited, loudness, registration, waves
+from mpidask.launch import idle, inherited, loudness, registration, waves
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
@@ -57,6 +57,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     shortage = waves.shortage(sum(len(place.workers) for place in plan.places), limit)
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
+    idle.prepare()
     loudness.tell_refusals(1)
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
     postmortem = Postmortem()
@@ -82,6 +83,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
         if taken is None:
             raise
         raise taken from error
+    idle.rest_scheduler(scheduler)
     link = dashboard_link(scheduler, plan)
     for each in recorder:
         each.tell(dashboard=link, host=os.uname().nodename)
@@ -146,7 +148,7 @@ async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
     module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=plan.token)
 
 
-class WatchedNanny(Nanny):
+class WatchedNanny(idle.RestingNanny):
     """Dask's nanny, which also tells the scheduler how its worker's process ended."""
 
     _oom_kills = 0
@@ -183,6 +185,7 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     Raises StartupError for a worker class that cannot be had or a worker that does not start.
     """
     raise_open_files()
+    idle.prepare()
     cls = worker_class(plan.worker_class)
     loudness.ignore_a_lost_scheduler()
     loudness.tell_refusals(0)
@@ -217,6 +220,8 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
         **({"data": _maker(plan.data)} if plan.data is not None else {}),
         **plan.worker_options,
     }
+    if issubclass(cls, Worker):
+        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=plan.nanny))
     if issubclass(cls, Worker) and plan.nanny:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):

@@ -160,7 +160,7 @@ class Serving:
 
     async def end(self, *, until_shutdown: bool) -> End:
         """Wait for the end: for the script's, or for that of the servers that decide."""
-        announced = asyncio.ensure_future(wait_async(self._world.await_end()))
+        announced = asyncio.ensure_future(wait_async(self._world.await_end(), self._world.bell))
         waits = {announced, asyncio.ensure_future(self.asked.wait())}
         decides = self._layout.scheduler == self._world.rank
         each_for_itself = self._layout.scheduler is None and self._layout.client is None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Coming", "End", "Patience", "Steps", "sleeps", "wait", "wait_async"]
+__all__ = ["Bell", "Coming", "End", "Patience", "Steps", "wait", "wait_async"]
 
 T = TypeVar("T")
 
@@ -62,31 +61,67 @@ class Patience:
     compact: Callable[[dict[int, Any]], dict[int, Any]] = lambda values: values
 
 
-def sleeps() -> Generator[float, None, NoReturn]:
-    """Yield the sleeps of a patient wait: short at first, then long enough to cost nothing."""
-    sleep = _FIRST_SLEEP
+class Bell(Protocol):
+    """What tells a rank that waits to look at once.
+
+    pause: s between two looks in spite of it
+    """
+
+    pause: float
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for so long, or until it is rung; return whether it was."""
+
+    async def wait_async(self, seconds: float) -> bool:
+        """Do the same while the event loop goes on."""
+
+
+class _NoBell:
+    pause = _LONGEST_SLEEP
+
+    def wait(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return False
+
+    async def wait_async(self, seconds: float) -> bool:
+        import asyncio  # which is large, and not needed before MPI is up
+
+        await asyncio.sleep(seconds)
+        return False
+
+
+class _Naps:
+    """The sleeps of a patient wait: short at first and when the bell was rung, then long enough to cost nothing."""
+
+    def __init__(self, bell: Bell | None) -> None:
+        self.bell: Bell = bell or _NoBell()
+        self.next = _FIRST_SLEEP
+
+    def note(self, *, rung: bool) -> None:
+        """Choose the next sleep."""
+        self.next = _FIRST_SLEEP if rung else min(self.next * 1.5, self.bell.pause)
+
+
+def wait(steps: Steps[T], bell: Bell | None = None) -> T:
+    """Run a protocol step to its end, sleeping between looks.
+
+    bell: rung when there is something to see; without it looks are frequent
+    """
+    naps = _Naps(bell)
     while True:
-        yield sleep
-        sleep = min(sleep * 1.5, _LONGEST_SLEEP)
-
-
-def wait(steps: Steps[T]) -> T:
-    """Run a protocol step to its end, sleeping between looks."""
-    for sleep in sleeps():
         try:
             next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        time.sleep(sleep)
-    raise AssertionError("unreachable")
+        naps.note(rung=naps.bell.wait(naps.next))
 
 
-async def wait_async(steps: Steps[T]) -> T:
-    """Run a protocol step to its end while the event loop goes on."""
-    for sleep in sleeps():
+async def wait_async(steps: Steps[T], bell: Bell | None = None) -> T:
+    """Run a protocol step to its end while the event loop goes on; bell: as in `wait`."""
+    naps = _Naps(bell)
+    while True:
         try:
             next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        await asyncio.sleep(sleep)
-    raise AssertionError("unreachable")
+        naps.note(rung=await naps.bell.wait_async(naps.next))

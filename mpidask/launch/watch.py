@@ -18,9 +18,10 @@ from mpidask.launch.segments import remove, segments_of
 
 __all__ = ["Watch", "be_guardian", "main", "remove_if_holding"]
 
-_TICK = 0.5  # s between two looks
+_TICK = 0.5  # s between two looks while a run starts or ends
+_LONG_TICK = 1.0  # s between two looks while it goes on
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
-_STOPPED_TICKS = 20  # looks in which the scheduler's or the script's rank is stopped
+_STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
 _LAUNCHER = 2.0  # s that the launcher gets to end the run after a rank's death
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
@@ -63,6 +64,11 @@ class Watch:
         elif word == "dismissed":
             os._exit(0)
 
+    @property
+    def pause(self) -> float:
+        """Time until the next look in s."""
+        return _LONG_TICK if self.up and self.deadline == float("inf") else _TICK
+
     def look(self) -> bool:
         """Look once; return whether the rank is still there."""
         stat = read_stat(self.rank)
@@ -95,7 +101,7 @@ class Watch:
         if self.up and self.vital and self._is_stopped(stat):
             return (
                 f"error: {self.who} has been stopped (SIGSTOP) for "
-                f"{_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
+                f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
             )
         return None
 
@@ -110,6 +116,9 @@ class Watch:
 
     def _is_stopped(self, stat: Stat) -> bool:
         """Whether this rank has been stopped for long while its launcher and other ranks were not."""
+        if stat.state != "T":  # to look at all processes of a node takes long
+            self.stopped_ticks = 0
+            return False
         launcher = read_stat(self.launcher)
         ranks = ranks_under(self.launcher)
         suspended = (
@@ -117,7 +126,7 @@ class Watch:
             or launcher.state == "T"
             or (len(ranks) > 1 and {rank.state for rank in ranks.values()} == {"T"})
         )
-        lost = self.launched and stat.state == "T" and not suspended
+        lost = self.launched and not suspended
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
 
@@ -254,7 +263,7 @@ def _listen(watch: Watch, ears: int) -> None:
     poll.register(ears, select.POLLIN)
     heard = b""
     while True:
-        if poll.poll(_TICK * 1000):
+        if poll.poll(watch.pause * 1000):
             data = os.read(ears, 65536)
             *lines, heard = (heard + data).split(b"\n")
             for line in lines:

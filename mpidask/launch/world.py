@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, StartupError, UsageError
 from mpidask.launch import complaints
+from mpidask.launch.doorbell import PLATE_SIZE, Doorbell
 from mpidask.launch.environment import (
     launcher_rank,
     launcher_size,
@@ -63,6 +64,8 @@ class World:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
+        self._plates: list[bytes] = []  # of the doorbells of all ranks
+        self.bell: Doorbell | None = None
         self.segments: set[str] = set()
         self.run = ""  # id of the run, once the ranks have met
         self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
@@ -196,11 +199,22 @@ class World:
         while message := self._comm.improbe(tag=self._phase):
             yield message.recv()
 
+    def hang_bell(self, address: str) -> Steps[None]:
+        """Have every rank know how to wake this one, which the others reach at this IPv4 address."""
+        from mpi4py import MPI
+
+        self.bell = Doorbell(address)
+        plates = bytearray(PLATE_SIZE * self.size)
+        yield from _until(self._comm.Iallgather([self.bell.plate, MPI.BYTE], [plates, MPI.BYTE]))
+        self._plates = [bytes(plates[at : at + PLATE_SIZE]) for at in range(0, len(plates), PLATE_SIZE)]
+
     # ------------------------------------------------------------------ ending
     def announce_end(self, status: int | None) -> None:
         """Tell every other rank that the run ends, with the script's exit status if it is known."""
         end = End(status, self.rank)
         self._sent += [self._comm.isend(end, rank, _END) for rank in range(self.size) if rank != self.rank]
+        if self.bell is not None:
+            self.bell.ring(self._plates)
 
     def await_end(self) -> Steps[End]:
         """Wait until a rank announces the end."""
@@ -226,6 +240,8 @@ class World:
     def release(self) -> None:
         """Give back what this world has of MPI, after all ranks have met: the program goes on using it."""
         self._comm.Free()
+        if self.bell is not None:
+            self.bell.close()
 
     def is_finalized(self) -> bool:
         """Whether MPI has ended already."""

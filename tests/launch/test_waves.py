@@ -16,8 +16,9 @@ import pytest
 from distributed import Scheduler, Worker
 
 from mpidask import config
-from mpidask.launch import banner, complaints, network, plans, registration, roles, shares, waves
+from mpidask.launch import banner, complaints, network, registration, roles, shares, waves
 from mpidask.launch.layout import Layout
+from mpidask.launch.plans import places
 from mpidask.launch.registration import Registration
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, Limit
@@ -160,7 +161,7 @@ def meeting(size, per_node, **how):
     plans = shares.plan_workers(facts, hosting, serving)
     shares.plan_workers(facts, hosting, serving, shares.Wish(per_rank=None))
     layout = Layout(0, config.Options(), facts, assigned, plans, "", "")
-    places = plans.places(layout)
+    all_places = places(layout)
     first = network.knockers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
     network.best([("ib0", "10.0.0.0", 1)], found, layout.hosts)
@@ -173,7 +174,7 @@ def meeting(size, per_node, **how):
         complaints.missing(set(range(size)), layout.hosts, 300.0, size).text(),
     ]
     assert len(plans) == size - 2
-    assert [place.workers for place in places[:4]] == [(), (), ("2",), ("3",)]
+    assert [place.workers for place in all_places[:4]] == [(), (), ("2",), ("3",)]
     return len(sent), texts
 
 

@@ -1,0 +1,85 @@
+"""Wakes a rank that waits for the end of a run: MPI has no wait that sleeps, and to look often costs CPU on every rank.
+
+A datagram says "look now", nothing else; what there is to see comes over MPI. Where one is lost, or none passes between
+nodes, the rank looks when it would have looked anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterable
+
+__all__ = ["PLATE_SIZE", "Doorbell"]
+
+_PLATE = struct.Struct("!4sH8s")  # IPv4 address, port, secret
+
+#: Bytes of what others need to ring.
+PLATE_SIZE = _PLATE.size
+
+_PAUSE, _LOCAL_PAUSE = 1.0, 4.0  # s between two looks that nobody asked for, the second where no datagram is lost
+
+
+class Doorbell:
+    """The bell of one rank.
+
+    plate: what others need to ring it; zeros if there is no socket to be had
+    pause: how long to sleep at most, in s
+    """
+
+    def __init__(self, address: str) -> None:
+        """Listen on an IPv4 address."""
+        self._secret = os.urandom(8)  # of others nobody looks
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self.plate = bytes(PLATE_SIZE)
+        self.pause = _LOCAL_PAUSE if address.startswith("127.") else _PAUSE
+        with contextlib.suppress(OSError):
+            self._socket.bind((address, 0))
+            self.plate = _PLATE.pack(socket.inet_aton(address), self._socket.getsockname()[1], self._secret)
+
+    def ring(self, plates: Iterable[bytes]) -> None:
+        """Wake the ranks with these plates; never raises."""
+        for address, port, secret in map(_PLATE.unpack, plates):
+            if port:
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(secret, (socket.inet_ntoa(address), port))
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until it is rung or the time is over; return whether it was rung."""
+        select.select([self._socket], [], [], seconds)
+        return self._was_rung()
+
+    async def wait_async(self, seconds: float) -> bool:
+        """Do the same while the event loop goes on."""
+        import asyncio  # which is large, and not needed before MPI is up
+
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def end() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        loop.add_reader(self._socket, end)
+        timer = loop.call_later(seconds, end)
+        try:
+            await over
+        finally:
+            timer.cancel()
+            loop.remove_reader(self._socket)
+        return self._was_rung()
+
+    def _was_rung(self) -> bool:
+        rung = False
+        with contextlib.suppress(OSError):  # until nothing is left
+            while True:
+                rung |= self._socket.recv(64) == self._secret
+        return rung
+
+    def close(self) -> None:
+        """Take it down."""
+        self._socket.close()

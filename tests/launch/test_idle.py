@@ -1,0 +1,217 @@
+"""A cluster that has nothing to do costs next to nothing, and is all there when it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from harness import marked, read
+
+from mpidask.launch.doorbell import PLATE_SIZE, Doorbell
+from mpidask.launch.steps import wait, wait_async
+
+RESTED = 9  # s after the last task in which every server has come to rest, on a slow machine too
+SHARE = 0.04  # of a core, all processes of eight ranks together; Dask's alone take a third
+
+SCRIPT = """
+import time
+from distributed import Client, get_worker
+client = Client()
+client.wait_for_workers({workers})
+
+def spin(seconds):
+    end = time.time() + seconds
+    while time.time() < end:
+        pass
+
+def callbacks(dask_worker=None, dask_scheduler=None):
+    server = dask_worker or dask_scheduler
+    return {{name: callback.callback_time for name, callback in server.periodic_callbacks.items()}}
+
+def of_nanny():
+    return next(iter(client.run(callbacks, nanny=True).values()))
+
+client.submit(spin, 0.1).result()
+time.sleep({rest})
+"""
+
+
+def cpu(pid):
+    """Return the CPU seconds of a process's threads."""
+    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+
+
+def test_an_idle_cluster_uses_next_to_no_cpu(ranks):
+    script = "import time\nfrom distributed import Client\nClient().wait_for_workers(6)\nprint('up', flush=True)\n"
+    run = ranks.start(8, "--nthreads", "1", "--no-dashboard", ranks.script(script + "time.sleep(600)"))
+    run.wait_for("up", timeout=60)
+    time.sleep(RESTED)
+    processes = [pid for pid in marked(run.mark) if pid != run.process.pid]
+    before, begun = {pid: cpu(pid) for pid in processes}, time.monotonic()
+    time.sleep(20)
+    passed = time.monotonic() - begun
+    used = {f"{pid} {read(pid, 'cmdline')[:60]!r}": (cpu(pid) - before[pid]) / passed for pid in processes}
+    run.kill()
+    assert len(processes) > 8
+    assert sum(used.values()) < SHARE, used
+
+
+def test_everything_is_back_when_a_task_begins_after_a_long_rest(ranks):
+    script = (
+        SCRIPT.format(workers=1, rest=RESTED)
+        + """
+print("rest", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["tick"])
+future = client.submit(spin, 2.0, key="work-1")
+time.sleep(1)
+print("work", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["idle-timeout"])
+future.result()
+inside = client.submit(lambda: {name: each.is_running() for name, each in get_worker().periodic_callbacks.items()})
+print("running", all(inside.result().values()), sorted(name for name, each in inside.result().items() if not each))
+print("samples", client.profile(key="work")["count"])
+"""
+    )
+    result = ranks(3, "--nthreads", "1", ranks.script(script))
+    assert result.status == 0, result
+    lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    assert lines["rest"] == "2000.0 2000.0", result
+    assert lines["work"].startswith("100.0 "), result  # Dask's: it is to act before the kernel does
+    assert lines["running"] == "True []", result
+    assert int(lines["samples"]) > 30, result  # in 2 s there are 200 at most, fewer on a busy machine
+
+
+def test_what_a_worker_does_at_rest_it_does_as_before(ranks):
+    """Its clock is that of a worker that is awake, and an event loop that stands still is noticed."""
+    script = (
+        SCRIPT.format(workers=1, rest=RESTED)
+        + """
+def observed(dask_worker):
+    return dask_worker._tick_interval_observed
+
+def longest(dask_worker):
+    return dask_worker.digests_max["tick-duration"]
+
+print("observed", *client.run(observed).values())
+client.run(time.sleep, 3.5)
+time.sleep(0.5)
+print("longest", *client.run(longest).values())
+"""
+    )
+    result = ranks(3, "--nthreads", "1", ranks.script(script))
+    assert result.status == 0, result
+    lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    assert float(lines["observed"]) < 1.0, result
+    assert float(lines["longest"]) > 3.0, result
+
+
+def test_names_of_what_rests_are_those_of_dask(ranks):
+    script = (
+        SCRIPT.format(workers=1, rest=0)
+        + """
+from mpidask.launch import idle
+known = {*client.run_on_scheduler(callbacks), *of_nanny(), *next(iter(client.run(callbacks).values()))}
+print({*idle._RARELY, *idle._NEVER} - known)
+"""
+    )
+    result = ranks(3, "--nthreads", "1", ranks.script(script))
+    assert result.status == 0, result
+    assert result.stdout.split() == ["set()"], result
+
+
+def test_what_the_user_has_configured_stays(ranks):
+    script = (
+        SCRIPT.format(workers=1, rest=0)
+        + """
+def told(dask_worker):
+    import dask.config
+    return dask.config.get("distributed.worker.profile.interval"), callbacks(dask_worker)["profile"]
+print(*next(iter(client.run(told).values())), of_nanny()["memory_monitor"])
+"""
+    )
+    name = ranks.script(script)
+    theirs = {
+        "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL": "50ms",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "200ms",
+    }
+    result = ranks(3, "--nthreads", "1", name, environ=theirs)
+    assert result.status == 0, result
+    assert result.stdout.split() == ["50ms", "50.0", "200.0"], result
+    result = ranks(3, "--nthreads", "1", name)
+    assert result.stdout.split() == ["1000ms", "10.0", "100.0"], result  # tasks are profiled as often as ever
+
+
+def test_a_user_who_calls_a_function_or_an_actor_wakes_its_worker(ranks):
+    script = (
+        SCRIPT.format(workers=1, rest=RESTED)
+        + """
+print(next(iter(client.run(callbacks).values()))["memory_monitor"])
+"""
+    )
+    result = ranks(3, "--nthreads", "1", ranks.script(script))
+    assert result.stdout.split() == ["100.0"], result
+
+
+# ------------------------------------------------------------------------------ the doorbell
+
+
+@pytest.fixture
+def bells():
+    """Return a function that makes a bell, which does not look on its own within a test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(address="127.0.0.1"):
+            bell = stack.enter_context(contextlib.closing(Doorbell(address)))
+            bell.pause = 600.0
+            return bell
+
+        yield make
+
+
+def until(seen):
+    while not seen.is_set():
+        yield
+    return "seen"
+
+
+def test_a_bell_has_a_rank_look_at_once(bells):
+    bell, seen, answers = bells(), threading.Event(), []
+    waiting = threading.Thread(target=lambda: answers.append(wait(until(seen), bell)), daemon=True)
+    waiting.start()
+    time.sleep(3)  # its sleeps have become long
+    seen.set()
+    bells().ring([bytes(PLATE_SIZE), bell.plate])
+    waiting.join(20)
+    assert answers == ["seen"]
+
+
+def test_a_bell_has_an_event_loop_look_at_once(bells):
+    bell, seen = bells(), threading.Event()
+
+    async def waits():
+        waiting = asyncio.ensure_future(wait_async(until(seen), bell))
+        await asyncio.sleep(3)
+        seen.set()
+        bells().ring([bell.plate])
+        return await asyncio.wait_for(waiting, 20)
+
+    assert asyncio.run(waits()) == "seen"
+
+
+def test_who_does_not_know_the_secret_rings_in_vain(bells):
+    bell = bells()
+    port = int.from_bytes(bell.plate[4:6], "big")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"12345678", ("127.0.0.1", port))
+    assert not bell.wait(10)
+    bells().ring([bell.plate])
+    assert bell.wait(10)
+
+
+def test_an_address_that_is_not_ours_is_no_error(bells):
+    bell = bells("192.0.2.1")
+    assert bell.plate == bytes(PLATE_SIZE)
+    bell.ring([bell.plate])
