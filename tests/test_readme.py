@@ -37,7 +37,16 @@ def test_exit_statuses_are_ours():
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/api.md", "docs/attach.md", "docs/batch.md", "docs/jobqueue.md"],
+    [
+        "README.md",
+        "DESIGN.md",
+        "CONTRIBUTING.md",
+        "docs/api.md",
+        "docs/attach.md",
+        "docs/batch.md",
+        "docs/jobqueue.md",
+        "docs/startup.md",
+    ],
 )
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text()

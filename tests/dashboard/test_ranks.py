@@ -14,8 +14,10 @@ from distributed import Status
 from mpidask.config import Options
 from mpidask.dashboard.ranks import HEADINGS, SOURCE, Row, columns, summary
 from mpidask.launch.layout import Layout
+from mpidask.launch.orders import Place
+from mpidask.launch.plans import places
 from mpidask.launch.postmortem import EXIT_TOPIC, Death, Postmortem
-from mpidask.launch.ranks import Place, RanksPlugin, places
+from mpidask.launch.ranks import RanksPlugin
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, Limit, WorkerPlan
 
