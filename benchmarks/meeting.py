@@ -27,9 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from mpidask import config  # noqa: E402
-from mpidask.launch import banner, complaints, network, ranks, roles, shares, waves  # noqa: E402
+from mpidask.launch import banner, complaints, network, roles, shares, waves  # noqa: E402
 from mpidask.launch.announce import Progress  # noqa: E402
 from mpidask.launch.layout import Layout  # noqa: E402
+from mpidask.launch.plans import places  # noqa: E402
 from mpidask.launch.roles import Role  # noqa: E402
 from mpidask.launch.shares import Facts, Limit  # noqa: E402
 
@@ -110,7 +111,7 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
         ),
         "waves": lambda: [waves.delay(rank, encrypted=True) for rank in range(size)],
         "Layout.mine, hosts, client, scheduler": lambda: (layout.mine, layout.hosts, layout.client, layout.scheduler),
-        "ranks.places": lambda: ranks.places(layout),
+        "places": lambda: places(layout),
         "one look at the progress": look,
         "the banner": lambda: banner.banner("1", assigned, facts, plans, []),
         "the message of missing ranks": lambda: complaints.missing(set(range(9, size)), layout.hosts, 300.0, size),

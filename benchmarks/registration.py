@@ -45,7 +45,8 @@ from distributed.versions import get_versions
 
 from mpidask import credentials
 from mpidask.dashboard import gate
-from mpidask.launch import loudness, ranks, servers, waves
+from mpidask.launch import loudness, servers, waves
+from mpidask.launch.orders import Place, SchedulerPlan
 from mpidask.launch.registration import Registration, let_go
 from mpidask.run_directory import Progress
 from mpidask.scheduler_file import About
@@ -110,7 +111,7 @@ def serve(case: Case, keys: credentials.Keys | None, pipe: Connection) -> None:
 
 async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe: Connection) -> None:
     names = {str(number): number for number in range(case.workers)}
-    plan = servers.SchedulerPlan(
+    plan = SchedulerPlan(
         host="0.0.0.0",  # noqa: S104 - loopback has one address for each process of workers: ports are scarce
         port=0,
         protocol=case.transport,
@@ -119,7 +120,7 @@ async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe
         file=None,
         about=About("run", None, keys=keys),
         token=gate.token(),
-        places=[ranks.Place(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
+        places=[Place(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
         record=(directory, Progress(0, case.workers, names=names)),
     )
     scheduler: Scheduler = await servers.start_scheduler(plan)

@@ -167,8 +167,12 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)  # signals to the rank's group are the rank's
     cache = import_cache.offered()
-    with import_cache.active(cache):
-        wrong = inherited.load()
+    wrong: StartupError | None = None
+    try:
+        with import_cache.active(cache):
+            inherited.load()
+    except StartupError as error:
+        wrong = error
     if cache is not None:
         cache.close()
     _configure(orders)
@@ -180,18 +184,10 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
     loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    if wrong:
-        connection.send(_cannot_import(wrong))
+    if wrong is not None:
+        connection.send(wrong)
     else:
         asyncio.run(_be_told(orders, connection))
-
-
-def _cannot_import(wrong: Mapping[str, Exception]) -> StartupError:
-    what = "\n".join(f"{name}: {type(error).__name__}: {error}" for name, error in wrong.items())
-    return StartupError(
-        f"what --preload-import names cannot be imported:\n{what}",
-        "check the names, and that the modules are installed in this Python environment",
-    )
 
 
 def _configure(orders: Orders) -> None:

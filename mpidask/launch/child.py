@@ -12,10 +12,12 @@ import signal
 import sys
 
 from mpidask import run_directory
+from mpidask.errors import StartupError
 from mpidask.launch import inherited
 from mpidask.launch.loudness import ignore_a_lost_scheduler, tell_refusals
 
-inherited.load()
+with contextlib.suppress(StartupError):  # the agent has told it
+    inherited.load()
 
 # Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
 with contextlib.suppress(OSError):

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAMES", "load", "name_files", "variables"]
+from mpidask.errors import StartupError
+
+__all__ = ["NAMES", "load", "load_modules", "name_files", "variables"]
 
 _BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
 _LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
@@ -36,20 +38,29 @@ NAMES = (
 )
 
 
-def load() -> dict[str, Exception]:
-    """Import Dask and the user's modules; return what the user's could not be imported for."""
+def load() -> None:
+    """Import Dask and the user's modules; raises StartupError, at last, for those that cannot be imported."""
     with _without_working_directory():
         for name in NAMES:
             with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
                 importlib.import_module(name)
         importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
-    wrong: dict[str, Exception] = {}
-    for name in filter(None, os.environ.get(_MODULES, "").split(",")):
+    load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))))
+
+
+def load_modules(names: Sequence[str]) -> None:
+    """Import the user's modules; raises StartupError for those that cannot be imported."""
+    wrong = []
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
-            wrong[name] = error
-    return wrong
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
+    if wrong:
+        raise StartupError(
+            "what --preload-import names cannot be imported:\n" + "\n".join(wrong),
+            "check the names, and that the modules are installed in this Python environment",
+        )
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ async def identify(contact: Contact, timeout: float) -> str:
         asyncio.timeout(timeout),
         rpc(contact.address, connection_args=arguments) as scheduler,  # type: ignore[no-untyped-call]  # Dask's
     ):
-        return str((await scheduler.identity())["id"])
+        return str((await scheduler.identity(n_workers=0))["id"])
 
 
 def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from mpidask import config
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, ShutdownError
-from mpidask.launch import alarm, diversion, ending, import_cache, waves
+from mpidask.launch import alarm, diversion, ending, import_cache, inherited, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
@@ -98,6 +98,7 @@ class Serving:
                 waves.configure(self._layout.turn)
                 import mpidask.launch.servers  # noqa: F401 - all that it stands on
 
+                inherited.load_modules(self._layout.options.preload_import if self._layout.mine else ())
             self._here = Here(self._world, self._layout)
 
     async def _make_scheduler(self) -> Contact:

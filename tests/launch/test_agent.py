@@ -75,10 +75,11 @@ def test_what_workers_start_with_is_imported_once_per_rank(ranks, n):
     assert len(set(told)) == n
 
 
-def test_a_module_that_cannot_be_imported(ranks):
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_a_module_that_cannot_be_imported(ranks, nanny):
     ranks.script("raise RuntimeError('out of order')", "broken.py")
     script = ranks.script("print('never')")
-    options = ["--preload-import", "decimal,broken", "--preload-import", "no_such_module"]
+    options = [nanny, "--preload-import", "decimal,broken", "--preload-import", "no_such_module"]
     result = ranks(4, *options, script, environ={"PYTHONPATH": str(ranks.work)})
     assert result.status == 69, result
     assert "broken: RuntimeError: out of order" in result.stderr, result
@@ -91,6 +92,12 @@ def test_a_module_that_cannot_be_imported(ranks):
     result = ranks(2, "--preload-import", "num-py", script)
     assert result.status == 2, result
     assert "--preload-import names 'num-py'" in result.stderr, result
+
+
+def test_a_worker_without_a_nanny_starts_with_them_too(ranks):
+    script = ranks.script(CONNECT + "print(list(client.run(lambda: 'decimal' in sys.modules).values()))\n")
+    result = ranks(3, "--no-nanny", "--preload-import", "decimal", script)
+    assert result.stdout == "[True]\n", result
 
 
 def test_workers_are_forked_from_one_process(ranks):
