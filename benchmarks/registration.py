@@ -98,7 +98,7 @@ class Case:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a traceback for each connection that was given up
         servers.raise_open_files()
         if self.waves:
-            waves.configure(self.ranks, encrypted=self.encrypted)
+            waves.configure(waves.Turn(0, self.ranks, self.encrypted))
 
 
 # ------------------------------------------------------------------- the scheduler
