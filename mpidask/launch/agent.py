@@ -186,8 +186,8 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)  # its rank decides
     if wrong is not None:
         connection.send(wrong)
-    else:
-        asyncio.run(_be_told(orders, connection))
+        return
+    asyncio.run(_be_told(orders, connection))
 
 
 def _configure(orders: Orders) -> None:
@@ -196,6 +196,8 @@ def _configure(orders: Orders) -> None:
 
     dask.config.update(dask.config.config, orders.config, priority="new")
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
+    dask.config.set({"distributed.worker.use-file-locking": False})
     # Dask would import numpy, pandas and more here to see whether to preload them.
     distributed.utils._forkserver_preload_set = True
     directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
@@ -258,13 +260,17 @@ class _Ear:
 
 
 async def _be_told(orders: Orders, connection: Connection) -> None:
-    """Serve until the rank closes its end."""
+    """Serve until the rank closes its end; does not return."""
     ear = _Ear(connection)
     serving = _Serving(orders, connection, ear)
     task = asyncio.ensure_future(serving.serve())
     await ear.closed.wait()
     task.cancel()
     await serving.close()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)  # the interpreter's own end takes longer than all else; the rank removes what is left
 
 
 class _Serving:
@@ -287,7 +293,7 @@ class _Serving:
             self._tell(Finished(self._scheduler is not None and _dask().idled_out(self._scheduler)))
         except MpidaskError as error:
             self._tell(error)
-        except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - reported by the rank, with its name
             self._tell(StartupError(f"{type(error).__name__}: {error}"))
 
     async def _start_scheduler(self) -> Contact:
@@ -314,7 +320,6 @@ class _Serving:
     async def close(self) -> None:
         """Close all."""
         await _dask().close_all(self._workers, self._scheduler, _CLOSE)
-        sys.stdout.flush()
 
 
 def _dask() -> Any:

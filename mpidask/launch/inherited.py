@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
@@ -24,16 +25,23 @@ _MODULES = "MPIDASK_PRELOAD_IMPORT"
 #: What nannies and workers import, much of it only when they start.
 NAMES = (
     "distributed",
+    "distributed.nanny",
+    "distributed.worker",
     "distributed.http.health",
     "distributed.http.prometheus",
     "distributed.http.worker",
     "email.policy",
     "importlib_metadata._adapters",
+    "importlib_metadata._text",
     "mpidask.launch.servers",
     "mpidask.memory_keys",
     "multiprocessing.popen_forkserver",
+    "multiprocessing.queues",
+    "multiprocessing.resource_sharer",
     "multiprocessing.synchronize",
     "numpy.random",
+    "secrets",
+    "tornado.httpserver",
     "tornado.platform.asyncio",
 )
 
@@ -45,6 +53,8 @@ def load() -> None:
             with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
                 importlib.import_module(name)
         importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
+        config: Any = importlib.import_module("dask.config")  # each worker reads all its files anew
+        config._load_config_file = functools.cache(config._load_config_file)
     load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))))
 
 

@@ -99,7 +99,8 @@ class Layout:
         """When this rank is to start its workers: its turn among those that host some."""
         hosting = [rank for rank, role in enumerate(self.roles) if Role.WORKER in role]
         index = bisect.bisect_left(hosting, self.rank)
-        return waves.Turn(index, max(1, len(hosting)), config.transport(self.options) in ("tls", "wss"))
+        encrypted = config.transport(self.options) in ("tls", "wss")
+        return waves.Turn(index, max(1, len(hosting)), encrypted, len(self.facts[self.rank].cores))
 
 
 def settle(world: World, read: Callable[[], Any]) -> Any:

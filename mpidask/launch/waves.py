@@ -29,6 +29,9 @@ __all__ = [
 #: in before Dask gives up
 _AT_ONCE = 250
 
+#: Workers that a rank may start at once, per core, and on few cores.
+_PER_CORE, _LEAST = 2, 8
+
 #: Workers per second, encrypted or not: less than what a scheduler lets in (benchmarks/registration.py).
 _PER_SECOND = {True: 100.0, False: 250.0}
 
@@ -49,16 +52,21 @@ class Turn:
     index:     its place among the ranks that host workers, from 0
     ranks:     how many do
     encrypted: whether connections are
+    cores:     cores that the rank may use
     """
 
     index: int = 0
     ranks: int = 1
     encrypted: bool = True
+    cores: int = 1
 
 
-def at_once(ranks: int) -> int:
-    """Return how many of its workers a rank may start at the same time, where so many ranks host workers."""
-    return max(1, _AT_ONCE // ranks)
+def at_once(turn: Turn) -> int:
+    """Return how many of its workers a rank may start at the same time.
+
+    More than its cores can run only slow each other down, until some come too late.
+    """
+    return max(1, min(_AT_ONCE // turn.ranks, max(_LEAST, _PER_CORE * turn.cores)))
 
 
 def delay(index: int, *, encrypted: bool) -> float:
@@ -123,7 +131,7 @@ def configure(turn: Turn) -> None:
 
 async def in_turn(servers: Iterable[Awaitable[Any]], turn: Turn) -> None:
     """Start a rank's workers, or their nannies, when it is the rank's turn, and no more of them at a time than may."""
-    places = asyncio.Semaphore(at_once(turn.ranks))
+    places = asyncio.Semaphore(at_once(turn))
 
     async def start(server: Awaitable[Any]) -> None:
         async with places:

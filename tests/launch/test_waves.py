@@ -105,9 +105,10 @@ def test_a_rank_starts_a_few_of_its_workers_at_a_time():
         running -= 1
         started.append(number)
 
-    for hosting, expected in ((1, 128), (80, 3), (10_000, 1)):
+    for hosting, cores, expected in ((1, 64, 128), (1, 2, 8), (80, 64, 3), (10_000, 64, 1)):
         most, started = 0, []
-        asyncio.run(waves.in_turn([worker(number) for number in range(128)], waves.Turn(0, hosting)))
+        turn = waves.Turn(0, hosting, cores=cores)
+        asyncio.run(waves.in_turn([worker(number) for number in range(128)], turn))
         assert (most, len(started)) == (expected, 128)
         assert hosting * most <= max(250, hosting)
 
