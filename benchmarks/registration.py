@@ -162,7 +162,9 @@ class Crowd:
         self.scheduler = f"{case.transport}://127.0.0.{index + 2}:{port}"
         self.arguments = security.get_connection_args("worker") if security is not None else {}
         self.numbers = [each for each in range(case.workers) if each // case.per_rank % case.processes == index]
-        self.turns = {rank: asyncio.Semaphore(waves.at_once(waves.Turn(0, case.ranks, cores=125))) for rank in range(case.ranks)}
+        self.turns = {
+            rank: asyncio.Semaphore(waves.at_once(waves.Turn(0, case.ranks, cores=125))) for rank in range(case.ranks)
+        }
         self.counts: Counter[str] = Counter()
         self.waits: list[float] = []
         self.keep_heartbeats = waves.open_files(case.workers) <= resource.getrlimit(resource.RLIMIT_NOFILE)[1]

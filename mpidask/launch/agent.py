@@ -15,6 +15,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -170,6 +171,9 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
     wrong: StartupError | None = None
     try:
         with import_cache.active(cache):
+            import dask.config
+
+            dask.config.update(dask.config.config, orders.config, priority="new")  # some of it is for imports
             inherited.load()
     except StartupError as error:
         wrong = error
@@ -194,7 +198,6 @@ def _configure(orders: Orders) -> None:
     import dask.config
     import distributed.utils
 
-    dask.config.update(dask.config.config, orders.config, priority="new")
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
     dask.config.set({"distributed.worker.use-file-locking": False})
@@ -222,20 +225,28 @@ def _fork_server() -> None:
 
 
 def _fork(path: str, words: list[str], descriptors: list[int]) -> int:
-    """Do in a fork of this process what `python -c CODE` would do, with these descriptors alone; return its id."""
+    """Do in a fork of this process what `python -c CODE` would do, with these connections alone; return its id."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor > 2 and descriptor not in descriptors:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+            if descriptor > 2 and descriptor not in descriptors and _is_connection(descriptor):
+                os.close(descriptor)
         exec(words[words.index("-c") + 1], {})  # noqa: S102 - the line of multiprocessing's own
         status = 0
     finally:
         os._exit(status)
+
+
+def _is_connection(descriptor: int) -> bool:
+    """Whether a descriptor leads to another process, which would wait for its end; files may be a module's own."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:  # that of the directory with the descriptors
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 class _Ear:

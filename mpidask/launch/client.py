@@ -67,8 +67,15 @@ class Around:
     dashboard: its link, None if there is none
     """
 
-    def __init__(self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None) -> None:
-        self._world, self._layout, self._prepare = world, layout, prepare
+    def __init__(
+        self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None, *, diverts: bool
+    ) -> None:
+        """Prepare it.
+
+        prepare: what else this rank has to do before the script
+        diverts: what servers and tasks beside the client print goes to the rank's log
+        """
+        self._world, self._layout, self._prepare, self._diverts = world, layout, prepare, diverts
         self._agent: Agent | None = None
         self._wrong: MpidaskError | None = None
         self.contact = Contact("")
@@ -149,7 +156,7 @@ class Around:
 
     def _start_agent(self) -> None:
         if self._layout.mine or self._layout.scheduler == self._world.rank:
-            self._agent = make_agent(self._world, self._layout)
+            self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
 
     @property
     def agent(self) -> Agent:

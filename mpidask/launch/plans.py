@@ -27,12 +27,13 @@ __all__ = ["make_agent", "places", "scheduler_plan", "workers_plan"]
 _ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
 
 
-def make_agent(world: World, layout: Layout) -> Agent:
+def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
     """Start the agent of this rank, with the scheduler if that is to be here, and the rank's workers.
 
+    diverts: servers and tasks print to the rank's log, if it has one
     Raises StartupError without a scratch directory.
     """
-    log = diversion.log_of(world)
+    log = diversion.log_of(world) if diverts else None
     orders = Orders(
         scheduler_plan(world, layout) if layout.scheduler == world.rank else None,
         workers_plan(world, layout, layout.joined or Contact("")) if layout.mine else None,

@@ -31,7 +31,7 @@ def be_client(world: World, layout: Layout, wanted: Program) -> NoReturn:
             _close_stdin()
         codes.append(program.load(wanted))
 
-    around = Around(world, layout, load)
+    around = Around(world, layout, load, diverts=True)
     wait(around.start())
     if around.has_servers:
         # After the script's exit handlers, which may still compute, and before multiprocessing's, which

@@ -89,7 +89,7 @@ class Serving:
     def _prepare(self) -> None:
         """Start the agent, which imports Dask while the scheduler comes up elsewhere, or prepare this process."""
         if self._layout.mine and self._layout.options.nanny:
-            self._agent = make_agent(self._world, self._layout)
+            self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
         elif self._layout.mine or self._layout.scheduler == self._world.rank:
             if self._diverts:
                 diversion.divert_rank(self._world, self._layout)

@@ -173,7 +173,7 @@ class Session:
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
         assert self._layout is not None
-        self._around = client.Around(self.world, self._layout)
+        self._around = client.Around(self.world, self._layout, diverts=self.exit)
         yield from self._around.start()
         self._surroundings.note()
         client.enter(self._around)
