@@ -23,8 +23,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import StartupError
 from mpidask.launch import diversion, import_cache, inherited, loudness, waves
+from mpidask.launch.layout import as_mpidask_error
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
 from mpidask.launch.steps import Steps
@@ -167,31 +168,35 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 def _be_agent(orders: Orders, connection: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)  # signals to the rank's group are the rank's
-    cache = import_cache.offered()
-    wrong: StartupError | None = None
     try:
-        with import_cache.active(cache):
-            import dask.config
-
-            dask.config.update(dask.config.config, orders.config, priority="new")  # some of it is for imports
-            inherited.load()
-    except StartupError as error:
-        wrong = error
-    if cache is not None:
-        cache.close()
-    _configure(orders)
-    stderr = sys.stderr
-    if orders.log is not None:
-        diversion.divert(orders.log, warns=orders.warns)
-    if orders.workers is not None and orders.workers.nanny:
-        _fork_server()
-    loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
+        _import(orders)
+        _configure(orders)
+        _dask().raise_open_files()
+        stderr = sys.stderr
+        if orders.log is not None:
+            diversion.divert(orders.log, warns=orders.warns)
+        if orders.workers is not None and orders.workers.nanny:
+            _fork_server()
+        loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
+    except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+        with contextlib.suppress(OSError):  # the rank is gone
+            connection.send(as_mpidask_error(error))
+        return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    if wrong is not None:
-        connection.send(wrong)
-        return
     asyncio.run(_be_told(orders, connection))
+
+
+def _import(orders: Orders) -> None:
+    """Import what servers and workers need; raises StartupError for a module of the user's."""
+    cache = import_cache.offered()
+    with import_cache.active(cache):
+        import dask.config
+
+        dask.config.update(dask.config.config, orders.config, priority="new")  # some of it is for imports
+        inherited.load()
+    if cache is not None:
+        cache.close()
 
 
 def _configure(orders: Orders) -> None:
@@ -302,10 +307,11 @@ class _Serving:
             mine = [self._scheduler] if self._scheduler is not None else self._workers
             await asyncio.gather(*(server.finished() for server in mine))
             self._tell(Finished(self._scheduler is not None and _dask().idled_out(self._scheduler)))
-        except MpidaskError as error:
-            self._tell(error)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - reported by the rank, with its name
-            self._tell(StartupError(f"{type(error).__name__}: {error}"))
+        except asyncio.CancelledError:
+            self._tell(StartupError("a server's start was given up", "allow more time with --startup-timeout"))
+            raise
+        except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+            self._tell(as_mpidask_error(error))
 
     async def _start_scheduler(self) -> Contact:
         plan = self._orders.scheduler
