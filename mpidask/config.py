@@ -236,7 +236,7 @@ def _of_type(value: Any, declared: str, where: str) -> Any:
         value = (value,) if isinstance(value, str) else tuple(str(each) for each in value)
     if kind is bool and type(value) is int and value in (0, 1):
         value = bool(value)
-    if type(value) is not kind:
+    if type(value) is not kind and not isinstance(value, Parsed):
         raise UsageError(f"{where} is {value!r}", f"{words} is needed there")
     return value
 
