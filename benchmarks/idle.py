@@ -13,16 +13,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
-from startup import MPI, ROOT, TIMEOUT, marked, running, until
+from harness import MPI, SETTINGS  # noqa: E402
+from runs import MARK, marked  # noqa: E402
+
+TIMEOUT = 300.0  # s
 
 KINDS = ("scheduler", "script", "workers", "nannies", "other ranks", "guardians", "helpers")
 SETTLE = 8.0  # s after the start until a cluster is idle
@@ -96,7 +104,7 @@ def main() -> None:
 
 def measure(place: Path, peer: Path, script: str, command: list[str], seconds: float) -> dict[str, float]:
     """Run one variant; return % of a core by kind of process, for all of them and for the launcher."""
-    with running(place, peer, script, command) as (directory, process, mark, _):
+    with running(place, peer, script, command) as (directory, process, mark):
         until(directory / "ready", process)
         told = json.loads((directory / "ready").read_text())
         time.sleep(SETTLE)
@@ -110,6 +118,37 @@ def measure(place: Path, peer: Path, script: str, command: list[str], seconds: f
     for pid, kind in kinds.items():
         row[kind] += 100 * (after[pid] - before[pid]) / passed
     return {**row, "all but the launcher": sum(row[kind] for kind in KINDS)}
+
+
+@contextlib.contextmanager
+def running(place: Path, peer: Path, script: str, command: list[str]) -> Iterator[tuple[Path, Any, str]]:
+    """Start a variant in a directory of its own; yield that, the launcher and the mark of its processes."""
+    mark = uuid.uuid4().hex
+    directory = place / mark
+    directory.mkdir()
+    (directory / "script.py").write_text(script)
+    environ = {**os.environ, **SETTINGS, MARK: mark, "PYTHONPATH": str(peer)}
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            yield directory, process, mark
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=60)
+    if process.returncode != 0:
+        sys.exit(f"status {process.returncode}: {command}\n{(directory / 'output').read_text()[-3000:]}")
+
+
+def until(file: Path, process: Any) -> None:
+    """Wait for a file of the script's."""
+    deadline = time.monotonic() + TIMEOUT
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"no {file.name}:\n{(file.parent / 'output').read_text()[-3000:]}")
+        time.sleep(0.05)
 
 
 def kind_of(pid: int, told: dict[str, list[int]]) -> str:
