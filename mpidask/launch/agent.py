@@ -23,9 +23,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.credentials import Contact
-from mpidask.errors import StartupError
+from mpidask.errors import MpidaskError, StartupError
 from mpidask.launch import diversion, import_cache, inherited, loudness, waves
-from mpidask.launch.layout import as_mpidask_error
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
 from mpidask.launch.steps import Steps
@@ -180,11 +179,18 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
         with contextlib.suppress(OSError):  # the rank is gone
-            connection.send(as_mpidask_error(error))
+            connection.send(_told(error))
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
     asyncio.run(_be_told(orders, connection))
+
+
+def _told(error: Exception) -> MpidaskError:
+    """Return an error that the rank can report."""
+    from mpidask.launch.layout import as_mpidask_error  # which imports much that an agent does not need
+
+    return as_mpidask_error(error)
 
 
 def _import(orders: Orders) -> None:
@@ -311,7 +317,7 @@ class _Serving:
             self._tell(StartupError("a server's start was given up", "allow more time with --startup-timeout"))
             raise
         except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
-            self._tell(as_mpidask_error(error))
+            self._tell(_told(error))
 
     async def _start_scheduler(self) -> Contact:
         plan = self._orders.scheduler

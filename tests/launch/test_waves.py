@@ -23,6 +23,8 @@ from mpidask.launch.registration import Registration
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, Limit
 
+pytestmark = pytest.mark.one_mpi
+
 SIZES = (1, 2, 100, 200, 1000, 10_000, 100_000)
 CONNECT, TCP, BACKLOG = (
     "distributed.comm.timeouts.connect",
