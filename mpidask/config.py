@@ -21,6 +21,7 @@ __all__ = [
     "Options",
     "checked",
     "inclusive",
+    "is_standard",
     "keys",
     "load",
     "memory",
@@ -311,6 +312,13 @@ def _check_protocol(options: Options) -> None:
         )
     if not options.tls and protocol in _ENCRYPTED.values():
         raise UsageError(f"--protocol {protocol} needs keys, and --no-tls makes none", "leave one of them out")
+
+
+def is_standard(key: str) -> bool:
+    """Whether a key of Dask's configuration has the value that Dask gives it."""
+    import dask.config
+
+    return dask.config.get(key) in [dask.config.get(key, None, config=dict(each)) for each in dask.config.defaults]
 
 
 def transport(options: Options) -> str:

@@ -207,13 +207,9 @@ def _import(orders: Orders) -> None:
 
 def _configure(orders: Orders) -> None:
     import dask.config
-    import distributed.utils
 
-    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
     dask.config.set({"distributed.worker.use-file-locking": False})
-    # Dask would import numpy, pandas and more here to see whether to preload them.
-    distributed.utils._forkserver_preload_set = True
     directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
     inherited.name_files(directory, orders.prefix)
     waves.configure(orders.turn)
@@ -224,13 +220,12 @@ def _fork_server() -> None:
 
     Should it die, multiprocessing starts another one, as it always does.
     """
-    from multiprocessing import forkserver, util
+    from multiprocessing import util
 
-    multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
     start: Any = util
     before, start.spawnv_passfds = start.spawnv_passfds, _fork
     try:
-        forkserver.ensure_running()
+        _dask().start_fork_server()
     finally:
         start.spawnv_passfds = before
 

@@ -20,6 +20,8 @@ from distributed import Nanny, Scheduler, Status, Worker, WorkerPlugin
 from distributed.core import Server
 from tornado.ioloop import PeriodicCallback
 
+from mpidask import config
+
 __all__ = ["Rest", "RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
 
 _ROUND = 2.0  # s between two looks
@@ -53,9 +55,8 @@ def prepare() -> None:
     Dask's thread for it looks at the clock at the interval at which tasks are profiled, but takes one sample per cycle.
     Workers with the plugin go on profiling tasks at Dask's interval. Whatever the user has configured stays.
     """
-    standard = [dask.config.get(_INTERVAL, None, config=dict(defaults)) for defaults in dask.config.defaults]
-    if (interval := dask.config.get(_INTERVAL)) in standard:
-        _replaced[_INTERVAL] = interval
+    if config.is_standard(_INTERVAL):
+        _replaced[_INTERVAL] = dask.config.get(_INTERVAL)
         dask.config.set({_INTERVAL: dask.config.get(_CYCLE)})
 
 

@@ -23,7 +23,7 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import scheduler_file
+from mpidask import config, scheduler_file
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
@@ -44,6 +44,7 @@ __all__ = [
     "identify",
     "idled_out",
     "start_dashboard",
+    "start_fork_server",
     "start_scheduler",
     "start_workers",
 ]
@@ -232,8 +233,7 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
 def _serve_no_pages() -> None:
     """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
     key = "distributed.worker.http.routes"
-    standard = [dask.config.get(key, None, config=dict(defaults)) for defaults in dask.config.defaults]
-    if dask.config.get(key) in standard:
+    if config.is_standard(key):
         dask.config.set({key: []})
 
 
@@ -274,16 +274,16 @@ def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
     pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
     os.environ.update(inherited.variables(blas, (), pre_spawn, os.environ))
     inherited.name_files(plan.directory, semaphore_prefix(os.environ.get(TOKEN, "")))
-    if not issubclass(cls, Worker):
-        _start_fork_server()
+    if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
+        start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:
         os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
 
 
-def _start_fork_server() -> None:
-    """Start what the workers of the user's own nannies are forked from: never this one, MPI is up in it."""
+def start_fork_server() -> None:
+    """Start what the workers of this process's nannies are forked from."""
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    # Dask would import numpy, pandas and more here, in the rank, to see whether to preload them.
+    # Dask would import numpy, pandas and more here to see whether to preload them.
     distributed.utils._forkserver_preload_set = True
     multiprocessing.set_forkserver_preload(["mpidask.launch.child"])
     multiprocessing.forkserver.ensure_running()
