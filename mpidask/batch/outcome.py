@@ -102,7 +102,7 @@ def _kept(before: Standing, report: Report) -> str | None:
 def _missing(system: BatchSystem, before: Standing, known: Standing, clues: Clues) -> Standing:
     """Judge a job that the batch system does not list and that has left no exit status."""
     seen = known.native != ""
-    if not seen and clues.now - clues.submitted < _APPEARS:
+    if not seen and not clues.cancelled and clues.now - clues.submitted < _APPEARS:
         return dataclasses.replace(known, state=JobState.PENDING, reason="just submitted")
     since = before.absent if before.absent is not None else clues.now
     known = dataclasses.replace(known, absent=since)

@@ -13,12 +13,14 @@ import dataclasses
 import importlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import signal
 import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -33,6 +35,7 @@ from mpidask.launch.waves import Turn
 __all__ = ["Agent", "Orders"]
 
 _CLOSE = 1.5  # s for workers to close
+_exec = multiprocessing.util.spawnv_passfds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Agent:
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=_be_agent, args=(orders, theirs), name="mpidask agent")
         with hidden_main(), _environment(environ):
+            with _starting_with(_apart):
+                resource_tracker.ensure_running()  # which the agent shares
             self._process.start()
         theirs.close()
 
@@ -147,6 +152,26 @@ class Agent:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(1)
+
+
+@contextlib.contextmanager
+def _starting_with(start: Callable[[bytes, list[Any], list[int]], int]) -> Iterator[None]:
+    """Have multiprocessing start the processes of its own by this function meanwhile."""
+    module: Any = multiprocessing.util
+    before, module.spawnv_passfds = module.spawnv_passfds, start
+    try:
+        yield
+    finally:
+        module.spawnv_passfds = before
+
+
+def _apart(path: bytes, words: list[Any], descriptors: list[int]) -> int:
+    """Start the tracker of semaphores in a process group of its own.
+
+    MPICH's mpirun kills the groups of all ranks when one has died; the agent would start another, that knows nothing.
+    """
+    code = f"import os; os.setpgid(0, 0); {words[-1]}"
+    return _exec(path, [*words[:-1], code], descriptors)
 
 
 @contextlib.contextmanager
@@ -220,17 +245,11 @@ def _fork_server() -> None:
 
     Should it die, multiprocessing starts another one, as it always does.
     """
-    from multiprocessing import util
-
-    start: Any = util
-    before, start.spawnv_passfds = start.spawnv_passfds, _fork
-    try:
+    with _starting_with(_fork):
         _dask().start_fork_server()
-    finally:
-        start.spawnv_passfds = before
 
 
-def _fork(path: str, words: list[str], descriptors: list[int]) -> int:
+def _fork(path: bytes, words: list[Any], descriptors: list[int]) -> int:
     """Do in a fork of this process what `python -c CODE` would do, with these connections alone; return its id."""
     pid = os.fork()
     if pid:

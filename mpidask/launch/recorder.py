@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 
@@ -33,11 +32,6 @@ class Recorder(SchedulerPlugin):
         self._changed.set()
         threading.Thread(target=self._write_changes, name="mpidask recorder", daemon=True).start()
 
-    def tell(self, **facts: Any) -> None:
-        """Add facts that are known only now; names as in `Progress`."""
-        self._progress = dataclasses.replace(self._progress, **facts)
-        self._changed.set()
-
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Take note of a worker that is up."""
         self._note(len(scheduler.workers))
@@ -52,7 +46,8 @@ class Recorder(SchedulerPlugin):
         self._changed.set()
 
     def _note(self, workers: int) -> None:
-        self.tell(workers=workers)
+        self._progress = dataclasses.replace(self._progress, workers=workers)
+        self._changed.set()
 
     def _write_changes(self) -> None:
         pause = 0.0

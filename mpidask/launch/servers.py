@@ -62,7 +62,6 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     loudness.tell_refusals(1)
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
     postmortem = Postmortem()
-    recorder = [Recorder(*plan.record)] if plan.record is not None else []
     try:
         made = Scheduler(
             host=[host for host, _ in doors],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
@@ -74,7 +73,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             http_prefix=plan.token or "/",
             idle_timeout=plan.idle,
             local_directory=plan.directory,
-            plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem), *recorder],
+            plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem)],
         )
         if plan.token:
             gate.close(made, plan.token)
@@ -86,8 +85,10 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
         raise taken from error
     idle.rest_scheduler(scheduler)
     link = dashboard_link(scheduler, plan)
-    for each in recorder:
-        each.tell(dashboard=link, host=os.uname().nodename)
+    if plan.record is not None:
+        directory, progress = plan.record
+        progress = dataclasses.replace(progress, dashboard=link, host=os.uname().nodename)
+        await scheduler.register_scheduler_plugin(Recorder(directory, progress), idempotent=False)
     if plan.file is not None:
         about = dataclasses.replace(plan.about, clients=contact(scheduler, plan).clients, dashboard=link)
         scheduler_file.write(plan.file, scheduler.identity(), about)

@@ -92,6 +92,14 @@ def test_a_job_that_has_just_been_submitted_may_not_be_listed_yet():
     assert judge(SYSTEM, vanished, clues(SUBMITTED + 60)).state is JobState.FAILED
 
 
+def test_a_job_that_is_cancelled_before_it_is_listed_has_ended():
+    """A job on this machine may be gone before it could leave an exit status."""
+    first = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 1, cancelled=True))
+    assert not first.final
+    later = judge(SYSTEM, first, clues(SUBMITTED + 15, cancelled=True))
+    assert (later.state, later.reason, later.final) == (JobState.FAILED, "cancelled by you", True)
+
+
 def test_a_requeued_job_waits_again():
     waits = judge(SYSTEM, SEEN, clues(report=report("PD", "BeginTime")))
     assert (waits.state, waits.final) == (JobState.PENDING, False)
