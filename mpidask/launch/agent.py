@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import importlib
 import multiprocessing
 import multiprocessing.connection
@@ -107,7 +108,7 @@ class Agent:
     def scheduler(self) -> Steps[Contact | BaseException]:
         """Wait for the scheduler, or the error that kept it from coming up; asked before `result`."""
         while not self.done():
-            yield
+            yield False
         answer = self._receive()
         if isinstance(answer, BaseException):
             return answer
@@ -192,6 +193,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 def _be_agent(orders: Orders, connection: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)  # signals to the rank's group are the rank's
+    gc.disable()
     try:
         _import(orders)
         _configure(orders)
@@ -200,7 +202,9 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         if orders.log is not None:
             diversion.divert(orders.log, warns=orders.warns)
         if orders.workers is not None and orders.workers.nanny:
+            gc.freeze()  # the collector would write to all that is shared
             _fork_server()
+        gc.enable()
         loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
         with contextlib.suppress(OSError):  # the rank is gone

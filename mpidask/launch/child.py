@@ -40,5 +40,5 @@ if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOW
     sys.stdout.reconfigure(line_buffering=True)
 
 # What is here is shared with all workers as long as nobody writes to it: the garbage collector would.
-gc.collect()
 gc.freeze()
+gc.enable()

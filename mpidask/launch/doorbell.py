@@ -11,7 +11,6 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterable
 
 __all__ = ["PLATE_SIZE", "Doorbell"]
 
@@ -41,9 +40,9 @@ class Doorbell:
             self._socket.bind((address, 0))
             self.plate = _PLATE.pack(socket.inet_aton(address), self._socket.getsockname()[1], self._secret)
 
-    def ring(self, plates: Iterable[bytes]) -> None:
-        """Wake the ranks with these plates; never raises."""
-        for address, port, secret in map(_PLATE.unpack, plates):
+    def ring(self, plates: bytes | bytearray) -> None:
+        """Wake the ranks with these plates, one after the other; never raises."""
+        for address, port, secret in _PLATE.iter_unpack(plates):
             if port:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(secret, (socket.inet_ntoa(address), port))

@@ -229,7 +229,7 @@ def _make(world: World, path: str, names: Sequence[str]) -> Steps[None]:
         try:
             deadline = time.monotonic() + _MAKING
             while process.poll() is None and time.monotonic() < deadline:
-                yield
+                yield False
         finally:
             process.kill()
             status = process.wait()

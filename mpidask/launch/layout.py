@@ -219,7 +219,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
-    wait(world.hang_bell(address))
+    world.hang_bell(address)
     return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
 
 

@@ -271,7 +271,7 @@ class Here:
 
 def _until(done: Callable[[], bool]) -> Steps[None]:
     while not done():
-        yield
+        yield False
 
 
 async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:

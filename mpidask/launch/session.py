@@ -227,7 +227,7 @@ class Session:
                 return
             if self.world.ended() is not None:
                 return
-            yield
+            yield False
 
     def _release(self) -> None:
         """Give the communicator back, but keep one of all ranks for their common end."""

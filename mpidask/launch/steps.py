@@ -13,10 +13,11 @@ __all__ = ["Bell", "Coming", "End", "Patience", "Steps", "wait", "wait_async"]
 
 T = TypeVar("T")
 
-#: A protocol step: yields while it waits, returns its result.
-Steps = Generator[None, None, T]
+#: A protocol step: yields while it waits, each time whether it has come further since; returns its result.
+Steps = Generator[bool, None, T]
 
 _FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
+_GROWTH = 1.1  # of these sleeps: each is a tenth of the wait so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +92,16 @@ class _NoBell:
 
 
 class _Naps:
-    """The sleeps of a patient wait: short at first and when the bell was rung, then long enough to cost nothing."""
+    """The sleeps of a patient wait: short at first and when something has moved, then long enough to cost nothing."""
 
     def __init__(self, bell: Bell | None) -> None:
         self.bell: Bell = bell or _NoBell()
-        self.next = _FIRST_SLEEP
+        self._next = 0.0
 
-    def note(self, *, rung: bool) -> None:
-        """Choose the next sleep."""
-        self.next = _FIRST_SLEEP if rung else min(self.next * 1.5, self.bell.pause)
+    def after(self, *, moved: bool) -> float:
+        """Return how long to sleep next, in s."""
+        self._next = min(self._next * _GROWTH, self.bell.pause) if self._next and not moved else _FIRST_SLEEP
+        return self._next
 
 
 def wait(steps: Steps[T], bell: Bell | None = None) -> T:
@@ -107,21 +109,21 @@ def wait(steps: Steps[T], bell: Bell | None = None) -> T:
 
     bell: rung when there is something to see; without it looks are frequent
     """
-    naps = _Naps(bell)
+    naps, rung = _Naps(bell), False
     while True:
         try:
-            next(steps)
+            moved = next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        naps.note(rung=naps.bell.wait(naps.next))
+        rung = naps.bell.wait(naps.after(moved=rung or moved))
 
 
 async def wait_async(steps: Steps[T], bell: Bell | None = None) -> T:
     """Run a protocol step to its end while the event loop goes on; bell: as in `wait`."""
-    naps = _Naps(bell)
+    naps, rung = _Naps(bell), False
     while True:
         try:
-            next(steps)
+            moved = next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        naps.note(rung=await naps.bell.wait_async(naps.next))
+        rung = await naps.bell.wait_async(naps.after(moved=rung or moved))

@@ -64,7 +64,7 @@ class World:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
-        self._plates: list[bytes] = []  # of the doorbells of all ranks
+        self._plates = bytearray()  # of the doorbells of all ranks; they come with what is agreed upon after hanging
         self.bell: Doorbell | None = None
         self.segments: set[str] = set()
         self.run = ""  # id of the run, once the ranks have met
@@ -151,9 +151,9 @@ class World:
         self._phase += 1
         if self.rank == 0:
             verdict = yield from self._collect(value, patience)
-            yield from self.share(verdict, 0)
+            yield from self.share((verdict, self._plates), 0)
         else:
-            verdict = yield from self._contribute(value)
+            verdict, self._plates = yield from self._contribute(value)
         if isinstance(verdict, MpidaskError):
             raise verdict
         return verdict
@@ -163,20 +163,20 @@ class World:
         verdict, report = self.share(None, 0), None
         while True:
             try:
-                next(verdict)
+                moved = next(verdict)
             except StopIteration as stop:
                 return stop.value
             if report is None and _is_there(value):
-                report = self._comm.isend((self.rank, self.host, _unwrap(value)), 0, self._phase)
+                report = self._comm.isend((self.rank, self.host, _unwrap(value), self._plate()), 0, self._phase)
             elif report is not None:
                 report.Test()
-            yield
+            yield moved
 
     def _collect(self, value: Any, patience: Patience) -> Steps[dict[int, Any] | MpidaskError]:
         """On rank 0: gather the values of all ranks, or find out what keeps them from coming."""
         deadline = time.monotonic() + patience.timeout
         values: dict[int, Any] = {}
-        while len(values) < self.size:
+        while (before := len(values)) < self.size:
             for rank, host, theirs in self._reports(value, seen=0 in values):
                 if isinstance(theirs, BaseException):
                     return complaints.located(theirs, rank, host)
@@ -189,7 +189,7 @@ class World:
             if _timeout(deadline):
                 missing = set(range(self.size)) - set(values)
                 return complaints.missing(missing, patience.hosts, patience.timeout, self.size)
-            yield
+            yield len(values) > before
         return patience.compact(values)
 
     def _reports(self, value: Any, *, seen: bool) -> Generator[tuple[int, str, Any], None, None]:
@@ -197,16 +197,19 @@ class World:
         if not seen and _is_there(value):
             yield self.rank, self.host, _unwrap(value)
         while message := self._comm.improbe(tag=self._phase):
-            yield message.recv()
+            rank, host, theirs, plate = message.recv()
+            if plate:
+                self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE] = plate
+            yield rank, host, theirs
 
-    def hang_bell(self, address: str) -> Steps[None]:
-        """Have every rank know how to wake this one, which the others reach at this IPv4 address."""
-        from mpi4py import MPI
-
+    def hang_bell(self, address: str) -> None:
+        """Have the others know, from the next `agree` on, how to wake this rank, at this IPv4 address."""
         self.bell = Doorbell(address)
-        plates = bytearray(PLATE_SIZE * self.size)
-        yield from _until(self._comm.Iallgather([self.bell.plate, MPI.BYTE], [plates, MPI.BYTE]))
-        self._plates = [bytes(plates[at : at + PLATE_SIZE]) for at in range(0, len(plates), PLATE_SIZE)]
+        self._plates = bytearray(PLATE_SIZE * self.size)
+        self._plates[:PLATE_SIZE] = self._plate()
+
+    def _plate(self) -> bytes:
+        return b"" if self.bell is None else self.bell.plate
 
     # ------------------------------------------------------------------ ending
     def announce_end(self, status: int | None) -> None:
@@ -219,7 +222,7 @@ class World:
     def await_end(self) -> Steps[End]:
         """Wait until a rank announces the end."""
         while (end := self.ended()) is None:
-            yield
+            yield False
         return end
 
     def ended(self) -> End | None:
@@ -234,7 +237,7 @@ class World:
         while not request.Test():
             if _timeout(deadline):
                 return False
-            yield
+            yield False
         return True
 
     def release(self) -> None:
@@ -337,8 +340,10 @@ def _environ_names() -> Iterable[str]:
 
 
 def _until(request: MPI.Request) -> Steps[None]:
+    begun = True  # what came before it is over
     while not request.Test():
-        yield
+        yield begun
+        begun = False
 
 
 def _outlast_others() -> None:

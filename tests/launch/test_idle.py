@@ -183,7 +183,7 @@ def test_a_bell_has_a_rank_look_at_once(bells):
     waiting.start()
     time.sleep(3)  # its sleeps have become long
     seen.set()
-    bells().ring([bytes(PLATE_SIZE), bell.plate])
+    bells().ring(bytes(PLATE_SIZE) + bell.plate)
     waiting.join(20)
     assert answers == ["seen"]
 
@@ -195,7 +195,7 @@ def test_a_bell_has_an_event_loop_look_at_once(bells):
         waiting = asyncio.ensure_future(wait_async(until(seen), bell))
         await asyncio.sleep(3)
         seen.set()
-        bells().ring([bell.plate])
+        bells().ring(bell.plate)
         return await asyncio.wait_for(waiting, 20)
 
     assert asyncio.run(waits()) == "seen"
@@ -207,11 +207,11 @@ def test_who_does_not_know_the_secret_rings_in_vain(bells):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(b"12345678", ("127.0.0.1", port))
     assert not bell.wait(10)
-    bells().ring([bell.plate])
+    bells().ring(bell.plate)
     assert bell.wait(10)
 
 
 def test_an_address_that_is_not_ours_is_no_error(bells):
     bell = bells("192.0.2.1")
     assert bell.plate == bytes(PLATE_SIZE)
-    bell.ring([bell.plate])
+    bell.ring(bell.plate)
