@@ -18,7 +18,8 @@ operations on those files, from start to end, per worker. Scheduler, client and 
 is installed into a place of its own. All have one thread per worker, no memory limit and no dashboard; mpidask has TLS.
 
 Prints medians and their ratios to each of the peers, and the targets; writes benchmarks/results/startup.json (after
-each round), startup.md and startup.png.
+each round), startup.md and startup.png. With --add to what is there: variants are compared with those of their own mode
+and number of workers, which are always measured in turn.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class Benchmark:
         """Count operations on files, once for each variant: the count hardly varies."""
         for python, mode, workers, name, run in self._runs():
             rows = self._rows(python, mode, workers, name)
-            if mode == "slow" or not rows:  # the same operations as in plain
+            if mode == "slow" or workers not in self._given.strace or not rows:  # slow: the same as plain
                 continue
             count = self._attempt(python, f"{mode}, {workers} workers, {name}, operations", operations, run)
             if count is not None:
@@ -215,7 +216,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", default=["plain"], choices=["plain", "no-pyc", "slow"])
     there = [str(each) for each in sorted(ROOT.glob(".venv-*/bin/python")) if each.parts[-3] in report.ENVIRONMENTS]
     parser.add_argument("--python", nargs="+", default=there, help="interpreters; default: the checkout's")
-    parser.add_argument("--no-strace", action="store_true", help="count no operations on files")
+    parser.add_argument("--strace", type=int, nargs="*", default=[32], help="workers with which operations are counted")
+    parser.add_argument("--add", action="store_true", help="keep the figures that are there")
     parser.add_argument("--timeout", type=float, default=600.0, help="s for each step of a run")
     given = parser.parse_args()
     if not given.python:
@@ -228,14 +230,15 @@ def main() -> None:
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="mpidask-benchmark-") as place:
         benchmark = Benchmark(given, Path(place))
+        if given.add:
+            benchmark.results = json.loads((RESULTS / "startup.json").read_text())["rounds"]
         benchmark.warm_up()
         if not benchmark.failures:
             for number in range(given.rounds):
                 sys.stderr.write(f"round {number + 1} of {given.rounds}\n")
                 benchmark.round()
                 save(benchmark, report.medians(benchmark.results))
-            if not given.no_strace:
-                benchmark.count()
+            benchmark.count()
     medians = report.medians(benchmark.results)
     save(benchmark, medians)
     report.show(medians)
