@@ -19,6 +19,8 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder, Sou
 from types import CodeType
 from typing import Any, NamedTuple
 
+from mpidask.launch.listings import ListingFinder
+
 __all__ = [
     "MAGIC",
     "ImportCache",
@@ -212,19 +214,19 @@ def offered() -> ImportCache | None:
 # ------------------------------------------------------------------------------ imports
 @contextlib.contextmanager
 def active(cache: ImportCache | None) -> Iterator[None]:
-    """Have modules imported from the cache meanwhile; nothing happens without one."""
-    if cache is None:
-        yield
-        return
-    finder = _Finder(cache.recording())
+    """Have modules imported from the cache meanwhile, if there is one, the others from directories read once."""
+    finder = None if cache is None else _Finder(cache.recording())
+    finders: list[Any] = [each for each in (finder, ListingFinder()) if each is not None]
     place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
-    sys.meta_path.insert(place, finder)
+    sys.meta_path[place:place] = finders
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):
-            sys.meta_path.remove(finder)
-        finder.recording = None  # the memory is unmapped with it
+        for each in finders:
+            with contextlib.suppress(ValueError):
+                sys.meta_path.remove(each)
+        if finder is not None:
+            finder.recording = None  # the memory is unmapped with it
 
 
 class _Finder:

@@ -7,8 +7,7 @@ import functools
 import importlib
 import multiprocessing
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import StartupError
@@ -48,13 +47,12 @@ NAMES = (
 
 def load() -> None:
     """Import Dask and the user's modules; raises StartupError, at last, for those that cannot be imported."""
-    with _without_working_directory():
-        for name in NAMES:
-            with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
-                importlib.import_module(name)
-        importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
-        config: Any = importlib.import_module("dask.config")  # each worker reads all its files anew
-        config._load_config_file = functools.cache(config._load_config_file)
+    for name in NAMES:
+        with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
+            importlib.import_module(name)
+    importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
+    config: Any = importlib.import_module("dask.config")  # each worker reads all its files anew
+    config._load_config_file = functools.cache(config._load_config_file)
     load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))))
 
 
@@ -71,17 +69,6 @@ def load_modules(names: Sequence[str]) -> None:
             "what --preload-import names cannot be imported:\n" + "\n".join(wrong),
             "check the names, and that the modules are installed in this Python environment",
         )
-
-
-@contextlib.contextmanager
-def _without_working_directory() -> Iterator[None]:
-    """Have modules looked for there last: Python would look for each of a thousand, at the head of sys.path."""
-    path, here = list(sys.path), os.getcwd()
-    sys.path.sort(key=lambda entry: entry in ("", here))
-    try:
-        yield
-    finally:
-        sys.path[:] = path
 
 
 def name_files(directory: str, prefix: str) -> None:

@@ -171,34 +171,59 @@ def bells():
         yield make
 
 
-def until(seen):
-    while not seen.is_set():
-        yield
+class Telling:
+    """A bell that tells how long each sleep is to be, and is rung in some of them."""
+
+    pause = 4.0
+
+    def __init__(self, *rung):
+        self.rung, self.sleeps = rung, []
+
+    def wait(self, seconds):
+        self.sleeps.append(seconds)
+        return len(self.sleeps) in self.rung
+
+    async def wait_async(self, seconds):
+        return self.wait(seconds)
+
+
+def looks(number, *moving):
+    """A step that looks so many times; in some of them it has come further."""
+    for each in range(1, number + 1):
+        yield each in moving
     return "seen"
 
 
-def test_a_bell_has_a_rank_look_at_once(bells):
-    bell, seen, answers = bells(), threading.Event(), []
-    waiting = threading.Thread(target=lambda: answers.append(wait(until(seen), bell)), daemon=True)
+@pytest.mark.parametrize("run", [wait, lambda *words: asyncio.run(wait_async(*words))], ids=["wait", "wait_async"])
+def test_sleeps_grow_until_something_moves_or_the_bell_is_rung(run):
+    bell = Telling(300)
+    assert run(looks(600, 200), bell) == "seen"
+    shortest = bell.sleeps[0]
+    assert [number for number, each in enumerate(bell.sleeps, 1) if each == shortest] == [1, 200, 301]
+    assert bell.sleeps[198] == bell.sleeps[-1] == bell.pause
+    for number in range(1, 100):
+        assert bell.sleeps[number] < 0.2 * sum(bell.sleeps[:number]) + 2 * shortest
+
+
+def test_a_bell_wakes_a_rank(bells):
+    bell, answers = bells(), []
+    waiting = threading.Thread(target=lambda: answers.append(bell.wait(600)), daemon=True)
     waiting.start()
-    time.sleep(3)  # its sleeps have become long
-    seen.set()
     bells().ring(bytes(PLATE_SIZE) + bell.plate)
     waiting.join(20)
-    assert answers == ["seen"]
+    assert answers == [True]
 
 
-def test_a_bell_has_an_event_loop_look_at_once(bells):
-    bell, seen = bells(), threading.Event()
+def test_a_bell_wakes_an_event_loop(bells):
+    bell = bells()
 
     async def waits():
-        waiting = asyncio.ensure_future(wait_async(until(seen), bell))
-        await asyncio.sleep(3)
-        seen.set()
+        waiting = asyncio.ensure_future(bell.wait_async(600))
+        await asyncio.sleep(0.1)
         bells().ring(bell.plate)
         return await asyncio.wait_for(waiting, 20)
 
-    assert asyncio.run(waits()) == "seen"
+    assert asyncio.run(waits())
 
 
 def test_who_does_not_know_the_secret_rings_in_vain(bells):

@@ -9,7 +9,7 @@ import pytest
 from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch.steps import Patience, wait, wait_async
+from mpidask.launch.steps import End, Patience, wait, wait_async
 from mpidask.launch.world import World
 
 
@@ -54,6 +54,21 @@ def test_share_bytes_puts_them_where_they_are_wanted(world):
 def test_agree_gives_every_rank_every_value(world):
     for turn in range(20):
         assert wait(world.agree(world.rank * turn, Patience(20))) == {rank: rank * turn for rank in range(world.size)}
+
+
+@pytest.mark.mpi(min_size=3)
+def test_what_is_agreed_upon_brings_the_bells_of_all(world):
+    world.hang_bell("127.0.0.1")
+    wait(world.agree(1, Patience(20)))
+    wait(world.meet())
+    ringer = world.size - 1
+    if world.rank == ringer:
+        world.announce_end(3)
+    else:
+        assert world.bell.wait(20)
+        assert wait(world.await_end()) == End(3, ringer)
+    wait(world.meet())
+    world.release()
 
 
 @pytest.mark.mpi(min_size=3)
