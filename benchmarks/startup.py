@@ -220,6 +220,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--add", action="store_true", help="keep the figures that are there")
     parser.add_argument("--timeout", type=float, default=600.0, help="s for each step of a run")
     given = parser.parse_args()
+    given.python = [os.path.abspath(each) for each in given.python]
     if not given.python:
         parser.error("there is no .venv-mpich and no .venv-openmpi: ./do test makes them, or name one with --python")
     return given
