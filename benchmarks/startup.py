@@ -103,6 +103,12 @@ class Benchmark:
         self._empty.mkdir()
         self.results: dict[str, dict[str, dict[str, dict[str, list[dict[str, float]]]]]] = {}
         self.failures: list[str] = []
+        self.versions = {python.mpi: dict(python.versions) for python in self.pythons}
+
+    def add_to(self, told: Mapping[str, Any]) -> None:
+        """Keep the figures of earlier runs, as `save` has written them."""
+        self.results = told["rounds"]
+        self.versions = {**told["versions"], **self.versions}
 
     def warm_up(self) -> None:
         """Have import caches made and files in the page cache."""
@@ -202,8 +208,7 @@ def save(benchmark: Benchmark, medians: Any) -> None:
     """Write all figures."""
     RESULTS.mkdir(exist_ok=True)
     host = {"cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()}
-    versions = {python.mpi: dict(python.versions) for python in benchmark.pythons}
-    told = {"machine": host, "versions": versions, "peer": PEER, "failures": benchmark.failures}
+    told = {"machine": host, "versions": benchmark.versions, "peer": PEER, "failures": benchmark.failures}
     text = json.dumps({**told, "medians": medians, "rounds": benchmark.results}, indent=1)
     (RESULTS / "startup.json").write_text(text + "\n")
 
@@ -232,7 +237,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mpidask-benchmark-") as place:
         benchmark = Benchmark(given, Path(place))
         if given.add:
-            benchmark.results = json.loads((RESULTS / "startup.json").read_text())["rounds"]
+            benchmark.add_to(json.loads((RESULTS / "startup.json").read_text()))
         benchmark.warm_up()
         if not benchmark.failures:
             for number in range(given.rounds):
