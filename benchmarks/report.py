@@ -126,6 +126,6 @@ def plot(figures: Medians, target: Path) -> None:
 
 def _draw(axis: Any, sizes: Mapping[str, Mapping[str, Mapping[str, float]]], key: str) -> None:
     for name in {name: None for each in sizes.values() for name in each}:
-        points = [(int(size), each[name][key]) for size, each in sizes.items() if key in each.get(name, {})]
+        points = sorted((int(size), each[name][key]) for size, each in sizes.items() if key in each.get(name, {}))
         style = "s--" if name in PEERS else "o-"
         axis.plot([x for x, _ in points], [y for _, y in points], style, label=name)
