@@ -132,7 +132,8 @@ class Rest:
         self._callbacks["tick"].often.callback()
 
     def _forget_ticks(self) -> None:
-        """Have the dashboard's time between two ticks be that of a server that is awake."""
+        """Have the time between two ticks be that of a server that is awake: on the dashboard, and where it warns."""
+        self._server._last_tick = distributed.metrics.time()
         observed = self._server._tick_interval_observed
         self._server._cycle_ticks()  # type: ignore[no-untyped-call]  # Dask's
         self._server._tick_interval_observed = observed

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from distributed import metrics
+from distributed.core import Server
 from harness import marked, read
 
 from mpidask.launch.doorbell import PLATE_SIZE, Doorbell
+from mpidask.launch.idle import Rest
 from mpidask.launch.steps import wait, wait_async
 
 RESTED = 9  # s after the last task in which every server has come to rest, on a slow machine too
@@ -106,6 +109,21 @@ print("longest", *client.run(longest).values())
     lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
     assert float(lines["observed"]) < 1.0, result
     assert float(lines["longest"]) > 3.0, result
+
+
+def test_a_rest_is_not_taken_for_an_event_loop_that_stands_still():
+    async def ticks():
+        server = Server({})
+        server.start_periodic_callbacks()
+        rest = Rest(server, lambda: False)
+        rest._rest()
+        server._last_tick = metrics.time() - 1.9  # the last of those that come every two seconds
+        rest.touch()
+        server._measure_tick()
+        await server.close()
+        return server.digests_max["tick-duration"]
+
+    assert asyncio.run(ticks()) < 1.0
 
 
 def test_names_of_what_rests_are_those_of_dask(ranks):
