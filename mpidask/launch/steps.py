@@ -17,7 +17,7 @@ T = TypeVar("T")
 Steps = Generator[bool, None, T]
 
 _FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
-_GROWTH = 1.1  # of these sleeps: each is a tenth of the wait so far
+_GROWTH, _GROWTH_WITH_BELL = 1.1, 1.5  # of these sleeps: each is a tenth of the wait so far; who is rung may oversleep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,12 @@ class _Naps:
 
     def __init__(self, bell: Bell | None) -> None:
         self.bell: Bell = bell or _NoBell()
+        self._growth = _GROWTH if bell is None else _GROWTH_WITH_BELL
         self._next = 0.0
 
     def after(self, *, moved: bool) -> float:
         """Return how long to sleep next, in s."""
-        self._next = min(self._next * _GROWTH, self.bell.pause) if self._next and not moved else _FIRST_SLEEP
+        self._next = min(self._next * self._growth, self.bell.pause) if self._next and not moved else _FIRST_SLEEP
         return self._next
 
 

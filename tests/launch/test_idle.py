@@ -219,8 +219,15 @@ def test_sleeps_grow_until_something_moves_or_the_bell_is_rung(run):
     shortest = bell.sleeps[0]
     assert [number for number, each in enumerate(bell.sleeps, 1) if each == shortest] == [1, 200, 301]
     assert bell.sleeps[198] == bell.sleeps[-1] == bell.pause
+
+
+def test_without_a_bell_nobody_oversleeps(monkeypatch):
+    sleeps = []
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    assert wait(looks(100)) == "seen"
     for number in range(1, 100):
-        assert bell.sleeps[number] < 0.2 * sum(bell.sleeps[:number]) + 2 * shortest
+        assert sleeps[number] < 0.11 * sum(sleeps[:number]) + 2 * sleeps[0]
+    assert sleeps[-1] == 0.05
 
 
 def test_a_bell_wakes_a_rank(bells):
