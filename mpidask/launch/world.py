@@ -199,17 +199,20 @@ class World:
         while message := self._comm.improbe(tag=self._phase):
             rank, host, theirs, plate = message.recv()
             if plate:
-                self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE] = plate
+                self._keep_plate(rank, plate)
             yield rank, host, theirs
 
     def hang_bell(self, address: str) -> None:
         """Have the others know, from the next `agree` on, how to wake this rank, at this IPv4 address."""
         self.bell = Doorbell(address)
         self._plates = bytearray(PLATE_SIZE * self.size)
-        self._plates[:PLATE_SIZE] = self._plate()
+        self._keep_plate(self.rank, self.bell.plate)
 
     def _plate(self) -> bytes:
         return b"" if self.bell is None else self.bell.plate
+
+    def _keep_plate(self, rank: int, plate: bytes) -> None:
+        self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE] = plate
 
     # ------------------------------------------------------------------ ending
     def announce_end(self, status: int | None) -> None:
