@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import tempfile
+from pathlib import Path
 
+import machines
+import namespaces
 import pytest
-from harness import MPI, Launcher
+import sharing_out
+from harness import MPI, RANK_VARIABLES, Launcher
+
+#: Real batch systems: tests of one run one after another, all in one of pytest-xdist's processes.
+REAL = ("slurm", "sge", "oar", "torque")
+
+#: How many of the slowest tests are printed at the end.
+SLOWEST = 20
+
+
+def pytest_configure(config):
+    """Enter a namespace of one's own, unless this process is a rank or only hands out tests to others."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        directory = tempfile.TemporaryDirectory(prefix="mpidask-tests-")
+        config.add_cleanup(directory.cleanup)
+        config.pluginmanager.register(sharing_out.Plugin(Path(directory.name)))
+    elif not any(name in os.environ for name in RANK_VARIABLES):
+        namespaces.enter()
 
 
 def pytest_addoption(parser):
@@ -17,6 +39,24 @@ def pytest_collection_modifyitems(config, items):
     kept = [item for item in items if MPI.is_mpich or _shows_something(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+    # What takes long by itself begins first.
+    items.sort(key=lambda item: not (_group(item) or item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session):
+    """Say which tests one process runs one after another."""
+    if hasattr(session.config, "workerinput"):
+        groups = {item.nodeid: _group(item) for item in session.items if _group(item)}
+        sharing_out.write_groups(session.config, groups)
+
+
+def _group(item):
+    """Return the name that tests share which run one after another in one process."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    words = {parameters.get("system"), parameters.get("name"), *getattr(item, "fixturenames", ())}
+    real = [name for name in REAL if name in words]
+    return machines.group(real[0]) if real else None
 
 
 def _shows_something(item):
@@ -27,6 +67,11 @@ def _shows_something(item):
 
 def pytest_report_header() -> str:
     return f"MPI: {MPI.name}, {MPI.mpirun}"
+
+
+def pytest_sessionfinish(session):
+    """Stop what was started."""
+    machines.shut_down()
 
 
 @pytest.fixture
@@ -41,7 +86,36 @@ def ranks(tmp_path, monkeypatch):
 def pytest_runtest_makereport(item, call):
     """Where everything can be had, as in continuous integration, a skip hides a failure."""
     report = yield
+    if report.when == "teardown":
+        report.user_properties.append(("why", _why(item)))
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MPIDASK_NO_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped where skips are failures: {report.longrepr}"
     return report
+
+
+def _why(item):
+    """Return what a test spends its time with."""
+    mark = item.get_closest_marker("slow")
+    if mark:
+        return mark.args[0]
+    lent = item.funcargs.values()
+    runs = sum(len(each.runs) for each in lent if isinstance(each, Launcher))
+    commands = {each.name: each.commands for each in lent if isinstance(each, machines.Machine)}
+    words = [f"{runs} runs under mpirun"] * (runs > 0)
+    words += [f"{number} commands and the jobs they start, on {name}" for name, number in commands.items()]
+    return "; ".join(words)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the slowest tests, and why they need it."""
+    seconds, reasons = collections.Counter(), {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] += report.duration
+                reasons[report.nodeid] = dict(report.user_properties).get("why") or reasons.get(report.nodeid)
+    if len(seconds) > SLOWEST:
+        terminalreporter.section(f"{SLOWEST} slowest tests")
+        for name, duration in seconds.most_common(SLOWEST):
+            terminalreporter.line(f"{duration:5.1f} s  {name}: {reasons[name] or 'computes'}")

@@ -242,7 +242,8 @@ def clean_environ() -> dict[str, str]:
 
 
 def segments() -> set[str]:
-    return {path.name for path in SEGMENTS.iterdir()}
+    """Return the names of this user's shared memory segments."""
+    return {path.name for path in SEGMENTS.iterdir() if path.lstat().st_uid == os.getuid()}
 
 
 def marked(mark: str) -> list[int]:

@@ -11,6 +11,7 @@ import time
 import pytest
 from harness import MPI
 from machines import HERE
+from namespaces import outside
 
 SLEEPS = """
 import time
@@ -64,7 +65,7 @@ def test_a_node_that_is_lost(slurm):
         each = slurm.until(job, lambda each: each["ended"], timeout=100)
         assert (each["state"], each["reason"]) == ("failed", "a node failed"), each
     finally:
-        subprocess.run([HERE / "slurm.sh", "up"], check=True, timeout=100, capture_output=True)
+        subprocess.run(outside(HERE / "slurm.sh", "up"), check=True, timeout=100, capture_output=True)
 
 
 def test_no_answer_is_no_news(slurm):
