@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import collections
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 import machines
 import namespaces
 import pytest
+import selection
 import sharing_out
 from harness import MPI, RANK_VARIABLES, Launcher
 
@@ -22,6 +24,8 @@ SLOWEST = 20
 
 def pytest_configure(config):
     """Enter a namespace of one's own, unless this process is a rank or only hands out tests to others."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         directory = tempfile.TemporaryDirectory(prefix="mpidask-tests-")
         config.add_cleanup(directory.cleanup)
@@ -31,12 +35,19 @@ def pytest_configure(config):
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--selection",
+        action="store_true",
+        help="leave out what is marked as thorough, and most of what Open MPI repeats",
+    )
     parser.addoption("--write-jobs", action="store_true", help="write jobs/*/*.sh anew instead of comparing them")
 
 
 def pytest_collection_modifyitems(config, items):
     """Under Open MPI leave out what shows nothing there that it does not show under MPICH: time is short."""
     kept = [item for item in items if MPI.is_mpich or _shows_something(item)]
+    if config.getoption("selection"):
+        kept = [item for item in kept if _is_selected(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
     # What takes long by itself begins first.
@@ -53,14 +64,26 @@ def pytest_collection_finish(session):
 
 def _group(item):
     """Return the name that tests share which run one after another in one process."""
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    words = {parameters.get("system"), parameters.get("name"), *getattr(item, "fixturenames", ())}
+    words = (
+        {_parameters(item).get("system"), *item.fixturenames} if "system" in item.fixturenames else item.fixturenames
+    )
     real = [name for name in REAL if name in words]
     return machines.group(real[0]) if real else None
 
 
+def _is_selected(item):
+    """One real batch system stands for all."""
+    alone = _group(item) in (None, "slurm") and _parameters(item).get("system") != "torque"
+    chosen = MPI.is_mpich or selection.shows_open_mpi(item.nodeid)
+    return alone and chosen and not item.get_closest_marker("thorough")
+
+
+def _parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
 def _shows_something(item):
-    system = getattr(item, "callspec", None) and item.callspec.params.get("system")
+    system = _parameters(item).get("system")
     alone = item.get_closest_marker("one_mpi") or "batch" in item.path.parts
     return not alone or (item.get_closest_marker("both_mpis") and system not in ("local", "torque"))
 

@@ -30,18 +30,17 @@ print(batch.submit(batch.Job(command=command, walltime=timedelta(seconds=15))).i
 """
 
 
-@pytest.mark.parametrize("name", ["slurm", "sge"])
-def test_the_walltime_kills_a_job_that_does_not_end(request, name):
-    machine = request.getfixturevalue(name)
-    machine.file("program.py", STUBBORN)
-    job = machine.run(machine.python, "program.py").stdout.strip()
-    machine.until(job, lambda each: each["state"] == "running")
-    if name == "slurm":  # which gives a minute at least, and looks every 30 s
+@pytest.mark.parametrize("system", ["slurm", "sge"], indirect=True)
+def test_the_walltime_kills_a_job_that_does_not_end(system):
+    system.file("program.py", STUBBORN)
+    job = system.run(system.python, "program.py").stdout.strip()
+    system.until(job, lambda each: each["state"] == "running")
+    if system.name == "slurm":  # which gives a minute at least, and looks every 30 s
         subprocess.run(["scontrol", "update", f"jobid={job}", "EndTime=now"], check=True, timeout=20)
-    each = machine.until(job, lambda each: each["ended"] and each["reason"], timeout=120)
+    each = system.until(job, lambda each: each["ended"] and each["reason"], timeout=120)
     assert each["state"] == "failed", each
     assert "walltime" in each["reason"], each
-    assert machine.left_over() == []
+    assert system.left_over() == []
 
 
 def test_a_job_that_takes_too_much_memory(slurm):

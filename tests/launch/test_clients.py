@@ -13,6 +13,7 @@ import urllib.request
 import nodes
 import pytest
 from harness import MPI
+from selection import some
 
 from mpidask import credentials
 
@@ -161,7 +162,7 @@ class Counting(dict):
 '''
 
 
-@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+@pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_where_workers_keep_their_data(ranks, nanny):
     ranks.script(STORE, "stores.py")
     code = """
@@ -193,7 +194,7 @@ def test_data_by_a_class(ranks):
 ASK = "from distributed import Client\nc = Client()\nprint(c.scheduler.address[:6], c.submit(sum, [1, 2]).result())"
 
 
-@pytest.mark.parametrize("off", ["--no-tls", "the environment", "the configuration"])
+@pytest.mark.parametrize("off", some(["--no-tls", "the environment", "the configuration"], ["--no-tls"]))
 def test_without_tls(ranks, off):
     """It is switched off on the command line or in the configuration, and said."""
     environ, words = {}, []
@@ -223,7 +224,7 @@ def test_without_tls_clients_of_dask_itself_may_come(ranks):
     assert run.result(30).status == 0
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", some([2, 3], [3]))
 def test_keys_of_the_users_own(ranks, n):
     """Where Dask's configuration names some, none are made, and whoever has them is let in."""
     keys = credentials.make()
