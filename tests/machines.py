@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SETTINGS
+from harness import SETTINGS, without_race
 from namespaces import outside
 
 HERE = Path(__file__).parent / "machines"
@@ -76,7 +76,7 @@ class Machine:
             os.killpg(process.pid, signal.SIGKILL)
             stdout, stderr = process.communicate()
             raise AssertionError(f"no end within {timeout} s: {words}\n{stdout}\n{stderr}") from None
-        return Result(words, process.returncode, stdout, stderr)
+        return Result(words, process.returncode, without_race(stdout), without_race(stderr))
 
     def mpidask(self, *words: str, timeout: float = 60) -> Result:
         """Run the command `mpidask` to its end."""
