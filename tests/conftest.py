@@ -72,10 +72,10 @@ def _group(item):
 
 
 def _is_selected(item):
-    """One real batch system stands for all."""
-    alone = _group(item) in (None, "slurm") and _parameters(item).get("system") != "torque"
+    system = _parameters(item).get("system") if "system" in item.fixturenames else None
+    system = system if system in ("local", *REAL) else _group(item)
     chosen = MPI.is_mpich or selection.shows_open_mpi(item.nodeid)
-    return alone and chosen and not item.get_closest_marker("thorough")
+    return chosen and selection.shows_system(item.originalname, system) and not item.get_closest_marker("thorough")
 
 
 def _parameters(item):

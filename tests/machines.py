@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SETTINGS, without_race
+from harness import PATIENCE, SETTINGS, without_race
 from namespaces import outside
 
 HERE = Path(__file__).parent / "machines"
@@ -71,7 +71,7 @@ class Machine:
         """Run a command to its end."""
         process = self._popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(timeout=timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             stdout, stderr = process.communicate()
@@ -183,13 +183,13 @@ class Machine:
 
     def until(self, job: str, wanted: Callable[[dict[str, Any]], Any], timeout: float = 90) -> dict[str, Any]:
         """Wait until what is said of a job is as wanted; return it."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             (each,) = self.status(job)
             if wanted(each):
                 return each
             assert time.monotonic() < deadline, (each, self.log(job))
-            time.sleep(0.5)
+            time.sleep(1)  # each look is a process, which takes 0.3 s of a core
 
     def on_node(self, node: str, *words: str) -> Result:
         """Run a command as root on a node."""
@@ -217,7 +217,7 @@ class Machine:
                     )
         return found
 
-    def left_over(self, within: float = 15) -> list[str]:
+    def left_over(self, within: float = 30) -> list[str]:
         """Return what still runs for jobs after that many s."""
         deadline = time.monotonic() + within
         while (left := self.processes()) and time.monotonic() < deadline:

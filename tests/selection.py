@@ -35,6 +35,43 @@ UNDER_OPEN_MPI = {
     "test_startup.py::test_an_import_error_on_one_rank_names_it": "",
     "test_submit.py::test_flights": "slurm",
 }
+
+#: Test -> on which of local and Slurm it runs, where one of them shows what the other does, too. None of them: it takes long.
+SYSTEMS = {
+    # batch
+    "test_a_broken_prologue": {"slurm"},
+    "test_cancelled_while_it_runs": {"slurm"},
+    "test_exit_statuses_of_two_jobs_at_once": {"slurm"},
+    "test_from_python": {"slurm"},
+    "test_interrupting_asks_whether_to_cancel": {"slurm"},
+    "test_requeued_until_the_script_ends_by_itself": {"slurm"},
+    "test_requeueing_is_bounded": {"local"},
+    "test_the_table_and_the_values_for_programs": {"local"},
+    "test_the_walltime_ends_the_run_in_order": {"slurm"},
+    # jobqueue
+    "test_a_day": {"slurm"},
+    "test_a_scheduler_in_a_job": {"local"},
+    "test_bursts": set(),
+    "test_busy": set(),
+    "test_a_lost_node": set(),
+    "test_killed": {"slurm"},
+    "test_killed_with_its_sentinel": set(),
+    "test_strangers": {"local"},
+    "test_waiting": set(),
+    "test_with_keys": {"local"},
+    # attach
+    "test_a_cluster": {"slurm"},
+    "test_a_cluster_in_an_event_loop": {"local"},
+    "test_a_cluster_that_is_closed_at_once": {"slurm"},
+    "test_a_cluster_that_is_not_closed_ends_with_the_program": {"local"},
+    "test_a_cluster_whose_job_ends_says_so": {"slurm"},
+    "test_a_job_that_failed": {"slurm"},
+    "test_a_job_that_nobody_uses_ends_in_order": {"local"},
+    "test_every_node_hosts_as_many_workers_as_it_suggests": {"slurm"},
+    "test_keys_are_out_of_others_reach": {"local"},
+    "test_several_clients_from_start_to_stop": {"slurm"},
+    "test_the_cluster_of_a_killed_program_ends_by_its_idle_timeout": {"local"},
+}
 _EXPRESSIONS = [
     re.compile(rf"(.*/)?{test}(\[({cases or '.*'})\])?") for test, cases in UNDER_OPEN_MPI.items()
 ]  # fmt: skip
@@ -43,6 +80,11 @@ _EXPRESSIONS = [
 def shows_open_mpi(nodeid: str) -> bool:
     """Whether a test is one of those that run under Open MPI."""
     return any(expression.fullmatch(nodeid) for expression in _EXPRESSIONS)
+
+
+def shows_system(test: str, system: str | None) -> bool:
+    """Whether a test shows something on a batch system that it does not show on another one: Slurm stands for all."""
+    return system is None or system in SYSTEMS.get(test, {"local", "slurm"})
 
 
 def some(cases: Iterable[Any], chosen: Collection[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ import pytest
 from harness import MPI
 from machines import HERE
 from namespaces import outside
+from selection import some
 
 SLEEPS = """
 import time
@@ -51,6 +52,7 @@ def test_a_job_that_takes_too_much_memory(slurm):
     assert (job["state"], job["reason"]) == ("failed", "out of memory"), job
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost(slurm):
     slurm.file("sleeps.py", SLEEPS)
     job = slurm.submit("--ranks-per-node", "3", "--directive=--no-requeue", "sleeps.py")
@@ -135,7 +137,7 @@ SRUN = {
 }
 
 
-@pytest.mark.parametrize("name", SRUN)
+@pytest.mark.parametrize("name", some(SRUN, ["exits"]))
 def test_srun_as_the_launcher(slurm, name):
     """Slurm's own launcher, which MPICH can use by itself."""
     if not MPI.is_mpich:
