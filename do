@@ -110,18 +110,19 @@ under_both() {
     return $failed
 }
 
-# The soak and the environments take little of the processors' time: they run beside the tests.
+# All tests; without further words to pytest also the soak, which mostly waits, beside them, and the other environments.
 everything() {
+    [ $# = 0 ] || { under_both side_by_side "$@"; return; }
     failed=0
     soak=
     if [ -d tests/soak ]; then
         soak_log=$(mktemp)
         # The shell has what runs in the background ignore SIGINT.
-        env --default-signal .venv-mpich/bin/pytest -p no:randomly tests/soak > "$soak_log" 2>&1 &
+        env --default-signal .venv-mpich/bin/pytest tests/soak > "$soak_log" 2>&1 &
         soak=$!
         trap 'kill $soak' INT TERM
     fi
-    under_both side_by_side "$@" || failed=1
+    under_both side_by_side || failed=1
     if command -v matrix >/dev/null; then matrix || failed=1; fi
     if [ -n "$soak" ]; then
         say "the soak, which ran beside the tests:"
@@ -140,7 +141,7 @@ side_by_side() {
         say "without user namespaces tests run one after another"
         MPIDASK_TEST_PROCESSES=0
     fi
-    own_shm "$pytest" --numprocesses="${MPIDASK_TEST_PROCESSES:-6}" "$@"
+    own_shm "$pytest" --numprocesses="${MPIDASK_TEST_PROCESSES:-5}" "$@"
 }
 
 # Tests look at what is left over in /dev/shm. Each of pytest's processes has one of its own: as root it makes it itself,

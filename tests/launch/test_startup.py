@@ -37,11 +37,9 @@ MISTAKES = {
 
 #: Whether there are nannies makes a difference where workers are started.
 MISTAKEN = [(name, nanny) for name in MISTAKES for nanny in ("--nanny", "--no-nanny")]
-CHOSEN = [
-    (name, nanny)
-    for name, nanny in MISTAKEN
-    if nanny == "--nanny" or name in ("wrong_interface", "wrong_worker_class", "unwritable_scratch")
-]
+FEWER = ["no_script", "unknown_option", "missing_script", "missing_module", "wrong_interface", "wrong_worker_class"]
+FEWER += ["unwritable_scratch", "bad_protocol", "open_protocol", "bad_dashboard_address"]
+CHOSEN = [(name, "--nanny") for name in FEWER] + [("wrong_worker_class", "--no-nanny")]
 
 
 @pytest.mark.parametrize(("name", "nanny"), some(MISTAKEN, CHOSEN))

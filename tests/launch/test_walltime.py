@@ -229,6 +229,7 @@ sys.exit(3)
     check(ranks, result, 3, "script is told (1 callback)")
 
 
+@pytest.mark.thorough
 def test_callbacks_that_do_not_end(ranks, warned):
     script = START + "mpidask.on_walltime(lambda: time.sleep(100))\n" + WARN + "time.sleep(100)"
     result = ranks(4, "--walltime-margin", "6 s", "--thread-grace", "0 s", ranks.script(script), environ=warned)
@@ -236,6 +237,7 @@ def test_callbacks_that_do_not_end(ranks, warned):
     check(ranks, result, 75, *words)
 
 
+@pytest.mark.thorough
 @pytest.mark.both_mpis
 def test_one_rank(ranks, warned):
     script = START + "c = Client()\n" + WARN + "c.submit(time.sleep, 100).result()"
@@ -265,6 +267,7 @@ def test_scripts_that_call_us(ranks, warned, name):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_a_session_that_is_over_is_not_watched(ranks, warned):
     script = (
         "import signal\n"
