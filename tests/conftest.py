@@ -125,8 +125,8 @@ def _why(item):
     lent = item.funcargs.values()
     runs = sum(len(each.runs) for each in lent if isinstance(each, Launcher))
     commands = {each.name: each.commands for each in lent if isinstance(each, machines.Machine)}
-    words = [f"{runs} runs under mpirun"] * (runs > 0)
-    words += [f"{number} commands and the jobs they start, on {name}" for name, number in commands.items()]
+    words = [f"{runs} run{'s' * (runs > 1)} with all ranks"] * (runs > 0)
+    words += [f"{number} commands, and the jobs they start, on {name}" for name, number in commands.items()]
     return "; ".join(words)
 
 
