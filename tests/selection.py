@@ -16,7 +16,7 @@ UNDER_OPEN_MPI = {
     "test_doors.py::test_a_failed_rank_does_not_leave_the_others_waiting": "",
     "test_doors.py::test_a_rank_that_is_ended_ends_the_run": r"session-9-\d",
     "test_doors.py::test_ending": "(initialize|execute|session)-(exception|sys_exit_3)",
-    "test_doors.py::test_in_the_middle_of_an_mpi_program": "twice|side_by_side|async",
+    "test_doors.py::test_in_the_middle_of_an_mpi_program": "one after another|asynchronous",
     "test_endings.py::test_script_ending": (
         "with_client|exception_after_client|sys_exit_3|os_exit_0|keyboard_interrupt|client_shutdown|"
         "task_holds_the_lock|task_left_process|much_output"
@@ -56,6 +56,7 @@ SYSTEMS = {
     "test_a_lost_node": set(),
     "test_killed": {"slurm"},
     "test_killed_with_its_sentinel": set(),
+    "test_lifetimes": set(),
     "test_strangers": {"local"},
     "test_waiting": set(),
     "test_with_keys": {"local"},

@@ -140,6 +140,6 @@ def test_bursts(system):
     play(system, "bursts", timeout=200)
 
 
-@pytest.mark.slow("two lifetimes of jobs, of 30 s each")
+@pytest.mark.slow("jobs of a minute, until others have replaced them")
 def test_lifetimes(system):
     play(system, "lifetimes")

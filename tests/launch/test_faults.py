@@ -205,6 +205,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
     assert not after, after
 
 
+@pytest.mark.thorough
 @pytest.mark.slow("a rank that comes 20 s late")
 def test_a_late_rank_is_waited_for(ranks):
     import sys
