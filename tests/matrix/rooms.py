@@ -19,7 +19,7 @@ CACHE = ROOT / ".matrix"
 RESULTS = CACHE / "results"
 
 #: What a run may take; each test has a shorter deadline of its own.
-DEADLINE = 400
+DEADLINE = 600
 
 _PROBE = """
 import json, platform, ssl

@@ -62,7 +62,7 @@ print(*count())
 
 
 def test_workers_stay(ranks):
-    check(ranks, ranks(10, ranks.script(CLIENT + WORKERS)), 0, "8 8\n8 8\n")
+    check(ranks, ranks(10, ranks.script(CLIENT + WORKERS), timeout=120), 0, "8 8\n8 8\n")
 
 
 def test_an_exception(ranks):
@@ -126,7 +126,7 @@ def test_sigterm(ranks):
     run = ranks.start(4, ranks.script(CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)\n"))
     run.wait_for("ready")
     run.signal(signal.SIGTERM)
-    result = run.result(30)
+    result = run.result(60)
     assert result.status != 0, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
