@@ -12,6 +12,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +114,10 @@ class Host:
         run([f"{prefix}/bin/python", "-m", "pip", "install", "--quiet", *packages], log, timeout=400)
 
 
+#: Two cells may share a Debian: one at a time changes it.
+_LOCKS = defaultdict(threading.Lock)
+
+
 class Debian(Host):
     """A Debian in a directory, made by debootstrap; root alone can make and enter it."""
 
@@ -122,6 +128,11 @@ class Debian(Host):
         self.source, self.results = "/mnt", "/media"
 
     def prepare(self, packages: tuple[str, ...], log: Path) -> None:
+        """Make the directory, unless it is there, and install Debian's packages."""
+        with _LOCKS[self.suite]:
+            self._prepare(packages, log)
+
+    def _prepare(self, packages: tuple[str, ...], log: Path) -> None:
         if not is_isolated():
             raise MissingError("a Debian in a directory needs root")
         if shutil.which("debootstrap") is None:
@@ -161,6 +172,10 @@ class Debian(Host):
 
     def install(self, prefix: str, packages: list[str], log: Path) -> None:
         """Install packages that the host downloads: it alone knows how pip gets at them here."""
+        with _LOCKS[self.suite]:
+            self._install(prefix, packages, log)
+
+    def _install(self, prefix: str, packages: list[str], log: Path) -> None:
         wheels = self.cache / "wheels" / self.version
         wheels.mkdir(parents=True, exist_ok=True)
         words = [str(self.tools / "bin/python"), "-m", "pip", "download", "--quiet", "--dest", str(wheels)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import json
 import os
 import re
@@ -154,6 +155,7 @@ def growth(cluster: Cluster) -> dict[str, tuple[float, float]]:
 
 
 def test_a_long_life(ranks, cluster, tmp_path):
+    faulthandler.cancel_dump_traceback_later()  # pytest's, for tests that hang: this one takes its time
     begun = time.monotonic()
     for number in range(ROUNDS):
         one_round(cluster, number, tmp_path)
