@@ -29,7 +29,7 @@ def main(number: int) -> bool:
         ranks = Launcher(Path(name))
         script = ranks.script(SCRIPT)
         for _ in range(number):
-            result = ranks(10, script, environ=environ(), timeout=120)
+            result = ranks(10, script, environ=environ(), timeout=180)
             text = (
                 f"status {result.status}, printed {result.stdout.strip() or 'nothing'}; {' '.join(result.words)[:300]}"
             )

@@ -19,7 +19,7 @@ CACHE = ROOT / ".matrix"
 RESULTS = CACHE / "results"
 
 #: What a run may take; each test has a shorter deadline of its own.
-DEADLINE = 600
+DEADLINE = 1200
 
 _PROBE = """
 import json, platform, ssl
@@ -129,7 +129,15 @@ class Room:
         report = RESULTS / f"{self.cell.name}.xml"
         report.unlink(missing_ok=True)
         words = [f"{source}/tests/matrix/test_quick.py", "-c", f"{source}/pyproject.toml", f"--rootdir={source}"]
-        words += ["-p", "no:cacheprovider", f"--junitxml={self.place.results}/{report.name}", *chosen, *arguments]
+        words += [
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "faulthandler_timeout=0",
+            f"--junitxml={self.place.results}/{report.name}",
+            *chosen,
+            *arguments,
+        ]
         try:
             run(self.words("pytest", *words), self.log, timeout=DEADLINE, env=self.environ())
         except FailedError:

@@ -28,4 +28,4 @@ def _soak(cell: Cell, wheel: Path, number: int) -> bool:
         print(f"{cell.name}: {error}", flush=True)
         return isinstance(error, MissingError)
     words = room.words("python", f"{room.place.source}/tests/matrix/count_workers.py", str(number))
-    return subprocess.run(words, env=room.environ(), timeout=120 * number, check=False).returncode == 0
+    return subprocess.run(words, env=room.environ(), timeout=180 * number, check=False).returncode == 0

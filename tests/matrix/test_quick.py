@@ -14,11 +14,17 @@ import pytest
 from harness import Launcher
 from matrix.surroundings import environ
 
+#: A run's deadline, s: on a busy machine all of it takes longer.
+DEADLINE = 180
+
 CLIENT = "from distributed import Client\nimport os, sys, time\n"
 
 
 class Ranks(Launcher):
     """Runs as this MPI needs them, in a home of their own."""
+
+    def __call__(self, n, *arguments, **more):
+        return super().__call__(n, *arguments, **{**more, "timeout": DEADLINE})
 
     def start(self, n, *arguments, **more):
         home = {"HOME": str(self.directory / "home"), "XDG_STATE_HOME": str(self.directory / "state")}
@@ -70,7 +76,7 @@ print(*count())
 
 
 def test_workers_stay(ranks):
-    check(ranks, ranks(10, ranks.script(CLIENT + WORKERS), timeout=120), 0, "8 8\n8 8\n")
+    check(ranks, ranks(10, ranks.script(CLIENT + WORKERS)), 0, "8 8\n8 8\n")
 
 
 def test_an_exception(ranks):
@@ -95,7 +101,7 @@ def task(flag):
 
 client = Client()
 print(client.submit(task, os.path.abspath("flag.py"), pure=False, retries=2).result())
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 90
 while len(client.scheduler_info(n_workers=-1)["workers"]) < 2 and time.monotonic() < deadline:
     time.sleep(0.1)
 time.sleep(2)
@@ -132,9 +138,9 @@ def test_without_mpirun(ranks):
 def test_sigterm(ranks):
     """The launcher's status differs; what counts is that all is gone."""
     run = ranks.start(4, ranks.script(CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)\n"))
-    run.wait_for("ready")
+    run.wait_for("ready", DEADLINE)
     run.signal(signal.SIGTERM)
-    result = run.result(60)
+    result = run.result(DEADLINE)
     assert result.status != 0, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
@@ -146,7 +152,7 @@ import mpidask
 if __name__ == "__main__":
     with mpidask.LocalJobCluster(cores=1, memory="1 GB") as cluster, Client(cluster) as client:
         cluster.scale(jobs=2)
-        client.wait_for_workers(2, timeout=40)
+        client.wait_for_workers(2, timeout=90)
         time.sleep(4)
         total = sum(client.gather(client.map(lambda x: x * x, range(100))))
         print(total, len(client.scheduler_info(n_workers=-1)["workers"]), len(client.run(os.getpid)))

@@ -32,6 +32,14 @@ TASKS = 50
 DEATH_EVERY = 4
 WORKERS = 3
 
+#: Dask's scheduler keeps logs: those of clients and workers that have left for an hour, and the last 1,000 transitions
+#: with what they hold. With these it soon has as much as it will ever have, and other growth shows.
+#: It never forgets a span, of which each round makes one: https://github.com/dask/distributed/blob/main/distributed/spans.py
+SHORT_LOGS = {
+    "DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY": "1s",
+    "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "100",
+}
+
 #: What may be added between the second quarter and the last: a share of it, and an amount.
 TOLERANCES = {
     "scheduler's memory, MiB": (0.04, 2),
@@ -119,7 +127,7 @@ def cluster(ranks):
     file = ranks.directory / "cluster.json"
     before = frozenset(segments())
     words = [sys.executable, "-m", "mpidask.cli", "serve", "--scheduler-file", str(file)]
-    run = ranks.start(WORKERS + 1, command=words)
+    run = ranks.start(WORKERS + 1, command=words, environ=SHORT_LOGS)
     wait(lambda: file.exists() or run.process.poll() is not None, "scheduler file")
     assert run.process.poll() is None, run._read("err")
     cluster = Cluster(run, file, before=before)
