@@ -10,7 +10,11 @@ from typing import Any
 
 from distributed.security import Security
 
+from mpidask import tls_sockets
+
 __all__ = ["MemorySecurity"]
+
+tls_sockets.mend()  # whoever gets these keys, in whatever process
 
 
 class MemorySecurity(Security):

@@ -8,7 +8,7 @@ from typing import Any
 
 from distributed import Client
 
-from mpidask import credentials
+from mpidask import credentials, tls_sockets
 from mpidask.attach import waiting
 from mpidask.scheduler_file import Entry
 
@@ -23,6 +23,7 @@ class JobClient(Client):
 
     def __init__(self, entry: Entry, **options: Any) -> None:
         self.entry = entry
+        tls_sockets.mend()
         if entry.keys is not None:
             credentials.remember(entry.address, entry.keys)  # for further clients of this process
             options = {"security": entry.keys.security(), **options}

@@ -16,6 +16,7 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.utils import Log, Logs
 
+from mpidask import tls_sockets
 from mpidask.attach import ending, order, waiting
 from mpidask.attach.waiting import JobSearch
 from mpidask.batch import submission
@@ -101,6 +102,7 @@ class MPICluster(Cluster):
     async def _attach(self, entry: Entry) -> None:
         """Connect to the scheduler; raises OSError if it does not answer."""
         self.entry = entry
+        tls_sockets.mend()
         self.security = Security() if entry.keys is None else entry.keys.security()
         self.scheduler_comm = ending.connection(entry)
         try:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["launch", "wrapper"]
 
+#: A launcher that is itself a shell script, as Intel MPI's, ends at once and leaves its children behind.
+_END_LAUNCHER = (
+    'children="${children-} $(cat /proc/$launcher/task/*/children 2>/dev/null)"; kill -TERM $launcher 2>/dev/null'
+)
+_END_CHILDREN = (
+    "for child in ${children-}; do kill -TERM $child 2>/dev/null && timeout 10 tail --pid=$child -f /dev/null; done"
+)
+
 
 def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], system: BatchSystem) -> str:
     """Return the job script.
@@ -92,9 +100,10 @@ def _run(command: str, *, warned: bool) -> list[str]:
         *before,
         f"({command}) &" if warned else f"{command} &",
         "launcher=$!",
-        "trap 'kill -TERM $launcher 2>/dev/null' TERM HUP INT",
+        f"trap '{_END_LAUNCHER}' TERM HUP INT",
         "while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done",
         "[ $status -le 128 ] || { wait $launcher; status=$?; }",
+        _END_CHILDREN,
         *after,
     ]
 

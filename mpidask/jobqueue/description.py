@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mpidask.errors import ArgumentError
 __all__ = ["Description", "Place", "refuse_lost", "texts", "walltime_seconds"]
 
 _WORKER = "distributed.cli.dask_worker"
+_OURS = "mpidask.jobqueue.worker"  # the same command, where there is mpidask and TLS
 #: A rank's number, whatever has started it; srun's last, because a job script under Slurm has one, too.
 _RANK = "${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-0}}}}}"
 
@@ -187,7 +189,7 @@ class Description:
         words = [
             keywords["python"],
             "-m",
-            keywords["worker_command"] or _WORKER,
+            self._module,
             self.scheduler,
             "--name",
             self.name if name is None else name,
@@ -196,7 +198,7 @@ class Description:
             "--memory-limit",
             self.memory_limit,
         ]
-        if (keywords["worker_command"] or _WORKER) == _WORKER:
+        if self._is_dask_s:
             words += ["--nworkers", processes] if processes > 1 else []
             words += ["--nanny" if keywords["nanny"] else "--no-nanny"]
         for option in ("death_timeout", "local_directory"):
@@ -207,20 +209,27 @@ class Description:
             words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
         return " ".join(map(str, [*words, *self._pages(words), *self.arguments, *self._lifetime(words)]))
 
+    @property
+    def _is_dask_s(self) -> bool:
+        """Whether the worker's command is Dask's own."""
+        return (self.keywords["worker_command"] or _WORKER) == _WORKER
+
+    @property
+    def _module(self) -> str:
+        """The module that is the worker's command; with an interpreter of the user's choice there may be only Dask."""
+        ours = self._is_dask_s and self.keywords["python"] == sys.executable
+        needed = any(word.startswith("--tls-") for word in self.arguments) or self.system.name == "local"
+        return _OURS if ours and needed else str(self.keywords["worker_command"] or _WORKER)
+
     def _pages(self, words: Iterable[object]) -> list[str]:
         """Return the arguments that leave out workers' dashboards, which other users of the node could look at."""
-        if (self.keywords["worker_command"] or _WORKER) != _WORKER or any(
-            re.match(r"--(no-)?dashboard", str(word)) for word in words
-        ):
+        if not self._is_dask_s or any(re.match(r"--(no-)?dashboard", str(word)) for word in words):
             return []
         return ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
 
     def _lifetime(self, words: Iterable[object]) -> list[str]:
         """Return the arguments that let workers hand over their data before the walltime ends them."""
-        if (
-            any(re.match(r"--lifetime(=|\s|$)", str(word)) for word in words)
-            or (self.keywords["worker_command"] or _WORKER) != _WORKER
-        ):
+        if not self._is_dask_s or any(re.match(r"--lifetime(=|\s|$)", str(word)) for word in words):
             return []
         total = walltime_seconds(self.system, self.keywords.get("walltime"))
         if total is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from distributed.security import Security
 
-from mpidask import config, credentials
+from mpidask import config, credentials, tls_sockets
 from mpidask.batch.holdings import KEY_FILES
 from mpidask.credentials import Keys
 from mpidask.errors import ArgumentError, BatchError
@@ -50,6 +50,7 @@ def settle(protocol: Any, *, security: Security | bool | None) -> Tls:
     protocol: tcp means tls where there are keys; others than tcp and tls are not encrypted by default
     Raises ArgumentError for what contradicts itself, or if keys cannot be made.
     """
+    tls_sockets.mend()
     if security is not None and not isinstance(security, bool | Security):
         raise ArgumentError(f"security is {security!r}", "a distributed.Security, True or False is needed")
     scheme = str(protocol or "").removesuffix("://")

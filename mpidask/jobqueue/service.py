@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shutil
 import socket
+import tempfile
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
+import dask.config
 from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
@@ -56,7 +60,13 @@ def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any
             from mpidask.dashboard.page import register
 
             register()
+    directory = None
+    if options.get("local_directory") is None and not dask.config.get("temporary-directory", default=None):
+        # Dask's own would be left in the temporary directory.
+        options["local_directory"] = directory = tempfile.mkdtemp(prefix="mpidask-scheduler-")
     scheduler = kind(**options)
+    if directory is not None:
+        weakref.finalize(scheduler, shutil.rmtree, directory, ignore_errors=True)
     if gated:
         gate.close(scheduler, options["http_prefix"])
     if page is not None:

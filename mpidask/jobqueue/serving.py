@@ -18,6 +18,7 @@ from typing import Any
 from distributed import Scheduler
 from distributed.security import Security
 
+from mpidask import tls_sockets
 from mpidask.files import replace_json
 from mpidask.jobqueue import service
 
@@ -30,6 +31,7 @@ async def serve(told: dict[str, Any]) -> None:
     told: `options` and `security` (Dask's arguments), `gated` as for `service.make`, and `file` to write:
           `address` and `host`
     """
+    tls_sockets.mend()
     security = Security(**told["security"]) if told["security"] else None
     scheduler = service.make(Scheduler, None, gated=told["gated"], **told["options"], security=security)
     closing: set[asyncio.Task[None]] = set()

@@ -239,7 +239,7 @@ def _configure(orders: Orders) -> None:
 
     # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
     dask.config.set({"distributed.worker.use-file-locking": False})
-    directory = next((plan.directory for plan in (orders.workers, orders.scheduler) if plan is not None), "")
+    directory = next((plan.sockets for plan in (orders.workers, orders.scheduler) if plan is not None), "")
     inherited.name_files(directory, orders.prefix)
     waves.configure(orders.turn)
 

@@ -14,7 +14,7 @@ import sys
 from mpidask import run_directory
 from mpidask.errors import StartupError
 from mpidask.launch import inherited
-from mpidask.launch.loudness import ignore_a_lost_scheduler, tell_refusals
+from mpidask.launch.loudness import ignore_lost_peers, tell_refusals
 
 with contextlib.suppress(StartupError):  # the agent has told it
     inherited.load()
@@ -31,7 +31,7 @@ logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
 
 # A task that still runs when the run ends is given up, which is no news.
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
-ignore_a_lost_scheduler()
+ignore_lost_peers()
 tell_refusals(0)
 
 # The rank's log is read while tasks run, and is to hold what they said before they died.

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from mpidask import credentials
+from mpidask import credentials, tls_sockets
 from mpidask.credentials import Contact
 from mpidask.dashboard import reach
 from mpidask.errors import MpidaskError
@@ -43,12 +43,17 @@ def leave(around: Around) -> None:
 
 
 def close_clients(address: str) -> None:
-    """Close the clients of this process that are connected to a scheduler which is about to end."""
+    """Close the clients of this process that are connected to a scheduler which is about to end.
+
+    None of them connects again, also those that belong to an event loop, which may have ended.
+    """
     from distributed import Client
 
-    for each in list(Client._instances):
-        theirs = each.scheduler
-        if not each.asynchronous and theirs is not None and getattr(theirs, "address", None) == address:
+    theirs = [each for each in Client._instances if getattr(each.scheduler, "address", None) == address]
+    for each in theirs:
+        each.status = "closing"
+    for each in theirs:
+        if not each.asynchronous:
             with contextlib.suppress(Exception):
                 each.close(timeout=1)  # type: ignore[no-untyped-call]  # Dask's
 
@@ -150,7 +155,7 @@ class Around:
         with import_cache.active(self._world.imports):
             configure_dask(self._world)
             waves.configure(self._layout.turn)
-            import distributed  # noqa: F401 - an import error is to be reported now
+            tls_sockets.mend()  # imports Dask: an error is to be reported now
 
         self._prepare()
 
@@ -177,6 +182,7 @@ class Around:
         self.closed = True
         self._world.guardian.end_within(ending.KILL)
         loudness.quieten()
+        close_clients(self.address)
         self._world.announce_end(status)
         self.close_agent()
         if self._world.rank == self._layout.speaker:
@@ -186,6 +192,7 @@ class Around:
         """End the servers beside the client."""
         if self._agent is not None:
             loudness.quieten()
+            close_clients(self.address)
             self._agent.close(2 * ending.CLOSE)
 
 

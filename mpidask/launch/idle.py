@@ -16,11 +16,12 @@ from typing import Any
 import dask.config
 import distributed.metrics
 from dask.utils import parse_timedelta
-from distributed import Nanny, Scheduler, Status, Worker, WorkerPlugin
+from distributed import Scheduler, Status, Worker, WorkerPlugin
 from distributed.core import Server
 from tornado.ioloop import PeriodicCallback
 
 from mpidask import config
+from mpidask.returning import ReturningNanny
 
 __all__ = ["Rest", "RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
 
@@ -165,7 +166,7 @@ def rest_scheduler(scheduler: Scheduler) -> None:
     scheduler.start_periodic_callbacks()  # type: ignore[no-untyped-call]  # Dask's
 
 
-class RestingNanny(Nanny):
+class RestingNanny(ReturningNanny):
     """Dask's nanny, which rests while its worker does."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:

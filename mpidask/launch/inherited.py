@@ -15,7 +15,6 @@ from mpidask.errors import StartupError
 __all__ = ["NAMES", "load", "load_modules", "name_files", "variables"]
 
 _BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
-_LONGEST_DIRECTORY = 70  # of at most 107 characters of a socket's path
 _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 
 #: Names the user's modules for processes that import them, comma-separated.
@@ -74,11 +73,11 @@ def load_modules(names: Sequence[str]) -> None:
 def name_files(directory: str, prefix: str) -> None:
     """Have multiprocessing in this process, and in those that it starts, keep its files where they will be removed.
 
-    directory: for sockets
+    directory: for sockets; "" for none
     prefix:    of the names of semaphores
     """
     process: Any = multiprocessing.current_process()
-    if len(directory) < _LONGEST_DIRECTORY:
+    if directory:
         process._config["tempdir"] = directory
     # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
     process._config["semprefix"] = prefix

@@ -260,7 +260,7 @@ def _find_network(
     host = facts[options.scheduler_rank]
     alone = network.one_network(facts)
     if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):
-        return network.LOOPBACK, "loopback, all ranks are on one node"
+        return network.loopback(), "loopback, all ranks are on one node"
     doors = network.Doors(host.addresses) if world.rank == options.scheduler_rank else None
     offers = wait(world.share(doors.offers if doors else None, options.scheduler_rank))
     tried = caught(lambda: network.knock(offers, network.patience(len(knockers))) if first == world.rank else {})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["ignore_a_lost_scheduler", "point", "quieten", "speak_again", "tell_refusals", "unlogged"]
+__all__ = ["ignore_lost_peers", "point", "quieten", "speak_again", "tell_refusals", "unlogged"]
 
 #: Loggers that are quiet, with the level that they had.
 _quiet: dict[logging.Logger, int] = {}
@@ -39,13 +40,22 @@ def unlogged(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def ignore_a_lost_scheduler() -> None:
-    """Have workers say nothing of a scheduler that is gone: it ends the run, and is told by others where it is news."""
-    logging.getLogger("distributed.worker").addFilter(_is_news)
+#: How lines begin that say what is told by others, where it is news: that a scheduler or a worker is gone.
+_NO_NEWS = (
+    "Failed to communicate with scheduler during heartbeat",
+    "Received heartbeat from unregistered worker",
+    "Scheduler was unaware of this worker",
+)
+
+
+def ignore_lost_peers() -> None:
+    """Have servers of this process say nothing of heartbeats between a worker and a scheduler that is gone for it."""
+    for name in ("distributed.worker", "distributed.scheduler"):
+        logging.getLogger(name).addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Failed to communicate with scheduler during heartbeat")
+    return not str(record.msg).startswith(_NO_NEWS)
 
 
 def tell_refusals(number: int) -> None:
@@ -63,6 +73,9 @@ class _Refusals(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if "TLS handshake failed" not in str(record.msg):
             return True
+        error = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
+            return False  # the other end has gone: a process that has ended, or a look whether somebody listens
         self.left -= 1
         if self.left == 0:
             record.msg = f"{record.msg}; further ones are not told"

@@ -15,7 +15,18 @@ from collections.abc import Mapping, Sequence
 from mpidask.errors import StartupError
 from mpidask.launch.shares import Facts
 
-__all__ = ["LOOPBACK", "Doors", "answers", "best", "knock", "knockers", "one_network", "patience", "towards"]
+__all__ = [
+    "LOOPBACK",
+    "Doors",
+    "answers",
+    "best",
+    "knock",
+    "knockers",
+    "loopback",
+    "one_network",
+    "patience",
+    "towards",
+]
 
 LOOPBACK = "127.0.0.1"
 
@@ -26,6 +37,19 @@ _AT_ONCE = 1000  # networks that get no more than that: a connection that is dro
 def one_network(facts: Sequence[Facts]) -> bool:
     """Whether all ranks reach each other by loopback."""
     return len({fact.network for fact in facts}) == 1
+
+
+def loopback() -> str:
+    """Return the address by which processes of one node reach each other; raises StartupError if it leads nowhere."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((LOOPBACK, 9))  # asks for the way there; nothing is sent
+    except OSError as error:
+        raise StartupError(
+            f"processes of {socket.gethostname()} cannot reach each other at {LOOPBACK}: {error.strerror}",
+            "the loopback interface is down: ip link set lo up (in a container: start it with a network)",
+        ) from error
+    return LOOPBACK
 
 
 def knockers(facts: Sequence[Facts]) -> dict[str, int]:

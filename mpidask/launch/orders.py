@@ -41,6 +41,7 @@ class SchedulerPlan:
     host:      IPv4 address
     port:      0 for a free one
     directory: where it keeps files
+    sockets:   directory for sockets, whose paths must be short; "" for none
     file:      scheduler file to write, None for none
     about:     what to write there
     clients:   host and port of a second address, for clients from outside; None for none
@@ -55,6 +56,7 @@ class SchedulerPlan:
     protocol: str
     dashboard_address: str
     directory: str
+    sockets: str
     file: str | None
     about: About
     clients: tuple[str, int] | None = None
@@ -76,6 +78,7 @@ class WorkersPlan:
 
     host:      IPv4 address on which they listen
     directory: where they spill
+    sockets:   directory for sockets, whose paths must be short; "" for none
     data:      import path of what makes the mapping for their data, None for Dask's
     worker_options: further arguments of the worker class
     timeout:   s for them to start
@@ -87,6 +90,7 @@ class WorkersPlan:
     host: str
     protocol: str
     directory: str
+    sockets: str
     nanny: bool
     data: str | None
     worker_class: str

@@ -61,7 +61,8 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         port=options.scheduler_port or 0,
         protocol=config.transport(options),
         dashboard_address=options.dashboard_address,
-        directory=_scratch(world, layout),
+        directory=_scratch(world, layout).path,
+        sockets=_scratch(world, layout).sockets,
         file=options.scheduler_file,
         about=About(layout.run, job_id(os.environ), keys=keys, idle_timeout=options.idle_timeout if idle else None),
         clients=_for_clients(options),
@@ -118,7 +119,8 @@ def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPla
         scheduler=scheduler,
         host=layout.address,
         protocol=scheduler.address.partition("://")[0] or config.transport(options),
-        directory=_scratch(world, layout),
+        directory=_scratch(world, layout).path,
+        sockets=_scratch(world, layout).sockets,
         nanny=options.nanny,
         data=options.data,
         worker_class=options.worker_class,
@@ -137,9 +139,10 @@ def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:
     return directory, Progress(0, len(layout.workers), walltime.ends(), layout.client, names)
 
 
-def _scratch(world: World, layout: Layout) -> str:
+def _scratch(world: World, layout: Layout) -> Scratch:
     """Return this rank's directory; make it at the first call."""
     if layout.scratch is None:
         layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank, world.segments)
-        world.guardian.remove_later(layout.scratch.path)
-    return layout.scratch.path
+        for path in layout.scratch.paths:
+            world.guardian.remove_later(path)
+    return layout.scratch

@@ -19,11 +19,12 @@ __all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
 EXIT_TOPIC = "mpidask-worker-exit"
 
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
+_RETURN = 15.0  # s for a worker to come back that has left unasked
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
 
 def describe_exit(exitcode: int, *, memory: int | None = None, limit: int | None = None, oom: bool = False) -> str:
-    """Return why a process ended.
+    """Return why a process died.
 
     exitcode: negative: minus the signal's number
     memory:   bytes in use when its nanny ended it for that, None if it did not
@@ -68,6 +69,7 @@ class Postmortem(SchedulerPlugin):
         self._tasks: dict[str, list[str]] = {}
         self._memory: dict[str, int] = {}
         self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
+        self._closing = False
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
@@ -88,15 +90,25 @@ class Postmortem(SchedulerPlugin):
             name = self._names.pop(msg["worker"], "")
             self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
             self._report(name)
+            if not msg.get("expected"):
+                asyncio.get_running_loop().call_later(_RETURN, self._tell_if_gone, name)
 
     async def before_close(self) -> None:
         """Report what is left to report; what is lost from here on is meant to be."""
         self._report_all()
+        self._closing = True
         loudness.quieten()
 
     def _report_all(self) -> None:
         for name in list(self._waiting):
             self._report(name)
+
+    def _tell_if_gone(self, name: str) -> None:
+        """Say so if a worker that has left unasked has not come back."""
+        there = set(self._names.values())
+        if not self._closing and name and name not in there:
+            left = f"{len(there)} workers are" if len(there) != 1 else "1 worker is"
+            _write(f"worker {name} has left and has not come back within {_RETURN:.0f} s; {left} left")
 
     def _report(self, name: str) -> None:
         """Write of a death, if there is one to write of."""
@@ -104,14 +116,23 @@ class Postmortem(SchedulerPlugin):
         if exit_ is None:
             return
         tasks, memory = self._tasks.pop(name, []), self._memory.pop(name, None)
-        reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_["limit"], oom=exit_["oom"])
-        sys.stderr.write(
-            f"mpidask: worker {name} on {exit_['host']} died: {reason}; it is started again{_with(tasks)}\n"
-        )
-        sys.stderr.flush()
+        what = _what_happened(exit_, memory)
+        _write(f"worker {name} on {exit_['host']} {what}; it is started again{_with(tasks)}")
         before = self.deaths.get(name, Death(0, ""))
-        last = f"{time.strftime('%H:%M:%S')} died: {reason}{_with(tasks)}"
+        last = f"{time.strftime('%H:%M:%S')} {what}{_with(tasks)}"
         self.deaths[name] = Death(before.count + 1, last)
+
+
+def _what_happened(exit_: dict[str, Any], memory: int | None) -> str:
+    if exit_.get("disconnected"):
+        return "lost its connection to the scheduler"
+    reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_.get("limit"), oom=bool(exit_.get("oom")))
+    return f"died: {reason}"
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(f"mpidask: {text}\n")
+    sys.stderr.flush()
 
 
 def _with(tasks: list[str]) -> str:

@@ -15,6 +15,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
@@ -24,17 +25,30 @@ from mpidask.files import is_ours, open_plain
 from mpidask.launch import segments
 from mpidask.launch.node import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
 
-__all__ = ["Scratch", "choose", "sweep"]
+__all__ = ["Scratch", "choose", "host_label", "sweep"]
 
 _PREFIX = "mpidask-"
 
+#: Where a directory for sockets is made if the other one's path is too long: a socket's has at most 107 characters.
+_SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
+_LONGEST = 70
+
 
 class Scratch:
-    """One rank's directory."""
+    """One rank's directory.
 
-    def __init__(self, path: str, lock: IO[str]) -> None:
+    sockets: directory for sockets; "" if there is no place for them
+    """
+
+    def __init__(self, path: str, lock: IO[str], short: Scratch | None) -> None:
         self.path = path
-        self._lock = lock
+        self.sockets = path if len(path) < _LONGEST else short.path if short is not None else ""
+        self._lock, self._short = lock, short
+
+    @property
+    def paths(self) -> list[str]:
+        """All directories that are to be removed at the end."""
+        return [self.path, *(self._short.paths if self._short is not None else [])]
 
     @classmethod
     def make(cls, base: str, rank: int, segments: Iterable[str]) -> Scratch:
@@ -43,21 +57,38 @@ class Scratch:
         segments: the rank's shared-memory files, to be removed with the directory should the rank be killed
         Raises StartupError if it cannot be made.
         """
-        host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())
         try:
-            path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host}-rank{rank}-", dir=base)
+            path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host_label()}-rank{rank}-", dir=base)
             lock = _locked(os.path.join(path, "run"), segments)
         except OSError as error:
             raise StartupError(
                 f"no directory for spilling can be made in {base}: {error.strerror}",
                 "choose another place with --local-directory",
             ) from error
-        return cls(path, lock)
+        place = _short_place() if len(path) >= _LONGEST and base not in _SHORT_PLACES else None
+        return cls(path, lock, cls.make(place, rank, ()) if place is not None else None)
 
     def remove(self) -> None:
         """Remove the directory and all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        for path in self.paths:
+            shutil.rmtree(path, ignore_errors=True)
         self._lock.close()
+
+
+def host_label() -> str:
+    """Return what names this host in a directory's name: short, also where the host's name is long."""
+    name = socket.gethostname()
+    return f"{re.sub(r'[^A-Za-z0-9]', '', name.partition('.')[0])[:12]}-{zlib.crc32(name.encode()):08x}"
+
+
+def _short_place() -> str | None:
+    """Return a place of this node with a short path, None if there is none."""
+    usable = (place for place in _SHORT_PLACES if _is_usable(place) and not _others_can_rename(place))
+    return next(usable, None)
+
+
+def _is_usable(path: str) -> bool:
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def _locked(path: str, segments: Iterable[str]) -> IO[str]:
@@ -80,9 +111,8 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
     if given is not None:
         return _check(os.path.expanduser(os.path.expandvars(given)), shared=shared)
     for candidate in scratch_candidates(environ):
-        usable = os.path.isdir(candidate) and os.access(candidate, os.W_OK | os.X_OK)
         if (
-            usable
+            _is_usable(candidate)
             and not _others_can_rename(candidate)
             and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS)
         ):
@@ -122,10 +152,16 @@ def _others_can_rename(path: str) -> bool:
 
 
 def sweep(base: str) -> list[str]:
-    """Remove the directories that dead runs of this user left in `base` on this node; return their names."""
-    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())
+    """Remove the directories that dead runs of this user left on this node, in `base` and for sockets.
+
+    Returns their names.
+    """
     removed = []
-    for path in Path(base).glob(f"{_PREFIX}{host}-rank*"):
+    for path in (
+        found
+        for place in {base, _short_place() or base}
+        for found in Path(place).glob(f"{_PREFIX}{host_label()}-rank*")
+    ):
         with contextlib.suppress(OSError):
             about = path.lstat()
             if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and _sweep_one(path):

@@ -23,7 +23,7 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import config, scheduler_file
+from mpidask import config, returning, scheduler_file, tls_sockets
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
@@ -41,6 +41,7 @@ __all__ = [
     "close_all",
     "contact",
     "dashboard_link",
+    "exit_message",
     "identify",
     "idled_out",
     "start_dashboard",
@@ -59,7 +60,9 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
     idle.prepare()
+    tls_sockets.mend()
     loudness.tell_refusals(1)
+    loudness.ignore_lost_peers()
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
     postmortem = Postmortem()
     try:
@@ -120,7 +123,11 @@ async def identify(contact: Contact, timeout: float) -> str:
         asyncio.timeout(timeout),
         rpc(contact.address, connection_args=arguments) as scheduler,  # type: ignore[no-untyped-call]  # Dask's
     ):
-        return str((await scheduler.identity(n_workers=0))["id"])
+        try:
+            about = await scheduler.identity(n_workers=0)
+        except TypeError:  # a scheduler of distributed before 2025.4 always lists its workers
+            about = await scheduler.identity()
+        return str(about["id"])
 
 
 def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:
@@ -169,14 +176,13 @@ class WatchedNanny(idle.RestingNanny):
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         # The only place where Dask's nanny says how the process ended; pinned by the tests.
         if self.status == Status.running and not self._asked:
-            message = {
-                "worker": self.worker_address,
-                "name": self.name,
-                "host": os.uname().nodename,
-                "exitcode": exitcode,
-                "limit": self.memory_manager.memory_limit,
-                "oom": oom_kills() > self._oom_kills,
-            }
+            message = exit_message(
+                self.name,
+                exitcode,
+                limit=self.memory_manager.memory_limit,
+                oom=oom_kills() > self._oom_kills,
+                disconnected=self.disconnected,
+            )
             self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
 
@@ -188,8 +194,9 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     """
     raise_open_files()
     idle.prepare()
+    tls_sockets.mend()
     cls = worker_class(plan.worker_class)
-    loudness.ignore_a_lost_scheduler()
+    loudness.ignore_lost_peers()
     loudness.tell_refusals(0)
     if not plan.nanny:
         _prepare(plan, cls)
@@ -206,6 +213,11 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
             "allow more time with --startup-timeout",
         ) from None
     return servers
+
+
+def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
+    """Return what is logged under EXIT_TOPIC."""
+    return {"name": name, "host": os.uname().nodename, "exitcode": exitcode, **more}
 
 
 def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
@@ -228,7 +240,10 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         settings["env"] = {**({worker.gpu_variable: worker.gpu} if worker.gpu else {}), **(settings.get("env") or {})}
-    return cls(plan.scheduler.address, **settings)
+    server = cls(plan.scheduler.address, **settings)
+    if isinstance(server, Worker):
+        returning.note_reason(server)
+    return server
 
 
 def _serve_no_pages() -> None:
@@ -274,7 +289,7 @@ def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
     blas = min((worker.blas_threads for worker in plan.workers), default=1)
     pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
     os.environ.update(inherited.variables(blas, (), pre_spawn, os.environ))
-    inherited.name_files(plan.directory, semaphore_prefix(os.environ.get(TOKEN, "")))
+    inherited.name_files(plan.sockets, semaphore_prefix(os.environ.get(TOKEN, "")))
     if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
         start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:

@@ -224,6 +224,7 @@ class Here:
         self._plan: SchedulerPlan | None = None
         self._scheduler: Any = None
         self._workers: list[Any] = []
+        self._kept: asyncio.Future[None] | None = None  # watches over them
         self._pages: asyncio.Future[None] | None = None
 
     async def start_scheduler(self) -> tuple[Contact, str | None]:
@@ -245,9 +246,11 @@ class Here:
         """Return their number when they are up; raises StartupError."""
         if not self._layout.mine:
             return 0
-        from mpidask.launch import servers
+        from mpidask.launch import keeping, servers
 
-        self._workers = await servers.start_workers(workers_plan(self._world, self._layout, scheduler))
+        plan = workers_plan(self._world, self._layout, scheduler)
+        self._workers = await servers.start_workers(plan)
+        self._kept = asyncio.ensure_future(keeping.keep_workers(plan, self._workers))
         return len(self._workers)
 
     def is_over(self) -> bool:
@@ -258,14 +261,18 @@ class Here:
         """Return when they have ended by themselves, and whether for want of work."""
         from mpidask.launch import servers
 
-        mine = [self._scheduler] if self._scheduler is not None else self._workers
-        await asyncio.gather(*(server.finished() for server in mine))
+        if self._scheduler is not None:
+            await self._scheduler.finished()
+        elif self._kept is not None:
+            await self._kept
         return self._scheduler is not None and servers.idled_out(self._scheduler)
 
     async def close(self) -> None:
         """Close all; never raises."""
         from mpidask.launch import servers
 
+        if self._kept is not None:
+            self._kept.cancel()
         await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
 
 

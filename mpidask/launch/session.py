@@ -276,7 +276,6 @@ class Session:
         with contextlib.suppress(ValueError):
             DEPARTURE.sessions.remove(self)
         shut_down = self.world.ended() is not None
-        client.close_clients(self._around.address)
         self._around.close(status)
         ending.tidy(self.world, self._layout)
         if not shut_down:

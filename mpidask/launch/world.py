@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, StartupError, UsageError
-from mpidask.launch import complaints
+from mpidask.launch import complaints, mpi_settings
 from mpidask.launch.doorbell import PLATE_SIZE, Doorbell
 from mpidask.launch.environment import (
     launcher_rank,
@@ -312,9 +312,6 @@ class World:
 
 def _bring_up() -> Any:
     """Return mpi4py.MPI, initialised; a user's mistake ends the process."""
-    if launcher_size(os.environ) == (local_size(os.environ) or 1):
-        # One node: looking for network interfaces costs Open MPI a second of MPI_Init.
-        os.environ.setdefault("OMPI_MCA_btl", "self,sm")
     try:
         import mpi4py
 
@@ -323,13 +320,25 @@ def _bring_up() -> Any:
 
         if not MPI.Is_initialized():
             complaints.check_vendor(MPI)
-            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+            _initialise(MPI)
         complaints.check_size(MPI)
     except (ImportError, RuntimeError) as error:
         _refuse(complaints.mpi_missing(error))
     except StartupError as error:
         _refuse(error)
     return MPI
+
+
+def _initialise(mpi: Any) -> None:
+    """Bring the library up, with settings that are for this alone: what the script starts does not get them."""
+    one_node = launcher_size(os.environ) == (local_size(os.environ) or 1)
+    settings = mpi_settings.settings(mpi.get_vendor(), os.environ, mpi_settings.texts(os.environ), one_node=one_node)
+    os.environ.update(settings)
+    try:
+        mpi.Init_thread(mpi.THREAD_MULTIPLE)
+    finally:
+        for name in settings:
+            del os.environ[name]
 
 
 def _environ_names() -> Iterable[str]:

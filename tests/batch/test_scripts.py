@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import pids, read, state
 
 from mpidask.batch import catalog
 from mpidask.batch.job import Job, Resources
@@ -298,6 +299,22 @@ def test_a_signal_to_the_script_ends_the_command_in_order(name, number, ground):
         process.send_signal(number)
         output, _ = process.communicate(timeout=20)
     assert (process.returncode, output) == (5, "after\n")
+
+
+@pytest.mark.parametrize("name", ["slurm", "local", "oar"])
+def test_a_launcher_that_is_a_shell_script_leaves_nothing_behind(name, ground):
+    """Intel MPI's mpirun is one: a signal ends it at once, but not what it has started."""
+    ground.command("mpirun", LAUNCHER.replace('exec "$@"', '"$@"; exit $?'))
+    job = ground.job("catch", launcher="mpirun -n 2", epilogue=("echo after",))
+    with ground.running(name, job) as process:
+        assert process.stdout.readline() + process.stdout.readline() == "says catch\nready\n"
+        words = {each: read(each, "cmdline").split("\0") for each in pids()}
+        mine = [each for each, its in words.items() if f"{ground.directory}/program.py" in its and "bash" not in its[0]]
+        (program,) = mine
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (128 + signal.SIGTERM, "after\n")
+    assert state(program) in "ZX"
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -189,7 +189,7 @@ def test_a_dead_one_is_swept_with_its_segments_and_nothing_else(tmp_path):
     made._lock.close()  # as the kernel does when the rank dies
     stranger = tmp_path / "mpidask-link"
     stranger.symlink_to("/etc")
-    assert len(scratch.sweep(str(tmp_path))) == 1
+    assert os.path.basename(made.path) in scratch.sweep(str(tmp_path))
     assert not os.path.exists(segment)
     assert precious.exists()
     assert stranger.is_symlink()

@@ -1,0 +1,58 @@
+"""``python -m mpidask.jobqueue.worker``: Dask's worker command, with connections and a directory that hold.
+
+It takes what ``python -m distributed.cli.dask_worker`` takes. TLS connections are steady, a worker whose connection to
+the scheduler breaks is started again, and nothing is left in the temporary directory. The processes of its workers
+import this module too, as the main module of their nanny.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import dask.config
+from distributed.cli import dask_worker
+
+from mpidask import tls_sockets
+from mpidask.returning import ReturningNanny
+
+__all__ = ["TellingNanny", "main"]
+
+_DIRECTORY = "--local-directory"
+
+
+class TellingNanny(ReturningNanny):
+    """A nanny that says so, in the job's log, when it starts a worker again."""
+
+    def on_disconnection(self) -> None:
+        """Say so."""
+        where = f"worker {self.name} on {os.uname().nodename}"
+        sys.stderr.write(f"mpidask: {where} lost its connection to the scheduler; it is started again\n")
+        sys.stderr.flush()
+
+
+def main(words: Sequence[str]) -> None:
+    """Run Dask's command with these arguments; raises SystemExit at its end."""
+    command: Any = dask_worker
+    command.Nanny = TellingNanny
+    signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
+    given = any(word.split("=")[0] == _DIRECTORY for word in words)
+    if given or dask.config.get("temporary-directory", default=None):
+        dask_worker.main(list(words))
+    with tempfile.TemporaryDirectory(prefix="mpidask-worker-", ignore_cleanup_errors=True) as directory:
+        dask_worker.main([*words, _DIRECTORY, directory])
+
+
+def _ignore(number: int, frame: types.FrameType | None) -> None:
+    """Do nothing; not SIG_IGN, which child processes would inherit."""
+
+
+tls_sockets.mend()
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

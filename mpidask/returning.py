@@ -1,0 +1,71 @@
+"""Workers that come back when their connection to the scheduler breaks.
+
+Dask's worker closes itself then, and its nanny with it: it is gone for good, although nothing is wrong with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+from distributed import Nanny, Status, Worker
+
+__all__ = ["ReturningNanny", "has_lost_connection", "note_reason"]
+
+#: Dask's word for why a worker closes whose connection to the scheduler has broken.
+_BROKEN = "worker-handle-scheduler-connection-broken"
+
+_ANSWER = 3.0  # s for the scheduler to answer; one that does not is gone, and so is what it needs workers for
+
+#: Worker in this process -> why it closes, or has closed.
+_closed_for: weakref.WeakKeyDictionary[Worker, str] = weakref.WeakKeyDictionary()
+
+
+def note_reason(worker: Worker) -> None:
+    """Have it known why a worker of this process closes: Dask only logs it."""
+    close: Any = worker.close
+
+    async def closing(*arguments: Any, **keywords: Any) -> Any:
+        _closed_for.setdefault(worker, keywords.get("reason", ""))
+        return await close(*arguments, **keywords)
+
+    worker.close = closing  # type: ignore[method-assign]
+
+
+def has_lost_connection(worker: Worker) -> bool:
+    """Whether a worker has closed because its connection to the scheduler had broken."""
+    return _closed_for.get(worker) == _BROKEN
+
+
+class ReturningNanny(Nanny):
+    """Dask's nanny, which starts its worker again if the scheduler is there but the connection to it has broken.
+
+    disconnected: whether the worker's process ends, or has ended last, for that reason
+    """
+
+    disconnected = False
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process."""
+        self.disconnected = False
+        return await super().instantiate()
+
+    async def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:  # type: ignore[override]  # Dask awaits what its handlers return
+        """Take note that the worker closes: for good, or to be started again."""
+        if reason == _BROKEN and await self._scheduler_answers():
+            self.disconnected = True
+            self.on_disconnection()
+        else:
+            super().close_gracefully(reason=reason)
+
+    def on_disconnection(self) -> None:
+        """Do what is to be done when the connection has broken; nothing here."""
+
+    async def _scheduler_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER):
+                await self.scheduler.echo(data=None)
+        except (OSError, TimeoutError):
+            return False
+        return True
