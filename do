@@ -12,6 +12,7 @@ help() {
 ./do check   lint, types, floors
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
+./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
 ./do lock    write requirements/constraints.txt anew
 END
 }
@@ -181,6 +182,12 @@ drop_in_jobqueue() {
     tests/drop_in/jobqueue.sh "${@:-local}"
 }
 
+matrix() {
+    # Other Debians, for their Pythons and OpenSSL, are made with it.
+    command -v debootstrap >/dev/null || packages debootstrap || true
+    "$(python)" tests/matrix "$@"
+}
+
 lock() {
     CONSTRAINTS=/dev/null environment lock dashboard,examples,test
     .venv-lock/bin/python -m pip install --quiet mpich
@@ -193,6 +200,7 @@ command=${1:-help}
 case $command in
     demo | check | lock | help) "$command" ;;
     test) test_ "$@" ;;
+    matrix) matrix "$@" ;;
     drop-in) drop_in "$@" ;;
     drop-in-jobqueue) drop_in_jobqueue "$@" ;;
     *)
