@@ -248,7 +248,7 @@ class Here:
         from mpidask.launch import servers
 
         self._workers = await servers.start_workers(workers_plan(self._world, self._layout, scheduler))
-        return len(self._workers)
+        return len(self._layout.mine)
 
     def is_over(self) -> bool:
         """Whether a client has shut the scheduler down."""
