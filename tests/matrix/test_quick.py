@@ -6,12 +6,14 @@ Workers are counted some seconds after the start: the worst fault so far was wor
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 import pytest
-from harness import Launcher
+from harness import MPI, Launcher, read
 from matrix.surroundings import environ
 
 #: A run's deadline, s: on a busy machine all of it takes longer.
@@ -139,11 +141,20 @@ def test_sigterm(ranks):
     """The launcher's status differs; what counts is that all is gone."""
     run = ranks.start(4, ranks.script(CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)\n"))
     run.wait_for("ready", DEADLINE)
-    run.signal(signal.SIGTERM)
+    _terminate(run)
     result = run.result(DEADLINE)
     assert result.status != 0, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
+
+
+def _terminate(run):
+    """Send SIGTERM to mpirun; where that is a shell script, which ends alone, to what it runs, as job scripts do."""
+    if Path(MPI.mpirun).read_bytes()[:2] == b"#!":
+        for child in map(int, read(run.process.pid, f"task/{run.process.pid}/children").split()):
+            os.kill(child, signal.SIGTERM)
+    else:
+        run.signal(signal.SIGTERM)
 
 
 JOBS = """
