@@ -154,7 +154,8 @@ def test_requeued_until_the_script_ends_by_itself(system):
     assert "submitted again as job" in done.stdout, done
     assert re.findall(r"^run \d", done.stdout, re.MULTILINE) == ["run 0", "run 1"], done
     (job,) = system.status()
-    assert (job["state"], job["exit_status"], job["submissions"]) == ("failed", 4, 2)
+    assert (job["state"], job["exit_status"]) == ("failed", 4)
+    assert job["submissions"] >= 2, "once more where a busy machine did not come to start the script"
 
 
 @pytest.mark.slow("two walltimes of 30 s that are used up")
