@@ -11,12 +11,14 @@ from typing import Any
 
 from distributed import Nanny, Status, Worker
 
-__all__ = ["ReturningNanny", "has_lost_connection", "note_reason"]
+__all__ = ["ReturningNanny", "has_lost_connection", "is_needed", "note_reason"]
 
-#: Dask's word for why a worker closes whose connection to the scheduler has broken.
-_BROKEN = "worker-handle-scheduler-connection-broken"
+#: Dask's words for why a worker closes whose connection has broken, as the worker or the scheduler has noticed.
+_BROKEN = ("worker-handle-scheduler-connection-broken", "worker-heartbeat-missing")
 
 _ANSWER = 3.0  # s for the scheduler to answer; one that does not is gone, and so is what it needs workers for
+
+_CLOSING = (Status.closing, Status.closing_gracefully, Status.closed)
 
 #: Worker in this process -> why it closes, or has closed.
 _closed_for: weakref.WeakKeyDictionary[Worker, str] = weakref.WeakKeyDictionary()
@@ -27,7 +29,8 @@ def note_reason(worker: Worker) -> None:
     close: Any = worker.close
 
     async def closing(*arguments: Any, **keywords: Any) -> Any:
-        _closed_for.setdefault(worker, keywords.get("reason", ""))
+        if worker.status not in _CLOSING:  # else it was told to, by a handler that has Dask's own method
+            _closed_for.setdefault(worker, keywords.get("reason", ""))
         return await close(*arguments, **keywords)
 
     worker.close = closing  # type: ignore[method-assign]
@@ -35,7 +38,22 @@ def note_reason(worker: Worker) -> None:
 
 def has_lost_connection(worker: Worker) -> bool:
     """Whether a worker has closed because its connection to the scheduler had broken."""
-    return _closed_for.get(worker) == _BROKEN
+    return _closed_for.get(worker) in _BROKEN
+
+
+async def is_needed(scheduler: Any, worker: str) -> bool:
+    """Whether a scheduler answers that has not sent a worker away which closes: retired ones do not come back.
+
+    scheduler: a connection to it
+    worker:    the worker's address
+    """
+    try:
+        async with asyncio.timeout(_ANSWER):
+            events = await scheduler.events(topic=worker)
+    except (OSError, TimeoutError):
+        return False
+    removed = [event for _, event in events if isinstance(event, dict) and event.get("action") == "remove-worker"]
+    return not (removed and removed[-1].get("expected"))
 
 
 class ReturningNanny(Nanny):
@@ -53,7 +71,7 @@ class ReturningNanny(Nanny):
 
     async def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:  # type: ignore[override]  # Dask awaits what its handlers return
         """Take note that the worker closes: for good, or to be started again."""
-        if reason == _BROKEN and await self._scheduler_answers():
+        if reason in _BROKEN and await is_needed(self.scheduler, str(self.worker_address)):
             self.disconnected = True
             self.on_disconnection()
         else:
@@ -61,11 +79,3 @@ class ReturningNanny(Nanny):
 
     def on_disconnection(self) -> None:
         """Do what is to be done when the connection has broken; nothing here."""
-
-    async def _scheduler_answers(self) -> bool:
-        try:
-            async with asyncio.timeout(_ANSWER):
-                await self.scheduler.echo(data=None)
-        except (OSError, TimeoutError):
-            return False
-        return True

@@ -28,8 +28,15 @@ class SteadySocket(ssl.SSLSocket):
     """Python's TLS socket, which neither leaves errors in OpenSSL's queue nor takes those of others for its own."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - Python's name
-        """Read as `ssl.SSLSocket.read` does."""
-        return _again(super().read, len, buffer)
+        """Read as `ssl.SSLSocket.read` does.
+
+        What looks like the end of the connection may be that of another one, too.
+        """
+        result = _again(super().read, len, buffer)
+        if not result and len:
+            _empty_queue()
+            result = super().read(len, buffer)
+        return result
 
     def write(self, data: Any) -> int:
         """Write as `ssl.SSLSocket.write` does."""
@@ -43,6 +50,8 @@ class SteadySocket(ssl.SSLSocket):
         """Do as `ssl.SSLSocket.do_handshake` does; OpenSSL itself empties the queue before it."""
         try:
             super().do_handshake(block)
+        except _NO_ERRORS:
+            raise
         except OSError:
             _empty_queue()
             raise

@@ -12,8 +12,7 @@ export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 flux run --nodes=1 --ntasks=2 --cores-per-task=2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
 launcher=$!
-trap 'children="${children-} $(cat /proc/$launcher/task/*/children 2>/dev/null)"; kill -TERM $launcher 2>/dev/null' TERM HUP INT
+trap '{ case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
 [ $status -le 128 ] || { wait $launcher; status=$?; }
-for child in ${children-}; do kill -TERM $child 2>/dev/null && timeout 10 tail --pid=$child -f /dev/null; done
 exit $status

@@ -17,9 +17,8 @@ module load mpi
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
 (trap '' USR1; exec srun --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 python -m mpidask --workers-per-rank auto flights.py) &
 launcher=$!
-trap 'children="${children-} $(cat /proc/$launcher/task/*/children 2>/dev/null)"; kill -TERM $launcher 2>/dev/null' TERM HUP INT
+trap '{ case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
 [ $status -le 128 ] || { wait $launcher; status=$?; }
-for child in ${children-}; do kill -TERM $child 2>/dev/null && timeout 10 tail --pid=$child -f /dev/null; done
 rm -f "$MPIDASK_WALLTIME_WARNING"
 exit $status

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["launch", "wrapper"]
 
-#: A launcher that is itself a shell script, as Intel MPI's, ends at once and leaves its children behind.
+#: A launcher that is itself a shell script, as Intel MPI's, would end at once and leave its children behind: they get
+#: the signal, and the script ends with them.
 _END_LAUNCHER = (
-    'children="${children-} $(cat /proc/$launcher/task/*/children 2>/dev/null)"; kill -TERM $launcher 2>/dev/null'
-)
-_END_CHILDREN = (
-    "for child in ${children-}; do kill -TERM $child 2>/dev/null && timeout 10 tail --pid=$child -f /dev/null; done"
+    "case $(readlink /proc/$launcher/exe) in"
+    " */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac;"
+    " kill -TERM ${children:-$launcher}"
 )
 
 
@@ -100,10 +100,9 @@ def _run(command: str, *, warned: bool) -> list[str]:
         *before,
         f"({command}) &" if warned else f"{command} &",
         "launcher=$!",
-        f"trap '{_END_LAUNCHER}' TERM HUP INT",
+        f"trap '{{ {_END_LAUNCHER}; }} 2>/dev/null' TERM HUP INT",
         "while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done",
         "[ $status -le 128 ] || { wait $launcher; status=$?; }",
-        _END_CHILDREN,
         *after,
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -47,15 +48,16 @@ def close_clients(address: str) -> None:
 
     None of them connects again, also those that belong to an event loop, which may have ended.
     """
-    from distributed import Client
-
-    theirs = [each for each in Client._instances if getattr(each.scheduler, "address", None) == address]
+    distributed = sys.modules.get("distributed")
+    if distributed is None:  # its import is what went wrong
+        return
+    theirs = [each for each in distributed.Client._instances if getattr(each.scheduler, "address", None) == address]
     for each in theirs:
         each.status = "closing"
     for each in theirs:
         if not each.asynchronous:
             with contextlib.suppress(Exception):
-                each.close(timeout=1)  # type: ignore[no-untyped-call]  # Dask's
+                each.close(timeout=1)
 
 
 def restore_signals() -> None:

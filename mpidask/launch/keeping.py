@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import sys
 import time
 
 from distributed import Worker, rpc
 from distributed.core import Server
 
+from mpidask.errors import MpidaskError
 from mpidask.launch.orders import WorkersPlan
 from mpidask.launch.postmortem import EXIT_TOPIC
-from mpidask.launch.servers import exit_message, identify, start_workers
-from mpidask.launch.waves import Turn
-from mpidask.returning import has_lost_connection
+from mpidask.launch.servers import exit_message, start_workers
+from mpidask.returning import has_lost_connection, is_needed
 
 __all__ = ["keep_workers"]
 
-_ANSWER = 3.0  # s for the scheduler to answer; one that does not is gone, and so is what it needs workers for
+_LOOK = 0.2  # s between two looks whether a task of a worker that has closed still runs
 
 
 async def keep_workers(plan: WorkersPlan, workers: list[Server]) -> None:
@@ -28,14 +30,21 @@ async def keep_workers(plan: WorkersPlan, workers: list[Server]) -> None:
     """
 
     async def keep(index: int) -> None:
-        alone = dataclasses.replace(plan, workers=plan.workers[index : index + 1], turn=Turn())
+        alone = dataclasses.replace(plan, workers=plan.workers[index : index + 1], choice=False)
         while await _is_to_return(workers[index], plan):
             (worker,) = await start_workers(alone)
             workers[index] = worker
             if isinstance(worker, Worker):
                 worker.log_event(EXIT_TOPIC, exit_message(worker.name, 0, disconnected=True))
 
-    await asyncio.gather(*(keep(index) for index in range(len(workers))))
+    async def keep_or_say(index: int) -> None:
+        try:
+            await keep(index)
+        except (MpidaskError, OSError, RuntimeError) as error:
+            name = plan.workers[index].name
+            sys.stderr.write(f"mpidask: warning: worker {name} on {os.uname().nodename} does not come back: {error}\n")
+
+    await asyncio.gather(*(keep_or_say(index) for index in range(len(workers))))
 
 
 async def _is_to_return(worker: Server, plan: WorkersPlan) -> bool:
@@ -43,13 +52,11 @@ async def _is_to_return(worker: Server, plan: WorkersPlan) -> bool:
     await worker.finished()  # type: ignore[no-untyped-call]  # Dask's
     if not isinstance(worker, Worker) or not has_lost_connection(worker):
         return False
-    try:
-        await identify(plan.scheduler, _ANSWER)
-        async with (
-            asyncio.timeout(_ANSWER),
-            rpc(plan.scheduler.address, connection_args=worker.connection_args) as scheduler,  # type: ignore[no-untyped-call]  # Dask's
-        ):
-            await scheduler.unregister(address=worker.contact_address, stimulus_id=f"mpidask-lost-{time.time()}")
-    except (OSError, TimeoutError):
-        return False
+    while worker.active_threads:  # noqa: ASYNC110 - two workers in one process would be too many, for MPI above all
+        await asyncio.sleep(_LOOK)
+    address = str(worker.contact_address)
+    async with rpc(plan.scheduler.address, connection_args=worker.connection_args) as scheduler:  # type: ignore[no-untyped-call]  # Dask's
+        if not await is_needed(scheduler, address):
+            return False
+        await scheduler.unregister(address=address, stimulus_id=f"mpidask-lost-{time.time()}")
     return True

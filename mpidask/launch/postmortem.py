@@ -19,7 +19,7 @@ __all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
 EXIT_TOPIC = "mpidask-worker-exit"
 
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
-_RETURN = 15.0  # s for a worker to come back that has left unasked
+_RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
 
@@ -69,6 +69,7 @@ class Postmortem(SchedulerPlugin):
         self._tasks: dict[str, list[str]] = {}
         self._memory: dict[str, int] = {}
         self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
+        self._left: dict[str, float] = {}  # name -> when the worker left unasked
         self._closing = False
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
@@ -91,7 +92,9 @@ class Postmortem(SchedulerPlugin):
             self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
             self._report(name)
             if not msg.get("expected"):
-                asyncio.get_running_loop().call_later(_RETURN, self._tell_if_gone, name)
+                if not self._left:
+                    asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
+                self._left[name] = time.monotonic()
 
     async def before_close(self) -> None:
         """Report what is left to report; what is lost from here on is meant to be."""
@@ -103,12 +106,18 @@ class Postmortem(SchedulerPlugin):
         for name in list(self._waiting):
             self._report(name)
 
-    def _tell_if_gone(self, name: str) -> None:
-        """Say so if a worker that has left unasked has not come back."""
-        there = set(self._names.values())
-        if not self._closing and name and name not in there:
+    def _tell_who_is_gone(self) -> None:
+        """Say which workers have left unasked and have not come back, in one line."""
+        there, now = set(self._names.values()), time.monotonic()
+        due = sorted(name for name, when in self._left.items() if now - when > _RETURN - _WAIT)
+        gone = [name for name in due if name and name not in there]
+        self._left = {name: when for name, when in self._left.items() if name not in due}
+        if self._left:
+            asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
+        if gone and not self._closing:
+            who = f"worker {gone[0]} has" if len(gone) == 1 else f"{len(gone)} workers ({_few(gone)}) have"
             left = f"{len(there)} workers are" if len(there) != 1 else "1 worker is"
-            _write(f"worker {name} has left and has not come back within {_RETURN:.0f} s; {left} left")
+            _write(f"{who} left and not come back within {_RETURN:.0f} s; {left} left")
 
     def _report(self, name: str) -> None:
         """Write of a death, if there is one to write of."""
@@ -136,7 +145,8 @@ def _write(text: str) -> None:
 
 
 def _with(tasks: list[str]) -> str:
-    if not tasks:
-        return ""
-    names = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
-    return f"; tasks it had: {names}"
+    return f"; tasks it had: {_few(tasks)}" if tasks else ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -65,14 +65,22 @@ class Scratch:
                 f"no directory for spilling can be made in {base}: {error.strerror}",
                 "choose another place with --local-directory",
             ) from error
-        place = _short_place() if len(path) >= _LONGEST and base not in _SHORT_PLACES else None
-        return cls(path, lock, cls.make(place, rank, ()) if place is not None else None)
+        return cls(path, lock, cls._make_short(rank) if len(path) >= _LONGEST else None)
+
+    @classmethod
+    def _make_short(cls, rank: int) -> Scratch | None:
+        """Return a directory with a short path, None if none can be made."""
+        for place in filter(_is_usable, _SHORT_PLACES):
+            with contextlib.suppress(StartupError):  # it is full
+                return cls.make(place, rank, ())
+        return None
 
     def remove(self) -> None:
         """Remove the directory and all that is in it."""
-        for path in self.paths:
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
+        if self._short is not None:
+            self._short.remove()
 
 
 def host_label() -> str:
@@ -81,14 +89,8 @@ def host_label() -> str:
     return f"{re.sub(r'[^A-Za-z0-9]', '', name.partition('.')[0])[:12]}-{zlib.crc32(name.encode()):08x}"
 
 
-def _short_place() -> str | None:
-    """Return a place of this node with a short path, None if there is none."""
-    usable = (place for place in _SHORT_PLACES if _is_usable(place) and not _others_can_rename(place))
-    return next(usable, None)
-
-
 def _is_usable(path: str) -> bool:
-    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK) and not _others_can_rename(path)
 
 
 def _locked(path: str, segments: Iterable[str]) -> IO[str]:
@@ -111,11 +113,7 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
     if given is not None:
         return _check(os.path.expanduser(os.path.expandvars(given)), shared=shared)
     for candidate in scratch_candidates(environ):
-        if (
-            _is_usable(candidate)
-            and not _others_can_rename(candidate)
-            and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS)
-        ):
+        if _is_usable(candidate) and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS):
             return os.path.realpath(candidate)
     raise StartupError(
         "no node-local directory for spilling was found",
@@ -158,9 +156,7 @@ def sweep(base: str) -> list[str]:
     """
     removed = []
     for path in (
-        found
-        for place in {base, _short_place() or base}
-        for found in Path(place).glob(f"{_PREFIX}{host_label()}-rank*")
+        found for place in {base, *_SHORT_PLACES} for found in Path(place).glob(f"{_PREFIX}{host_label()}-rank*")
     ):
         with contextlib.suppress(OSError):
             about = path.lstat()

@@ -273,6 +273,7 @@ class Here:
 
         if self._kept is not None:
             self._kept.cancel()
+            await asyncio.wait([self._kept], timeout=ending.CLOSE)
         await servers.close_all(self._workers, self._scheduler, ending.CLOSE)
 
 

@@ -23,6 +23,7 @@ _LONG_TICK = 1.0  # s between two looks while it goes on
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
 _STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_CUT_OFF = 8.0  # s for a launcher to end whose own starter was killed
 _LAUNCHER = 2.0  # s that the launcher gets to end the run after a rank's death
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
 
@@ -38,7 +39,7 @@ class Watch:
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
-        self.up = self.vital = self.bye = False
+        self.up = self.vital = self.bye = self.cut_off = False
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
         self.gone_ticks = self.stopped_ticks = 0
@@ -93,8 +94,12 @@ class Watch:
 
     def _reason_to_kill(self, stat: Stat) -> str | None:
         """Return why the rank must go ("" without a word), None if it may stay."""
-        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None or self._is_cut_off()):
+        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
             return ""  # nobody is left to read a word
+        if not self.cut_off and self._is_cut_off():
+            self.cut_off = True
+            self.deadline = min(self.deadline, time.monotonic() + _CUT_OFF)
+            self._end_launcher()
         if time.monotonic() > self.deadline:
             return self._late()
         if not self.up and self._node_has_lost_a_rank():
@@ -111,7 +116,16 @@ class Watch:
         present = {each.pid: read_stat(each.pid) for each in self.above}
         return any((now := present[each.pid]) is None or now.born != each.born for each in self.above)
 
+    def _end_launcher(self) -> None:
+        """Pass on the signal that has ended what had started the launcher: from one of the node's guardians."""
+        if launcher_rank(os.environ) == min(ranks_under(self.launcher), default=None):
+            living = [each.pid for each in self.above if read_stat(each.pid) is not None]
+            with contextlib.suppress(OSError):
+                os.kill(living[-1] if living else self.launcher, signal.SIGTERM)
+
     def _late(self) -> str:
+        if self.cut_off:
+            return ""
         if self.up:
             return f"warning: {self.who} did not end in time and is killed."
         return (

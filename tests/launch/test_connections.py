@@ -129,10 +129,13 @@ def cut(dask_worker):
 def cut_there(dask_scheduler):
     next(iter(dask_scheduler.stream_comms.values())).comm.abort()
 
+async def forget(dask_scheduler):
+    await dask_scheduler.remove_worker(next(iter(dask_scheduler.workers)), stimulus_id="test", close=False)
+
 if sys.argv[1] == "worker":
     client.run(cut, workers=[next(iter(client.scheduler_info()["workers"]))])
 else:
-    client.run_on_scheduler(cut_there)
+    client.run_on_scheduler(cut_there if sys.argv[1] == "scheduler" else forget)
 deadline = time.monotonic() + 40
 while workers() == before and time.monotonic() < deadline:
     time.sleep(0.01)
@@ -145,7 +148,7 @@ print(len(gone), workers() == before, sum(client.gather(client.map(lambda x: x, 
 
 
 @pytest.mark.parametrize(("n", "options"), [(1, []), (4, []), (4, ["--no-nanny"]), (2, ["--workers-per-rank", "2"])])
-@pytest.mark.parametrize("side", ["worker", "scheduler"])
+@pytest.mark.parametrize("side", ["worker", "scheduler", "forgotten"])
 def test_a_worker_whose_connection_breaks_comes_back(ranks, n, options, side):
     result = ranks(n, *options, ranks.script(CUT), side)
     assert (result.status, result.stdout) == (0, "1 True 45\n"), result
@@ -160,14 +163,34 @@ from distributed import Client
 
 client = Client()
 client.run(lambda dask_worker: dask_worker.loop.add_callback(dask_worker.close), workers=[next(iter(client.scheduler_info()["workers"]))])
-time.sleep(18)
+time.sleep(48)
+"""
+
+RETIRED = """
+import time
+from distributed import Client
+
+client = Client()
+addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+client.retire_workers(addresses[:1])
+time.sleep(6)
+print(len(client.scheduler_info(n_workers=-1)["workers"]))
 """
 
 
+@pytest.mark.parametrize("options", [[], ["--no-nanny"]])
+def test_a_worker_that_is_retired_stays_away(ranks, options):
+    result = ranks(5, *options, ranks.script(RETIRED))
+    assert (result.status, result.stdout, result.words) == (0, "2\n", []), result
+
+
+@pytest.mark.slow("waits for a worker that does not come back")
+@pytest.mark.thorough
+@pytest.mark.one_mpi
 def test_a_worker_that_leaves_for_good_is_reported(ranks):
     result = ranks(4, ranks.script(LEAVES))
     (line,) = result.words
-    assert "has left and has not come back within 15 s; 1 worker is left" in line, result
+    assert "has left and not come back within 45 s; 1 worker is left" in line, result
 
 
 JOBS = """
