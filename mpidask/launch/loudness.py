@@ -78,7 +78,7 @@ class _Refusals(logging.Filter):
             return False  # the other end has gone: a process that has ended, or a look whether somebody listens
         self.left -= 1
         if self.left == 0:
-            record.msg = f"{record.msg}; further ones are not told"
+            record.msg = f"{record.msg}; further ones are not reported"
         return self.left >= 0
 
 

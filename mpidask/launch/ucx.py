@@ -36,7 +36,7 @@ def check(protocol: str, *, here: bool, maps: Path = Path("/proc/self/maps")) ->
     first = ":".join(str(wanted / name) for name in _LIBRARIES)
     raise StartupError(
         f"--protocol {protocol} needs the UCX of the package libucx, but another one is loaded already: {other}",
-        f"have that of libucx loaded first: LD_PRELOAD={first} in the environment of all ranks (MPICH: mpirun -genv "
+        f"load the libraries of libucx first: LD_PRELOAD={first} in the environment of all ranks (MPICH: mpirun -genv "
         "LD_PRELOAD VALUE, Open MPI: mpirun -x LD_PRELOAD=VALUE)",
     )
 

@@ -239,7 +239,7 @@ def test_who_has_no_keys_is_refused_and_who_has_them_is_let_in(ranks):
     told = [line for line in result.stderr.splitlines() if "TLS handshake failed" in line]
     assert len(told) == 1, result
     assert not set(result.words) - set(told), result
-    assert told[0].endswith("; further ones are not told"), result
+    assert told[0].endswith("; further ones are not reported"), result
 
 
 def test_both_sides_look_at_the_keys():
