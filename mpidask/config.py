@@ -21,6 +21,7 @@ __all__ = [
     "Options",
     "checked",
     "inclusive",
+    "inside",
     "is_standard",
     "keys",
     "load",
@@ -68,7 +69,10 @@ class Options:
     """How a run is to be laid out. None means: found out on the machine."""
 
     nthreads: int | None = option(
-        None, "Threads per worker. Default: the cores a worker's rank may use, shared with its neighbours.", "N"
+        None,
+        "Threads per worker. Default: the cores a worker's rank may use, shared with its neighbours; 1 for a worker "
+        "with a GPU.",
+        "N",
     )
     memory_limit: str | None = option(
         None,
@@ -254,17 +258,22 @@ def _names(given: tuple[str, ...]) -> tuple[str, ...]:
 def workers_per_rank(options: Options) -> int | None:
     """Return how many workers a rank hosts, None for as many as its cores and memory suggest; raises UsageError."""
     text = options.workers_per_rank.strip()
-    inside = not options.nanny and not options.worker_class.endswith("Nanny")  # drop-ins name a nanny as the class
     if text == "auto":
-        return 1 if inside else None
+        return 1 if inside(options) else None
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--workers-per-rank is {text!r}", "a number from 1 up is needed, or auto")
-    if inside and int(text) > 1:
+    if inside(options) and int(text) > 1:
         raise UsageError(
             f"--workers-per-rank {text} needs nannies: inside the rank itself there is one worker",
             "leave --no-nanny out (initialize, execute: worker_class='distributed.Nanny'), or start more ranks",
         )
     return int(text)
+
+
+def inside(options: Options) -> bool:
+    """Whether a rank's worker lives in the rank's own process: drop-ins may name a class that starts processes."""
+    starts = options.worker_class.endswith("Nanny") or options.worker_class.startswith("dask_cuda.")
+    return not options.nanny and not starts
 
 
 def inclusive(options: Options) -> bool:
@@ -308,7 +317,9 @@ def _check_protocol(options: Options) -> None:
     protocol = transport(options)
     if options.tls and protocol not in _ENCRYPTED.values():
         raise UsageError(
-            f"--protocol {protocol} cannot be encrypted", f"choose {' or '.join(_ENCRYPTED.values())}, or give --no-tls"
+            f"--protocol {protocol} cannot be encrypted",
+            f"give --no-tls as well (everybody who reaches a port can then run programs as you), or choose "
+            f"{' or '.join(_ENCRYPTED.values())}",
         )
     if not options.tls and protocol in _ENCRYPTED.values():
         raise UsageError(f"--protocol {protocol} needs keys, and --no-tls makes none", "leave one of them out")

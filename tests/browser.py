@@ -54,7 +54,7 @@ class Browser:
         headings = self.headings()
         return [dict(zip(headings, row, strict=True)) for row in self.driver.execute_script(_CELLS)]
 
-    def wait(self, what: Callable[[], Any], timeout: float = 60) -> Any:
+    def wait(self, what: Callable[[], Any], timeout: float = 180) -> Any:
         """Wait until something is true, and return it."""
         deadline = time.monotonic() + timeout
         while not (found := what()):
@@ -103,8 +103,8 @@ def opened(directory: Path) -> Iterator[Browser]:
     with _ended(service):
         chromium = webdriver.Chrome(options=options, service=service)
         try:
-            chromium.set_page_load_timeout(60)
-            chromium.set_script_timeout(30)
+            chromium.set_page_load_timeout(180)
+            chromium.set_script_timeout(180)
             yield Browser(chromium)
         finally:
             chromium.quit()

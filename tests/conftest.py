@@ -2,31 +2,99 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import signal
+import tempfile
+from pathlib import Path
 
+import machines
+import namespaces
 import pytest
-from harness import MPI, Launcher
+import selection
+import sharing_out
+from harness import MPI, RANK_VARIABLES, Launcher
+
+#: Real batch systems: tests of one run one after another, all in one of pytest-xdist's processes.
+REAL = ("slurm", "sge", "oar", "torque")
+
+#: How many of the slowest tests are printed at the end.
+SLOWEST = 20
+
+
+def pytest_configure(config):
+    """Enter a namespace of one's own, unless this process is a rank or only hands out tests to others."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        directory = tempfile.TemporaryDirectory(prefix="mpidask-tests-")
+        config.add_cleanup(directory.cleanup)
+        config.pluginmanager.register(sharing_out.Plugin(Path(directory.name)))
+    elif not any(name in os.environ for name in RANK_VARIABLES):
+        namespaces.enter()
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--selection",
+        action="store_true",
+        help="leave out what is marked as thorough, and most of what Open MPI repeats",
+    )
     parser.addoption("--write-jobs", action="store_true", help="write jobs/*/*.sh anew instead of comparing them")
 
 
 def pytest_collection_modifyitems(config, items):
     """Under Open MPI leave out what shows nothing there that it does not show under MPICH: time is short."""
     kept = [item for item in items if MPI.is_mpich or _shows_something(item)]
+    if config.getoption("selection"):
+        kept = [item for item in kept if _is_selected(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+    # What takes long by itself begins first.
+    items.sort(key=lambda item: not (_group(item) or item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session):
+    """Say which tests one process runs one after another."""
+    if hasattr(session.config, "workerinput"):
+        groups = {item.nodeid: _group(item) for item in session.items if _group(item)}
+        sharing_out.write_groups(session.config, groups)
+
+
+def _group(item):
+    """Return the name that tests share which run one after another in one process."""
+    words = (
+        {_parameters(item).get("system"), *item.fixturenames} if "system" in item.fixturenames else item.fixturenames
+    )
+    real = [name for name in REAL if name in words]
+    return machines.group(real[0]) if real else None
+
+
+def _is_selected(item):
+    system = _parameters(item).get("system") if "system" in item.fixturenames else None
+    system = system if system in ("local", *REAL) else _group(item)
+    chosen = MPI.is_mpich or selection.shows_open_mpi(item.nodeid)
+    return chosen and selection.shows_system(item.originalname, system) and not item.get_closest_marker("thorough")
+
+
+def _parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def _shows_something(item):
-    system = getattr(item, "callspec", None) and item.callspec.params.get("system")
+    system = _parameters(item).get("system")
     alone = item.get_closest_marker("one_mpi") or "batch" in item.path.parts
     return not alone or (item.get_closest_marker("both_mpis") and system not in ("local", "torque"))
 
 
 def pytest_report_header() -> str:
     return f"MPI: {MPI.name}, {MPI.mpirun}"
+
+
+def pytest_sessionfinish(session):
+    """Stop what was started."""
+    machines.shut_down()
 
 
 @pytest.fixture
@@ -41,7 +109,36 @@ def ranks(tmp_path, monkeypatch):
 def pytest_runtest_makereport(item, call):
     """Where everything can be had, as in continuous integration, a skip hides a failure."""
     report = yield
+    if report.when == "teardown":
+        report.user_properties.append(("why", _why(item)))
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MPIDASK_NO_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped where skips are failures: {report.longrepr}"
     return report
+
+
+def _why(item):
+    """Return what a test spends its time with."""
+    mark = item.get_closest_marker("slow")
+    if mark:
+        return mark.args[0]
+    lent = item.funcargs.values()
+    runs = sum(len(each.runs) for each in lent if isinstance(each, Launcher))
+    commands = {each.name: each.commands for each in lent if isinstance(each, machines.Machine)}
+    words = [f"{runs} run{'s' * (runs > 1)} with all ranks"] * (runs > 0)
+    words += [f"{number} commands, and the jobs they start, on {name}" for name, number in commands.items()]
+    return "; ".join(words)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the slowest tests, and why they need it."""
+    seconds, reasons = collections.Counter(), {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] += report.duration
+                reasons[report.nodeid] = dict(report.user_properties).get("why") or reasons.get(report.nodeid)
+    if len(seconds) > SLOWEST:
+        terminalreporter.section(f"{SLOWEST} slowest tests")
+        for name, duration in seconds.most_common(SLOWEST):
+            terminalreporter.line(f"{duration:5.1f} s  {name}: {reasons[name] or 'computes'}")

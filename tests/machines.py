@@ -1,13 +1,16 @@
 """The batch systems under which the tests submit jobs: real ones, installed and started by tests/machines/*.sh.
 
-Jobs are submitted by an ordinary user, on four simulated nodes that are shared by all systems.
+Jobs are submitted by an ordinary user of each system, on four simulated nodes that are shared by all systems. Several
+processes may test at the same time, also those of other checkouts: a system is lent to one test at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
+import hashlib
 import json
 import os
 import pwd
@@ -24,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import SETTINGS
+from harness import PATIENCE, SETTINGS, without_race
+from namespaces import outside
 
 HERE = Path(__file__).parent / "machines"
-USER = "mpidask-tester"
+STATE = Path("/run/mpidask-lab")
 NODES = ("mn1", "mn2", "mn3", "mn4")
 
 Result = subprocess.CompletedProcess[str]
@@ -45,6 +49,7 @@ class Machine:
     hold:         options with which a job waits
     never:        options with which a job never starts, and what is said of that
     cancel_all:   command that cancels all jobs of the user
+    commands:     how many have been run
     """
 
     name: str
@@ -52,7 +57,7 @@ class Machine:
     python: str
     path: str
     nodes: int = 4
-    user: str | None = USER
+    user: str | None = None
     submits_with: str = ""
     shapes: Callable[[int, int], Sequence[str]] = lambda nodes, ranks: ()
     hold: Sequence[str] = ()
@@ -60,17 +65,18 @@ class Machine:
     cancel_all: Sequence[str] = ()
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started: list[subprocess.Popen[Any]] = dataclasses.field(default_factory=list)
+    commands: int = 0
 
     def run(self, *words: str, timeout: float = 60) -> Result:
         """Run a command to its end."""
         process = self._popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(timeout=timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             stdout, stderr = process.communicate()
             raise AssertionError(f"no end within {timeout} s: {words}\n{stdout}\n{stderr}") from None
-        return Result(words, process.returncode, stdout, stderr)
+        return Result(words, process.returncode, without_race(stdout), without_race(stderr))
 
     def mpidask(self, *words: str, timeout: float = 60) -> Result:
         """Run the command `mpidask` to its end."""
@@ -92,7 +98,7 @@ class Machine:
 
     def run_on(self, node: str, *words: str, timeout: float = 60) -> Result:
         """Run a command as the user on a node, to its end."""
-        command = [HERE / "nodes.sh", "exec", node, "runuser", "-u", str(self.user), "--", *words]
+        command = [str(HERE / "nodes.sh"), "exec", node, "runuser", "-u", str(self.user), "--", *words]
         return subprocess.run(
             command,
             capture_output=True,
@@ -105,6 +111,7 @@ class Machine:
 
     def _popen(self, words: Sequence[str], **streams: Any) -> subprocess.Popen[Any]:
         account = None if self.user is None else pwd.getpwnam(self.user)
+        self.commands += 1
         return subprocess.Popen(
             words,
             **streams,
@@ -176,13 +183,13 @@ class Machine:
 
     def until(self, job: str, wanted: Callable[[dict[str, Any]], Any], timeout: float = 90) -> dict[str, Any]:
         """Wait until what is said of a job is as wanted; return it."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while True:
             (each,) = self.status(job)
             if wanted(each):
                 return each
             assert time.monotonic() < deadline, (each, self.log(job))
-            time.sleep(0.5)
+            time.sleep(1)  # each look is a process, which takes 0.3 s of a core
 
     def on_node(self, node: str, *words: str) -> Result:
         """Run a command as root on a node."""
@@ -210,7 +217,7 @@ class Machine:
                     )
         return found
 
-    def left_over(self, within: float = 15) -> list[str]:
+    def left_over(self, within: float = 30) -> list[str]:
         """Return what still runs for jobs after that many s."""
         deadline = time.monotonic() + within
         while (left := self.processes()) and time.monotonic() < deadline:
@@ -231,40 +238,86 @@ class Machine:
             process.wait(timeout=10)
 
 
-def _script(*words: str) -> str:
-    """Run one of the scripts; skip the test where a system cannot be had."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, cwd=HERE)
+def _script(name: str, *words: str) -> str:
+    """Run one of the scripts, one process at a time; skip the test where a system cannot be had."""
+    command = outside(HERE / name, *words)
+    with _locked("setup"):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
-        pytest.skip(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        pytest.skip(f"{name} {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold a lock of this machine; raise BlockingIOError where somebody else has it and how says not to wait."""
+    with _lock_file(name).open("w") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+def _lock_file(name: str) -> Path:
+    STATE.mkdir(exist_ok=True)
+    return STATE / f"{name}.lock"
 
 
 @functools.cache
 def _ready() -> str:
-    """Prepare user and environment; return the directory of the environment's copy. Skips where that cannot be had."""
+    """Prepare the environment; return the directory of its copy. Skips where that cannot be had."""
     if os.geteuid() != 0 or not Path("/etc/debian_version").exists() or not shutil.which("apt-get"):
         pytest.skip("real batch systems are installed and started by root on Debian")
-    target = f"/opt/mpidask-tests/{Path(sys.prefix).name.removeprefix('.venv-')}"
-    _script("./user.sh", USER)
-    _script("./stage.sh", sys.prefix, target)
+    prefix = Path(sys.prefix)
+    checkout = hashlib.sha256(bytes(prefix.parent)).hexdigest()[:6]
+    target = f"/opt/mpidask-tests/{prefix.name.removeprefix('.venv-')}-{checkout}"
+    _script("stage.sh", sys.prefix, target)
     return target
 
 
 @functools.cache
-def _up(system: str) -> str:
-    """Start a batch system, once; it is stopped at the end of the tests."""
-    return _script(f"./{system}.sh", "up")
+def _up(system: str) -> tuple[str, str]:
+    """Start a batch system, once, and make its user; return what the script printed and the user's name.
+
+    It is stopped when the last process that tests with such systems has ended its tests.
+    """
+    if not _users:
+        file = _lock_file("users").open("w")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _users.append(file)
+    user = f"mpidask-{_SHARED.get(system, system)}"
+    _script("user.sh", user)
+    (STATE / f"up.{_SHARED.get(system, system)}").touch()
+    return _script(f"{system}.sh", "up"), user
+
+
+#: Held open while this process uses batch systems.
+_users: list[Any] = []
+
+#: Torque's commands are Slurm's.
+_SHARED = {"torque": "slurm"}
+
+
+def group(name: str) -> str:
+    """Return the name that systems share whose tests cannot run at the same time."""
+    return _SHARED.get(name, name)
 
 
 def shut_down() -> None:
-    """Stop the batch systems that were started."""
-    for name in _started:
-        subprocess.run([HERE / f"{name}.sh", "down"], capture_output=True, timeout=120, check=False)
-    if _started:
-        subprocess.run([HERE / "nodes.sh", "down"], capture_output=True, timeout=120, check=False)
+    """Stop all batch systems that tests have started unless another process still uses some."""
+    _up.cache_clear()
+    while _users:
+        _users.pop().close()
+    if os.geteuid() != 0 or not list(STATE.glob("up.*")):
+        return
+    with contextlib.suppress(BlockingIOError), _locked("users", fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for started in STATE.glob("up.*"):
+            _down(started.suffix[1:])
+            started.unlink()
+        _down("nodes")
 
 
-_started: list[str] = []
+def _down(name: str) -> None:
+    subprocess.run(outside(HERE / f"{name}.sh", "down"), capture_output=True, timeout=120, check=False)
+
 
 _OPENMPI = {name: value for name, value in SETTINGS.items() if name.startswith("PRTE_")}
 
@@ -273,19 +326,15 @@ def machine(name: str, directory: Path) -> Machine:
     """Return a machine with that batch system; skips the test where it cannot be had."""
     if name == "local":
         path = f"{sys.prefix}/bin:/usr/bin:/bin"
-        return Machine(
-            "local", directory, sys.executable, path, nodes=1, user=None, submits_with="bash", environment=SETTINGS
-        )
+        return Machine("local", directory, sys.executable, path, nodes=1, submits_with="bash", environment=SETTINGS)
     target = _ready()
-    prefix = _up(name)
-    if name not in _started:
-        _started.append(name)
-    account = pwd.getpwnam(USER)
+    prefix, user = _up(name)
+    account = pwd.getpwnam(user)
     directory.chmod(0o755)
     os.chown(directory, account.pw_uid, account.pw_gid)
     path = ":".join(filter(None, [prefix, f"{target}/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]))
     facts = _SYSTEMS[name]
-    return Machine(name, directory, f"{target}/bin/python", path, environment=_OPENMPI, **facts)
+    return Machine(name, directory, f"{target}/bin/python", path, user=user, environment=_OPENMPI, **facts)
 
 
 def _environments(nodes: int, ranks: int) -> Sequence[str]:
@@ -298,25 +347,25 @@ _SYSTEMS: Mapping[str, Mapping[str, Any]] = {
         "submits_with": "sbatch --parsable",
         "hold": ["--directive=--hold"],
         "never": (["-N", "9"], "more nodes than the partition has"),
-        "cancel_all": ["scancel", "-u", USER],
+        "cancel_all": ["scancel", "-u", "mpidask-slurm"],
     },
     "sge": {
         "submits_with": "qsub -terse",
         "shapes": _environments,
         "hold": ["--directive=-h"],
         "never": (["-N", "9", "--pe", "one"], "not enough free slots|only offers"),
-        "cancel_all": ["qdel", "-u", USER],
+        "cancel_all": ["qdel", "-u", "mpidask-sge"],
     },
     "oar": {
         "submits_with": "oarsub -S",
         "hold": ["--directive=--hold"],
         "never": (["-N", "9"], "no nodes have what"),
-        "cancel_all": ["oardel", "--sql", f"job_user = '{USER}' and state <> 'Error' and state <> 'Terminated'"],
+        "cancel_all": ["oardel", "--sql", "job_user = 'mpidask-oar' and state <> 'Error' and state <> 'Terminated'"],
     },
     "torque": {
         "submits_with": "qsub",
         "hold": ["--directive=-h"],
-        "cancel_all": ["scancel", "-u", USER],
+        "cancel_all": ["scancel", "-u", "mpidask-slurm"],
     },
 }
 
@@ -324,7 +373,12 @@ _SYSTEMS: Mapping[str, Mapping[str, Any]] = {
 @contextlib.contextmanager
 def borrowed(name: str) -> Iterator[Machine]:
     """Lend a machine to one test, with a directory that the machine's user can enter."""
-    with tempfile.TemporaryDirectory(prefix="mpidask-test-", ignore_cleanup_errors=True) as directory:
+    if name != "local":
+        _ready()
+    with (
+        contextlib.nullcontext() if name == "local" else _locked(group(name)),
+        tempfile.TemporaryDirectory(prefix="mpidask-test-", ignore_cleanup_errors=True) as directory,
+    ):
         lent = machine(name, Path(directory))
         try:
             yield lent

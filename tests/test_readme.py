@@ -44,6 +44,7 @@ def test_exit_statuses_are_ours():
         "docs/api.md",
         "docs/attach.md",
         "docs/batch.md",
+        "docs/gpu.md",
         "docs/jobqueue.md",
         "docs/startup.md",
     ],

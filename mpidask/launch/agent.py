@@ -352,7 +352,7 @@ class _Serving:
         if not plan.scheduler.address:
             plan = dataclasses.replace(plan, scheduler=contact or await self._ear.contact)
         self._workers = await _dask().start_workers(plan)
-        return len(self._workers)
+        return len(plan.workers)
 
     def _tell(self, news: Any) -> None:
         with contextlib.suppress(OSError):  # the rank is gone

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 import mpidask
+from mpidask import config
 from mpidask.credentials import Contact
 from mpidask.dashboard import reach
 from mpidask.launch import banner
@@ -80,7 +81,8 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
             about += reach.ways(dashboard, layout.hosts[layout.speaker], os.environ)
     if options.idle_timeout is not None and layout.client is None and not layout.joined:
         about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
-    _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about))
+    inside = config.inside(options)
+    _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about, inside=inside))
 
 
 def print_closing(layout: Layout, status: int | None) -> None:

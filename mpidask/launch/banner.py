@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mpidask.launch.roles import Role
-from mpidask.launch.shares import Facts, WorkerPlan
+from mpidask.launch.shares import Facts, Gpu, WorkerPlan
 
-__all__ = ["banner", "closing", "encryption", "missing_workers", "progress"]
+__all__ = ["banner", "closing", "encryption", "gpu_warnings", "missing_workers", "progress"]
 
 
 def amount(size: float) -> str:
@@ -36,10 +36,13 @@ def banner(
     facts: Sequence[Facts],
     workers: Sequence[WorkerPlan],
     about: Sequence[tuple[str, str]],
+    *,
+    inside: bool = False,
 ) -> str:
     """Return the banner.
 
-    about: further (label, text) lines: scheduler, dashboard, scratch, ...
+    about:  further (label, text) lines: scheduler, dashboard, scratch, ...
+    inside: workers live in their ranks' processes
     """
     hosts = list(dict.fromkeys(fact.host for fact in facts))
     nodes = len({fact.node for fact in facts})
@@ -49,7 +52,7 @@ def banner(
         ("workers", _workers(workers)),
         ("cores", _cores(facts, workers)),
         ("memory", _memory(facts, workers)),
-        *([("gpus", _gpus(workers))] if any(worker.gpu for worker in workers) else []),
+        *(("gpus", text) for text in _gpus(facts, workers, inside=inside)),
         *about,
     ]
     return "".join(f"mpidask: {label:<12} {text}\n" for label, text in lines)
@@ -102,9 +105,54 @@ def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
     return f"{amount(given)} for workers of {amount(sum(nodes.values()))}{limited}"
 
 
-def _gpus(workers: Sequence[WorkerPlan]) -> str:
+def _gpus(facts: Sequence[Facts], workers: Sequence[WorkerPlan], *, inside: bool) -> Iterator[str]:
+    """Yield how GPUs are divided, and which are left over; nothing where workers get none."""
     given = [worker for worker in workers if worker.gpu]
-    return f"{_count(len(given), 'worker')} with a GPU each, by {given[0].gpu_variable}"
+    if not given:
+        return
+    used = [(facts[worker.rank].node, _gpu(facts[worker.rank], worker.gpu)) for worker in given]
+    cards = {(node, gpu.card) for node, gpu in used}
+    models = ", ".join(sorted({gpu.model for _, gpu in used if gpu.model}))
+    about = f" ({models})" if models else ""
+    each = " each" if len(given) > 1 else ""
+    how = f"share {_count(len(cards), 'GPU')}" if len(given) > len(cards) else f"with a GPU{each}"
+    threads = "" if any(worker.nthreads > 1 for worker in given) else f", one thread{each}"
+    without = len(workers) - len(given)
+    rest = f"; {_count(without, 'worker')} without" if without else ""
+    yield f"{_count(len(given), 'worker')} {how}{about}{threads}, by {given[0].gpu_variable}{rest}"
+    idle = {(facts[each.rank].node, gpu.card) for each in workers for gpu in facts[each.rank].gpus} - cards
+    if idle:
+        yield f"{_count(len(idle), 'GPU')} idle: {_WHY_INSIDE if inside else _WHY}"
+
+
+_WHY = "there are fewer workers than GPUs (--workers-per-rank)"
+_WHY_INSIDE = (
+    "without nannies a rank has one worker; start more ranks, or leave --no-nanny out (initialize, execute: "
+    "worker_class='distributed.Nanny')"
+)
+
+
+def _gpu(facts: Facts, name: str | None) -> Gpu:
+    """Return a rank's GPU of that name."""
+    return next(gpu for gpu in facts.gpus if gpu.name == name)
+
+
+def gpu_warnings(facts: Sequence[Facts], roles: Sequence[Role]) -> str:
+    """Return the lines on variables that name GPUs which are not there, on ranks that host workers."""
+    ranks: dict[tuple[str, str], list[int]] = {}
+    for rank, (fact, role) in enumerate(zip(facts, roles, strict=True)):
+        if fact.gpu_trouble and Role.WORKER in role:
+            ranks.setdefault((fact.host, fact.gpu_trouble), []).append(rank)
+    return "".join(
+        f"mpidask: warning: on {host} ({_ranks(its)}) {trouble}; workers get what stands before it: "
+        f"{', '.join(gpu.name for gpu in facts[its[0]].gpus) or 'no GPU'}\n"
+        "mpidask: remedy: name GPUs that are there, by number or UUID (nvidia-smi -L lists them), or unset it\n"
+        for (host, trouble), its in ranks.items()
+    )
+
+
+def _ranks(numbers: Sequence[int]) -> str:
+    return f"rank{'' if len(numbers) == 1 else 's'} {span(numbers)}"
 
 
 def encryption(address: str, *, made: bool) -> str:

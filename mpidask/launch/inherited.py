@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import StartupError
+from mpidask.launch import cuda
 
 __all__ = ["NAMES", "load", "load_modules", "name_files", "variables"]
 
@@ -52,17 +53,28 @@ def load() -> None:
     importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
     config: Any = importlib.import_module("dask.config")  # each worker reads all its files anew
     config._load_config_file = functools.cache(config._load_config_file)
-    load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))))
+    load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))), forks=True)
 
 
-def load_modules(names: Sequence[str]) -> None:
-    """Import the user's modules; raises StartupError for those that cannot be imported."""
+def load_modules(names: Sequence[str], *, forks: bool = False) -> None:
+    """Import the user's modules; raises StartupError for those that cannot be imported.
+
+    forks: workers will be forked from this process: also for those that initialise CUDA
+    """
     wrong = []
     for name in names:
+        before = cuda.is_initialised()
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - whatever a module of the user's raises
             wrong.append(f"{name}: {type(error).__name__}: {error}")
+        if forks and not before and cuda.is_initialised():
+            raise StartupError(
+                f"--preload-import {name} initialises CUDA where it is imported, in the process that workers are "
+                "forked from: no task could use a GPU",
+                f"leave {name} out of --preload-import, or keep it from initialising CUDA (RAPIDS_NO_INITIALIZE=1 for "
+                "cuDF and its kin)",
+            )
     if wrong:
         raise StartupError(
             "what --preload-import names cannot be imported:\n" + "\n".join(wrong),

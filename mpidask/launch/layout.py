@@ -18,7 +18,7 @@ from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import network, node, roles, scratch, shares, walltime, waves
+from mpidask.launch import banner, gpus, network, node, roles, scratch, shares, ucx, walltime, waves
 from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
@@ -202,8 +202,10 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     role = assigned[world.rank]
     world.use_role(role)
     patience = Patience(_timeout(options, waves.Turn(ranks=world.size)), compact=shares.compact)
-    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role)), patience))
+    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role, joined)), patience))
     facts = [by_rank[rank] for rank in range(world.size)]
+    if world.rank == 0 and options.gpus:
+        sys.stderr.write(banner.gpu_warnings(facts, assigned))
     workers = shares.plan_workers(
         facts,
         [Role.WORKER in its for its in assigned],
@@ -213,6 +215,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
             memory=None if options.memory_limit is None else config.memory(options.memory_limit),
             gpus=options.gpus,
             per_rank=config.workers_per_rank(options),
+            inside=config.inside(options),
         ),
     )
     prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
@@ -230,9 +233,13 @@ def _timeout(options: Options, turn: waves.Turn) -> float:
     return config.seconds(options.startup_timeout)
 
 
-def _look_around(world: World, options: Options, role: Role) -> shares.Facts:
+def _look_around(world: World, options: Options, role: Role, joined: Contact | None) -> shares.Facts:
     """Return this rank's facts; clear away what dead runs have left on its node."""
-    facts = node.read_facts(world.original_environ, options.interface)
+    # Servers are in the rank's agent, where no MPI is, if it hosts workers with nannies.
+    connects = Role.CLIENT in role or not (Role.WORKER in role and options.nanny)
+    protocol = joined.address.partition("://")[0] if joined is not None else config.transport(options)
+    ucx.check(protocol, here=connects)
+    facts = gpus.seen(node.read_facts(world.original_environ, options.interface), world.original_environ)
     if options.interface is not None and not facts.addresses:
         raise StartupError(
             f"there is no network interface {options.interface!r} with an IPv4 address",

@@ -1,4 +1,4 @@
-"""What this rank may use of its node: cores, memory, GPUs, network addresses, scratch space.
+"""What this rank may use of its node: cores, memory, network addresses, scratch space.
 
 Reads the machine, no MPI. `root` stands for / in every function, so that recorded machines can be read.
 """
@@ -15,7 +15,15 @@ from pathlib import Path
 from mpidask.launch.environment import local_size
 from mpidask.launch.shares import Facts, Limit
 
-__all__ = ["NETWORK_FILE_SYSTEMS", "cgroup_limits", "file_system", "gpus", "memory_limits", "read_facts"]
+__all__ = [
+    "NETWORK_FILE_SYSTEMS",
+    "cgroup_limits",
+    "file_system",
+    "listing",
+    "memory_limits",
+    "read_facts",
+    "text_of",
+]
 
 _ROOT = Path("/")
 
@@ -30,19 +38,15 @@ NETWORK_FILE_SYSTEMS = frozenset({
 _SCRATCH_VARIABLES = ("SLURM_TMPDIR", "TMPDIR", "JOBFS", "PBS_JOBFS", "LOCAL_SCRATCH", "LSCRATCH")
 _SCRATCH_PLACES = ("/local", "/scratch/local", "/local/scratch", "/local_scratch", "/lscratch", "/tmp", "/var/tmp")
 
-_VISIBLE_DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
-_NO_DEVICE = {"", "-1", "NoDevFiles", "void", "none"}
-
 #: Interfaces by name, the fastest kind first (Slingshot, InfiniBand, ethernet); what leads nowhere is left out.
 _INTERFACES = (r"hsn", r"ib", r"(bond|team)", r"(eth|en|em|p\d)", r"")
 _NOWHERE = re.compile(r"(lo|docker|virbr|veth|br-|cni|flannel|tun|tap|usb|idrac|vnet|podman)")
 
 
 def read_facts(environ: Mapping[str, str], interface: str | None = None, root: Path = _ROOT) -> Facts:
-    """Return what this process finds on its node; `scratch` is left open."""
-    devices, variable = gpus(environ, root)
+    """Return what this process finds on its node; GPUs and `scratch` are left open."""
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    boot = _text(root / "proc/sys/kernel/random/boot_id") or socket.gethostname()
+    boot = text_of(root / "proc/sys/kernel/random/boot_id") or socket.gethostname()
     return Facts(
         host=socket.gethostname(),
         node=boot,
@@ -51,8 +55,6 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
         node_cores=os.cpu_count() or len(cores),
         cpu=tuple(cgroup_limits("cpu", root)),
         memory=tuple(memory_limits(environ, root)),
-        gpus=devices,
-        gpu_variable=variable,
         addresses=tuple(addresses(interface)),
         pid=os.getpid(),
         job_ranks=local_size(environ) or 0,
@@ -62,7 +64,7 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
 # ---------------------------------------------------------------------- memory
 def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:
     """Yield every limit on memory that holds here, in bytes."""
-    match = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
+    match = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"))
     total = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Limit("node", total, "node")
     yield from (limit for limit in cgroup_limits("memory", root) if limit.amount < total)
@@ -84,7 +86,7 @@ def _batch_memory(environ: Mapping[str, str], root: Path) -> Iterator[Limit]:
     # Sites that set it mean bytes for the whole job.
     job = _number(environ.get("PBS_VMEM"))
     if job:
-        hosts = set(_text(root / environ.get("PBS_NODEFILE", "-").lstrip("/")).split()) or {""}
+        hosts = set(text_of(root / environ.get("PBS_NODEFILE", "-").lstrip("/")).split()) or {""}
         yield Limit("pbs", job / len(hosts), "PBS_VMEM")
 
 
@@ -101,14 +103,14 @@ def cgroup_limits(controller: str, root: Path = _ROOT) -> Iterator[Limit]:
 
 def _cgroup_memory(directory: Path) -> float | None:
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
-    amounts = [_number(_text(directory / name)) for name in names]
+    amounts = [_number(text_of(directory / name)) for name in names]
     return min((amount for amount in amounts if amount is not None), default=None)
 
 
 def _cgroup_cpu(directory: Path) -> float | None:
-    quota, _, period = _text(directory / "cpu.max").partition(" ")
+    quota, _, period = text_of(directory / "cpu.max").partition(" ")
     if not quota:
-        quota, period = _text(directory / "cpu.cfs_quota_us"), _text(directory / "cpu.cfs_period_us")
+        quota, period = text_of(directory / "cpu.cfs_quota_us"), text_of(directory / "cpu.cfs_period_us")
     amount, length = _number(quota), _number(period)
     return amount / length if amount and length and amount > 0 else None
 
@@ -116,7 +118,7 @@ def _cgroup_cpu(directory: Path) -> float | None:
 def _cgroups(controller: str, root: Path) -> Iterator[Path]:
     """Yield the directories of this process's cgroups of that controller, from its own to the root's."""
     mounts = list(_cgroup_mounts(root))
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         for kind, options, mounted_root, mount_point in mounts:
             mine = kind == "cgroup2" if controllers == "" else controller in controllers.split(",")
@@ -126,7 +128,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[str, list[str], str, str]]:
     """Yield (kind, options, root, mount point); https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html."""
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, tail = before.split(), after.split()
         if len(tail) >= 3 and tail[0] in ("cgroup", "cgroup2"):
@@ -142,41 +144,6 @@ def _upwards(mount: Path, path: str, mounted_root: str) -> Iterator[Path]:
         if directory in (mount, directory.parent):
             return
         directory = directory.parent
-
-
-# ------------------------------------------------------------------------ GPUs
-def gpus(environ: Mapping[str, str], root: Path = _ROOT) -> tuple[tuple[str, ...], str]:
-    """Return the devices that workers may be given and the variable that shows one to a process."""
-    for variable in _VISIBLE_DEVICES:
-        if variable in environ:
-            names = tuple(name.strip() for name in environ[variable].split(","))
-            return (names, variable) if not _NO_DEVICE.intersection(names) else ((), "")
-    for count, variable in (
-        (len(_listing(root / "proc/driver/nvidia/gpus")), "CUDA_VISIBLE_DEVICES"),
-        (_amd_gpus(root), "ROCR_VISIBLE_DEVICES"),
-        (_intel_gpus(root), "ZE_AFFINITY_MASK"),
-    ):
-        if count:
-            return tuple(map(str, range(count))), variable
-    return (), ""
-
-
-def _amd_gpus(root: Path) -> int:
-    nodes = root / "sys/class/kfd/kfd/topology/nodes"
-    texts = (_text(nodes / name / "properties") for name in _listing(nodes))
-    return sum(1 for text in texts if re.search(r"^simd_count [1-9]", text, re.MULTILINE))
-
-
-def _intel_gpus(root: Path) -> int:
-    """Count compute devices (PCI class 0x0380); the graphics of a laptop's processor are class 0x0300."""
-    cards = [root / "sys/class/drm" / name / "device" for name in _listing(root / "sys/class/drm")]
-    return sum(
-        1
-        for card in cards
-        if re.fullmatch(r"card\d+", card.parent.name)
-        and _text(card / "vendor") == "0x8086"
-        and _text(card / "class").startswith("0x0380")
-    )
 
 
 # --------------------------------------------------------------------- network
@@ -224,7 +191,7 @@ def file_system(path: str, root: Path = _ROOT) -> str:
     """Return the kind of file system that holds a path, such as ext4 or lustre; "" if unknown."""
     real = os.path.realpath(path)
     best, kind = "", ""
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         point = before.split()[4].replace("\\040", " ")
         below = real == point or real.startswith(point.rstrip("/") + "/")
@@ -236,7 +203,7 @@ def file_system(path: str, root: Path = _ROOT) -> str:
 # --------------------------------------------------------------------- reading
 def oom_kills(root: Path = _ROOT) -> int:
     """Return how often the kernel has killed a process in this process's cgroups for want of memory."""
-    texts = [_text(directory / name) for directory in _cgroups("memory", root) for name in _OOM_FILES]
+    texts = [text_of(directory / name) for directory in _cgroups("memory", root) for name in _OOM_FILES]
     return max(
         (int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.MULTILINE)), default=0
     )
@@ -245,14 +212,16 @@ def oom_kills(root: Path = _ROOT) -> int:
 _OOM_FILES = ("memory.events", "memory.oom_control")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return what a file holds, "" if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
-def _listing(path: Path) -> list[str]:
+def listing(path: Path) -> list[str]:
+    """Return the names in a directory, none if it cannot be read."""
     try:
         return sorted(os.listdir(path))
     except OSError:

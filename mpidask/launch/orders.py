@@ -49,6 +49,7 @@ class SchedulerPlan:
     idle:      s without work after which it ends; None for never
     places:    the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
+    environ:   variables to be set in its process
     """
 
     host: str
@@ -65,6 +66,7 @@ class SchedulerPlan:
     idle: float | None = None
     places: Sequence[Place] = ()
     record: tuple[str, Progress] | None = None
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def keys(self) -> Keys | None:
@@ -83,6 +85,8 @@ class WorkersPlan:
     worker_options: further arguments of the worker class
     timeout:   s for them to start
     turn:      when they are to connect
+    environ:   variables to be set in their processes, and in that of their nannies
+    choice:    whether the rank has several GPUs to choose from
     """
 
     workers: Sequence[WorkerPlan]
@@ -97,3 +101,5 @@ class WorkersPlan:
     worker_options: Mapping[str, Any]
     timeout: float
     turn: Turn
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    choice: bool = False

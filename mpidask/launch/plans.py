@@ -71,6 +71,7 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         idle=idle or None,
         places=places(layout),
         record=_record(world, layout),
+        environ=_environ(layout),
     )
 
 
@@ -127,7 +128,15 @@ def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPla
         worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,
         turn=layout.turn,
+        environ=_environ(layout),
+        choice=len(layout.facts[world.rank].gpus) > 1,
     )
+
+
+def _environ(layout: Layout) -> dict[str, str]:
+    """Return the visible-devices variable without what Dask's monitor of GPUs would stumble over."""
+    mine = layout.facts[layout.rank]
+    return {} if mine.gpu_visible is None else {mine.gpu_variable: mine.gpu_visible}
 
 
 def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:

@@ -12,13 +12,18 @@ import time
 
 from mpidask.launch.environment import RANK_VARIABLES, TOKEN, launcher_rank
 
-__all__ = ["Stat", "kill_marked", "launcher_process", "ranks_under", "read_stat"]
+__all__ = ["Stat", "kill_marked", "launcher_process", "launchers_above", "ranks_under", "read_stat"]
 
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 
+#: Words on the command lines of processes that others need to the end: Open MPI 4 starts a daemon where there is no
+#: launcher, and reports an error if it has gone before MPI_Finalize.
+_LAST = ("resource_tracker", "--singleton-died-pipe")
+
 #: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
 _LAUNCHER_NAMES = {
-    "hydra_pmi_proxy", "pmi_proxy", "mpirun", "mpiexec", "prterun", "prted", "orterun", "orted",
+    "hydra_pmi_proxy", "hydra_bstrap_pr", "pmi_proxy", "mpiexec.hydra", "mpirun", "mpiexec", "prterun", "prted",
+    "orterun", "orted",
     "slurmstepd", "palsd", "flux-shell",
 }  # fmt: skip
 
@@ -46,12 +51,12 @@ def read_stat(pid: int) -> Stat | None:
 def kill_marked(token: str, *, trackers: bool = False) -> None:
     """Kill every process of this user on this node that carries the rank's mark in its environment.
 
-    trackers: also wait for Python's resource trackers. They end when nobody needs them any more, after they
-              have removed the semaphores of processes that were killed.
+    trackers: also wait for what ends by itself when nobody needs it any more: Python's resource trackers, which
+              first remove the semaphores of processes that were killed, and the daemon of a rank without a launcher
     """
     deadline = time.monotonic() + _TRACKER
     while marked := [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]:
-        tracking = {pid for pid in marked if "resource_tracker" in _read(pid, "cmdline")}
+        tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
         late = time.monotonic() > deadline
         for pid in set(marked) - tracking or (marked if late else []):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -93,12 +98,26 @@ def _rank_of(pid: int) -> int | None:
     return launcher_rank(environ) if known else None
 
 
+def launchers_above(pid: int) -> list[Stat]:
+    """Return the processes of the launcher that have started this one of it, such as a script that calls another.
+
+    They are there as long as the run is: one that ends before has been killed.
+    """
+    found: list[Stat] = []
+    stat = read_stat(pid)
+    while stat is not None and stat.parent > 1:
+        stat = read_stat(stat.parent)
+        if stat is None or _read(stat.pid, "comm").strip() not in _LAUNCHER_NAMES:
+            break
+        found.append(stat)
+    return found
+
+
 def launcher_process(pid: int) -> int | None:
     """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
     while pid > 1:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-            if file.read().strip() in _LAUNCHER_NAMES:
-                return pid
+        if _read(pid, "comm").strip() in _LAUNCHER_NAMES:
+            return pid
         stat = read_stat(pid)
         pid = stat.parent if stat else 0
     return None

@@ -27,7 +27,7 @@ from mpidask import config, returning, scheduler_file, tls_sockets
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
-from mpidask.launch import idle, inherited, loudness, registration, waves
+from mpidask.launch import gpu_servers, idle, inherited, loudness, registration, waves
 from mpidask.launch.environment import TOKEN
 from mpidask.launch.node import oom_kills
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
@@ -56,6 +56,7 @@ _HTTP = "127.0.0.1:0"
 async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
     _, limit = raise_open_files()
+    gpu_servers.prepare(plan.environ)
     shortage = waves.shortage(sum(len(place.workers) for place in plan.places), limit)
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
@@ -198,11 +199,13 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     cls = worker_class(plan.worker_class)
     loudness.ignore_lost_peers()
     loudness.tell_refusals(0)
+    gpus = [worker.gpu for worker in plan.workers if worker.gpu]
+    gpu_servers.prepare(plan.environ, gpus, reporter=plan.workers[0].rank if plan.turn.index == 0 else None)
     if not plan.nanny:
         _prepare(plan, cls)
     _serve_no_pages()
     answer_clients()  # those of tasks
-    servers = [_make(cls, plan, worker) for worker in plan.workers]
+    servers = [_make(cls, plan, worker) for worker in gpu_servers.to_make(cls, plan)]
     try:
         with loudness.unlogged("distributed.nanny"):  # a failure is raised, and told once
             async with asyncio.timeout(plan.timeout):
@@ -239,7 +242,8 @@ def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
     if issubclass(cls, Worker) and plan.nanny:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
-        settings["env"] = {**({worker.gpu_variable: worker.gpu} if worker.gpu else {}), **(settings.get("env") or {})}
+        own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}
+        settings["env"] = {**plan.environ, **own, **(settings.get("env") or {})}
     server = cls(plan.scheduler.address, **settings)
     if isinstance(server, Worker):
         returning.note_reason(server)
@@ -293,7 +297,7 @@ def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
     if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
         start_fork_server()
     elif plan.workers and plan.workers[0].gpu is not None:
-        os.environ[plan.workers[0].gpu_variable] = plan.workers[0].gpu
+        gpu_servers.settle(plan.workers[0], choice=plan.choice)
 
 
 def start_fork_server() -> None:

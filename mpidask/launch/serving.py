@@ -251,7 +251,7 @@ class Here:
         plan = workers_plan(self._world, self._layout, scheduler)
         self._workers = await servers.start_workers(plan)
         self._kept = asyncio.ensure_future(keeping.keep_workers(plan, self._workers))
-        return len(self._workers)
+        return len(self._layout.mine)
 
     def is_over(self) -> bool:
         """Whether a client has shut the scheduler down."""

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Facts", "Limit", "Wish", "WorkerPlan", "compact", "plan_workers"]
+__all__ = ["Facts", "Gpu", "Limit", "Wish", "WorkerPlan", "compact", "plan_workers"]
 
 #: Least memory of a worker where their number is ours to choose, in bytes.
 _LEAST = 2**30
@@ -29,6 +29,20 @@ class Limit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gpu:
+    """A GPU that a rank may give to its workers.
+
+    name:  what the visible-devices variable calls it
+    card:  tells it from the node's others, whatever ranks call them; its name where that is not known
+    model: such as NVIDIA H100 80GB HBM3, "" if it is not known
+    """
+
+    name: str
+    card: str
+    model: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """What one rank finds on its node.
 
@@ -38,8 +52,10 @@ class Facts:
     node_cores: how many cores the node has
     cpu:       limits on CPU time, in cores (cgroup quotas)
     memory:    limits on memory, in bytes (the node's, cgroups', the batch system's)
-    gpus:      what the visible-devices variable may name, in order
-    gpu_variable: that variable, "" where there is no GPU
+    gpus:      those that workers may be given
+    gpu_variable: what shows one to a process, "" where there is none
+    gpu_visible: what that variable is to be for a process that may see all of `gpus`, None where it is not set
+    gpu_trouble: what is wrong with its value, "" if nothing is
     addresses: (interface, IPv4 address), the fastest kind first
     scratch:   where the rank's directory for spilling is made
     pid:       the rank's process
@@ -53,8 +69,10 @@ class Facts:
     node_cores: int
     cpu: tuple[Limit, ...]
     memory: tuple[Limit, ...]
-    gpus: tuple[str, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
     gpu_variable: str = ""
+    gpu_visible: str | None = None
+    gpu_trouble: str = ""
     addresses: tuple[tuple[str, str], ...] = ()
     scratch: str = ""
     pid: int = 0
@@ -83,17 +101,19 @@ class WorkerPlan:
 class Wish:
     """What the user says of the workers.
 
-    nthreads: threads per worker, None to divide the cores
+    nthreads: threads per worker, None to divide the cores; a worker with a GPU then has one
     memory:   bytes per worker, or (a float) the part of what the node has; None to divide what there is
     gpus:     whether workers get GPUs
     per_rank: workers on each rank; 1 means one per GPU where there are GPUs; None for as many as cores and memory
               suggest
+    inside:   workers live in their rank's process, which can show one set of GPUs: one worker, one GPU per rank
     """
 
     nthreads: int | None = None
     memory: float | None = None
     gpus: bool = True
     per_rank: int | None = 1
+    inside: bool = False
 
 
 def compact(facts: Mapping[int, Facts]) -> dict[int, Facts]:
@@ -123,7 +143,8 @@ def plan_workers(
     found: dict[int, list[WorkerPlan]] = {}
     for ranks in nodes:
         node = _Node(ranks, facts, counts, serving)
-        found |= {rank: _plans(rank, facts[rank], node, wish) for rank in ranks}
+        given = _give_gpus(ranks, facts, counts, wish)
+        found |= {rank: _plans(rank, facts[rank], node, given[rank], wish) for rank in ranks}
     return [plan for rank in range(len(facts)) for plan in found[rank]]
 
 
@@ -135,13 +156,16 @@ def _nodes(facts: Sequence[Facts]) -> list[list[int]]:
     return list(nodes.values())
 
 
-def _plans(rank: int, mine: Facts, node: _Node, wish: Wish) -> list[WorkerPlan]:
-    """Return the workers of one rank."""
+def _plans(rank: int, mine: Facts, node: _Node, gpus: Sequence[str | None], wish: Wish) -> list[WorkerPlan]:
+    """Return the workers of one rank.
+
+    gpus: one for each of them
+    """
     count, cores = node.counts[rank], node.cores_per_worker(rank)
-    threads = wish.nthreads if wish.nthreads is not None else cores
+    # Tasks that run at the same time on a GPU add up in its memory, which nothing limits.
+    threads = wish.nthreads if wish.nthreads is not None else 1 if any(gpus) else cores
     share = _memory_wanted(wish.memory, mine)
     share = share if share is not None else node.memory_per_worker(rank)
-    gpus = [node.gpu(rank, index) if wish.gpus else None for index in range(count)]
     return [
         WorkerPlan(
             rank,
@@ -168,7 +192,7 @@ def _counts(
         return [(wish.per_rank or 0) * hosts for hosts in hosting]
     counts = [int(hosts) for hosts in hosting]
     for ranks in nodes:
-        if wish.gpus:
+        if wish.gpus and not wish.inside:
             _count_gpus(ranks, facts, counts)
         if wish.per_rank is None:
             node = _Node(ranks, facts, hosting, serving)
@@ -179,15 +203,40 @@ def _counts(
 
 
 def _count_gpus(ranks: Sequence[int], facts: Sequence[Facts], counts: list[int]) -> None:
-    """Have the ranks of a node that see the same GPUs host one worker for each of them together."""
-    seers: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    """Have the ranks of a node together host one worker for each card: who sees it, and has the fewest, gets it."""
+    seers: dict[str, list[int]] = defaultdict(list)
     for rank in ranks:
         if counts[rank]:
-            seers[facts[rank].gpus].append(rank)
-    for gpus, hosts in seers.items():
-        each, rest = divmod(len(gpus), len(hosts))
-        for position, rank in enumerate(hosts):
-            counts[rank] = max(1, each + (position < rest))
+            for gpu in facts[rank].gpus:
+                seers[gpu.card].append(rank)
+    given: Counter[int] = Counter()
+    for hosts in seers.values():
+        given[min(hosts, key=lambda rank: (given[rank], len(facts[rank].gpus)))] += 1
+    for rank in ranks:
+        counts[rank] = max(counts[rank], given[rank])
+
+
+def _give_gpus(
+    ranks: Sequence[int], facts: Sequence[Facts], counts: Sequence[int], wish: Wish
+) -> dict[int, list[str | None]]:
+    """Return the GPUs of each rank's workers on one node: each takes the first of those with the fewest workers.
+
+    Ranks that see fewer choose first.
+    """
+    users: Counter[str] = Counter()
+    given: dict[int, list[str | None]] = {}
+    for rank in sorted(ranks, key=lambda rank: len(facts[rank].gpus)):
+        gpus = facts[rank].gpus if wish.gpus else ()
+        given[rank] = [_take(gpus, users) for _ in range(counts[rank])]
+    return given
+
+
+def _take(gpus: Sequence[Gpu], users: Counter[str]) -> str | None:
+    gpu = min(gpus, key=lambda each: users[each.card], default=None)
+    if gpu is None:
+        return None
+    users[gpu.card] += 1
+    return gpu.name
 
 
 def _fitting(rank: int, mine: Facts, node: _Node, wish: Wish) -> int:
@@ -226,15 +275,11 @@ class _Node:
         self._cores = _core_shares(ranks, facts, counts)
         self._workers: Counter[str] = Counter()  # scope of a limit -> workers that share it
         self._serving: Counter[str] = Counter()  # the same for scheduler and script
-        self._before: dict[int, int] = {}  # rank -> workers of lower ones that see the same GPUs
-        seen: Counter[tuple[str, ...]] = Counter()
         for rank in ranks:
             mine = facts[rank]
             for scope in {f"{kind} {limit.scope}" for kind in ("cpu", "memory") for limit in getattr(mine, kind)}:
                 self._workers[scope] += counts[rank]
                 self._serving[scope] += serving[rank]
-            self._before[rank] = seen[mine.gpus]
-            seen[mine.gpus] += counts[rank]
 
     def cores_per_worker(self, rank: int) -> int:
         """Sum over the rank's cores of the part that is its own, shared with every worker that may run there."""
@@ -254,11 +299,6 @@ class _Node:
             reserve = min(_RESERVE_PART * limit.amount, _RESERVE_MOST) * self._serving[scope]
             shares.append((limit.amount - reserve) / max(1, self._workers[scope]))
         return int(min(shares) * self._part(mine))
-
-    def gpu(self, rank: int, index: int) -> str | None:
-        """Return the GPU of a rank's worker: the node's workers count through the devices, then begin again."""
-        gpus = self._facts[rank].gpus
-        return gpus[(self._before[rank] + index) % len(gpus)] if gpus else None
 
     def _part(self, mine: Facts) -> float:
         """Return which part of the node's cores and memory is ours: ranks that take no part keep theirs."""

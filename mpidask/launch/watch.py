@@ -13,7 +13,7 @@ import sys
 import time
 
 from mpidask.launch.environment import launcher_name, launcher_rank, local_size
-from mpidask.launch.processes import Stat, kill_marked, launcher_process, ranks_under, read_stat
+from mpidask.launch.processes import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
 from mpidask.launch.segments import remove, segments_of
 
 __all__ = ["Watch", "be_guardian", "main", "remove_if_holding"]
@@ -35,6 +35,7 @@ class Watch:
         self.parent = parent
         self.launched = launcher_name(os.environ) is not None
         self.launcher = launcher_process(parent) or parent
+        self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
         self.up = self.vital = self.bye = False
@@ -92,7 +93,7 @@ class Watch:
 
     def _reason_to_kill(self, stat: Stat) -> str | None:
         """Return why the rank must go ("" without a word), None if it may stay."""
-        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
+        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None or self._is_cut_off()):
             return ""  # nobody is left to read a word
         if time.monotonic() > self.deadline:
             return self._late()
@@ -104,6 +105,11 @@ class Watch:
                 f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
             )
         return None
+
+    def _is_cut_off(self) -> bool:
+        """Whether what has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone."""
+        present = {each.pid: read_stat(each.pid) for each in self.above}
+        return any((now := present[each.pid]) is None or now.born != each.born for each in self.above)
 
     def _late(self) -> str:
         if self.up:

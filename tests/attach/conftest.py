@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import borrowed, shut_down
+from machines import borrowed
 
 
 @pytest.fixture(params=["local", "slurm"])
@@ -25,8 +25,3 @@ def local():
     """Lend this machine."""
     with borrowed("local") as machine:
         yield machine
-
-
-def pytest_sessionfinish(session):
-    """Stop what was started."""
-    shut_down()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import borrowed, shut_down
+from machines import borrowed
 
 #: Where a test has nothing to show, or nothing that another system does not show.
 NOT_ON = {
@@ -52,8 +52,3 @@ def sge():
     """Lend the machine with Grid Engine."""
     with borrowed("sge") as machine:
         yield machine
-
-
-def pytest_sessionfinish(session):
-    """Stop what was started."""
-    shut_down()

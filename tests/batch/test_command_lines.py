@@ -117,12 +117,12 @@ def test_a_rank_that_has_its_node_to_itself_hosts_several_workers(mpidask, name)
     assert f"python -m mpidask {command}script.py" in done.stdout, done
 
 
-@pytest.mark.parametrize("system", ["slurm", "pbs", "torque", "lsf", "moab"])
-def test_the_example_is_what_is_printed(mpidask, tmp_path, system):
+@pytest.mark.parametrize("name", ["slurm", "pbs", "torque", "lsf", "moab"])
+def test_the_example_is_what_is_printed(mpidask, tmp_path, name):
     (tmp_path / "flights.py").write_text("")
     shape = ["-N", "2", "--cores-per-rank", "8", "--mem", "16GiB", "-t", "1:00:00", "-q", "normal", "-A", "project"]
-    words = ["--system", system, "--python", "python", *shape, "--prologue", "module load mpi", "flights.py"]
-    assert mpidask("script", *words).stdout == (JOBS / system / "mpi.sh").read_text()
+    words = ["--system", name, "--python", "python", *shape, "--prologue", "module load mpi", "flights.py"]
+    assert mpidask("script", *words).stdout == (JOBS / name / "mpi.sh").read_text()
 
 
 def test_what_is_asked_for_is_told(mpidask, tmp_path):

@@ -11,6 +11,8 @@ import time
 import pytest
 from harness import MPI
 from machines import HERE
+from namespaces import outside
+from selection import some
 
 SLEEPS = """
 import time
@@ -29,18 +31,17 @@ print(batch.submit(batch.Job(command=command, walltime=timedelta(seconds=15))).i
 """
 
 
-@pytest.mark.parametrize("name", ["slurm", "sge"])
-def test_the_walltime_kills_a_job_that_does_not_end(request, name):
-    machine = request.getfixturevalue(name)
-    machine.file("program.py", STUBBORN)
-    job = machine.run(machine.python, "program.py").stdout.strip()
-    machine.until(job, lambda each: each["state"] == "running")
-    if name == "slurm":  # which gives a minute at least, and looks every 30 s
+@pytest.mark.parametrize("system", ["slurm", "sge"], indirect=True)
+def test_the_walltime_kills_a_job_that_does_not_end(system):
+    system.file("program.py", STUBBORN)
+    job = system.run(system.python, "program.py").stdout.strip()
+    system.until(job, lambda each: each["state"] == "running")
+    if system.name == "slurm":  # which gives a minute at least, and looks every 30 s
         subprocess.run(["scontrol", "update", f"jobid={job}", "EndTime=now"], check=True, timeout=20)
-    each = machine.until(job, lambda each: each["ended"] and each["reason"], timeout=120)
+    each = system.until(job, lambda each: each["ended"] and each["reason"], timeout=120)
     assert each["state"] == "failed", each
     assert "walltime" in each["reason"], each
-    assert machine.left_over() == []
+    assert system.left_over() == []
 
 
 def test_a_job_that_takes_too_much_memory(slurm):
@@ -51,6 +52,7 @@ def test_a_job_that_takes_too_much_memory(slurm):
     assert (job["state"], job["reason"]) == ("failed", "out of memory"), job
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost(slurm):
     slurm.file("sleeps.py", SLEEPS)
     job = slurm.submit("--ranks-per-node", "3", "--directive=--no-requeue", "sleeps.py")
@@ -64,7 +66,7 @@ def test_a_node_that_is_lost(slurm):
         each = slurm.until(job, lambda each: each["ended"], timeout=100)
         assert (each["state"], each["reason"]) == ("failed", "a node failed"), each
     finally:
-        subprocess.run([HERE / "slurm.sh", "up"], check=True, timeout=100, capture_output=True)
+        subprocess.run(outside(HERE / "slurm.sh", "up"), check=True, timeout=100, capture_output=True)
 
 
 def test_no_answer_is_no_news(slurm):
@@ -135,7 +137,7 @@ SRUN = {
 }
 
 
-@pytest.mark.parametrize("name", SRUN)
+@pytest.mark.parametrize("name", some(SRUN, ["exits"]))
 def test_srun_as_the_launcher(slurm, name):
     """Slurm's own launcher, which MPICH can use by itself."""
     if not MPI.is_mpich:

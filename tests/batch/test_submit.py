@@ -124,6 +124,7 @@ def test_cancelled_while_it_waits(system):
     assert "has printed nothing" in system.mpidask("logs", job).stderr
 
 
+@pytest.mark.slow("a walltime of 40 s that is used up")
 def test_the_walltime_ends_the_run_in_order(system):
     """Before the batch system kills it; the script is told."""
     system.file(
@@ -131,7 +132,7 @@ def test_the_walltime_ends_the_run_in_order(system):
         SCRIPT + "import mpidask\nprint('left', mpidask.time_left() > 5, flush=True)\n"
         "mpidask.on_walltime(lambda: print('told', client.submit(lambda: 1).result(), flush=True))\ntime.sleep(600)",
     )
-    done = system.mpidask("submit", *system.shape(1, 3), "-t", "25s", "--follow", "works.py", timeout=100)
+    done = system.mpidask("submit", *system.shape(1, 3), "-t", "40s", "--follow", "works.py", timeout=100)
     assert done.returncode == 75, done
     assert "left True\n" in done.stdout, done
     assert "told 1\n" in done.stdout, done
@@ -141,24 +142,27 @@ def test_the_walltime_ends_the_run_in_order(system):
     assert system.left_over() == []
 
 
+@pytest.mark.slow("a walltime of 40 s that is used up")
 def test_requeued_until_the_script_ends_by_itself(system):
     system.file(
         "resumes.py",
         SCRIPT + "n = len(open('runs', 'a+').read()) or open('runs').read().count('x')\n"
         "open('runs', 'a').write('x')\nprint('run', n, flush=True)\nif n < 1:\n    time.sleep(600)\nsys.exit(4)",
     )
-    done = system.mpidask("submit", "-t", "20s", "--requeue", "--follow", "resumes.py", timeout=150)
+    done = system.mpidask("submit", "-t", "40s", "--requeue", "--follow", "resumes.py", timeout=150)
     assert done.returncode == 4, done
     assert "submitted again as job" in done.stdout, done
     assert re.findall(r"^run \d", done.stdout, re.MULTILINE) == ["run 0", "run 1"], done
     (job,) = system.status()
-    assert (job["state"], job["exit_status"], job["submissions"]) == ("failed", 4, 2)
+    assert (job["state"], job["exit_status"]) == ("failed", 4)
+    assert job["submissions"] >= 2, "once more where a busy machine did not come to start the script"
 
 
+@pytest.mark.slow("two walltimes of 30 s that are used up")
 def test_requeueing_is_bounded(system):
     system.file("sleeps.py", "import time; time.sleep(600)")
     done = system.mpidask(
-        "submit", "-t", "12s", "--requeue", "--requeue-limit", "1", "--follow", "sleeps.py", timeout=150
+        "submit", "-t", "30s", "--requeue", "--requeue-limit", "1", "--follow", "sleeps.py", timeout=150
     )
     assert done.returncode == 75, done
     assert "submitted 2 times, which is the limit" in done.stdout, done

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from browser import opened
 
-pytestmark = pytest.mark.one_mpi
+pytestmark = [pytest.mark.one_mpi, pytest.mark.thorough]
 
 #: Computes until there is a file stop.py; where there is crime.py one task ends its worker's process, once.
 SCRIPT = """

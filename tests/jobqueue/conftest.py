@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import borrowed, shut_down
+from machines import borrowed
 
 #: Scenario -> on which systems it shows something that the others do not show.
 ON = {
@@ -38,8 +38,3 @@ def system(request):
     """Lend a machine with each of the batch systems."""
     with borrowed(request.param) as machine:
         yield machine
-
-
-def pytest_sessionfinish(session):
-    """Stop what was started."""
-    shut_down()

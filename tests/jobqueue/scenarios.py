@@ -458,7 +458,7 @@ def bursts(system):
 
 def lifetimes(system):
     """Workers end ahead of the walltime and hand over what they have; their jobs are replaced."""
-    with cluster(system, walltime="00:00:30", lifetime_margin=6) as jobs, Client(jobs) as client:
+    with cluster(system, walltime="00:01:00", lifetime_margin=15) as jobs, Client(jobs) as client:
         jobs.scale(jobs=1)
         client.wait_for_workers(1, timeout=60)
         time.sleep(8)  # one job's data find a home with the other, whose successor comes in time
@@ -467,7 +467,7 @@ def lifetimes(system):
         first = {job.id for job in jobs.jobs}
         results = client.map(lambda x: (x, time.time()), range(8), pure=False)
         made = client.gather(results)
-        until(lambda: not first & {job.id for job in jobs.jobs} and count(client) == 2, within=60)
+        until(lambda: not first & {job.id for job in jobs.jobs} and count(client) == 2, within=120)
         assert client.gather(results) == made, "nothing was computed again"
         assert {job.standing.exit_status for job in jobs.keeper.ended} == {0}, jobs.status_report()
 

@@ -130,13 +130,16 @@ def test_an_exception(system):
     assert "RuntimeError: as if by mistake" in done.stderr
 
 
+@pytest.mark.slow("a load that comes and goes while jobs are held")
 def test_waiting(system):
     play(system, "waiting")
 
 
+@pytest.mark.slow("two minutes of a load that comes and goes")
 def test_bursts(system):
     play(system, "bursts", timeout=200)
 
 
+@pytest.mark.slow("jobs of a minute, until others have replaced them")
 def test_lifetimes(system):
     play(system, "lifetimes")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from machines import STOOD_IN, stood_in
+from selection import some
 
 pytestmark = pytest.mark.one_mpi
 
 SCENARIOS = Path(__file__).with_name("scenarios.py")
 
 
-@pytest.mark.parametrize("name", STOOD_IN)
+@pytest.mark.parametrize("name", some(STOOD_IN, ["lsf", "htcondor"]))
 def test_with_stand_ins(name):
     with stood_in(name) as machine:
         script = machine.file("scenarios.py", SCENARIOS.read_text())

@@ -13,13 +13,15 @@ import urllib.request
 import nodes
 import pytest
 from harness import MPI
+from selection import some
 
 from mpidask import credentials
 
 MPIDASK = [sys.executable, "-m", "mpidask.cli"]
 
 CONNECT = (
-    "import sys, time\nfrom mpidask import scheduler_file\nfrom distributed import Client\n"
+    "import os, sys, time\nfrom mpidask import scheduler_file\nfrom distributed import Client\n"
+    "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
     "entry = scheduler_file.read(sys.argv[1])\n"
     "client = Client(entry.address, security=entry.keys.security(), timeout=20)\nclient.wait_for_workers(2, timeout=30)\n"
 )
@@ -137,13 +139,13 @@ def test_what_cannot_be_had(ranks, words, text):
 def test_a_cluster_that_nobody_uses_ends(ranks):
     """But not while it computes."""
     file = ranks.directory / "cluster.json"
-    run = ranks.start(3, command=[*MPIDASK, "serve", "--scheduler-file", str(file), "--idle-timeout", "4 s"])
-    content_of(file, run)
-    assert python("print(client.submit(lambda: time.sleep(6) or 7).result())", file) == "7\n"
-    result = run.result(30)
-    said = "mpidask: the cluster has had nothing to do for 4 s (--idle-timeout): it ends"
+    run = ranks.start(3, command=[*MPIDASK, "serve", "--scheduler-file", str(file), "--idle-timeout", "8 s"])
+    # On a busy machine a client takes longer to start than the cluster waits for one: it starts beside it.
+    assert python("print(client.submit(lambda: time.sleep(10) or 7).result())", file) == "7\n"
+    result = run.result(60)
+    said = "mpidask: the cluster has had nothing to do for 8 s (--idle-timeout): it ends"
     assert (result.status, result.stdout, result.words) == (0, "", [said]), result
-    assert "idle         the cluster ends when it has had nothing to do for 4 s" in result.stderr, result
+    assert "idle         the cluster ends when it has had nothing to do for 8 s" in result.stderr, result
     assert not file.exists()
     assert not result.leftover, result
 
@@ -161,7 +163,7 @@ class Counting(dict):
 '''
 
 
-@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+@pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_where_workers_keep_their_data(ranks, nanny):
     ranks.script(STORE, "stores.py")
     code = """
@@ -193,7 +195,7 @@ def test_data_by_a_class(ranks):
 ASK = "from distributed import Client\nc = Client()\nprint(c.scheduler.address[:6], c.submit(sum, [1, 2]).result())"
 
 
-@pytest.mark.parametrize("off", ["--no-tls", "the environment", "the configuration"])
+@pytest.mark.parametrize("off", some(["--no-tls", "the environment", "the configuration"], ["--no-tls"]))
 def test_without_tls(ranks, off):
     """It is switched off on the command line or in the configuration, and said."""
     environ, words = {}, []
@@ -223,7 +225,7 @@ def test_without_tls_clients_of_dask_itself_may_come(ranks):
     assert run.result(30).status == 0
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", some([2, 3], [3]))
 def test_keys_of_the_users_own(ranks, n):
     """Where Dask's configuration names some, none are made, and whoever has them is let in."""
     keys = credentials.make()

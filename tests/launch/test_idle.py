@@ -49,6 +49,7 @@ def cpu(pid):
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
+@pytest.mark.slow("until all servers are at rest, and 20 s of rest")
 def test_an_idle_cluster_uses_next_to_no_cpu(ranks):
     script = "import time\nfrom distributed import Client\nClient().wait_for_workers(6)\nprint('up', flush=True)\n"
     run = ranks.start(8, "--nthreads", "1", "--no-dashboard", ranks.script(script + "time.sleep(600)"))
@@ -64,6 +65,7 @@ def test_an_idle_cluster_uses_next_to_no_cpu(ranks):
     assert sum(used.values()) < SHARE, used
 
 
+@pytest.mark.slow("until all servers are at rest")
 def test_everything_is_back_when_a_task_begins_after_a_long_rest(ranks):
     script = (
         SCRIPT.format(workers=1, rest=RESTED)
@@ -87,6 +89,7 @@ print("samples", client.profile(key="work")["count"])
     assert int(lines["samples"]) > 30, result  # in 2 s there are 200 at most, fewer on a busy machine
 
 
+@pytest.mark.slow("until all servers are at rest")
 def test_what_a_worker_does_at_rest_it_does_as_before(ranks):
     """Its clock is that of a worker that is awake, and an event loop that stands still is noticed."""
     script = (
@@ -162,6 +165,7 @@ print(*next(iter(client.run(told).values())), of_nanny()["memory_monitor"])
     assert result.stdout.split() == ["1000ms", "10.0", "100.0"], result  # tasks are profiled as often as ever
 
 
+@pytest.mark.slow("until all servers are at rest")
 def test_a_user_who_calls_a_function_or_an_actor_wakes_its_worker(ranks):
     script = (
         SCRIPT.format(workers=1, rest=RESTED)

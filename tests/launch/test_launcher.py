@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from selection import some
 
 SHOW = """
 import os, sys
@@ -22,9 +23,17 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 8])
+MEMORY = """
+    import psutil
+    limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    assert 0 < sum(limits) <= psutil.virtual_memory().total, limits
+"""
+
+
+@pytest.mark.parametrize("n", some([0, 1, 2, 3, 4, 8], [0, 1, 2, 4]))
 def test_every_size_of_world(ranks, n):
-    result = ranks(n, ranks.script(SHOW), "a b", "--flag", "-m", "$(id);", timeout=90)
+    """Arguments arrive, tasks run, and workers together are given no more memory than the node has."""
+    result = ranks(n, ranks.script(SHOW + MEMORY), "a b", "--flag", "-m", "$(id);", timeout=90)
     assert result.status == 0, result
     where = str(ranks.work.resolve())
     assert (
@@ -35,7 +44,7 @@ def test_every_size_of_world(ranks, n):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("n", some([1, 2, 4], [1, 4]))
 def test_inclusive_workers(ranks, n):
     script = "from distributed import Client\nprint(len(Client().scheduler_info(n_workers=-1)['workers']))"
     result = ranks(n, "--inclusive-workers", ranks.script(script))
@@ -44,7 +53,7 @@ def test_inclusive_workers(ranks, n):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", some([1, 2, 3], [1, 3]))
 def test_without_nanny(ranks, n):
     result = ranks(n, "--no-nanny", ranks.script(SHOW))
     assert result.status == 0, result
@@ -104,7 +113,7 @@ def test_console_command(ranks):
     assert not result.words, result
 
 
-@pytest.mark.parametrize("n", [0, 3])
+@pytest.mark.parametrize("n", some([0, 3], [3]))
 def test_help_is_printed_once(ranks, n):
     result = ranks(n, "--help")
     assert result.status == 0, result
@@ -114,8 +123,9 @@ def test_help_is_printed_once(ranks, n):
 
 def test_banner_and_closing_line(ranks):
     result = ranks(4, "--nthreads", "3", "--memory-limit", "1 GiB", ranks.script("print(3)"))
-    # On a busy machine there is a line on the workers' progress, too.
-    lines = [line for line in result.stderr.splitlines() if " workers, missing: " not in line]
+    # On a busy machine there is a line on the workers' progress, too, and Dask may complain.
+    lines = [line for line in result.stderr.splitlines() if line.startswith("mpidask: ")]
+    lines = [line for line in lines if " workers, missing: " not in line]
     assert 9 <= len(lines) <= 12, result
     assert "4 ranks on 1 node" in lines[0], result
     assert "scheduler on rank 0, script on rank 1, workers on rank 2-3" in lines[1], result
@@ -142,43 +152,27 @@ def test_precedence_option_environment_default(ranks):
 
 
 def test_what_a_worker_gets(ranks):
+    """Its environment, a directory of its own, and an address on loopback, where all ranks share a node."""
     script = ranks.script(
-        "import os, resource\nfrom distributed import Client, get_worker\n"
+        "import os, psutil, resource\nfrom distributed import Client, get_worker\n"
         "def look():\n"
         "    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "    assert soft == hard, (soft, hard)\n"
         "    directory = get_worker().local_directory\n"
         "    return (os.environ['OMP_NUM_THREADS'], sorted(k for k in os.environ if k.startswith(('PMI', 'OMPI_COMM'))),\n"
         "            oct(os.stat(os.path.dirname(os.path.dirname(directory))).st_mode & 0o777), directory, os.getcwd())\n"
-        "print(*Client().submit(look).result(), sep='\\n')"
-    )
-    result = ranks(3, command=["sh", "-c", 'ulimit -Sn 500; exec "$0" "$@"', sys.executable, "-m", "mpidask", script])
-    assert result.status == 0, result
-    blas, identity, mode, directory, cwd = result.stdout.splitlines()
-    assert (blas, identity, mode, cwd) == ("1", "[]", "0o700", str(ranks.work)), result
-    assert directory.startswith(str(ranks.scratch)), result
-
-
-def test_memory_is_divided_and_never_more_than_the_node_has(ranks):
-    import psutil
-
-    script = ranks.script(
-        "from distributed import Client\n"
-        "print(sum(w['memory_limit'] for w in Client().scheduler_info(n_workers=-1)['workers'].values()))"
-    )
-    for n in (1, 3, 8):
-        result = ranks(n, script, timeout=90)
-        assert 0 < int(result.stdout) <= psutil.virtual_memory().total, result
-
-
-def test_dask_listens_on_loopback_where_all_ranks_share_a_node(ranks):
-    script = ranks.script(
-        "import psutil\nfrom distributed import Client\nc = Client()\n"
         "def worker():\n"
         "    return {s.laddr.ip for s in psutil.Process().net_connections('tcp') if s.status == 'LISTEN'}\n"
         "def scheduler(dask_scheduler):\n"
         "    return dask_scheduler.address, dask_scheduler.http_server.address\n"
+        "c = Client()\n"
+        "print(*c.submit(look).result(), sep='\\n')\n"
         "print(set().union(*c.run(worker).values()), len(c.run(worker)))\n"
         "print({a.split(':')[1].strip('/') if '//' in a else a for a in c.run_on_scheduler(scheduler)})"
     )
-    assert ranks(4, script).stdout == "{'127.0.0.1'} 2\n{'127.0.0.1'}\n"
+    result = ranks(4, command=["sh", "-c", 'ulimit -Sn 500; exec "$0" "$@"', sys.executable, "-m", "mpidask", script])
+    assert result.status == 0, result
+    blas, identity, mode, directory, cwd, *listening = result.stdout.splitlines()
+    assert (blas, identity, mode, cwd) == ("1", "[]", "0o700", str(ranks.work)), result
+    assert directory.startswith(str(ranks.scratch)), result
+    assert listening == ["{'127.0.0.1'} 2", "{'127.0.0.1'}"], result

@@ -103,44 +103,6 @@ def test_this_machine_is_read():
     assert facts.node in facts.network
 
 
-@pytest.mark.parametrize(
-    ("environ", "files", "found"),
-    [
-        ({}, {}, ((), "")),
-        ({"CUDA_VISIBLE_DEVICES": "2,3"}, {}, (("2", "3"), "CUDA_VISIBLE_DEVICES")),
-        ({"CUDA_VISIBLE_DEVICES": ""}, {"proc/driver/nvidia/gpus/0000:01/information": ""}, ((), "")),
-        ({"ROCR_VISIBLE_DEVICES": "0"}, {}, (("0",), "ROCR_VISIBLE_DEVICES")),
-        ({"ZE_AFFINITY_MASK": "0.0,0.1"}, {}, (("0.0", "0.1"), "ZE_AFFINITY_MASK")),
-        (
-            {},
-            {"proc/driver/nvidia/gpus/0000:01/information": "", "proc/driver/nvidia/gpus/0000:02/information": ""},
-            (("0", "1"), "CUDA_VISIBLE_DEVICES"),
-        ),
-        (
-            {},
-            {
-                "sys/class/kfd/kfd/topology/nodes/0/properties": "simd_count 0\n",
-                "sys/class/kfd/kfd/topology/nodes/1/properties": "cpu_cores_count 0\nsimd_count 440\n",
-            },
-            (("0",), "ROCR_VISIBLE_DEVICES"),
-        ),
-        (
-            {},
-            {"sys/class/drm/card1/device/vendor": "0x8086\n", "sys/class/drm/card1/device/class": "0x038000\n"},
-            (("0",), "ZE_AFFINITY_MASK"),
-        ),
-        (
-            {},
-            {"sys/class/drm/card0/device/vendor": "0x8086\n", "sys/class/drm/card0/device/class": "0x030000\n"},
-            ((), ""),
-        ),
-    ],
-    ids=["none", "cuda", "cuda-hidden", "rocm", "level-zero", "nvidia", "amd", "intel", "laptop"],
-)
-def test_gpus(machine, environ, files, found):
-    assert node.gpus(environ, machine(files)) == found
-
-
 MOUNTS = (
     "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:50 / /home rw - nfs4 server:/home rw\n"
     "3 1 0:51 / /scratch rw - lustre mds:/fs rw\n4 3 0:52 / /scratch/local rw - xfs /dev/nvme0n1 rw\n"

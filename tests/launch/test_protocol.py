@@ -17,6 +17,8 @@ def test_under_mpirun(ranks):
         "-q",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:randomly",  # all ranks run the same test at the same time
         "--rootdir",
         str(FOLDER),
         "--noconftest",

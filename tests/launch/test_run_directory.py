@@ -9,6 +9,7 @@ import stat
 import time
 
 import pytest
+from selection import some
 
 from mpidask import run_directory, scheduler_file
 from mpidask.launch.recorder import Recorder
@@ -130,7 +131,7 @@ until(workers=1)
 
 
 @pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+@pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_few_ranks(ranks, directory, n, nanny):
     script = f"{UNTIL}{TALK}c = Client()\nuntil(workers=1, expected=1, script={n - 1})\nc.submit(talk, 'hello').result()\ntalk('main')"
     result = ranks(n, nanny, ranks.script(START + script), environ=job(directory))

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from selection import some
 
 MPIDASK = [sys.executable, "-c", "import sys; sys.argv[0] = 'mpidask'; from mpidask.cli import main; main()"]
 
@@ -76,8 +77,10 @@ def test_clients_from_elsewhere_and_more_workers(ranks, file):
     assert not ranks.leftovers()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+SIGNALS = [(nanny, name) for nanny in ("--nanny", "--no-nanny") for name in ("SIGINT", "SIGTERM", "SIGKILL")]
+
+
+@pytest.mark.parametrize(("nanny", "name"), some(SIGNALS, [*SIGNALS[:3], ("--no-nanny", "SIGTERM")]))
 def test_a_signal_to_mpirun_ends_the_cluster(ranks, file, name, nanny):
     run = serve(ranks, 3, "serve", "--scheduler-file", file, nanny)
     wait_for_file(run, file)

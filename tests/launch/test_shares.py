@@ -8,16 +8,15 @@ import pytest
 
 from mpidask.errors import WorldTooSmallException
 from mpidask.launch.roles import Role, assign
-from mpidask.launch.shares import Facts, Limit, Wish, plan_workers
+from mpidask.launch.shares import Facts, Gpu, Limit, Wish, plan_workers
 
 GIB = 2**30
 
 
 def facts(cores, *, node="a", memory=(), cpu=(), gpus=(), total=64 * GIB):
     limits = (Limit("node", total, "node"), *memory)
-    return Facts(
-        node, node, node, tuple(cores), 8, tuple(cpu), limits, tuple(gpus), "CUDA_VISIBLE_DEVICES" if gpus else ""
-    )
+    seen = tuple(Gpu(name, name) for name in gpus)
+    return Facts(node, node, node, tuple(cores), 8, tuple(cpu), limits, seen, "CUDA_VISIBLE_DEVICES" if gpus else "")
 
 
 def plan(world, *, hosting=None, serving=None, **options):
@@ -76,16 +75,6 @@ def test_the_tightest_limit_holds():
 def test_nodes_are_divided_each_for_itself():
     world = [facts(range(8)), facts(range(4), node="b"), facts(range(4), node="b")]
     assert [(w.nthreads, w.memory // GIB) for w in plan(world)] == [(8, 64), (2, 32), (2, 32)]
-
-
-def test_one_worker_per_gpu():
-    world = [facts(range(8), gpus="0123")] * 2
-    workers = plan(world)
-    assert [(w.name, w.gpu) for w in workers] == [("0-0", "0"), ("0-1", "1"), ("1-0", "2"), ("1-1", "3")]
-    assert [w.nthreads for w in workers] == [2, 2, 2, 2]
-    assert [w.gpu for w in plan([facts(range(8), gpus="01")] * 3)] == ["0", "1", "0"]
-    assert [w.gpu for w in plan(world, gpus=False)] == [None, None]
-    assert [(w.gpu, w.gpu_variable) for w in plan([facts(range(8))])] == [(None, "")]
 
 
 def test_roles_of_every_size_of_world():

@@ -199,11 +199,14 @@ def test_ten_times_the_ranks_take_ten_times_as_long(per_node, bound):
     assert all(len(text) < 1000 for text in texts)
 
 
+GPUS = tuple(shares.Gpu(name, f"0000:0{name}:00.0", "NVIDIA H100") for name in "012")
+
+
 def test_plans_are_those_of_each_node_alone():
     """Nodes mixed among the ranks, and several kinds of ranks on each."""
     chance = random.Random(1)
     facts = [
-        dataclasses.replace(fact, gpus=chance.choice([(), ("0", "1", "2")]), cores=tuple(chance.sample(range(16), 5)))
+        dataclasses.replace(fact, gpus=chance.choice([(), GPUS]), cores=tuple(chance.sample(range(16), 5)))
         for fact in world(60, 20)
     ]
     chance.shuffle(facts)

@@ -14,6 +14,7 @@ up() {
     if [ -z "$(processes "$ALMIGHTY")" ]; then
         touch /var/log/oar.log
         chown oar /var/log/oar.log
+        rm -f /run/oar-server.pid # its start script starts nothing where any process has the id in it
         /etc/init.d/oar-server start > /dev/null
     fi
     for node in $NODES; do # jobs are started over an sshd of OAR's own
@@ -22,7 +23,7 @@ up() {
     done
     resources
     for attempt in $(seq 300); do
-        [ "$(oarnodes -s 2>/dev/null | grep -c Alive)" = 16 ] && return
+        [ "$(oarnodes -s 2>/dev/null | grep -c Alive)" = 16 ] && [ -n "$(processes "$ALMIGHTY")" ] && return
         sleep 0.1
     done
     oarnodes -s >&2

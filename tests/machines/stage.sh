@@ -33,7 +33,8 @@ if [ "$(cat $target/staged 2>/dev/null)" != "$stamp" ]; then
     chmod -R a+rX $target
     echo "$stamp" > $target/staged
 fi
-# What is tested is always copied.
+# What is tested is copied anew when it has changed: it may be in use.
+diff -rq --exclude=__pycache__ "$source/$packages/mpidask" $target/$packages/mpidask >/dev/null 2>&1 && exit
 rm -rf $target/$packages/mpidask
 cp -a "$source/$packages/mpidask" $target/$packages/
 $target/bin/python -m compileall -q $target/$packages/mpidask
