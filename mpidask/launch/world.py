@@ -265,7 +265,6 @@ class World:
 
         _flush()
         MPI.Finalize()
-        remove(self.segments)
         if last and self.size > 1:
             _outlast_others()
 

@@ -18,7 +18,7 @@ written this table on {day}, on {host}.
 
 {table}
 
-*passed*: how many of the tests passed. {missing}
+*passed*: how many of the tests passed.{missing}
 
 {why}
 """
@@ -73,7 +73,7 @@ def write(outcomes: list[Outcome]) -> None:
         "day": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "host": _host(),
         "table": table(outcomes),
-        "missing": "*not here*: the machine could not have that environment." if missing else "",
+        "missing": " *not here*: the machine could not have that environment." if missing else "",
         "why": "\n".join(f"* {outcome.cell.name}: {outcome.cell.why}." for outcome in outcomes),
     }
     (ROOT / "docs/environments.md").write_text(_TEXT.format(**words))
