@@ -95,6 +95,6 @@ def point(before: TextIO | None, after: TextIO | None) -> None:
 
 def _family(name: str) -> list[logging.Logger]:
     """Return a logger and those below it."""
-    known = list(logging.getLogger().manager.loggerDict.items())  # at once: other threads may be importing
+    known = logging.getLogger().manager.loggerDict.copy().items()  # a copy: other threads may be importing
     below = [each for key, each in known if key.startswith(name + ".") and isinstance(each, logging.Logger)]
     return [logging.getLogger(name), *below]

@@ -87,7 +87,7 @@ def test_an_address_for_workers_and_one_for_clients(ranks, two_nodes):
 
 def _on_second_node(code, file, node):
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    text = CONNECT.splitlines(keepends=True)
+    before, _, _ = CONNECT.partition("client = ")
     words = [
         "nsenter",
         f"--net=/run/netns/{node}",
@@ -95,7 +95,7 @@ def _on_second_node(code, file, node):
         "-W",
         "ignore",
         "-c",
-        "".join(text[:4]) + code,
+        before + code,
         str(file),
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=90, env=environ, check=False)
