@@ -181,8 +181,8 @@ def test_ctrl_c_ends_everything(ranks):
 
 def test_the_script_may_handle_signals_itself(ranks):
     script = CLIENT + (
-        "c = Client()\nsignal.signal(signal.SIGUSR1, lambda *_: print(c.submit(sum, [1, 2]).result(), flush=True))\n"
-        "print('ready', flush=True)\nfor _ in range(60): time.sleep(0.1)\nprint('end')"
+        "c, got = Client(), []\nsignal.signal(signal.SIGUSR1, lambda *_: got.append(c.submit(sum, [1, 2]).result()))\n"
+        "print('ready', flush=True)\nfor _ in range(60): time.sleep(0.1)\nprint(*got, 'end', sep='\\n')"
     )
     run = ranks.start(4, ranks.script(script))
     run.wait_for("ready")
