@@ -265,6 +265,10 @@ class World:
 
         _flush()
         MPI.Finalize()
+        if self.whole and self.size == 1:
+            remove(
+                self.segments
+            )  # Open MPI 5 leaves its own where there is no launcher; else each library removes them
         if last and self.size > 1:
             _outlast_others()
 
