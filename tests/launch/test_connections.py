@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -14,7 +15,7 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask import credentials, tls_sockets
+from mpidask import credentials, returning, tls_sockets
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
@@ -170,6 +171,37 @@ client = Client()
 client.run(lambda dask_worker: dask_worker.loop.add_callback(dask_worker.close), workers=[next(iter(client.scheduler_info()["workers"]))])
 time.sleep(48)
 """
+
+
+class Remembers:
+    """A scheduler with these events, or one that does not answer."""
+
+    def __init__(self, *events):
+        self.found = events
+
+    async def events(self, topic):
+        if None in self.found:
+            raise OSError(topic)
+        return [(0.0, event) for event in self.found]
+
+
+REMOVED, RETIRED_EVENT = {"action": "remove-worker", "expected": False}, {"action": "remove-worker", "expected": True}
+
+
+@pytest.mark.parametrize(
+    ("events", "needed"),
+    [
+        ([], True),
+        ([REMOVED], True),
+        ([RETIRED_EVENT], False),
+        ([RETIRED_EVENT, REMOVED], True),
+        ([{"action": "add-worker"}, RETIRED_EVENT], False),
+        ([None], False),
+    ],
+)
+def test_a_scheduler_that_has_sent_a_worker_away_does_not_need_it(events, needed):
+    assert asyncio.run(returning.is_needed(Remembers(*events), "tls://1.2.3.4:5")) is needed
+
 
 RETIRED = """
 import time
