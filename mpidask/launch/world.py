@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 _LAST_WORD = 10.0  # s that the other ranks get to leave by themselves after a failed start
-_OUTLAST, _OUTLAST_MOST = 0.2, 2.0  # s that a rank that fails stays after the others, at least and at most
+_OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 

@@ -458,10 +458,12 @@ def bursts(system):
 
 def lifetimes(system):
     """Workers end ahead of the walltime and hand over what they have; their jobs are replaced."""
-    with cluster(system, walltime="00:01:00", lifetime_margin=15) as jobs, Client(jobs) as client:
+    with cluster(system, walltime="00:01:00", lifetime_margin=10) as jobs, Client(jobs) as client:
         jobs.scale(jobs=1)
         client.wait_for_workers(1, timeout=60)
-        time.sleep(8)  # one job's data find a home with the other, whose successor comes in time
+        # One job's data find a home with the other, and must be able to go on to the first one's successor: it has
+        # these seconds to come, less the lifetimes' stagger of up to 2.5 s on each side.
+        time.sleep(20)
         jobs.scale(jobs=2)
         client.wait_for_workers(2, timeout=60)
         first = {job.id for job in jobs.jobs}

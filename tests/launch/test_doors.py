@@ -119,6 +119,16 @@ def test_exit_handlers_still_reach_the_cluster(ranks):
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
 
 
+def test_a_script_that_fails_is_reported_once_though_other_ranks_end_slowly(ranks):
+    """Open MPI's launcher adds eight lines of its own where the rank that fails is not the last."""
+    slow = "import time\nclass Slow:\n    def __del__(self, sleep=time.sleep): sleep(3)\nslow = Slow()\n"
+    body = "Slow.__del__ = lambda self: None\nprint(3)\nraise KeyboardInterrupt"
+    result = ranks.python(3, ranks.script(slow + door("execute", body)))
+    assert (result.status, result.stdout) == (130, "3\n"), result
+    assert result.words[0].startswith("Traceback"), result
+    assert result.words[-1] == "KeyboardInterrupt", result
+
+
 SLEEP = "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)"
 
 
