@@ -215,7 +215,7 @@ class Launcher:
                 stderr=err,
                 env={**clean_environ(), **SETTINGS, "TMPDIR": str(self.scratch), MARK: mark, **(environ or {})},
                 start_new_session=True,
-                preexec_fn=_default_signals,  # nohup and background jobs of a shell ignore some
+                preexec_fn=default_signals,  # nohup and background jobs of a shell ignore some
             )
         run = Running(process, mark, directory)
         self.runs.append(run)
@@ -242,7 +242,7 @@ class Launcher:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def _default_signals() -> None:
+def default_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import pids, read, state
+from harness import default_signals, pids, read, state
 
 from mpidask.batch import catalog
 from mpidask.batch.job import Job, Resources
@@ -210,6 +210,7 @@ class Ground:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             text=True,
+            preexec_fn=default_signals,  # the tests may run under nohup
         )
         try:
             yield process

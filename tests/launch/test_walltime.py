@@ -216,15 +216,17 @@ time.sleep(100)
 
 def test_a_script_that_ends_by_itself_keeps_its_status(ranks, warned):
     """A callback that waits for the script lets it."""
-    script = """
+    begin = """
 told, done = threading.Event(), threading.Event()
 mpidask.on_walltime(lambda: (told.set(), done.wait()))
+"""
+    end = """
 told.wait()
 time.sleep(1)
 done.set()
 sys.exit(3)
 """
-    script = START + WARN + script
+    script = START + begin + WARN + end
     result = ranks(4, "--walltime-margin", "20 s", ranks.script(script), environ=warned)
     check(ranks, result, 3, "script is told (1 callback)")
 
