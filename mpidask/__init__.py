@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SLURMCluster,
     )
     from mpidask.launch.drop_in import execute, initialize, send_close_signal
+    from mpidask.launch.runner import SLURMRunner
     from mpidask.launch.session import Session
     from mpidask.launch.walltime import on_walltime, time_left
 
@@ -52,6 +53,7 @@ __all__ = [
     "PBSCluster",
     "SGECluster",
     "SLURMCluster",
+    "SLURMRunner",
     "Session",
     "StartupError",
     "UsageError",
@@ -80,6 +82,7 @@ _HOMES = {
     "PBSCluster": "mpidask.jobqueue",
     "SGECluster": "mpidask.jobqueue",
     "SLURMCluster": "mpidask.jobqueue",
+    "SLURMRunner": "mpidask.launch.runner",
     "Session": "mpidask.launch.session",
     "connect": "mpidask.attach.client",
     "execute": "mpidask.launch.drop_in",

@@ -5,9 +5,26 @@ call MPI_Init nor run the user's script again.
 """
 
 if __name__ == "__main__":
+    import sys
+
+    import mpidask
+
+    # The working directory, which may hold files that are named like modules of Python's.
+    if not sys.flags.safe_path and sys.path[0] not in (name.rpartition("/")[0] for name in mpidask.__path__):
+        del sys.path[0]
+
+    from mpidask.launch.interruption import Interruption
+
+    interruption = Interruption()
+
     from mpidask.launch.guardian import Guardian
 
     guardian = Guardian.start()
+    interruption.also_in_c()
+
+    from mpidask.launch.script.process import ScriptProcess
+
+    script = ScriptProcess.start_early(sys.argv[1:])
 
     from mpidask.launch.world import World
 
@@ -15,4 +32,4 @@ if __name__ == "__main__":
 
     from mpidask.cli.ranks import run_rank
 
-    run_rank(world)
+    run_rank(world, script, interruption)

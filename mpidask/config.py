@@ -38,6 +38,8 @@ __all__ = [
 #: Options that are times.
 _TIMES = ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout")
 
+_LEAST_MEMORY = 1 << 20  # bytes below which no worker's memory is meant
+
 #: Protocols -> those that encrypt.
 _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 
@@ -152,7 +154,14 @@ class Options:
     dashboard: bool = option(True, "Serve Dask's dashboard (needs bokeh).")
     dashboard_address: str = option("127.0.0.1:0", "Where the dashboard listens; port 0 is a free one.", "ADDRESS")
     thread_grace: str = option(
-        "3 s", "How long threads that the script left running are waited for at its end.", "TIME"
+        "60 s",
+        "How long threads that the script left running are waited for at its end; then the run ends with status 70.",
+        "TIME",
+    )
+    local_cluster: bool = option(
+        False,
+        "Leave Dask's LocalCluster as it is: workers beside the script, on its node. Default: LocalCluster(...) and "
+        "Client(n_workers=...) get the run's cluster.",
     )
     walltime_margin: str = option(
         "60 s",
@@ -382,7 +391,14 @@ def memory(text: str, name: str = "the memory") -> int | float | None:
         fraction = float(text)
     except ValueError:
         fraction = 0
-    return fraction if 0 < fraction <= 1 and text != "1" else size(text, name)
+    if 0 < fraction <= 1 and text != "1":
+        return fraction
+    found = size(text, name)
+    if 0 < found < _LEAST_MEMORY:
+        raise UsageError(
+            f"{name} is {text!r}, {found} bytes", f"with a unit it is more: '{text.strip()} GB'; 0: no limit"
+        )
+    return found
 
 
 def template() -> str:

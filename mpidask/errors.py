@@ -20,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "BatchError",
+    "InterruptedStartError",
     "LostError",
     "MpidaskError",
     "ShutdownError",
@@ -86,6 +87,21 @@ class ShutdownError(MpidaskError):
     """A client shut the cluster down while it came up: nothing has failed."""
 
     status = 0
+
+    def text(self) -> str:
+        """Return the line to print."""
+        return f"mpidask: {self.what}\n"
+
+
+class InterruptedStartError(MpidaskError):
+    """A signal came before the script began."""
+
+    @classmethod
+    def by(cls, number: int) -> InterruptedStartError:
+        """Return the error for this signal, with its exit status."""
+        error = cls("interrupted while starting")
+        error.status = 128 + number
+        return error
 
     def text(self) -> str:
         """Return the line to print."""

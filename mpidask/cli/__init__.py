@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -74,5 +75,8 @@ def _say(words: list[str]) -> None:
     elif words in ([], ["--help"], ["-h"]):
         print(_COMMANDS, end="")
     else:
-        print(f"mpidask: error: unknown command: {' '.join(words)}\n\n{_COMMANDS}", end="", file=sys.stderr)
+        print(f"mpidask: error: unknown command: {' '.join(words)}", file=sys.stderr)
+        if os.path.exists(words[0]):
+            print(f"mpidask: remedy: to run it: mpidask run {words[0]}", file=sys.stderr)
+        print(f"\n{_COMMANDS}", end="", file=sys.stderr)
         sys.exit(2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
     from mpidask.attach.client import JobClient
-    from mpidask.launch.program import Program
+    from mpidask.launch.script.main_module import Program
 
 __all__ = ["main"]
 
@@ -90,20 +89,20 @@ def _connect(argv: Sequence[str]) -> int:
     if isinstance(found, str):
         print(found)
         return 0
+    from mpidask.launch.script import main_module
+
     job, program, timeout = found
     code = None
     if program is not None:
-        from mpidask.launch import program as programs
-
-        code = programs.load(program)  # what cannot be run is known before the job is waited for
+        code = main_module.load(program)  # what cannot be run is known before the job is waited for
     from mpidask.attach.client import connect
 
     client = connect(job, timeout=timeout)
     _show_the_way(client)
-    if code is None:
-        _interact(client, job)
-        return 0
-    return programs.run(code, os._exit)
+    if code is not None:
+        main_module.run(code)
+    _interact(client, job)
+    return 0
 
 
 def _asked(argv: Sequence[str]) -> tuple[str | None, Program | None, str | None] | str:

@@ -12,7 +12,9 @@ from mpidask import run_directory
 from mpidask.cli import words
 
 if TYPE_CHECKING:
+    from mpidask.launch.interruption import Interruption
     from mpidask.launch.run import Order
+    from mpidask.launch.script.process import ScriptProcess
     from mpidask.launch.world import World
 
 __all__ = ["become_rank", "parse_run", "parse_serve", "run_rank"]
@@ -40,27 +42,41 @@ Clients connect with mpidask.connect("FILE"), which finds the keys there. With -
 join the cluster of that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
 
 #: Options that make no sense without a script.
-_OF_SCRIPTS = ("client_rank", "thread_grace")
+_OF_SCRIPTS = ("client_rank", "thread_grace", "local_cluster")
 
 
 def become_rank(parse: Callable[[Sequence[str]], Order | str]) -> NoReturn:
     """Bring MPI up and take part in a run as this rank, to its end."""
+    from mpidask.launch.interruption import Interruption
+
+    interruption = Interruption()
     from mpidask.launch.guardian import Guardian
 
     guardian = Guardian.start()
+    interruption.also_in_c()
+    from mpidask.launch.script.process import ScriptProcess
+
+    script = ScriptProcess.start_early(sys.argv[1:]) if parse is parse_run else None
     from mpidask.launch.world import World
 
-    run_rank(World.join(guardian), parse)
+    run_rank(World.join(guardian), script, interruption, parse)
 
 
-def run_rank(world: World, parse: Callable[[Sequence[str]], Order | str] | None = None) -> NoReturn:
+def run_rank(
+    world: World,
+    script: ScriptProcess | None,
+    interruption: Interruption,
+    parse: Callable[[Sequence[str]], Order | str] | None = None,
+) -> NoReturn:
     """Take part in a run as this rank, to its end.
 
-    parse: reads the command line; `parse_run` if None
+    script:       the process started for the script, if this rank seems to be the one that runs it
+    interruption: what ends this rank at a signal, until it has a role
+    parse:        reads the command line; `parse_run` if None
     """
     from mpidask.launch.run import run
 
-    run(world, lambda: (parse or parse_run)(sys.argv[1:]))
+    run(world, lambda: (parse or parse_run)(sys.argv[1:]), interruption, script)
 
 
 def parse_run(argv: Sequence[str]) -> Order | str:

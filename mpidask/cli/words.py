@@ -11,7 +11,7 @@ from mpidask.errors import UsageError
 if TYPE_CHECKING:
     import click
 
-    from mpidask.launch.program import Program
+    from mpidask.launch.script.main_module import Program
 
 __all__ = ["command", "options_of", "read", "split", "takes_next"]
 
@@ -53,7 +53,7 @@ def read(command: click.Command, words: Sequence[str]) -> dict[str, Any] | str:
 
 def split(argv: Sequence[str], command: click.Command) -> tuple[Sequence[str], Program | None]:
     """Divide a command line at the program: what comes after it is the program's own."""
-    from mpidask.launch.program import Program
+    from mpidask.launch.script.main_module import Program
 
     takes_value = {name for option in command.params if takes_next(option) for name in option.opts}
     index = 0
@@ -81,7 +81,7 @@ def _is_optional(metavar: str) -> bool:
 
 
 def _file(words: Sequence[str]) -> Program | None:
-    from mpidask.launch.program import Program
+    from mpidask.launch.script.main_module import Program
 
     return Program("file", words[0], tuple(words[1:])) if words else None
 

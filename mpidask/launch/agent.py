@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import LostError, MpidaskError, StartupError
 from mpidask.launch import diversion, import_cache, inherited, loudness, waves
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
@@ -46,6 +46,7 @@ class Orders:
     scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
     config: Dask's configuration
     prefix: what its semaphores are named by
+    path:   first entries of sys.path for its servers and workers: the script's
     turn:   the rank's among those that host workers
     log:    file for what servers and tasks print, None for where the rank prints
     warns:  say so if that cannot be written
@@ -58,6 +59,7 @@ class Orders:
     turn: Turn
     log: str | None = None
     warns: bool = True
+    path: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +199,7 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
     try:
         _import(orders)
         _configure(orders)
+        inherited.extend_path(orders.path)
         _dask().raise_open_files()
         stderr = sys.stderr
         if orders.log is not None:
@@ -212,7 +215,7 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    asyncio.run(_be_told(orders, connection))
+    asyncio.run(_be_told(orders, connection), debug=False)
 
 
 def _told(error: Exception) -> MpidaskError:
@@ -340,7 +343,7 @@ class _Serving:
     async def _start_scheduler(self) -> Contact:
         plan = self._orders.scheduler
         assert plan is not None
-        self._scheduler = await _dask().start_scheduler(plan)
+        self._scheduler = await _dask().start_scheduler(plan, lambda: os._exit(LostError.status))
         contact: Contact = _dask().contact(self._scheduler, plan)
         self._tell(Listening(contact, _dask().dashboard_link(self._scheduler, plan)))
         return contact

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from mpidask.launch.roles import Role
 from mpidask.launch.shares import Facts, Gpu, WorkerPlan
 
-__all__ = ["banner", "closing", "encryption", "gpu_warnings", "missing_workers", "progress"]
+__all__ = ["banner", "closing", "doubts", "encryption", "gpu_warnings", "missing_workers", "progress"]
 
 
 def amount(size: float) -> str:
@@ -125,6 +125,8 @@ def _gpus(facts: Sequence[Facts], workers: Sequence[WorkerPlan], *, inside: bool
         yield f"{_count(len(idle), 'GPU')} idle: {_WHY_INSIDE if inside else _WHY}"
 
 
+_MANY = 8  # threads per core above which nobody means them
+
 _WHY = "there are fewer workers than GPUs (--workers-per-rank)"
 _WHY_INSIDE = (
     "without nannies a rank has one worker; start more ranks, or leave --no-nanny out (initialize, execute: "
@@ -188,3 +190,24 @@ def closing(status: int | None, seconds: float, *, script: bool = True) -> str:
     what = "the script ended" if script else "the cluster ended"
     how = "" if status is None else f" with status {status}"
     return f"mpidask: {what}{how} after {seconds:.1f} s\n"
+
+
+def doubts(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+    """Return warnings of what workers were given and their nodes have not; "" for none (pure)."""
+    text = ""
+    for node in dict.fromkeys(fact.node for fact in facts):
+        ranks = [rank for rank, fact in enumerate(facts) if fact.node == node]
+        mine, fact = [worker for worker in workers if worker.rank in ranks], facts[ranks[0]]
+        memory, threads = sum(worker.memory for worker in mine), sum(worker.nthreads for worker in mine)
+        has = min((int(limit.amount) for limit in fact.memory), default=0)
+        if has and memory > has:
+            text += (
+                f"mpidask: warning: workers on {fact.host} may use {amount(memory)}, it has {amount(has)} "
+                "(--memory-limit)\n"
+            )
+        if threads > _MANY * fact.node_cores:
+            text += (
+                f"mpidask: warning: workers on {fact.host} have {threads} threads, it has {fact.node_cores} cores "
+                "(--nthreads)\n"
+            )
+    return text

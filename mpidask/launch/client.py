@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from mpidask import credentials, tls_sockets
+from mpidask import tls_sockets
 from mpidask.credentials import Contact
-from mpidask.dashboard import reach
 from mpidask.errors import MpidaskError
-from mpidask.launch import ending, import_cache, loudness, waves
+from mpidask.launch import current, dask_settings, ending, import_cache, loudness, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.layout import Layout, caught, configure_dask
+from mpidask.launch.layout import Layout, caught
 from mpidask.launch.plans import make_agent
 from mpidask.launch.steps import Steps
 from mpidask.launch.world import World
 
-__all__ = ["Around", "close_clients", "current", "enter", "leave", "restore_signals"]
-
-#: The clusters around this process, the innermost last.
-_entered: list[Around] = []
-
-
-def current() -> Around | None:
-    """Return the cluster around this process, None if it is not the client of one."""
-    return _entered[-1] if _entered else None
-
-
-def enter(around: Around) -> None:
-    """Make this cluster the current one."""
-    _entered.append(around)
-
-
-def leave(around: Around) -> None:
-    """Make it the current one no more."""
-    _entered.remove(around)
+__all__ = ["Around", "Here", "InProcess", "close_clients", "restore_signals"]
 
 
 def close_clients(address: str) -> None:
@@ -67,6 +46,59 @@ def restore_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+class Here(Protocol):
+    """The client's own side of a cluster: this process, or a child of it."""
+
+    def prepare(self) -> None:
+        """Get ready while the cluster starts; may raise."""
+
+    def done(self) -> bool:
+        """Whether it is ready, or will not be."""
+
+    def wrong(self) -> MpidaskError | None:
+        """Return what keeps the client from running, None if it is ready."""
+
+    def introduce(self, contact: Contact, dashboard: str | None) -> None:
+        """Have clients find the scheduler, its keys and its dashboard."""
+
+    def close(self, address: str) -> None:
+        """End its clients: their scheduler is about to end. Also where nothing has come up."""
+
+
+class InProcess:
+    """The client in this process."""
+
+    def __init__(self, world: World, layout: Layout) -> None:
+        self._world, self._layout = world, layout
+
+    def prepare(self) -> None:
+        """Import Dask and configure it."""
+        with import_cache.active(self._world.imports):
+            dask_settings.update(self._world.configuration)
+            waves.configure(self._layout.turn)
+            tls_sockets.mend()  # imports Dask: an error is to be reported now
+
+    def done(self) -> bool:
+        """Return True: `prepare` has done it."""
+        return True
+
+    def wrong(self) -> MpidaskError | None:
+        """Return None: `prepare` has said it."""
+        return None
+
+    def introduce(self, contact: Contact, dashboard: str | None) -> None:
+        """Put them into Dask's configuration."""
+        import dask.config
+
+        dask.config.set({"scheduler-address": contact.address})
+        current.introduce(contact, dashboard, self._layout.hosts[self._layout.speaker])
+
+    def close(self, address: str) -> None:
+        """Close clients."""
+        loudness.quieten()
+        close_clients(address)
+
+
 class Around:
     """The cluster, as the client's rank has it.
 
@@ -74,17 +106,14 @@ class Around:
     dashboard: its link, None if there is none
     """
 
-    def __init__(
-        self, world: World, layout: Layout, prepare: Callable[[], Any] = lambda: None, *, diverts: bool
-    ) -> None:
+    def __init__(self, world: World, layout: Layout, here: Here, *, diverts: bool) -> None:
         """Prepare it.
 
-        prepare: what else this rank has to do before the script
+        here:    where the client is
         diverts: what servers and tasks beside the client print goes to the rank's log
         """
-        self._world, self._layout, self._prepare, self._diverts = world, layout, prepare, diverts
+        self._world, self._layout, self._here, self._diverts = world, layout, here, diverts
         self._agent: Agent | None = None
-        self._wrong: MpidaskError | None = None
         self.contact = Contact("")
         self.dashboard: str | None = None
         self.closed = False
@@ -97,14 +126,15 @@ class Around:
     def start(self) -> Steps[None]:
         """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
         try:
-            wrong = caught(self._start_agent) or caught(self._ready)  # while the scheduler comes up elsewhere
+            wrong = caught(self._start_agent) or caught(self._here.prepare)  # while the scheduler comes up elsewhere
             yield from self._know_scheduler(wrong)
             watch = Progress(self._layout)
             try:
-                yield from self._world.agree(wrong or Up(self), watch.patience)
+                yield from self._world.agree(wrong or Up(self, self._here), watch.patience)
             finally:
                 watch.done()
         except MpidaskError:
+            self._here.close(self.address)
             self.close_agent()
             raise
         if self._agent is not None and self._layout.scheduler == self._world.rank:
@@ -112,23 +142,10 @@ class Around:
         if self._world.rank == self._layout.speaker:
             print_banner(self._layout, self.contact, self.dashboard)
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
-        self._introduce()
+        self._here.introduce(self.contact, self.dashboard)
         self._world.drop_imports()
         if self._agent is not None:
             self._agent.watch(lambda status: ending.lose_agent(self._world, self._layout, status))
-
-    def _introduce(self) -> None:
-        """Have clients of this process find the scheduler, its keys and its dashboard."""
-        import dask.config
-
-        credentials.remember(self.address, self.contact.keys)
-        dask.config.set({"scheduler-address": self.address})
-        if self.dashboard is None:
-            return
-        link, template = self.dashboard, dask.config.get("distributed.dashboard.link")
-        if template != reach.STANDARD:  # the user's, for a web proxy
-            link = reach.configured(link, self._layout.hosts[self._layout.speaker], os.environ, template) or link
-        dask.config.set({"distributed.dashboard.link": link})
 
     def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
         """Learn where the scheduler is, or tell the others, if it is here.
@@ -153,14 +170,6 @@ class Around:
         if self._agent is not None and root != self._world.rank:
             self._agent.tell(self.contact)
 
-    def _ready(self) -> None:
-        with import_cache.active(self._world.imports):
-            configure_dask(self._world)
-            waves.configure(self._layout.turn)
-            tls_sockets.mend()  # imports Dask: an error is to be reported now
-
-        self._prepare()
-
     def _start_agent(self) -> None:
         if self._layout.mine or self._layout.scheduler == self._world.rank:
             self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
@@ -183,8 +192,7 @@ class Around:
         """
         self.closed = True
         self._world.guardian.end_within(ending.KILL)
-        loudness.quieten()
-        close_clients(self.address)
+        self._here.close(self.address)
         self._world.announce_end(status)
         self.close_agent()
         if self._world.rank == self._layout.speaker:
@@ -193,21 +201,24 @@ class Around:
     def close_agent(self) -> None:
         """End the servers beside the client."""
         if self._agent is not None:
-            loudness.quieten()
-            close_clients(self.address)
             self._agent.close(2 * ending.CLOSE)
 
 
 class Up:
-    """The number of workers beside the client, once they are there."""
+    """The number of workers beside the client, once these and the client are ready."""
 
-    def __init__(self, around: Around) -> None:
-        self._around = around
+    def __init__(self, around: Around, here: Here) -> None:
+        self._around, self._here = around, here
 
     def done(self) -> bool:
-        """Whether they are there, or will not come."""
-        return not self._around.has_servers or self._around.agent.done()
+        """Whether they are, or will not be."""
+        if self._here.done() and self._here.wrong() is not None:
+            return True
+        return self._here.done() and (not self._around.has_servers or self._around.agent.done())
 
     def result(self) -> int | BaseException:
         """Return their number, or the error that kept them from coming."""
+        wrong = self._here.wrong()
+        if wrong is not None:
+            return wrong
         return self._around.agent.result() if self._around.has_servers else 0

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from mpidask.errors import MpidaskError
 from mpidask.launch import loudness, program
+from mpidask.launch.script import threads
 from mpidask.launch.steps import wait
 from mpidask.launch.world import World
 
@@ -105,29 +106,31 @@ class Departure:
         except Exception:  # noqa: BLE001 - whatever it is, no rank may be left behind
             traceback.print_exc()
             World.go(1)
-        if not program.left_threads(()):  # the interpreter would wait for them
+        if not threads.left():  # the interpreter would wait for them
             self._shutdown()
 
     def _depart(self, status: int | None) -> None:
         for session in self.sessions:
             session.script_ended()
-        program.wind_down((), self.grace)
+        given_up = program.wind_down(self.grace)
         leaves = any(session.exit and session.world.whole for session in self.sessions)
+        status = (status or given_up) if given_up else status
         self._close(status)
         world = self.world
         if world is None or not world.is_finalized():
-            self._leave(world, status, met=leaves)
+            self._leave(world, status, met=leaves, given_up=given_up)
 
     def _close(self, status: int | None) -> None:
         loudness.quieten()
         for session in self.sessions[::-1]:
             session.end(status)
 
-    def _leave(self, world: World | None, status: int | None, *, met: bool) -> None:
+    def _leave(self, world: World | None, status: int | None, *, met: bool, given_up: int) -> None:
         """Leave together with the other ranks.
 
         world: all ranks; None if no session has had them all, so that they cannot meet
         met:   whether they have met already
+        given_up: exit status where threads were given up, which the interpreter would wait for; else 0
         """
         failed = self.failed if status is None else status
         if world is None:
@@ -142,6 +145,8 @@ class Departure:
         error = _uncaught()
         if isinstance(error, MpidaskError | KeyboardInterrupt):
             world.leave(0 if isinstance(error, MpidaskError) and error.silent else failed)
+        if given_up:
+            world.leave(failed)
         world.finalize(last=self.client and status != 0)
 
 

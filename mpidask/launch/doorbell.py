@@ -40,6 +40,10 @@ class Doorbell:
             self._socket.bind((address, 0))
             self.plate = _PLATE.pack(socket.inet_aton(address), self._socket.getsockname()[1], self._secret)
 
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
     def ring(self, plates: bytes | bytearray) -> None:
         """Wake the ranks with these plates, one after the other; never raises."""
         for address, port, secret in _PLATE.iter_unpack(plates):
@@ -50,7 +54,7 @@ class Doorbell:
     def wait(self, seconds: float) -> bool:
         """Sleep until it is rung or the time is over; return whether it was rung."""
         select.select([self._socket], [], [], seconds)
-        return self._was_rung()
+        return self.was_rung()
 
     async def wait_async(self, seconds: float) -> bool:
         """Do the same while the event loop goes on."""
@@ -70,9 +74,10 @@ class Doorbell:
         finally:
             timer.cancel()
             loop.remove_reader(self._socket)
-        return self._was_rung()
+        return self.was_rung()
 
-    def _was_rung(self) -> bool:
+    def was_rung(self) -> bool:
+        """Whether it was rung since this was asked last."""
         rung = False
         with contextlib.suppress(OSError):  # until nothing is left
             while True:

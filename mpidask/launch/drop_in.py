@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import UsageError, WorldTooSmallException
-from mpidask.launch import client
+from mpidask.launch import current
 from mpidask.launch.departure import DEPARTURE
 from mpidask.launch.session import Session
 from mpidask.launch.world import World
@@ -140,7 +140,7 @@ def send_close_signal() -> None:
 
     Not needed otherwise: the cluster is closed when the script ends. Raises UsageError if there is none.
     """
-    around = client.current()
+    around = current.current()
     if around is None:
         raise UsageError("there is no cluster to close", "call it on the client's rank, after initialize(exit=False)")
     session = next((each for each in DEPARTURE.sessions if not each.exit), None)

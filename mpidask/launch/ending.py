@@ -47,6 +47,7 @@ def lose_agent(world: World, layout: Layout, status: int) -> None:
         return
     lost = LostError(f"{where} ({status}); the run ends")
     sys.stderr.write(lost.text())
+    world.is_lost = True
     tidy(world, layout)
     world.abort(lost.status)
 
@@ -54,9 +55,8 @@ def lose_agent(world: World, layout: Layout, status: int) -> None:
 def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
     """Leave together with all other ranks; the script's rank aborts the run if they do not come."""
     is_client = world.rank == layout.client
-    if not is_client:
-        with contextlib.suppress(Exception):
-            atexit._run_exitfuncs()
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
     tidy(world, layout)
     if wait(world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
         world.leave(status)

@@ -108,7 +108,8 @@ def is_whole(block: memoryview) -> bool:
 # ------------------------------------------------------------------------------ who may use it
 def fixed_path() -> list[str]:
     """Return sys.path without the directory of the script, or the working directory, which Python puts first."""
-    entries = sys.path if sys.flags.safe_path else sys.path[1:]
+    own = {os.getcwd(), os.path.dirname(os.path.realpath(sys.argv[0]))}
+    entries = sys.path[1:] if sys.path and os.path.abspath(sys.path[0]) in own else sys.path
     return list(dict.fromkeys(os.path.abspath(entry) for entry in entries))
 
 

@@ -41,7 +41,7 @@ _LATER = (
     "distributed.http.worker.prometheus",
     "mpidask.launch.agent",
     "mpidask.launch.client",
-    "mpidask.launch.scripting",
+    "mpidask.launch.script.supervisor",
     "mpidask.launch.serving",
     "mpidask.launch.session",
     "multiprocessing.forkserver",

@@ -7,15 +7,26 @@ import functools
 import importlib
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import StartupError
 from mpidask.launch import cuda
 
-__all__ = ["NAMES", "load", "load_modules", "name_files", "variables"]
+__all__ = ["NAMES", "extend_path", "load", "load_modules", "name_files", "variables"]
 
-_BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "BLIS_NUM_THREADS")
+_BLAS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
 _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 
 #: Names the user's modules for processes that import them, comma-separated.
@@ -80,6 +91,12 @@ def load_modules(names: Sequence[str], *, forks: bool = False) -> None:
             "what --preload-import names cannot be imported:\n" + "\n".join(wrong),
             "check the names, and that the modules are installed in this Python environment",
         )
+
+
+def extend_path(path: Iterable[str]) -> None:
+    """Have this process, and those that it starts, find what the script finds; after its own imports."""
+    new = [entry for entry in path if entry not in sys.path]
+    sys.path[:0] = new
 
 
 def name_files(directory: str, prefix: str) -> None:

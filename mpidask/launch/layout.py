@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import importlib.util
-import logging
 import os
 import sys
 import time
@@ -17,20 +16,13 @@ from typing import Any
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, StartupError
-from mpidask.launch import banner, gpus, network, node, roles, scratch, shares, ucx, walltime, waves
+from mpidask.errors import MpidaskError, StartupError, UsageError
+from mpidask.launch import banner, dask_settings, gpus, network, node, roles, scratch, shares, ucx, walltime, waves
 from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
 
-__all__ = ["Layout", "as_mpidask_error", "caught", "configure_dask", "meet", "settle"]
-
-
-_QUIET = "DASK_LOGGING__DISTRIBUTED"  # for workers, which read it before they get our words
-_LEVELS = {
-    "distributed": "warning",
-    **dict.fromkeys(("distributed.nanny", "distributed.nanny.memory", "distributed.shuffle"), "error"),
-}
+__all__ = ["Layout", "as_mpidask_error", "caught", "meet", "settle"]
 
 
 @dataclasses.dataclass
@@ -42,6 +34,7 @@ class Layout:
     joined:  the scheduler that is there already, None if the run starts its own
     scratch: this rank's directory, once it is made
     run:     id of the run, by which it knows what it wrote
+    path:    first entries of sys.path for servers and workers: the script's
     """
 
     rank: int
@@ -54,6 +47,7 @@ class Layout:
     joined: Contact | None = None
     scratch: scratch.Scratch | None = None
     run: str = ""
+    path: tuple[str, ...] = ()
     begun: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -117,18 +111,8 @@ def settle(world: World, read: Callable[[], Any]) -> Any:
     settled, world.configuration, world.run, variables = value
     os.environ.update(variables)
     if "dask" in sys.modules:
-        configure_dask(world)
+        dask_settings.update(world.configuration)
     return settled
-
-
-def configure_dask(world: World) -> None:
-    """Give Dask in this process the configuration of the run."""
-    import dask.config
-
-    dask.config.update(dask.config.config, world.configuration, priority="new")
-    if _QUIET in os.environ and "distributed" in sys.modules:  # a script may have imported it, and it reads this once
-        for name, level in _LEVELS.items():
-            logging.getLogger(name).setLevel(level.upper())
 
 
 def _configuration() -> dict[str, Any]:
@@ -145,8 +129,8 @@ def _configuration() -> dict[str, Any]:
             dask.config.update_defaults(yaml.safe_load(file.read_text(encoding="utf-8")))
     if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
         # Dask's own lines are for those who ask for them: a good run prints nothing but banner and closing line.
-        dask.config.set({"logging": _LEVELS})
-        os.environ[_QUIET] = "warning"
+        dask.config.set({"logging": {**dask_settings.LEVELS, "asyncio": "error"}})
+        os.environ[dask_settings.QUIET] = "warning"
     return dask.config.config
 
 
@@ -165,7 +149,7 @@ def _check_byte_code(file: str | None, package: str) -> None:
 
 def _of_the_job() -> dict[str, str]:
     """Return what the environment says of the job: launchers do not take all of it to other nodes."""
-    return {name: os.environ[name] for name in (*walltime.SHARED, _QUIET) if name in os.environ}
+    return {name: os.environ[name] for name in (*walltime.SHARED, dask_settings.QUIET) if name in os.environ}
 
 
 def caught(function: Callable[[], Any]) -> Any:
@@ -218,6 +202,13 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
             inside=config.inside(options),
         ),
     )
+    if world.rank == 0:
+        sys.stderr.write(banner.doubts(facts, workers))
+    if options.min_workers is not None and options.min_workers > len(workers):
+        raise UsageError(
+            f"--min-workers is {options.min_workers}, and there are {len(workers)} workers",
+            f"ask for at most {len(workers)}, or start more ranks",
+        )
     prefix = options.name or (world.run[:6] if joined else None)  # others have taken the ranks' numbers
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]

@@ -46,7 +46,7 @@ class SchedulerPlan:
     about:     what to write there
     clients:   host and port of a second address, for clients from outside; None for none
     token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
-    idle:      s without work after which it ends; None for never
+    idle:      s without work after which it ends, 0 for never; None leaves it to Dask's configuration
     places:    the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
     environ:   variables to be set in its process

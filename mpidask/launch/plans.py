@@ -42,6 +42,7 @@ def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
         layout.turn,
         log,
         warns=diversion.warns(world, layout),
+        path=layout.path,
     )
     blas = min((worker.blas_threads for worker in layout.mine), default=1)
     configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
@@ -55,7 +56,8 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
     if options.scheduler_file is not None:
         world.guardian.remove_if_holding(layout.run, options.scheduler_file)
     keys = credentials.make() if options.tls and not credentials.configured() else None
-    idle = config.seconds(options.idle_timeout) if options.idle_timeout and layout.client is None else 0.0
+    idle = config.seconds(options.idle_timeout) if options.idle_timeout is not None else None
+    idle = idle if layout.client is None else 0.0  # the script decides
     return SchedulerPlan(
         host=layout.address,
         port=options.scheduler_port or 0,
@@ -64,11 +66,16 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
         directory=_scratch(world, layout).path,
         sockets=_scratch(world, layout).sockets,
         file=options.scheduler_file,
-        about=About(layout.run, job_id(os.environ), keys=keys, idle_timeout=options.idle_timeout if idle else None),
+        about=About(
+            layout.run,
+            job_id(os.environ),
+            keys=keys,
+            idle_timeout=options.idle_timeout if idle and layout.client is None else None,
+        ),
         clients=_for_clients(options),
         token=gate.token() if options.tls else "",  # who can run code here need not be kept from looking
         dashboard=options.dashboard,
-        idle=idle or None,
+        idle=idle,
         places=places(layout),
         record=_record(world, layout),
         environ=_environ(layout),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
@@ -19,6 +21,7 @@ __all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
 EXIT_TOPIC = "mpidask-worker-exit"
 
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
+_AGAIN, _SOON = 5, 15.0  # deaths in a row without a task, each so soon (s) after the last: the worker cannot run
 _RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
@@ -63,8 +66,18 @@ class Postmortem(SchedulerPlugin):
 
     name = "mpidask-postmortem"
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 0, on_hopeless: Callable[[], None] = lambda: None) -> None:
+        """Begin.
+
+        workers:     how many there are to be in all
+        on_hopeless: called when all of them have been given up
+        """
         self.deaths: dict[str, Death] = {}
+        self._workers, self._on_hopeless = workers, on_hopeless
+        self._nannies: dict[str, tuple[Scheduler, str]] = {}  # by the worker's name
+        self._in_a_row: dict[str, tuple[int, float]] = {}  # name -> deaths without a task, and when the last one was
+        self._given_up: set[str] = set()
+        self._ending: set[asyncio.Future[None]] = set()
         self._names: dict[str, str] = {}
         self._tasks: dict[str, list[str]] = {}
         self._memory: dict[str, int] = {}
@@ -74,7 +87,10 @@ class Postmortem(SchedulerPlugin):
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
-        self._names[worker] = str(scheduler.workers[worker].name)
+        state = scheduler.workers[worker]
+        self._names[worker] = name = str(state.name)
+        if state.nanny:
+            self._nannies[name] = scheduler, state.nanny
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take note of an event."""
@@ -126,10 +142,40 @@ class Postmortem(SchedulerPlugin):
             return
         tasks, memory = self._tasks.pop(name, []), self._memory.pop(name, None)
         what = _what_happened(exit_, memory)
-        _write(f"worker {name} on {exit_['host']} {what}; it is started again{_with(tasks)}")
+        hopeless = self._dies_again(name, tasks)
+        then = "; it is given up: it has died so often without a task" if hopeless else "; it is started again"
+        _write(f"worker {name} on {exit_['host']} {what}{then}{_with(tasks)}")
+        if hopeless:
+            self._give_up(name)
         before = self.deaths.get(name, Death(0, ""))
         last = f"{time.strftime('%H:%M:%S')} {what}{_with(tasks)}"
         self.deaths[name] = Death(before.count + 1, last)
+
+    def _dies_again(self, name: str, tasks: list[str]) -> bool:
+        """Take note of a death; return whether it was one too many."""
+        now = time.monotonic()
+        count, last = self._in_a_row.get(name, (0, now))
+        count = 0 if tasks else count + 1 if now - last < _SOON else 1
+        self._in_a_row[name] = count, now
+        return count >= _AGAIN and name in self._nannies
+
+    def _give_up(self, name: str) -> None:
+        """Have its nanny not start it again; the run ends if none is left."""
+        self._given_up.add(name)
+        if self._workers and len(self._given_up) >= self._workers:
+            _write("error: all workers have died again and again before they had a task; the run ends")
+            _write("remedy: see above why; give them more memory (--memory-limit), or check the worker's options")
+            self._on_hopeless()
+        scheduler, nanny = self._nannies[name]
+        ending = asyncio.ensure_future(_end(scheduler, nanny))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+
+async def _end(scheduler: Scheduler, nanny: str) -> None:
+    with contextlib.suppress(OSError):
+        async with scheduler.rpc(nanny) as connection:
+            await connection.terminate()
 
 
 def _what_happened(exit_: dict[str, Any], memory: int | None) -> str:

@@ -51,19 +51,29 @@ def read_stat(pid: int) -> Stat | None:
 def kill_marked(token: str, *, trackers: bool = False) -> None:
     """Kill every process of this user on this node that carries the rank's mark in its environment.
 
-    trackers: also wait for what ends by itself when nobody needs it any more: Python's resource trackers, which
-              first remove the semaphores of processes that were killed, and the daemon of a rank without a launcher
+    What ends by itself when nobody needs it any more is waited for: Python's resource trackers, which first remove the
+    semaphores of processes that were killed, and the daemon of a rank without a launcher.
+
+    trackers: also those that belong to this process, or to another one that is not killed
     """
     deadline = time.monotonic() + _TRACKER
-    while marked := [pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)]:
+    while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)}:
         tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
+        awaited = {pid for pid in tracking if trackers or _is_orphan(pid)}
         late = time.monotonic() > deadline
-        for pid in set(marked) - tracking or (marked if late else []):
+        for pid in marked - tracking or (awaited if late else set()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if late or (tracking == set(marked) and not trackers):
+        if late or (tracking == marked and not awaited):
             return
         time.sleep(0.01)
+
+
+def _is_orphan(pid: int) -> bool:
+    """Whether a tracker's own process has gone: it was another one's that was marked, too."""
+    stat = read_stat(pid)
+    parent = read_stat(stat.parent) if stat is not None and stat.parent > 1 else None
+    return stat is not None and (parent is None or "python" not in _read(parent.pid, "cmdline"))
 
 
 def _carries(pid: int, token: str) -> bool:

@@ -7,17 +7,22 @@ import dataclasses
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import LostError, MpidaskError, WorldTooSmallException
 from mpidask.launch import ending, import_sharing, joining, walltime
 from mpidask.launch.layout import Layout, meet, settle
-from mpidask.launch.program import Program
 from mpidask.launch.roles import Role
+from mpidask.launch.script import main_module
+from mpidask.launch.script.main_module import Program
 from mpidask.launch.segments import segments_of
 from mpidask.launch.world import World
+
+if TYPE_CHECKING:
+    from mpidask.launch.interruption import Interruption
+    from mpidask.launch.script.process import ScriptProcess
 
 __all__ = ["Order", "run"]
 
@@ -33,10 +38,14 @@ class Order:
     program: Program | None
 
 
-def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
+def run(
+    world: World, read: Callable[[], Order | str], interruption: Interruption, script: ScriptProcess | None = None
+) -> NoReturn:
     """Take part in the run as this rank; ends the process with the run's exit status.
 
-    read: reads the command line, on rank 0; returns a text if that is only to be printed
+    read:   reads the command line, on rank 0; returns a text if that is only to be printed
+    interruption: what ends this rank at a signal, until it has a role
+    script: the process started for the script, should this be the rank that runs it
     """
     layout = None
     world.own(segments_of("self", world.guardian.token))
@@ -48,7 +57,8 @@ def run(world: World, read: Callable[[], Order | str]) -> NoReturn:
         world.imports = import_sharing.share(world, order.options)
         joined = joining.locate(world, order.options)
         layout = meet(world, order.options, with_client=order.program is not None, joined=joined)
-        _take_role(world, layout, order)
+        layout.path = _path(order.program)
+        _take_role(world, layout, order, script, interruption.over)
     except MpidaskError as error:
         ending.tidy(world, layout)
         world.fail(error)
@@ -78,21 +88,35 @@ def _check_ranks(world: World, order: Order) -> None:
         )
 
 
-def _take_role(world: World, layout: Layout, order: Order) -> NoReturn:
+def _take_role(
+    world: World, layout: Layout, order: Order, script: ScriptProcess | None, ready: Callable[[], None]
+) -> NoReturn:
+    """Be what the layout says; ready: called when this rank's signals are its own."""
     if Role.CLIENT in layout.role and order.program is not None:
-        from mpidask.launch.scripting import be_client
+        from mpidask.launch.script.supervisor import be_client
 
-        be_client(world, layout, order.program)
-    asyncio.run(_serve_and_leave(world, layout))
+        be_client(world, layout, order.program, script, ready)
+    if script is not None:
+        script.discard()
+    asyncio.run(_serve_and_leave(world, layout, ready), debug=False)  # of `python -X dev`: for the script alone
     raise AssertionError("unreachable")
 
 
-async def _serve_and_leave(world: World, layout: Layout) -> NoReturn:
+async def _serve_and_leave(world: World, layout: Layout, ready: Callable[[], None]) -> NoReturn:
+    from mpidask.launch.script.standard_input import relay
     from mpidask.launch.serving import serve
 
-    end = await serve(world, layout, diverts=True)
+    relaying = asyncio.ensure_future(relay(world, layout))
+    end = await serve(world, layout, diverts=True, ready=ready)
+    relaying.cancel()
     status = end.status if end.sender == world.rank else 0  # one rank that fails is enough
     ending.leave_in_order(world, layout, status or 0)  # from within the event loop, whose end might wait for threads
+
+
+def _path(program: Program | None) -> tuple[str, ...]:
+    """Return what the script has first on its sys.path."""
+    first = None if program is None else main_module.directory(program)
+    return () if first is None else (first,)
 
 
 def _print_and_leave(world: World, text: str) -> NoReturn:

@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask.config
@@ -53,11 +53,15 @@ __all__ = [
 _HTTP = "127.0.0.1:0"
 
 
-async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
-    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError."""
+async def start_scheduler(plan: SchedulerPlan, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
+    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError.
+
+    on_hopeless: called when all workers have been given up
+    """
     _, limit = raise_open_files()
     gpu_servers.prepare(plan.environ)
-    shortage = waves.shortage(sum(len(place.workers) for place in plan.places), limit)
+    workers = sum(len(place.workers) for place in plan.places)
+    shortage = waves.shortage(workers, limit)
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
     idle.prepare()
@@ -65,7 +69,7 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
     loudness.tell_refusals(1)
     loudness.ignore_lost_peers()
     doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
-    postmortem = Postmortem()
+    postmortem = Postmortem(workers, on_hopeless)
     try:
         made = Scheduler(
             host=[host for host, _ in doors],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
@@ -79,6 +83,8 @@ async def start_scheduler(plan: SchedulerPlan) -> Scheduler:
             local_directory=plan.directory,
             plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem)],
         )
+        if plan.idle == 0:
+            made.idle_timeout = None
         if plan.token:
             gate.close(made, plan.token)
         scheduler: Scheduler = await made

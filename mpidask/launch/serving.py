@@ -11,12 +11,12 @@ from typing import Any
 
 from mpidask import config
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, ShutdownError
-from mpidask.launch import alarm, diversion, ending, import_cache, inherited, waves
+from mpidask.errors import LostError, MpidaskError, ShutdownError
+from mpidask.launch import alarm, dask_settings, diversion, ending, import_cache, inherited, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.layout import Layout, as_mpidask_error, caught, configure_dask
+from mpidask.launch.layout import Layout, as_mpidask_error, caught
 from mpidask.launch.orders import SchedulerPlan
 from mpidask.launch.plans import make_agent, scheduler_plan, workers_plan
 from mpidask.launch.steps import End, Steps, wait_async
@@ -28,14 +28,23 @@ __all__ = ["serve"]
 _TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
 
-async def serve(world: World, layout: Layout, *, until_shutdown: bool = False, diverts: bool = False) -> End:
+async def serve(
+    world: World,
+    layout: Layout,
+    *,
+    until_shutdown: bool = False,
+    diverts: bool = False,
+    ready: Callable[[], None] = lambda: None,
+) -> End:
     """Serve to the end of the cluster and close everything; return who announced the end.
 
     until_shutdown: the cluster also ends when a client shuts it down, not only with the script
     diverts:        this process may print to the rank's log from here on
+    ready:          called when signals are this rank's own
     Raises StartupError, on all ranks, if the cluster does not come up.
     """
     serving = Serving(world, layout, diverts=diverts)
+    ready()
     _take_signals(world, layout, serving)
     try:
         await serving.start_scheduler()
@@ -94,11 +103,12 @@ class Serving:
             if self._diverts:
                 diversion.divert_rank(self._world, self._layout)
             with import_cache.active(self._world.imports):
-                configure_dask(self._world)
+                dask_settings.update(self._world.configuration)
                 waves.configure(self._layout.turn)
                 import mpidask.launch.servers  # noqa: F401 - all that it stands on
 
                 inherited.load_modules(self._layout.options.preload_import if self._layout.mine else ())
+            inherited.extend_path(self._layout.path)
             self._here = Here(self._world, self._layout)
 
     async def _make_scheduler(self) -> Contact:
@@ -232,8 +242,13 @@ class Here:
         from mpidask.launch import servers
 
         self._plan = scheduler_plan(self._world, self._layout)
-        self._scheduler = await servers.start_scheduler(self._plan)
+        self._scheduler = await servers.start_scheduler(self._plan, self._give_up)
         return servers.contact(self._scheduler, self._plan), servers.dashboard_link(self._scheduler, self._plan)
+
+    def _give_up(self) -> None:
+        """End the run: no worker is left."""
+        ending.tidy(self._world, self._layout)
+        self._world.abort(LostError.status)
 
     def start_pages(self) -> None:
         """Have the dashboard's pages made while workers start."""

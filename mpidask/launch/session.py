@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch import client, ending, guest, import_sharing, joining, loudness, program, walltime
+from mpidask.launch import client, current, ending, guest, import_sharing, joining, loudness, program, walltime
 from mpidask.launch.alarm import Alarm
 from mpidask.launch.departure import DEPARTURE
 from mpidask.launch.environment import TOKEN
@@ -73,9 +73,9 @@ class Session:
         self._read: Callable[[], Options] = lambda: config.load(options)
         self._with_client = True
         self._layout: Layout | None = None
-        self._around: client.Around | None = None
+        self._around: current.Surrounding | None = None
+        self._own: client.Around | None = None  # the same, where it is this session's to close
         self._alarm: Alarm | None = None
-        self._ours = True  # to close
         self._surroundings = guest.Surroundings()
         self._stack = contextlib.ExitStack()  # held for what it holds
 
@@ -125,8 +125,8 @@ class Session:
 
     def _meet(self) -> Layout | None:
         """Bring the ranks together; return None inside a run that has brought them together already."""
-        if client.current() is not None:
-            self._around, self.is_client, self._ours = client.current(), True, False
+        if current.current() is not None:
+            self._around, self.is_client = current.current(), True
             return None
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
@@ -173,10 +173,11 @@ class Session:
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
         assert self._layout is not None
-        self._around = client.Around(self.world, self._layout, diverts=self.exit)
-        yield from self._around.start()
+        here = client.InProcess(self.world, self._layout)
+        self._around = self._own = around = client.Around(self.world, self._layout, here, diverts=self.exit)
+        yield from around.start()
         self._surroundings.note()
-        client.enter(self._around)
+        current.enter(around)
         DEPARTURE.sessions.append(self)
         DEPARTURE.client = True
         if self.exit and self.world.whole:
@@ -269,18 +270,18 @@ class Session:
         wait(self._closing(status))
 
     def _closing(self, status: int | None) -> Steps[None]:
-        if not self.is_client or not self._ours or self._around is None or self._around.closed:
+        if self._own is None or self._own.closed:
             return
         if self._alarm is not None:
             self._alarm.stop()
         with contextlib.suppress(ValueError):
             DEPARTURE.sessions.remove(self)
         shut_down = self.world.ended() is not None
-        self._around.close(status)
+        self._own.close(status)
         ending.tidy(self.world, self._layout)
         if not shut_down:
             yield from self._all_closed(_MEET)
-        client.leave(self._around)
+        current.leave(self._own)
         self._return()
         loudness.speak_again()
 

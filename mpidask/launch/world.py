@@ -43,6 +43,7 @@ _LAST_WORD = 10.0  # s that the other ranks get to leave by themselves after a f
 _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
+_INPUT = 32000  # tag of what the launcher's standard input holds
 
 
 def _timeout(deadline: float) -> bool:
@@ -64,9 +65,12 @@ class World:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
+        self._input: Any = None  # request of standard input that is under way
+        self._receiving: Any = None  # and at the other end
         self._plates = bytearray()  # of the doorbells of all ranks; they come with what is agreed upon after hanging
         self.bell: Doorbell | None = None
         self.segments: set[str] = set()
+        self.is_lost = False  # whether the run is about to be aborted
         self.run = ""  # id of the run, once the ranks have met
         self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
         self.imports: ImportCache | None = None  # while the run starts
@@ -236,12 +240,43 @@ class World:
     def meet(self, timeout: float = float("inf")) -> Steps[bool]:
         """Wait until every rank has come here; return False past the deadline."""
         deadline = time.monotonic() + timeout
-        request = self._comm.Ibarrier()
-        while not request.Test():
+        request: Any = None
+        while request is None or not request.Test():
+            self.receive_input()  # which nobody wants any more
+            if request is None and (self._input is None or self._input.Test()):
+                request = self._comm.Ibarrier()
+                continue
             if _timeout(deadline):
                 return False
             yield False
         return True
+
+    # ---------------------------------------------------------- standard input
+    def send_input(self, chunk: bytes, rank: int) -> Steps[None]:
+        """Send bytes of standard input to another rank, none at its end; wait until they have been taken."""
+        self._input = self._comm.issend(chunk, rank, _INPUT)
+        if self.bell is not None:
+            self.bell.ring(self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE])
+        while not self._input.Test():
+            yield False
+
+    def receive_input(self) -> bytes | None:
+        """Return the next bytes of standard input, none at its end; None if nothing has come yet, or not all of it."""
+        if self._receiving is None:
+            message = self._comm.improbe(tag=_INPUT)
+            if message is None:
+                return None
+            self._receiving = message.irecv()
+        done, chunk = self._receiving.test()
+        if not done:
+            return None
+        self._receiving = None
+        return bytes(chunk)
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether some of it is on its way."""
+        return self._receiving is not None
 
     def release(self) -> None:
         """Give back what this world has of MPI, after all ranks have met: the program goes on using it."""

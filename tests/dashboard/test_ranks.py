@@ -168,7 +168,7 @@ def exit_of(exitcode):
 def test_deaths_are_counted_and_the_last_is_kept(capsys):
     async def die_twice():
         postmortem = Postmortem()
-        scheduler = SimpleNamespace(workers={ADDRESS: SimpleNamespace(name=2)})
+        scheduler = SimpleNamespace(workers={ADDRESS: SimpleNamespace(name=2, nanny="")})
         for exitcode, tasks in ((4, {"f-1": 0.1}), (-11, {})):
             postmortem.add_worker(scheduler, ADDRESS)
             postmortem.log_event(EXIT_TOPIC, exit_of(exitcode))

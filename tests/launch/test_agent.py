@@ -245,7 +245,8 @@ _OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach", "mpidask.dash
 _SERVERS = {"dask", "distributed", "tornado", "numpy", "yaml", "click", "jinja2", "cryptography"}
 FORBIDDEN = {
     "scheduler without dashboard": {"bokeh", "pandas", *_OUTSIDE},
-    "script": {"bokeh", "pandas", "mpidask.launch.servers", *_OUTSIDE},
+    "script": {"bokeh", "pandas", "mpi4py", "mpidask.launch.servers", "mpidask.launch.world", *_OUTSIDE},
+    "rank of the script": {"bokeh", "pandas", "mpidask.launch.servers", *_SERVERS, *_OUTSIDE},
     "host of workers": {"bokeh", "pandas", "mpidask.launch.servers", *_SERVERS, *_OUTSIDE},
     "agent": {"bokeh", "pandas", "mpi4py", *_OUTSIDE},
 }
@@ -270,10 +271,13 @@ def test_no_role_imports_what_it_does_not_need(ranks, tmp_path):
     assert result.stdout.startswith("0\n"), "no worker has imported more than it needs"
     found = [set(file.read_text().split("\n")) for file in modules.iterdir()]
     roles = {
-        "script": [each for each in found if "mpidask.launch.scripting" in each],
+        "script": [each for each in found if "mpidask.launch.script.child" in each],
+        "rank of the script": [each for each in found if "mpidask.launch.script.supervisor" in each],
         "scheduler without dashboard": [each for each in found if {"mpidask.launch.servers", "mpi4py"} <= each],
-        "agent": [each for each in found if "distributed" in each and "mpi4py" not in each],  # and what it forks
-        "host of workers": [each for each in found if "mpi4py" in each and "distributed" not in each],
+        "agent": [
+            each for each in found if "mpidask.launch.servers" in each and "mpi4py" not in each
+        ],  # and what it forks
+        "host of workers": [each for each in found if "mpidask.launch.serving" in each and "distributed" not in each],
     }
     for role, processes in roles.items():
         assert len(processes) == 1 or (role == "agent" and processes), (role, len(processes))

@@ -49,7 +49,7 @@ ENDINGS = {
     "threads_left": (
         "import threading\nc = Client(); print(3, flush=True)\n"
         "threading.Thread(target=time.sleep, args=(600,), name='left').start()",
-        0, "warning: threads that the script left did not end within 1 s: left", 1,
+        70, "error: threads that the script left did not end within 1 s and are given up: left", 2,
     ),
     "thread_pool_used": (
         "import concurrent.futures as f\np = f.ThreadPoolExecutor(2)\nprint(p.submit(sum, [1, 2]).result())", 0, "", 0

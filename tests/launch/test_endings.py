@@ -59,7 +59,7 @@ SCRIPT_ENDINGS = {
     "threads_left": (
         CLIENT + "import threading, time\nc = Client(); print(3, flush=True)\n"
         "threading.Thread(target=time.sleep, args=(600,), name='left').start()",
-        0, "warning: threads that the script left did not end within 1 s: left", 1,
+        70, "error: threads that the script left did not end within 1 s and are given up: left", 2,
     ),
     "many_tasks_still_running": (
         CLIENT + "import time\nc = Client(); f = c.map(time.sleep, [600] * 20, pure=False); print(3); time.sleep(1)",
@@ -79,6 +79,14 @@ SCRIPT_ENDINGS = {
         "c = Client(); f = c.submit(task); print(3); time.sleep(1)", 0, "", 0,
     ),
     "reads_stdin": ("import sys; print(3, repr(sys.stdin.read()))", 0, "", 0),
+    "signal": (
+        CLIENT + "import os, signal\nc = Client(); print(3, flush=True)\nos.kill(os.getpid(), signal.SIGTERM)",
+        143, "error: the script was ended by SIGTERM", 1,
+    ),
+    "segmentation_fault": (
+        CLIENT + "import os, signal\nc = Client(); print(3, flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)",
+        139, "error: the script was ended by SIGSEGV", 1,
+    ),
     "asks_for_input": ("print(3); input()", 1, "EOFError", 5),
 }  # fmt: skip
 
@@ -110,7 +118,7 @@ def test_script_ending(ranks, name):
 
 @pytest.mark.parametrize("end", some(["", "raise SystemExit(3)", "os._exit(0)"], ["", "os._exit(0)"]))
 def test_files_that_the_script_left_open_are_written(ranks, end):
-    """The interpreter closes them at its very end, which a rank does not come to; os._exit() loses them anyway."""
+    """The interpreter closes them at its very end; os._exit() loses them."""
     script = (
         f"import os\ntext = open('text.py', 'w')\ntext.write('3')\nraw = open('raw.py', 'wb')\nraw.write(b'3')\n{end}"
     )
@@ -118,17 +126,3 @@ def test_files_that_the_script_left_open_are_written(ranks, end):
     assert result.status == (3 if "3" in end else 0), result
     written = [(ranks.work / name).read_text() for name in ("text.py", "raw.py")]
     assert written == (["", ""] if "_exit" in end else ["3", "3"]), result
-
-
-def test_standard_input_that_nobody_closes(ranks):
-    """A terminal or pipe on mpirun's standard input must not hold up a script that reads it, nor the end."""
-    import os
-    import subprocess
-
-    run = ranks.start(4, ranks.script("import sys; print(repr(sys.stdin.read()))"), stdin=subprocess.PIPE)
-    os.write(run.process.stdin.fileno(), b"some data\n" * 1000)
-    result = run.result(40)
-    run.process.stdin.close()
-    assert (result.status, result.stdout, result.words) == (0, "''\n", []), result
-    assert not result.leftover, result
-    assert not ranks.leftovers(), result

@@ -37,7 +37,8 @@ def test_every_size_of_world(ranks, n):
     assert result.status == 0, result
     where = str(ranks.work.resolve())
     assert (
-        result.stdout == f"['script.py', 'a b', '--flag', '-m', '$(id);'] __main__ script.py {where} None\n[1, 2, 3]\n"
+        result.stdout
+        == f"['script.py', 'a b', '--flag', '-m', '$(id);'] __main__ {where}/script.py {where} None\n[1, 2, 3]\n"
     ), result
     assert not result.words, result
     assert not result.leftover, result

@@ -142,7 +142,7 @@ def test_given_options_come_before_configured_ones():
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("auto", None), ("0", 0), ("4 GiB", 2**32), ("0.25", 0.25), ("1.0", 1.0), ("1", 1)]
+    ("text", "wanted"), [("auto", None), ("0", 0), ("4 GiB", 2**32), ("0.25", 0.25), ("1.0", 1.0), ("2 MB", 2_000_000)]
 )
 def test_memory_is_bytes_or_a_part(text, wanted):
     assert config.memory(text) == wanted
@@ -177,6 +177,7 @@ def test_public_names():
         "PBSCluster",
         "SGECluster",
         "SLURMCluster",
+        "SLURMRunner",
         "Session",
         "StartupError",
         "UsageError",

@@ -235,7 +235,14 @@ sys.exit(3)
 def test_callbacks_that_do_not_end(ranks, warned):
     script = START + "mpidask.on_walltime(lambda: time.sleep(100))\n" + WARN + "time.sleep(100)"
     result = ranks(4, "--walltime-margin", "6 s", "--thread-grace", "0 s", ranks.script(script), environ=warned)
-    words = ("(1 callback)", "callbacks did not end within 3 s", "error: ", "remedy: ", "threads that the script left")
+    words = (
+        "(1 callback)",
+        "callbacks did not end within 3 s",
+        "error: ",
+        "remedy: ",
+        "threads that the script left",
+        "",
+    )
     check(ranks, result, 75, *words)
 
 

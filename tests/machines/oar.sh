@@ -59,7 +59,12 @@ database() {
 
 resources() {
     oarproperty -l | grep -qx host || { oarproperty -q -a host -c; oarproperty -q -a cpu; oarproperty -q -a core; }
-    oarnodes -s 2>/dev/null | grep -qx mn1 && return
+    if oarnodes -s 2>/dev/null | grep -qx mn1; then
+        if oarnodes -s | grep -q Suspected; then # they could not be reached for a while, and OAR looks rarely
+            for node in $NODES; do oarnodesetting -s Alive -h $node > /dev/null; done
+        fi
+        return
+    fi
     core=0
     cpu=0
     for node in $NODES; do

@@ -1,0 +1,5 @@
+"""The names of ``dask_jobqueue.oar``."""
+
+from mpidask.jobqueue.named import OARCluster, OARJob
+
+__all__ = ["OARCluster", "OARJob"]

@@ -1,0 +1,124 @@
+"""What runs in the script's process before the script, and beside it; the script's end is the interpreter's own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mpidask.errors import MpidaskError, StartupError
+from mpidask.launch.script import main_module, threads
+from mpidask.launch.script.main_module import Code
+from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
+from mpidask.launch.script.process import interpreter_options
+
+__all__ = ["main"]
+
+
+def main(descriptor: int) -> None:
+    """Get ready while the cluster starts, then run the script; raises SystemExit with its status.
+
+    descriptor: on which to talk with the client's rank
+    """
+    os.set_inheritable(descriptor, False)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the script begins its rank decides
+    channel = Connection(descriptor)
+    wrong = _caught(_import)
+    try:
+        prepare: Prepare = channel.recv()
+        code = wrong or _caught(lambda: _prepare(prepare))
+        channel.send(Ready(code if isinstance(code, MpidaskError) else None))
+        begin: Begin = channel.recv()
+    except (EOFError, OSError):  # another rank runs the script, or nobody does
+        os._exit(0)
+    signal.signal(signal.SIGINT, interrupt)
+    _Script(prepare, begin, channel).run(code)
+
+
+def _import() -> None:
+    """Import what every script of Dask's imports; there is nothing for the collector to find meanwhile."""
+    gc.disable()
+    try:
+        import distributed  # noqa: F401
+
+        import mpidask.launch.script.run_cluster  # noqa: F401
+    finally:
+        gc.enable()
+
+
+def _caught(function: Any) -> Any:
+    try:
+        return function()
+    except MpidaskError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - rank 0 reports it
+        remedy = "check that this node has the same Python environment as the others"
+        return StartupError(f"{type(error).__name__}: {error}", remedy if isinstance(error, ImportError) else "")
+
+
+def _prepare(prepare: Prepare) -> Code:
+    """Configure Dask and find the program; raises UsageError if there is none."""
+    from mpidask import tls_sockets
+    from mpidask.launch import dask_settings, waves
+
+    os.environ.update(prepare.environ)
+    dask_settings.update(prepare.config)
+    waves.configure(prepare.turn)
+    tls_sockets.mend()
+    return main_module.load(prepare.program, interpreter_options(sys.orig_argv))
+
+
+class _Script:
+    """The script, with the run's cluster around it."""
+
+    def __init__(self, prepare: Prepare, begin: Begin, channel: Connection) -> None:
+        self._prepare, self._begin, self._channel = prepare, begin, channel
+        self._sending = threading.Lock()
+        self._pid = os.getpid()
+        self._alarm: Any = None
+
+    def run(self, code: Code) -> None:
+        """Run it; raises SystemExit with its status."""
+        from mpidask.launch.alarm import Alarm
+        from mpidask.launch.script import run_cluster
+
+        run_cluster.install(self._begin, self._prepare)
+        if self._prepare.walltime_margin:
+            self._alarm = Alarm(self._prepare.walltime_margin, self, self._give_up)
+            self._alarm.set()
+        main_module.run(code, self._ended)
+
+    def end_within(self, seconds: float) -> None:
+        """Have this process killed if it is still there after so many seconds."""
+        with self._sending, contextlib.suppress(OSError):
+            self._channel.send(EndWithin(seconds))
+
+    def _give_up(self, status: int) -> None:
+        """End this process in spite of the script, which has not ended."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(status)
+
+    def _ended(self, status: int) -> None:
+        """Look after the threads that the interpreter now waits for."""
+        if os.getpid() != self._pid:  # a child that the script has forked
+            return
+        if self._alarm is not None:
+            self._alarm.script_ended(status)
+        if threads.left():
+            watching = threading.Thread(
+                target=self._watch_threads, args=(status,), name="mpidask thread grace", daemon=True
+            )
+            watching.start()
+
+    def _watch_threads(self, status: int) -> None:
+        """Give up threads that do not end; ends with the interpreter."""
+        given_up = threads.join(threads.left, self._prepare.thread_grace)
+        if given_up:
+            self._give_up(status or given_up)

@@ -1,0 +1,318 @@
+"""The run's cluster as the script finds it: by ``Client()``, ``LocalCluster(...)``, or with no client at all."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import dask.config
+import distributed.client
+from distributed import Client, LocalCluster
+from distributed.core import Status, rpc
+from distributed.deploy.cluster import Cluster
+from distributed.objects import SchedulerInfo
+from distributed.security import Security
+
+from mpidask import credentials
+from mpidask.launch import current
+from mpidask.launch.script import aliases, carried_state
+from mpidask.launch.script.messages import Begin, Prepare
+
+__all__ = ["RunCluster", "install"]
+
+#: Arguments of LocalCluster that mean nothing else here.
+_UNDERSTOOD = ("asynchronous", "loop", "name", "silence_logs")
+
+_RESTART = 30.0  # s for workers to come back
+
+
+class _Run:
+    """The run around this process.
+
+    dirty:  the cluster was closed: whoever asks for one again gets a clean one
+    shared: what clients without an address are clients of
+    """
+
+    begin: Begin
+    nanny = True
+    dirty = False
+    shared: RunCluster | None = None
+    said: set[str] = set()  # noqa: RUF012 - of the process
+
+    @classmethod
+    def say(cls, text: str) -> None:
+        """Print a line, once."""
+        if text not in cls.said:
+            cls.said.add(text)
+            sys.stderr.write(f"mpidask: {text}\n")
+            sys.stderr.flush()
+
+
+class Surrounding:
+    """The cluster around the script, for what asks by `current`."""
+
+    closed = False
+
+    def __init__(self, begin: Begin) -> None:
+        self.contact, self.dashboard = begin.contact, begin.dashboard
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return self.contact.address
+
+
+def install(begin: Begin, prepare: Prepare) -> None:
+    """Have the script find the run's cluster, in this process."""
+    _Run.begin, _Run.nanny = begin, prepare.nanny
+    current.introduce(begin.contact, begin.dashboard, begin.host)
+    current.enter(Surrounding(begin))
+    if begin.contact.keys is None:  # the protocol's own, or none
+        credentials.answer_clients()
+    _answer_clients(local=prepare.local_cluster)
+    if not prepare.local_cluster:
+        _answer_local_cluster()
+    _answer_default()
+    aliases.install()
+    carried_state.watch_for(begin.contact.address)
+
+
+# ------------------------------------------------------------------------- what scripts ask by
+def _answer_clients(*, local: bool) -> None:
+    """Have a client without an address connect to the run's scheduler."""
+    original = Client.__init__
+    own = set(inspect.signature(original).parameters)
+    configured = dask.config.get("scheduler-address", None)
+
+    @functools.wraps(original)
+    def __init__(self: Any, address: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        of_cluster = {name: value for name, value in kwargs.items() if name not in own}
+        elsewhere = kwargs.get("scheduler_file") or dask.config.get("scheduler-address", None) != configured
+        if address is None and not elsewhere and not (local and of_cluster):
+            kwargs = {name: value for name, value in kwargs.items() if name not in of_cluster}
+            kwargs.pop("security", None)
+            if of_cluster:
+                _tell_of("Client", of_cluster)
+            address = _cluster_of(kwargs.get("asynchronous", False), kwargs.get("loop"))
+        original(self, address, *args, **kwargs)
+
+    Client.__init__ = __init__  # type: ignore[method-assign]
+
+
+def _cluster_of(asynchronous: Any, loop: Any) -> RunCluster:
+    """Return the cluster for a client without an address: one for all that have no event loop of their own."""
+    if asynchronous or loop is not None:
+        return RunCluster(asynchronous, loop)
+    if _Run.shared is None or _Run.shared.status != Status.running:
+        _Run.shared = RunCluster()
+    return _Run.shared
+
+
+def _answer_local_cluster() -> None:
+    """Have ``LocalCluster(...)`` return the run's cluster; classes that are derived from it stay as they are."""
+
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+        if cls is not LocalCluster:
+            return object.__new__(cls)
+        given = dict(zip(list(inspect.signature(LocalCluster.__init__).parameters)[1:], args, strict=False)) | kwargs
+        _tell_of("LocalCluster", given)
+        return RunCluster(given.get("asynchronous", False), given.get("loop"), given.get("name"))
+
+    LocalCluster.__new__ = __new__  # type: ignore[method-assign]
+
+
+def _tell_of(what: str, given: dict[str, Any]) -> None:
+    """Say that the run's cluster is meant, and which arguments it has values of its own for."""
+    names = ", ".join(name for name in given if name not in _UNDERSTOOD)
+    instead = f"; set by the run instead: {names}" if names else ""
+    _Run.say(f"{what}() is the run's cluster here{instead} (--local-cluster keeps Dask's own)")
+
+
+def _answer_default() -> None:
+    """Have what needs a client find one where the script has made none, such as ``.compute()``.
+
+    It is made then, and not before: until then the script's process has no thread of Dask's.
+    """
+    original = distributed.client._get_global_client
+    making = threading.RLock()
+    owner: list[int] = []  # the thread that makes it asks again meanwhile
+    pid = os.getpid()
+
+    def find() -> Any:
+        found = original()
+        if found is not None or ended or os.getpid() != pid or threading.get_ident() in owner or _in_event_loop():
+            return found
+        with making:
+            found = original()  # of another thread
+            if found is None:
+                owner.append(threading.get_ident())
+                try:
+                    found = Client()
+                finally:
+                    owner.clear()
+        return found
+
+    ended: list[bool] = []
+    atexit.register(ended.append, True)
+    distributed.client._get_global_client = find
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------- what they get
+class RunCluster(Cluster):
+    """The run's cluster as one of Dask's cluster objects.
+
+    Its size is the run's. `close` leaves scheduler and workers to the run; who asks for a cluster afterwards gets it
+    with its workers restarted.
+    """
+
+    _supports_scaling = False
+    scheduler_comm: Any
+    status: Any
+
+    def __init__(self, asynchronous: Any = False, loop: Any = None, name: str | None = None) -> None:  # noqa: FBT002
+        """Get it; with `asynchronous` when it is awaited."""
+        self._info: Any = {"workers": {}}
+        super().__init__(asynchronous=asynchronous, loop=loop, name=name, quiet=True)
+        contact = _Run.begin.contact
+        self.security = credentials.security_of(contact) or Security()
+        if not asynchronous:
+            self._loop_runner.start()
+            self.sync(self._clean)
+            self.status = Status.running
+
+    def __await__(self) -> Generator[Any, None, RunCluster]:
+        async def started() -> RunCluster:
+            if self.status == Status.created:
+                await self._clean()
+                self.status = Status.running
+            return self
+
+        return started().__await__()
+
+    async def _clean(self) -> None:
+        """Restart workers if a cluster has been closed before; not under the feet of other clients."""
+        address = _Run.begin.contact.address
+        living = [each for each in list(Client._instances) if each.status not in ("closed", "closing")]
+        if not _Run.dirty or any(getattr(each.scheduler, "address", None) == address for each in living):
+            return
+        async with Client(address, security=self.security, asynchronous=True, set_as_default=False) as client:
+            for name in await client.list_datasets():
+                await client.unpublish_dataset(name)
+            if _Run.nanny:  # else nobody would start workers again; what they held has gone with the client
+                await client.restart(timeout=_RESTART)
+        _Run.dirty = False
+
+    def _rpc(self) -> Any:
+        arguments = self.security.get_connection_args("client")
+        return rpc(_Run.begin.contact.address, connection_args=arguments)  # Dask's
+
+    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the answer to what needs a connection to the scheduler, which is closed afterwards."""
+        async with self._rpc() as scheduler:
+            self.scheduler_comm = scheduler
+            try:
+                return await question()
+            finally:
+                self.scheduler_comm = None
+
+    async def _look(self) -> None:
+        self._info = SchedulerInfo(await self.scheduler_comm.identity())
+
+    # ------------------------------------------------------------------------ what there is
+    @property
+    def scheduler_address(self) -> str:
+        """The scheduler's address."""
+        return _Run.begin.contact.address
+
+    @property
+    def dashboard_link(self) -> str:
+        """Link to the dashboard; "" without one."""
+        return "" if _Run.begin.dashboard is None else str(dask.config.get("distributed.dashboard.link"))
+
+    @property
+    def scheduler_info(self) -> Any:
+        """What the scheduler says of itself and its workers now; within an event loop what it said last."""
+        if self.status == Status.running and not self.asynchronous:
+            self.sync(self._ask, self._look)
+        return self._info
+
+    @scheduler_info.setter
+    def scheduler_info(self, info: Any) -> None:
+        self._info = info
+
+    @property
+    def workers(self) -> dict[Any, Any]:
+        """Name -> what is known of the worker."""
+        return {info["name"]: info for info in self.scheduler_info["workers"].values()}
+
+    def _scaling_status(self) -> str:
+        return f"<p>Workers: {len(self.workers)}; the size of the run is fixed.</p>"
+
+    # ----------------------------------------------------------------------------- its size
+    def scale(self, *args: Any, **kwargs: Any) -> Any:
+        """Say that it is fixed."""
+        _Run.say("the size of the run is fixed: scale() and adapt() change nothing")
+        return _Done() if self.asynchronous else None
+
+    def adapt(self, *args: Any, **kwargs: Any) -> Any:
+        """Say that it is fixed; return something that can be stopped."""
+        self.scale()
+        return _Fixed()
+
+    def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> Any:
+        """Wait until so many workers are there, at most as many as the run has."""
+        if not isinstance(n_workers, int) or n_workers < 1:
+            raise ValueError(f"n_workers is {n_workers!r}; it must be a positive integer")
+        most = _Run.begin.workers
+        if most is not None and n_workers > most:
+            _Run.say(f"the run has {most} worker{'' if most == 1 else 's'}; {n_workers} are not waited for")
+            n_workers = most
+        return self.sync(self._ask, lambda: self._wait_for_workers(n_workers, timeout=timeout))
+
+    def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
+        """Return what scheduler and workers say."""
+        return self.sync(self._ask, lambda: self._get_logs(cluster=cluster, scheduler=scheduler, workers=workers))
+
+    # ------------------------------------------------------------------------------ its end
+    async def _close(self) -> None:
+        if self.status in (Status.closing, Status.closed):
+            return
+        _Run.dirty = True
+        self.status = Status.closed
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Close it; with asynchronous=True what is returned is to be awaited."""
+        closing = super().close(timeout)
+        if not self.asynchronous:
+            self._loop_runner.stop()
+        return closing
+
+    def __del__(self, _warn: Any = None) -> None:
+        """Leave it to the run."""
+
+
+class _Done:
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+class _Fixed:
+    """In place of Dask's Adaptive."""
+
+    def stop(self) -> None:
+        """Do nothing."""
