@@ -32,10 +32,12 @@ class Order:
     """What the user has asked for on the command line.
 
     program: None for scheduler and workers alone
+    path:    first entries of sys.path for servers and workers: the program's
     """
 
     options: Options
     program: Program | None
+    path: tuple[str, ...] = ()
 
 
 def run(
@@ -57,7 +59,7 @@ def run(
         world.imports = import_sharing.share(world, order.options)
         joined = joining.locate(world, order.options)
         layout = meet(world, order.options, with_client=order.program is not None, joined=joined)
-        layout.path = _path(order.program)
+        layout.path = order.path
         _take_role(world, layout, order, script, interruption.over)
     except MpidaskError as error:
         ending.tidy(world, layout)
@@ -77,6 +79,7 @@ def _in_time(order: Order | str) -> Order | str:
     """Return what was asked for; raises WalltimeError if there is no time left for it."""
     if not isinstance(order, str):
         walltime.check()
+        order = dataclasses.replace(order, path=_path(order.program))  # here alone: it looks at the program's file
     return order
 
 

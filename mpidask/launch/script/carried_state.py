@@ -55,10 +55,6 @@ class State:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     path: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        """Whether anything has changed."""
-        return self != State()
-
 
 class _Before:
     """The process as it was before the script."""
