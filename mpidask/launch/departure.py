@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from mpidask.errors import MpidaskError
 from mpidask.launch import loudness, program
-from mpidask.launch.script import threads
+from mpidask.launch.script import main_module, threads
 from mpidask.launch.steps import wait
 from mpidask.launch.world import World
 
@@ -171,7 +171,7 @@ def _status(main: types.FrameType | None) -> int | None:
     error = _uncaught()
     if error is not None:
         own = error.status if isinstance(error, MpidaskError) else 1
-        return program.INTERRUPTED if isinstance(error, KeyboardInterrupt) else own
+        return main_module.INTERRUPTED if isinstance(error, KeyboardInterrupt) else own
     code: Any = main.f_code.co_code if main is not None else b""
     with contextlib.suppress(IndexError):
         if main is not None and dis.opname[code[main.f_lasti]].startswith("RETURN"):

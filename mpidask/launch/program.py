@@ -16,9 +16,7 @@ from typing import Any
 
 from mpidask.launch.script import threads
 
-__all__ = ["INTERRUPTED", "ending_by_os_exit", "hidden_main", "wind_down"]
-
-INTERRUPTED = 130  # as a shell reports a process that ended by SIGINT
+__all__ = ["ending_by_os_exit", "hidden_main", "wind_down"]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import MpidaskError
 from mpidask.launch.script import main_module, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
@@ -57,8 +57,9 @@ def _caught(function: Any) -> Any:
     except MpidaskError as error:
         return error
     except Exception as error:  # noqa: BLE001 - rank 0 reports it
-        remedy = "check that this node has the same Python environment as the others"
-        return StartupError(f"{type(error).__name__}: {error}", remedy if isinstance(error, ImportError) else "")
+        from mpidask.launch.layout import as_mpidask_error  # which imports much that a script does not need
+
+        return as_mpidask_error(error)
 
 
 def _prepare(prepare: Prepare) -> Code:
