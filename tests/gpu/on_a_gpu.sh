@@ -20,7 +20,7 @@ wheels() {
     rm -rf .gpu-wheels
     "$python" -m pip wheel --quiet --no-deps -w .gpu-wheels .
     get="$python -m pip download --quiet --dest .gpu-wheels --only-binary :all: --python-version ${1:-3.12}"
-    $get -c "$CONSTRAINTS" .gpu-wheels/mpidask-*.whl mpich pip pytest nvidia-ml-py
+    $get -c "$CONSTRAINTS" .gpu-wheels/mpidask-*.whl mpich pip pytest pytest-xdist nvidia-ml-py
     $get --no-deps $DASK_CUDA
     du -sh .gpu-wheels
 }
@@ -32,7 +32,7 @@ environment() {
         .venv-gpu/bin/python "$installer" install --quiet --no-index --no-deps .gpu-wheels/*.whl
     else
         .venv-gpu/bin/python -m ensurepip >/dev/null
-        .venv-gpu/bin/python -m pip install --quiet -c "$CONSTRAINTS" '.[mpich]' pytest nvidia-ml-py
+        .venv-gpu/bin/python -m pip install --quiet -c "$CONSTRAINTS" '.[mpich]' pytest pytest-xdist nvidia-ml-py
         .venv-gpu/bin/python -m pip install --quiet --no-deps $DASK_CUDA
     fi
     .venv-gpu/bin/python -m compileall -q -j 0 .venv-gpu/lib >/dev/null || true

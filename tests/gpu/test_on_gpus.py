@@ -168,9 +168,11 @@ def test_workers_inside_their_ranks(ranks, cards, door):
 
 
 def test_only_workers_load_the_driver(ranks):
+    """Without Dask's monitor: NVML, with which scheduler and nannies measure the cards, loads the driver, too."""
     text = COMPUTE + "print('ready', flush=True)\nimport time\ntime.sleep(600)\n"
     script = ranks.script("from distributed import Client\nimport gpu_driver, os\n" + text)
-    under_way = ranks.start(3, script, environ={"PYTHONPATH": TESTS})
+    environ = {"PYTHONPATH": TESTS, "DASK_DISTRIBUTED__DIAGNOSTICS__NVML": "False"}
+    under_way = ranks.start(3, script, environ=environ)
     under_way.wait_for("ready", 90)
     holders = [pid for pid in marked(under_way.mark) if "libcuda.so" in read(pid, "maps")]
     assert len(holders) == len(facts().gpus), [read(pid, "cmdline") for pid in holders]
@@ -282,5 +284,6 @@ if importlib.util.find_spec("distributed_ucxx"):
         script = ranks.script("from distributed import Client\n" + text)
         words = ["-genv", "LD_PRELOAD", value] if MPI.is_mpich else ["-x", f"LD_PRELOAD={value}"]
         command = [sys.executable, "-m", "mpidask", "--protocol", "ucx", "--no-tls", script]
-        result = ranks(4, hosts=words, command=command, environ={"UCXX_LOG_LEVEL": "FATAL"}, timeout=150)
+        quiet = {"UCXX_LOG_LEVEL": "FATAL", "UCX_WARN_UNUSED_ENV_VARS": "n"}  # of what MPI sets for its own UCX
+        result = ranks(4, hosts=words, command=command, environ=quiet, timeout=150)
         assert (result.status, result.stdout) == (0, "10000000\n"), result
