@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import types
-from typing import Any
-
+from mpidask.callable_modules import make_callable
 from mpidask.launch.drop_in import execute, send_close_signal
 
 __all__ = ["execute", "send_close_signal"]
 
-
-class _Callable(types.ModuleType):
-    """The module, which an import puts in the place of the function of the same name."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        return execute(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable
+make_callable(__name__)

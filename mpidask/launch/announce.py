@@ -71,7 +71,7 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
         ("scheduler", f"{scheduler.address}{', joined' if layout.joined else ''} ({encryption})"),
         *([("clients", f"{scheduler.clients} (from outside)")] if scheduler.clients else []),
         ("scratch", f"{', '.join(places[:3])} (per run, removed at its end)"),
-        ("protection", "a worker that dies is started again" if options.nanny else "none (--no-nanny)"),
+        ("protection", "none (--no-nanny)" if config.inside(options) else "a worker that dies is started again"),
     ]
     if options.scheduler_file is not None and not layout.joined:
         about.append(("file", f"{options.scheduler_file} (for clients from elsewhere, removed at the end)"))

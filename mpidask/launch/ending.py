@@ -13,11 +13,11 @@ from mpidask.launch import segments
 from mpidask.launch.layout import Layout
 from mpidask.launch.processes import kill_marked
 from mpidask.launch.roles import Role
-from mpidask.launch.steps import wait
+from mpidask.launch.steps import End, wait
 from mpidask.launch.watch import remove_if_holding
 from mpidask.launch.world import World
 
-__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "tidy"]
+__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "own_status", "tidy"]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's guardian kills it
@@ -50,6 +50,11 @@ def lose_agent(world: World, layout: Layout, status: int) -> None:
     world.is_lost = True
     tidy(world, layout)
     world.abort(lost.status)
+
+
+def own_status(world: World, end: End) -> int:
+    """Return the status that this rank leaves with after that end."""
+    return (end.status or 0) if world.fails_together or end.sender == world.rank else 0
 
 
 def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:

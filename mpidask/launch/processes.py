@@ -12,7 +12,7 @@ import time
 
 from mpidask.launch.environment import RANK_VARIABLES, TOKEN, launcher_rank
 
-__all__ = ["Stat", "kill_marked", "launcher_process", "launchers_above", "ranks_under", "read_stat"]
+__all__ = ["Stat", "kill_marked", "launcher_process", "launchers_above", "program_name", "ranks_under", "read_stat"]
 
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 
@@ -80,9 +80,14 @@ def _carries(pid: int, token: str) -> bool:
     return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
 
 
-def _read(pid: int, name: str) -> str:
+def program_name(pid: int) -> str:
+    """Return the name of a process's program, at most 15 characters; empty if there is no such process."""
+    return _read(pid, "comm").strip()
+
+
+def _read(pid: int, file_name: str) -> str:
     try:
-        with open(f"/proc/{pid}/{name}", "rb") as file:
+        with open(f"/proc/{pid}/{file_name}", "rb") as file:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
@@ -117,7 +122,7 @@ def launchers_above(pid: int) -> list[Stat]:
     stat = read_stat(pid)
     while stat is not None and stat.parent > 1:
         stat = read_stat(stat.parent)
-        if stat is None or _read(stat.pid, "comm").strip() not in _LAUNCHER_NAMES:
+        if stat is None or program_name(stat.pid) not in _LAUNCHER_NAMES:
             break
         found.append(stat)
     return found
@@ -126,7 +131,7 @@ def launchers_above(pid: int) -> list[Stat]:
 def launcher_process(pid: int) -> int | None:
     """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
     while pid > 1:
-        if _read(pid, "comm").strip() in _LAUNCHER_NAMES:
+        if program_name(pid) in _LAUNCHER_NAMES:
             return pid
         stat = read_stat(pid)
         pid = stat.parent if stat else 0

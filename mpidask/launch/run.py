@@ -112,8 +112,8 @@ async def _serve_and_leave(world: World, layout: Layout, ready: Callable[[], Non
     relaying = asyncio.ensure_future(relay(world, layout))
     end = await serve(world, layout, diverts=True, ready=ready)
     relaying.cancel()
-    status = end.status if end.sender == world.rank else 0  # one rank that fails is enough
-    ending.leave_in_order(world, layout, status or 0)  # from within the event loop, whose end might wait for threads
+    # From within the event loop, whose end might wait for threads.
+    ending.leave_in_order(world, layout, ending.own_status(world, end))
 
 
 def _path(program: Program | None) -> tuple[str, ...]:

@@ -199,7 +199,7 @@ class Session:
         os.environ[TOKEN] = self.world.guardian.token
         end = await serve(self.world, self._layout, until_shutdown=not self.exit, diverts=self.exit)
         if self.exit and self.world.whole:
-            ending.leave_in_order(self.world, self._layout, 0)
+            ending.leave_in_order(self.world, self._layout, ending.own_status(self.world, end))
         return end
 
     def _part(self, end: End) -> Steps[None]:

@@ -59,9 +59,16 @@ def _unwrap(value: Any) -> Any:
 
 
 class World:
-    """One rank, and the others."""
+    """One rank, and the others.
 
-    def __init__(self, comm: MPI.Intracomm, guardian: Guardian, *, whole: bool = True) -> None:
+    fails_together: whether all ranks are to leave with the run's status, and not only the one that failed. After a
+                    signal to it MPICH's launcher returns the status of whichever rank ends first; Open MPI's reports
+                    each rank that fails while others run, in eight lines.
+    """
+
+    def __init__(
+        self, comm: MPI.Intracomm, guardian: Guardian, *, whole: bool = True, fails_together: bool = True
+    ) -> None:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
@@ -78,6 +85,7 @@ class World:
         self.whole = whole  # whether these are all ranks of the MPI job
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
+        self.fails_together = fails_together
         self.host = socket.gethostname()
         self.original_environ = dict(os.environ)
 
@@ -100,7 +108,7 @@ class World:
         whole = comm is None or mpi.Comm.Compare(comm, mpi.COMM_WORLD) in (mpi.IDENT, mpi.CONGRUENT, mpi.SIMILAR)
         own, request = (mpi.COMM_WORLD if comm is None else comm).Idup()
         wait(_until(request))  # a rank may be late: sleep until it has come
-        world = cls(own, guardian, whole=whole)
+        world = cls(own, guardian, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
         world.use_role(Role.WORKER)  # until the roles are known
         for name in rank_identity(list(_environ_names())):
             os.environ.pop(name, None)
@@ -293,8 +301,7 @@ class World:
     def finalize(self, *, last: bool) -> None:
         """End MPI on all ranks, which have met; the process is to end soon.
 
-        last: wait for the other ranks of this node to be gone. Open MPI's launcher reports a rank that fails while
-              others still run, in eight lines.
+        last: this rank has failed, and is to be the last of this node where ranks do not fail together
         """
         from mpi4py import MPI
 
@@ -304,7 +311,7 @@ class World:
             remove(
                 self.segments
             )  # Open MPI 5 leaves its own where there is no launcher; else each library removes them
-        if last and self.size > 1:
+        if last and self.size > 1 and not self.fails_together:
             _outlast_others()
 
     @staticmethod

@@ -13,6 +13,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from mpidask.callable_modules import CallableModule
+
 __all__ = ["install"]
 
 _MODULES = {f"dask_mpi{name}": f"mpidask{name}" for name in ("", ".core", ".execute", ".exceptions", ".initialize")}
@@ -38,7 +40,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Do nothing: it is there."""
 
 
-class _Alias(types.ModuleType):
+class _Alias(CallableModule):
     """A module by another name."""
 
     ours: types.ModuleType
@@ -48,10 +50,6 @@ class _Alias(types.ModuleType):
         if name.startswith("__") and name not in ("__version__", "__all__"):
             raise AttributeError(name)
         return getattr(self.ours, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what has the module's name: an import puts it in the function's place."""
-        return self.ours(*args, **kwargs)  # type: ignore[operator]
 
 
 def install() -> None:

@@ -9,22 +9,16 @@ import os
 import select
 import stat
 
+from mpidask.launch import processes
+
 __all__ = ["has_ended", "tells_the_end"]
 
 _SILENT = ("prterun", "prted")
 
 
-def _comm(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
 def tells_the_end(launcher: int) -> bool:
     """Return whether the process that has started this rank closes its standard input at the end."""
-    return _comm(launcher) not in _SILENT
+    return processes.program_name(launcher) not in _SILENT
 
 
 def has_ended(launcher: int, *, quiet: bool) -> bool:
@@ -32,7 +26,7 @@ def has_ended(launcher: int, *, quiet: bool) -> bool:
 
     quiet: what is to be returned where that cannot be found out, such as where a daemon stands between
     """
-    if _comm(launcher) != "prterun":
+    if processes.program_name(launcher) != "prterun":
         return quiet
     path = f"/proc/{launcher}/fd/0"
     try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpidask.credentials import Contact
+from mpidask.errors import MpidaskError
 from mpidask.launch.script.main_module import Program
 from mpidask.launch.waves import Turn
 
@@ -40,7 +41,7 @@ class Prepare:
 class Ready:
     """The program is there and Dask is imported; wrong: what keeps the script from running, None for nothing."""
 
-    wrong: BaseException | None = None
+    wrong: MpidaskError | None = None
 
 
 @dataclasses.dataclass(frozen=True)

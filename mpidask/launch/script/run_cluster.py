@@ -55,7 +55,7 @@ class _Run:
             sys.stderr.flush()
 
 
-class Surrounding:
+class _Around:
     """The cluster around the script, for what asks by `current`."""
 
     closed = False
@@ -73,9 +73,7 @@ def install(begin: Begin, prepare: Prepare) -> None:
     """Have the script find the run's cluster, in this process."""
     _Run.begin, _Run.nanny = begin, prepare.nanny
     current.introduce(begin.contact, begin.dashboard, begin.host)
-    current.enter(Surrounding(begin))
-    if begin.contact.keys is None:  # the protocol's own, or none
-        credentials.answer_clients()
+    current.enter(_Around(begin))
     _answer_clients(local=prepare.local_cluster)
     if not prepare.local_cluster:
         _answer_local_cluster()

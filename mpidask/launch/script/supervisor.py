@@ -121,7 +121,7 @@ class Script:
 
     def wrong(self) -> MpidaskError | None:
         """Return what keeps the script from running, None if it is ready."""
-        return self._ready.wrong if self._ready is not None else None  # type: ignore[return-value]
+        return self._ready.wrong if self._ready is not None else None
 
     def introduce(self, contact: Contact, dashboard: str | None) -> None:
         """Keep what the script's process is to know when it may begin."""
