@@ -120,7 +120,7 @@ def _unheard(record: Watched, error: MpidaskError) -> Standing:
     known = dataclasses.replace(before, asked=time.time(), silent=error.what)
     if exited is None:
         return known
-    state = JobState.FAILED if exited else JobState.DONE
+    state = JobState.DONE if exited == 0 else JobState.CANCELLED if record.cancelled else JobState.FAILED
     final = exited == 0 or time.time() - record.exited_at > _PATIENCE
     return dataclasses.replace(known, state=state, exit_status=exited, final=final)
 
@@ -131,7 +131,7 @@ def _judge(system: BatchSystem, record: Watched, report: Report | None, *, expla
     exited = record.exited
     was_there = before.native or now - record.submitted > _APPEARS
     if report is None and system.history is not None and exited != 0 and was_there:
-        report = _ended(_heard(system, system.history, record.id))
+        report = _ended(system, _heard(system, system.history, record.id))
     clues = Clues(
         now=now,
         submitted=record.submitted,
@@ -151,12 +151,13 @@ def _judge(system: BatchSystem, record: Watched, report: Report | None, *, expla
     return standing
 
 
-def _ended(report: Report | None) -> Report | None:
-    """Return what is said of a job that has ended; where no state is said the exit status tells."""
+def _ended(system: BatchSystem, report: Report | None) -> Report | None:
+    """Return what is said of a job that has ended; where no state is said the exit status and the reason tell."""
     if report is None or report.native:
         return report
     good = report.exit_status == 0 and report.reason is None
-    return dataclasses.replace(report, state=JobState.DONE if good else JobState.FAILED)
+    state = JobState.DONE if good else JobState.FAILED
+    return dataclasses.replace(report, state=system.ending(state, "", report.reason, report.exit_status))
 
 
 def _wants_explanation(system: BatchSystem, record: Watched, standing: Standing, now: float) -> bool:

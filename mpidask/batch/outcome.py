@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import pwd
+import re
 import signal
 from typing import Any
 
@@ -121,40 +124,50 @@ def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
         status = report.exit_status if report else None
         good = report is not None and report.state is JobState.DONE and not status
         status = status if status or good else None  # a job that never ran has no status, and Slurm says 0
+    words = None if good else _why(system, report, status, clues)
     # The batch system's word on a killed job may come a moment after its script's end.
     final = good or report is not None or clues.report is None or clues.now - clues.exited_at > _LEAVES
     return dataclasses.replace(
         known,
-        state=JobState.DONE if good else JobState.FAILED,
+        state=JobState.DONE if good else JobState.after(words),
         exit_status=status,
-        reason=None if good else _why(system, report, status, clues),
+        reason=words,
         final=final,
     )
 
 
 def _why(system: BatchSystem, report: Report | None, status: int | None, clues: Clues) -> str | None:
-    """Return in plain words why a job failed, None if its script just ended with that status."""
+    """Return in plain words why a job failed or that it was cancelled, None if its script just ended with that status."""
     if status == WalltimeError.status:
         return "the walltime was reached; the run ended in order"
     if clues.cancelled:
         return "cancelled by you"
     said = (report.native, report.reason) if report else ()  # the reason may be an older one
-    words = next((words for each in said if (words := _known(system, each))), None) or _known(system, clues.log) or None
-    if words is None and report is not None and (status is None or _is_signal(status)):
-        words = system.plain(report.reason) or None
-    if words is None and status is None:
-        words = "it left the queue without an exit status: killed or cancelled, or its node was lost"
-    if words == "cancelled" and report and report.reason and "by" in report.reason:
-        words = f"cancelled {report.reason}"
-    return words or (f"killed by signal {status - 128}" if status and _is_signal(status) else None)
+    words = system.cause(*said, clues.log) or _guess(system, report, status)
+    if words == "cancelled" and report and (by := re.match(r"by (\S+)$", report.reason or "")):
+        words = f"cancelled by {_user(by[1])}"
+    return words
+
+
+def _guess(system: BatchSystem, report: Report | None, status: int | None) -> str | None:
+    """Return why a job ended badly where nothing is declared for what the batch system says."""
+    killed = status is not None and _is_signal(status)
+    if report is not None and report.state is JobState.CANCELLED:
+        return "cancelled"
+    if report is not None and (status is None or killed) and (said := system.plain(report.reason)):
+        return said
+    if status is None:
+        return "it left the queue without an exit status: killed or cancelled, or its node was lost"
+    return f"killed by signal {status - 128}" if killed else None
+
+
+def _user(name: str) -> str:
+    """Return a user's name for what a batch system says: a name or a number."""
+    with contextlib.suppress(ValueError, KeyError, OverflowError):
+        return pwd.getpwuid(int(name)).pw_name
+    return f"user {name}" if name.isdigit() else name
 
 
 def _is_signal(status: int) -> bool:
     """Whether an exit status tells of a signal, as a shell has it."""
     return 128 < status <= 128 + signal.NSIG
-
-
-def _known(system: BatchSystem, said: str | None) -> str | None:
-    """Return plain words for something said, None if it is not among what the system declares."""
-    words = system.plain(said)
-    return words if words != said else None

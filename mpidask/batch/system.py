@@ -32,12 +32,23 @@ class JobState(enum.Enum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
     @property
     def ended(self) -> bool:
         """Whether the job will not run any more."""
-        return self in (JobState.DONE, JobState.FAILED)
+        return self is JobState.DONE or self.ended_badly
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether the job has ended without doing all its work."""
+        return self in (JobState.FAILED, JobState.CANCELLED)
+
+    @classmethod
+    def after(cls, words: str | None) -> JobState:
+        """Return the state of a job that has ended badly, for why: plain words as in `BatchSystem.reasons`."""
+        return cls.CANCELLED if words is not None and words.startswith("cancelled") else cls.FAILED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +163,8 @@ class BatchSystem:
     history:   tells about jobs that have ended, where `status` does not
     states:    the system's words for each state
     held:      regular expression in the reason of a job that waits because it is held
-    reasons:   regular expression in a reason or state -> plain words; "" if it says nothing
+    reasons:   regular expression in a reason or state -> plain words; "" if it says nothing. Words that begin with
+               `cancelled` mean that somebody has cancelled the job: it did not fail
     refusals:  regular expression in what a failing submit prints -> plain words, with the remedy
     launcher:  what starts ranks if the job does not say
     launch_options: launcher -> words that it needs here, such as where the nodes are listed: openmpi, hydra
@@ -236,11 +248,14 @@ class BatchSystem:
                 said[name] = text
         native = said.get("state", "").strip()
         state = self.state(native)
+        status = _exit_status(said)
         if state is JobState.DONE and int(said.get("exit", 0)) < 0:
             state = JobState.FAILED
         reason = " ".join(said.get("reason", "").replace("\n\t", "").split())
         if state is JobState.PENDING and self.held is not None and re.search(self.held, reason):
             state = JobState.HELD
+        if state.ended:
+            state = self.ending(state, native, reason, status)
         job_id = said["id"]
         if self.workers is not None and said.get("index", "0") != "0":
             job_id = self.workers.element_id(job_id, int(said["index"]))
@@ -250,13 +265,29 @@ class BatchSystem:
             native=native,
             reason=None if reason.lower() in ("", "none", "null", "(null)", "-", "undefined") else reason,
             start=_time(said.get("start", "")),
-            exit_status=_exit_status(said),
+            exit_status=status,
         )
 
     def state(self, native: str) -> JobState:
         """Return the state for the system's own word; UNKNOWN for one that is not declared."""
         known = (state for state, natives in self.states.items() if native in natives.split())
         return next(known, JobState.UNKNOWN)
+
+    def ending(self, state: JobState, native: str, reason: str | None, status: int | None) -> JobState:
+        """Return the state of a job that has ended: some systems tell only in the reason that it was cancelled."""
+        words = self.cause(native, reason)
+        cancelled = JobState.after(words) is JobState.CANCELLED
+        if state is JobState.DONE:
+            return JobState.CANCELLED if cancelled and status != 0 else state
+        return state if words is None else JobState.after(words)
+
+    def cause(self, *said: str | None) -> str | None:
+        """Return the plain words that are declared for something said; None if none are."""
+        for text in filter(None, said):
+            words = self.plain(text)
+            if words and words != text:
+                return words
+        return None
 
     def plain(self, *said: str | None) -> str | None:
         """Return plain words for what the system says; the first that is said counts, None for nothing said."""

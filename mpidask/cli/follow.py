@@ -111,7 +111,10 @@ def _end(handle: Handle, standing: Standing, *, told: bool) -> int:
     if standing.state is JobState.DONE:
         return 0
     how = f"exit status {status}" if status is not None else "without an exit status"
-    sys.stderr.write(f"mpidask: job {handle.id} failed: {how}{f': {reason}' if reason else ''}\n")
+    if standing.state is JobState.CANCELLED:
+        sys.stderr.write(f"mpidask: job {handle.id} was {reason or standing.state.value} ({how})\n")
+    else:
+        sys.stderr.write(f"mpidask: job {handle.id} failed: {how}{f': {reason}' if reason else ''}\n")
     lines = handle.record.system_log.splitlines()[-5:] if told else table.last_lines(handle.record)
     sys.stderr.write("".join(f"mpidask: | {each}\n" for each in lines))
     return status or LostError.status

@@ -72,7 +72,7 @@ def show(rows: Sequence[Mapping[str, Any]], records: Sequence[Record], *, verbos
         print(f"mpidask: warning: {silent}", file=sys.stderr)
 
 
-_STYLES = {"running": "green", "failed": "red", "held": "yellow", "pending": "cyan"}
+_STYLES = {"running": "green", "failed": "red", "cancelled": "magenta", "held": "yellow", "pending": "cyan"}
 
 
 def _cells(each: Mapping[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ class JobsPage(SchedulerPlugin):
 
     def rows(self) -> list[Row]:
         """Return one row for each worker, and one for each job without any; the last failures come first."""
-        failed = [job for job in self._ended() if job.state is JobState.FAILED and not job.cancelled]
+        failed = [job for job in self._ended() if job.state.ended_badly and not job.cancelled]
         rows = [_job_alone(job) for job in failed[-_FAILED:]]
         known = {*self._workers, *self._said}
         strangers = set(self._workers)

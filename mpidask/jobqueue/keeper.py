@@ -127,7 +127,7 @@ class Keeper:
         job.status = Status.closed
         if job.arrived_at is None:
             self._count(job)
-        elif job.standing.state is JobState.FAILED:
+        elif job.standing.state.ended_badly:
             logger.warning("%s; it is replaced", obituary(job, tail=False))
         if self.failure is None:
             self.cluster.missing.append({**spec, "restarts": job.restarts + 1})

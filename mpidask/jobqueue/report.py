@@ -47,7 +47,7 @@ def as_text(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> s
     lines = [f"jobs: {summary(jobs)}"]
     lines += [f"  {line(job)}" for job in jobs[:_SHOWN]]
     lines += [f"  ... and {len(jobs) - _SHOWN} more"] if len(jobs) > _SHOWN else []
-    failed = [job for job in ended if job.state is JobState.FAILED and not job.cancelled]
+    failed = [job for job in ended if job.state.ended_badly and not job.cancelled]
     if failed:
         lines.append(f"failed: {len(failed)}")
         lines += [f"  {each}" for each in obituary(failed[-1], tail=True).splitlines()]

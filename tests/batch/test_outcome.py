@@ -35,13 +35,19 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
         ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended in order", True)),
         # The batch system knows better why a script was ended.
         ({"exited": 143, "report": report("TO", "TimeLimit", 0)}, ("failed", 143, "the walltime was reached", True)),
-        ({"exited": 15, "report": report("CA", None, 15)}, ("failed", 15, "cancelled", True)),
-        ({"exited": 15, "cancelled": True}, ("failed", 15, "cancelled by you", True)),
+        ({"exited": 15, "report": report("CA", None, 15)}, ("cancelled", 15, "cancelled", True)),
+        ({"exited": 15, "cancelled": True}, ("cancelled", 15, "cancelled by you", True)),
         (
             {"exited": 137, "log": "slurmstepd: error: Exceeded job memory limit"},
             ("failed", 137, "out of memory", True),
         ),
         ({"exited": 143}, ("failed", 143, "killed by signal 15", True)),
+        ({"exited": 15, "report": report("CANCELLED", "by 0")}, ("cancelled", 15, "cancelled by root", True)),
+        (
+            {"exited": 143, "log": "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ***"},
+            ("cancelled", 143, "cancelled", True),
+        ),
+        ({"exited": 0, "cancelled": True, "report": report("CA")}, ("done", 0, None, True)),
         # It may say so a moment later.
         (
             {"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 99},
@@ -51,7 +57,7 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
         # The script has left nothing.
         ({"report": report("NF", "NodeDown", 1)}, ("failed", 1, "a node failed", True)),
         ({"report": report("TO", "TimeLimit", 0)}, ("failed", None, "the walltime was reached", True)),
-        ({"report": report("CA", None, 0)}, ("failed", None, "cancelled", True)),
+        ({"report": report("CA", None, 0)}, ("cancelled", None, "cancelled", True)),
         ({"report": report("CD", None, 0)}, ("done", 0, None, True)),
         ({"report": report("PD", "Priority")}, ("pending", None, "other jobs come first (Priority)", False)),
         ({"report": report("PD", "NewWord")}, ("pending", None, "NewWord", False)),
@@ -97,7 +103,7 @@ def test_a_job_that_is_cancelled_before_it_is_listed_has_ended():
     first = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 1, cancelled=True))
     assert not first.final
     later = judge(SYSTEM, first, clues(SUBMITTED + 15, cancelled=True))
-    assert (later.state, later.reason, later.final) == (JobState.FAILED, "cancelled by you", True)
+    assert (later.state, later.reason, later.final) == (JobState.CANCELLED, "cancelled by you", True)
 
 
 def test_a_requeued_job_waits_again():

@@ -198,4 +198,4 @@ def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
     handle = submission.submit(Job(command=("sleep", "60")), "local", options=options)
     handle.cancel()
     assert handle.wait(timeout=30) != 0
-    assert handle.reason == "cancelled by you"
+    assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")

@@ -16,7 +16,7 @@ RECORDED = Path(__file__).parent / "recorded"
 REPORTS = {
     "slurm/status": """
         11 PENDING 0 - the partition is closed
-        15 FAILED 0 2026-11-21T08:18:35 other jobs come first
+        15 CANCELLED 0 2026-11-21T08:18:35 other jobs come first
         1 DONE 0 2026-11-21T08:18:33 -
         2 FAILED 3 2026-11-21T08:18:33 -
         5 FAILED 137 2026-11-21T08:18:33 the job could not be started, or was killed for its memory
@@ -40,7 +40,7 @@ REPORTS = {
     "slurm/history": """
         1 DONE 0 - -
         2 FAILED 4 - -
-        3 FAILED 143 - by 1001
+        3 CANCELLED 143 - by 1001
         4 FAILED 0 - -
         5 FAILED 253 - -
         6 FAILED 137 - -
@@ -66,7 +66,7 @@ REPORTS = {
         4.pbshead DONE 0 2026-11-20T16:27:22 -
         5.pbshead DONE 3 2026-11-20T16:27:22 -
         6.pbshead FAILED - 2026-11-20T16:27:22 the walltime was reached
-        7.pbshead DONE 143 2026-11-20T16:27:22 cancelled
+        7.pbshead CANCELLED 143 2026-11-20T16:27:22 cancelled
     """,
     "torque/status": """
         548.moab RUNNING - 2018-02-22T14:27:48 -
@@ -76,13 +76,13 @@ REPORTS = {
         48[1].torque01.bcgsc.ca DONE 143 - waits for a job that failed: it will never start
     """,
     "oar/status": """
-        8 FAILED - - cancelled
-        7 FAILED - 2026-11-21T08:02:02 cancelled
+        8 CANCELLED - - cancelled
+        7 CANCELLED - 2026-11-21T08:02:02 cancelled
         12 DONE 0 2026-11-21T08:03:55 -
-        13 FAILED - 2026-11-21T08:04:00 cancelled
+        13 CANCELLED - 2026-11-21T08:04:00 cancelled
         16 FAILED - 2026-11-21T08:04:32 the walltime was reached
         17 FAILED - 2026-11-21T08:05:06 the walltime was reached
-        23 FAILED - 2026-11-21T08:05:43 cancelled
+        23 CANCELLED - 2026-11-21T08:05:43 cancelled
         26 DONE 4 2026-11-21T08:14:15 -
         40 RUNNING - 2026-11-20T16:04:35 -
         41 PENDING - 2026-11-20T16:09:36 -
@@ -96,7 +96,7 @@ REPORTS = {
         872793 DONE - 02-02T14:54:00 -
         873206 FAILED 127 02-02T14:54:00 -
         764213236 FAILED 12 02-02T00:45:00 the walltime was reached
-        12345678 FAILED 143 02-02T00:45:00 cancelled
+        12345678 CANCELLED 143 02-02T00:45:00 cancelled
         12345679 FAILED 143 02-02T00:45:00 out of memory
         5085607 UNKNOWN - 02-02T14:44:00 -
     """,
@@ -112,7 +112,7 @@ REPORTS = {
         5087810 DONE 0 - -
         5087811 DONE 3 - -
         5087812 DONE 143 - -
-        7624201 FAILED - - cancelled
+        7624201 CANCELLED - - cancelled
     """,
     "htcondor/status": """
         125 RUNNING - 2026-11-20T15:19:23 -
@@ -130,7 +130,7 @@ REPORTS = {
         138 DONE 0 - -
         139 DONE 3 - -
         140 DONE 137 - -
-        141 FAILED - - cancelled
+        141 CANCELLED - - cancelled
         142 FAILED - - the walltime was reached
     """,
     "flux/status": """
@@ -146,7 +146,7 @@ REPORTS = {
         f5gKbygam FAILED 137 2026-11-20T16:04:00 -
         fdFmCpYwQZ5 FAILED 137 2026-11-20T16:04:00 a node failed
         f22ng39Z FAILED 142 2026-11-20T16:04:00 the walltime was reached
-        f22ng39a FAILED - - cancelled
+        f22ng39a CANCELLED - - cancelled
         f22ng39b FAILED 1 - no nodes have what the job asks for: it will never start
     """,
     "local/status": """

@@ -35,10 +35,10 @@ def test_from_submission_to_the_end(system):
         "0 done here",
         "3 failed None there",
         "running",
-        "failed cancelled by you",
+        "cancelled cancelled by you",
     ], done
     jobs = system.status()
-    assert [job["state"] for job in jobs] == ["done", "failed", "failed"]
+    assert [job["state"] for job in jobs] == ["done", "failed", "cancelled"]
     assert [job["exit_status"] for job in jobs][:2] == [0, 3]
     assert "exit status 3" in system.mpidask("status").stdout
     assert system.left_over() == []

@@ -108,7 +108,7 @@ def test_cancelled_while_it_runs(system):
     done = system.mpidask("cancel", job)
     assert done.returncode == 0, done
     each = system.until(job, lambda each: each["ended"])
-    assert (each["state"], each["reason"]) == ("failed", "cancelled by you")
+    assert (each["state"], each["reason"]) == ("cancelled", "cancelled by you")
     assert system.left_over() == []
     again = system.mpidask("cancel", job)
     assert "has ended already" in again.stderr, again
@@ -120,7 +120,7 @@ def test_cancelled_while_it_waits(system):
     each = system.until(job, lambda each: each["state"] in ("held", "pending") and each["native"])
     assert system.mpidask("cancel", job).returncode == 0
     each = system.until(job, lambda each: each["ended"])
-    assert (each["state"], each["exit_status"], each["reason"]) == ("failed", None, "cancelled by you"), each
+    assert (each["state"], each["exit_status"], each["reason"]) == ("cancelled", None, "cancelled by you"), each
     assert "has printed nothing" in system.mpidask("logs", job).stderr
 
 
@@ -280,7 +280,7 @@ asyncio.run(main())
     assert done.stdout.splitlines() == [
         "0 JobState.DONE 0 here",
         "5 6 JobState.FAILED",
-        "JobState.FAILED cancelled by you",
+        "JobState.CANCELLED cancelled by you",
     ], done
 
 

@@ -43,7 +43,8 @@ SYSTEM = BatchSystem(
         JobState.HELD: "held priority-hold",
         JobState.RUNNING: "R C",
         JobState.DONE: "CD",
-        JobState.FAILED: "F CA TO",
+        JobState.FAILED: "F TO",
+        JobState.CANCELLED: "CA",
     },
     # RFC 21: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_21.html
     reasons={

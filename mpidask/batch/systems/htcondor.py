@@ -54,7 +54,7 @@ SYSTEM = BatchSystem(
         JobState.HELD: "5 7",
         JobState.RUNNING: "2 6",
         JobState.DONE: "4",
-        JobState.FAILED: "3",
+        JobState.CANCELLED: "3",
     },
     reasons={
         r"PeriodicRemove expression '.*JobCurrentStartDate": "the walltime was reached",

@@ -42,7 +42,7 @@ SYSTEM = BatchSystem(
         JobState.HELD: "Hold UserHold SystemHold BatchHold Deferred Suspended",
         JobState.RUNNING: "Running Starting Canceling",
         JobState.DONE: "Completed",
-        JobState.FAILED: "Removed Vacated",
+        JobState.FAILED: "Removed Vacated",  # why a job was removed is in its completion code
     },
     reasons={
         r"^CNCLD$": "cancelled",
