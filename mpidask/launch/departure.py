@@ -101,8 +101,9 @@ class Departure:
         if os.getpid() != self._pid:  # a child that was forked
             self._shutdown()
             return
+        status, self._main = _status(self._main), None  # whose globals are to be deleted by the interpreter
         try:
-            self._depart(_status(self._main))
+            self._depart(status)
         except Exception:  # noqa: BLE001 - whatever it is, no rank may be left behind
             traceback.print_exc()
             World.go(1)

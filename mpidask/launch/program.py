@@ -58,6 +58,7 @@ def wind_down(grace: float) -> int:
     """
     given_up = 0
     with contextlib.suppress(KeyboardInterrupt):
+        _end_process_pools()
         pools: Any = concurrent.futures.thread._threads_queues
         idle = set(pools)  # waiting in vain for work, most of them
         given_up = threads.join(lambda: threads.left(idle), grace)
@@ -78,6 +79,16 @@ def _end_pools() -> None:
         pools._shutdown = True
     for queue in list(pools._threads_queues.values()):
         queue.put(None)
+
+
+def _end_process_pools() -> None:
+    """Tell pools of processes to end when they have done their work, as concurrent.futures does, but do not wait."""
+    module: Any = sys.modules.get("concurrent.futures.process")
+    if module is None:
+        return
+    module._global_shutdown = True
+    for wakeup in list(module._threads_wakeups.values()):
+        wakeup.wakeup()
 
 
 def _flush_files() -> None:

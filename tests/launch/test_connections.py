@@ -246,9 +246,9 @@ if __name__ == "__main__":
             workers=[next(iter(client.scheduler_info(n_workers=-1)["workers"]))],
         )
         deadline = time.monotonic() + 40
-        while (len(pids()) < 2 or pids() == before) and time.monotonic() < deadline:
+        while (len(now := pids()) < 2 or now == before) and time.monotonic() < deadline:
             time.sleep(0.1)
-        print(len(pids()), len(pids() & before), "lost its connection" in str(cluster.get_logs()))
+        print(len(now), len(now & before), "lost its connection" in str(cluster.get_logs()))
 """
 
 

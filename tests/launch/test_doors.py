@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import time
+import zipfile
 
 import pytest
 from harness import MPI
@@ -117,6 +118,21 @@ def test_exit_handlers_still_reach_the_cluster(ranks):
     body = "import atexit\nc = Client()\natexit.register(lambda: print(c.submit(sum, [1, 2]).result()))"
     result = ranks.python(4, ranks.script(door("initialize", body)))
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+
+
+def test_what_only_the_interpreters_end_completes_is_completed(ranks):
+    """Archives that are written when they are deleted, pools of processes that nobody has shut down."""
+    body = (
+        "import concurrent.futures, zipfile\nc = Client()\nz = zipfile.ZipFile('left.py', 'w')\n"
+        "z.writestr('name', 'content')\npool = concurrent.futures.ProcessPoolExecutor(1)\n"
+        "print(sum(pool.map(abs, [-1, -2])), flush=True)\n"
+    )
+    result = ranks.python(3, ranks.script(door("initialize", body)), timeout=60)
+    assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+    with zipfile.ZipFile(ranks.work / "left.py") as archive:
+        assert archive.read("name") == b"content"
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
 
 
 def test_a_script_that_fails_is_reported_once_though_other_ranks_end_slowly(ranks):
