@@ -190,6 +190,7 @@ def test_a_job_that_nobody_uses_ends_in_order(system):
     assert system.left_over() == []
 
 
+@pytest.mark.thorough
 def test_an_interactive_python(local):
     job = start(local)
     process = local.spawn(local.python, "-m", "mpidask.cli", "connect")
@@ -255,6 +256,7 @@ def test_a_cluster(system):
     assert system.left_over() == []
 
 
+@pytest.mark.thorough
 def test_a_cluster_in_an_event_loop(system):
     program = f"""
     import asyncio, mpidask

@@ -158,6 +158,7 @@ def test_requeued_until_the_script_ends_by_itself(system):
     assert job["submissions"] >= 2, "once more where a busy machine did not come to start the script"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow("two walltimes of 30 s that are used up")
 def test_requeueing_is_bounded(system):
     system.file("sleeps.py", "import time; time.sleep(600)")

@@ -72,10 +72,12 @@ def test_with_keys(system):
     assert "TLS is off" not in play(system, "with_keys").stderr
 
 
+@pytest.mark.thorough
 def test_strangers(system):
     play(system, "strangers")
 
 
+@pytest.mark.thorough
 def test_without_keys(system):
     assert play(system, "without_keys").stderr.count("TLS is off: whoever can connect to tcp://") == 3
 

@@ -194,6 +194,7 @@ def test_the_run_ends_with_the_agent_that_hosts_the_scheduler(ranks, n):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_workers_come_back_without_the_fork_server(ranks):
     """Multiprocessing starts another one, which is exec'ed."""
     run = ranks.start(1, "--workers-per-rank", "2", ranks.script(AFTER))
@@ -308,6 +309,7 @@ def test_mpi_comes_up_before_anything_is_imported():
     assert not heavy & set(text.split())
 
 
+@pytest.mark.thorough
 def test_missing_byte_code_is_told_once(ranks, tmp_path):
     script = ranks.script(CONNECT + "print(client.submit(sum, [1, 2]).result())\n")
     nowhere = {"PYTHONPYCACHEPREFIX": str(tmp_path / "nothing"), "PYTHONDONTWRITEBYTECODE": "1"}

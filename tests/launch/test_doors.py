@@ -87,7 +87,7 @@ THROUGH += [(way, name) for way in ("initialize_no_exit", "session_exit") for na
 CHOSEN = [("initialize", name) for name in (*FEWER, "failed_task", "keyboard_interrupt", "threads_left")]
 CHOSEN += [("initialize", "task_left_process"), ("initialize", "task_segfaults")]
 CHOSEN += [(way, name) for way in DOORS for name in ("normal", "exception")]
-CHOSEN += [("execute", "sys_exit_3"), ("session", "sys_exit_3"), ("session", "client_shutdown")]
+CHOSEN += [("execute", "sys_exit_3"), ("session", "client_shutdown")]
 
 
 @pytest.mark.parametrize(("way", "name"), some(THROUGH, CHOSEN))
@@ -323,6 +323,7 @@ def test_an_exception_that_is_caught_lets_all_ranks_go_on(ranks):
     assert (result.status, result.words) == (0, []), result
 
 
+@pytest.mark.thorough
 def test_execute_returns_the_value_on_the_clients_rank(ranks):
     script = ranks.script(
         """
@@ -353,18 +354,19 @@ def test_execute_refuses_arguments_that_the_function_does_not_take(ranks):
     assert result.stderr.count("mpidask: error") == 1, result
 
 
-@pytest.mark.parametrize(
-    ("n", "arguments", "workers"),
-    [
-        (4, "client_rank=2, scheduler_rank=3", [0, 1]),
-        (3, "client_rank=2, scheduler_rank=2", [0, 1]),
-        (2, "client_rank=0, scheduler_rank=0, exclusive_workers=False", [0, 1]),
-        (1, "client_rank=0, scheduler_rank=0, exclusive_workers=False", [0]),
-        (2, "", [0]),
-        (3, "exclusive_workers=False, worker_name='w'", ["w-0", "w-1", "w-2"]),
-        (2, "client_rank=0, scheduler_rank=1, exclusive_workers=False, worker_class='distributed.Nanny'", [0, 1]),
-    ],
-)
+#: Ranks, arguments, names of the workers.
+ROLES = [
+    (4, "client_rank=2, scheduler_rank=3", [0, 1]),
+    (3, "client_rank=2, scheduler_rank=2", [0, 1]),
+    (2, "client_rank=0, scheduler_rank=0, exclusive_workers=False", [0, 1]),
+    (1, "client_rank=0, scheduler_rank=0, exclusive_workers=False", [0]),
+    (2, "", [0]),
+    (3, "exclusive_workers=False, worker_name='w'", ["w-0", "w-1", "w-2"]),
+    (2, "client_rank=0, scheduler_rank=1, exclusive_workers=False, worker_class='distributed.Nanny'", [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("n", "arguments", "workers"), some(ROLES, [ROLES[0], ROLES[-1]]))
 def test_roles(ranks, n, arguments, workers):
     body = f"names = [w['name'] for w in Client().scheduler_info(n_workers=-1)['workers'].values()]\nassert sorted(names) == {workers}, names\nprint(3)"
     result = ranks.python(n, ranks.script(door("execute", body, arguments)))
@@ -508,7 +510,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", some(PROGRAMS, ["one after another"]))
 def test_in_the_middle_of_an_mpi_program(ranks, name):
     text, expected = MIDDLE, []
     for each in PROGRAMS[name]:
@@ -592,6 +594,7 @@ def test_the_users_configuration_comes_before_kept_defaults(ranks):
     assert ranks.python(3, script, environ={"DASK_MPIDASK__NTHREADS": "3"}).stdout == "[3]\n"
 
 
+@pytest.mark.thorough
 def test_memory_is_divided_among_all_ranks_of_the_node(ranks):
     """Two sessions side by side together have no more than what one of all ranks has."""
     text = """
@@ -657,6 +660,7 @@ def test_ranks_that_are_done_wait_asleep_for_the_last(ranks):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_the_client_goes_on_while_the_others_sleep(ranks):
     """The ranks of a session that does nothing use next to no processor time."""
     script = ranks.script(door("session", "print('ready', flush=True)\ntime.sleep(600)"))

@@ -89,6 +89,7 @@ print("samples", client.profile(key="work")["count"])
     assert int(lines["samples"]) > 30, result  # in 2 s there are 200 at most, fewer on a busy machine
 
 
+@pytest.mark.thorough
 @pytest.mark.slow("until all servers are at rest")
 def test_what_a_worker_does_at_rest_it_does_as_before(ranks):
     """Its clock is that of a worker that is awake, and an event loop that stands still is noticed."""
@@ -143,6 +144,7 @@ print({*idle._RARELY, *idle._NEVER} - known)
     assert result.stdout.split() == ["set()"], result
 
 
+@pytest.mark.thorough
 def test_what_the_user_has_configured_stays(ranks):
     script = (
         SCRIPT.format(workers=1, rest=0)

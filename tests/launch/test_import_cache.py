@@ -133,6 +133,7 @@ print(json.dumps({name: looks(module) for name, module in sorted(sys.modules.ite
 """
 
 
+@pytest.mark.thorough
 def test_modules_are_what_they_are_without_it(library):
     plain = json.loads(library.python("-c", "import told, parcel, distributed, mmap, importlib.util" + ATTRIBUTES))
     cached = json.loads(library.using(ATTRIBUTES))
@@ -380,6 +381,7 @@ def test_a_file_that_is_not_there_is_made(shared, library):
     assert (result.status, result.stdout, result.stderr) == (0, "0disk 1disk 2disk", ""), result
 
 
+@pytest.mark.thorough
 def test_without_a_name_it_is_in_the_users_cache_directory(shared, library, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
@@ -458,6 +460,7 @@ def test_a_file_that_does_not_fit_any_more_is_made_anew(shared, library, change)
     assert shared().stdout == "0new"
 
 
+@pytest.mark.thorough
 @pytest.mark.one_mpi
 @pytest.mark.parametrize("setting", ["PYTHONOPTIMIZE=1", "PYTHONPATH"])
 def test_another_interpreter_has_it_made_anew(shared, library, setting, tmp_path):
@@ -544,6 +547,7 @@ def test_a_file_that_others_may_have_made_is_refused(shared, library, change, wo
     assert library.file.lstat().st_ino == before.st_ino  # left as it was
 
 
+@pytest.mark.thorough
 def test_a_file_that_cannot_be_written_is_a_mistake(shared, library):
     result = shared(3, library.directory / "missing" / "cache")
     assert (result.status, result.stdout) == (2, ""), result

@@ -109,6 +109,7 @@ def test_a_lost_worker_rank_ends_the_cluster(ranks, file):
     assert not file.exists()
 
 
+@pytest.mark.thorough
 def test_a_stale_file_is_refused(ranks, file):
     run = serve(ranks, 2, "serve", "--scheduler-file", file)
     content = wait_for_file(run, file)
