@@ -8,6 +8,8 @@
     |   `-- ArgumentError     an argument of a cluster class that cannot be used          exit 2
     |-- StartupError        the cluster did not come up                                   exit 69
     |-- BatchError          the batch system refused a command or did not answer          exit 69
+    |   |-- SilenceError      it did not answer in time                                   exit 69
+    |   `-- UnclearError      whether it has taken a job is not known                     exit 69
     |-- ShutdownError       a client shut the cluster down while it came up               exit 0
     |-- WalltimeError       the walltime ended the run                                    exit 75
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
@@ -24,7 +26,9 @@ __all__ = [
     "LostError",
     "MpidaskError",
     "ShutdownError",
+    "SilenceError",
     "StartupError",
+    "UnclearError",
     "UsageError",
     "WalltimeError",
     "WorldTooSmallException",
@@ -81,6 +85,14 @@ class BatchError(MpidaskError):
     """The batch system refused a command or did not answer (EX_UNAVAILABLE)."""
 
     status = 69
+
+
+class SilenceError(BatchError):
+    """The batch system did not answer in time."""
+
+
+class UnclearError(BatchError):
+    """Whether the batch system has taken a job is not known: to submit it again may be to submit it twice."""
 
 
 class ShutdownError(MpidaskError):

@@ -6,7 +6,6 @@ configuration with the same keys (``mpidask: {batch: {systems: {NAME: {like: slu
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
@@ -21,7 +20,7 @@ from mpidask.batch.fields import named
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.settings import origin, section
 from mpidask.batch.system import BatchSystem, Command, JobState, Query
-from mpidask.errors import BatchError, UsageError
+from mpidask.errors import BatchError, SilenceError, UsageError
 
 __all__ = ["answers", "find", "find_here", "names"]
 
@@ -30,7 +29,7 @@ __all__ = ["answers", "find", "find_here", "names"]
 _FIRST = ("slurm", "flux", "lsf", "oar", "sge")
 _LAST = ("moab", "pbs", "torque", "htcondor", "local")
 
-_DETECTION = 15.0  # s
+_DETECTION = 10.0  # s; there may be several to ask
 
 
 def names() -> list[str]:
@@ -63,26 +62,41 @@ def _detect() -> BatchSystem:
     """Return the first system that answers, this machine if there is none; raises BatchError for one that is silent."""
     every = [find(name) for name in names()]
     installed = [system for system in every if system.detect and commands.installed(system.detect)]
-    found = next(filter(answers, installed), None)
-    # qsub and qstat are commands of several systems: those that ask for words tell whether they are meant.
-    silent = [system.title for system in installed if not system.detected]
-    if found is None and silent:
+    silent = []
+    for system in installed:
+        answer = _asked(system)
+        if answer:
+            return system
+        # qsub and qstat are commands of several systems: those that ask for words tell whether they are meant.
+        if answer is None or not system.detected:
+            silent.append(system)
+    if silent:
+        titles = ", ".join(dict.fromkeys(system.title for system in silent))
         raise BatchError(
-            f"the commands of {', '.join(silent)} are here, but do not answer",
-            "try again later, or run the job on this machine with --system local",
+            f"the commands of {titles} are here, but do not answer",
+            "try again later, name the one that is meant with --system, or run the job on this machine with "
+            "--system local",
         )
-    return found or find("local")
+    return find("local")
 
 
 def answers(system: BatchSystem) -> bool:
     """Whether the system's service answers."""
-    with contextlib.suppress(BatchError):
+    return bool(_asked(system))
+
+
+def _asked(system: BatchSystem) -> bool | None:
+    """Whether the system's service answers as it should; None if it does not answer in time."""
+    try:
         output = commands.run(Command(argv=tuple(system.detect.split())), _DETECTION)
-        # Some print their version with a status other than 0; where words are expected these count.
-        if system.detected:
-            return re.search(system.detected, output.stdout + output.stderr, re.MULTILINE) is not None
-        return output.status == 0
-    return False
+    except SilenceError:
+        return None
+    except BatchError:
+        return False
+    # Some print their version with a status other than 0; where words are expected these count.
+    if system.detected:
+        return re.search(system.detected, output.stdout + output.stderr, re.MULTILINE) is not None
+    return output.status == 0
 
 
 def _known(name: str) -> BatchSystem:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mpidask.batch.system import Command
-from mpidask.errors import BatchError
+from mpidask.errors import BatchError, SilenceError
 
 __all__ = ["Output", "alongside", "attend", "installed", "run"]
 
 _attended: list[subprocess.Popen[bytes]] = []
-_TIMEOUT = 120.0  # s; a busy batch system takes its time
+_TIMEOUT = 60.0  # s; a busy batch system takes its time
 _LEAVES = 5.0  # s for a command that was told to end
+_PATIENCE = 2.0  # s after which it is said what is waited for
+_LINGERS = 3.0  # s that a command may go on after it has said all that is wanted of it
+_GLANCE = 0.5  # s between two looks at what a command has printed
+
+_named: set[str] = set()  # commands of which it was said that they are waited for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,35 +53,125 @@ def installed(command: str) -> bool:
     return shutil.which(shlex.split(command)[0]) is not None
 
 
-def run(command: Command, timeout: float = _TIMEOUT, directory: str | None = None) -> Output:
-    """Run a command to its end, in `directory` or here.
+def run(
+    command: Command,
+    timeout: float = _TIMEOUT,
+    directory: str | None = None,
+    enough: Callable[[str], bool] | None = None,
+) -> Output:
+    """Run a command to its end, in `directory` or here; after a while it is said once what is waited for.
 
-    Raises BatchError if it cannot be started or takes longer than `timeout` s.
+    enough: whether what was printed so far is all that is wanted: a command that goes on then is ended, with status 0
+    Raises BatchError if it cannot be started, SilenceError if it takes longer than `timeout` s.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command.argv,
-            input=command.stdin or "",
-            capture_output=True,
-            timeout=timeout,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=directory,
-            encoding="utf-8",
-            errors="replace",
-            # Its words are read by a program; OAR takes the directory from PWD.
-            env={**os.environ, "LC_ALL": "C", "PWD": directory or os.getcwd()},
+            env=_environment(command, directory),
         )
     except OSError as error:
         name = command.argv[0]
         raise BatchError(
             f"{name} cannot be run: {error.strerror}", f"see that {name} is on PATH; some sites need `module load`"
         ) from None
-    except subprocess.TimeoutExpired:
-        raise BatchError(
-            f"no answer within {timeout:g} s to the command\n{shlex.join(command.argv)}",
-            "the batch system is slow or down; try again later",
-        ) from None
-    return Output(command, done.returncode, done.stdout, done.stderr)
+    try:
+        status, stdout, stderr = _heard(process, command, timeout, enough)
+    except BaseException:
+        _end(process)
+        raise
+    return Output(command, status, stdout, stderr)
+
+
+def _environment(command: Command, directory: str | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not re.fullmatch(command.unset or "", name)}
+    # Its words are read by a program; OAR takes the directory from PWD.
+    return {**kept, "LC_ALL": "C", "PWD": directory or os.getcwd()}
+
+
+def _heard(
+    process: subprocess.Popen[bytes], command: Command, timeout: float, enough: Callable[[str], bool] | None
+) -> tuple[int, str, str]:
+    """Return exit status and output of a process at its end, or when it has said enough."""
+    begin = time.monotonic()
+    said: float | None = None  # when it had said enough
+    text: bytes | None = (command.stdin or "").encode()
+    while True:
+        try:
+            stdout, stderr = process.communicate(text, timeout=_GLANCE)
+            return process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace")
+        except subprocess.TimeoutExpired as so_far:
+            stdout, stderr = so_far.output or b"", so_far.stderr or b""
+        text = None  # it is on its way
+        now = time.monotonic()
+        printed = stdout.decode(errors="replace")
+        if said is None and enough is not None and enough(printed):
+            said = now
+        if said is not None and now - said > _LINGERS:
+            _end(process)
+            return 0, printed, stderr.decode(errors="replace")
+        if now - begin > timeout:
+            raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
+        if now - begin > _PATIENCE and said is None:
+            _tell_of_waiting(_program(command))
+
+
+def _program(command: Command) -> str:
+    """Return the program that a command runs, past `env` and what it sets."""
+    words = [word for word in command.argv if word != "env" and "=" not in word]
+    return os.path.basename(words[0])
+
+
+def _tell_of_waiting(name: str) -> None:
+    if name not in _named:
+        _named.add(name)
+        sys.stderr.write(f"mpidask: waiting for {name} ...\n")
+        sys.stderr.flush()
+
+
+def _silence(command: Command, timeout: float, printed: str) -> SilenceError:
+    lines = [
+        f"no answer within {timeout:g} s to the command",
+        shlex.join(command.argv),
+        *(f"printed: {line}" for line in printed.strip().splitlines()),
+    ]
+    return SilenceError(
+        "\n".join(lines),
+        "the batch system is slow or down: try again later, or name another one with --system "
+        "(--system local runs the job on this machine)",
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started, without a word: some commands cancel their job when they are asked to."""
+    for each in [process.pid, *_children(process.pid)]:  # a shell must not go on when its command ends
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.wait()
+
+
+def _children(process: int) -> list[int]:
+    """Return the children of a process and theirs, as far as they have not a session of their own."""
+    try:
+        text = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
+    except OSError:
+        return []
+    mine = [child for child in map(int, text.split()) if _session(child) == os.getsid(0)]
+    return [each for child in mine for each in (*_children(child), child)]
+
+
+def _session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except OSError:
+        return None
 
 
 def attend(argv: Sequence[str]) -> int:

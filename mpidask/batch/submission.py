@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +18,13 @@ from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
 from mpidask.batch.system import BatchSystem, Command, JobState
 from mpidask.config import seconds
-from mpidask.errors import BatchError, UsageError, WalltimeError
+from mpidask.errors import BatchError, SilenceError, UnclearError, UsageError, WalltimeError
 
 __all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "resubmit", "submit", "submit_async"]
 
 _GLANCE = 0.3  # s between two looks at a file
+_LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
+_LOOK_TAKES = 10.0  # s at most
 
 
 class Handle:
@@ -186,24 +192,58 @@ def resubmit(directory: Path) -> tuple[Record, str]:
 
 def _submit(system: BatchSystem, record: Record) -> None:
     # A job that submits itself again is elsewhere.
-    record.add_submission(hand_in(system, record.command, record.script, record.origin))
+    record.add_submission(hand_in(system, record.command, record.script, record.origin, record.job))
 
 
-def hand_in(system: BatchSystem, command: Command, script: Path, directory: str | None = None) -> str:
+def hand_in(
+    system: BatchSystem, command: Command, script: Path, directory: str | None = None, name: str = "mpidask"
+) -> str:
     """Run a command that submits a job; return the job id.
 
-    script: the job script, for the message
-    Raises BatchError with command, exit status and output if the batch system refuses.
+    script: the job script, by which the job is found if the answer does not tell its id
+    name:   the job's name
+    Raises BatchError with command, exit status and output if the batch system refuses, UnclearError if it may have
+    taken the job.
     """
-    output = commands.run(command, directory=directory)
-    job_id = system.submitted(output.stdout) if output.status == 0 else None
-    if job_id is None:
-        words = system.refusal(output.stderr + output.stdout)
-        raise BatchError(
-            f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
-            "" if words else "the batch system's own words are above; the script is kept",
-        )
-    return job_id
+    try:
+        output = commands.run(command, directory=directory, enough=lambda text: system.submitted(text) is not None)
+    except SilenceError as silence:
+        return _looked_for(system, script, name, silence.what)
+    job_id = system.submitted(output.stdout)
+    words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
+    if job_id is not None and words is None:  # whatever went wrong afterwards
+        return job_id
+    if words is None and _unclear(system, output):
+        return _looked_for(system, script, name, output.text)
+    raise BatchError(
+        f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
+        "" if words else "the batch system's own words are above; the script is kept",
+    )
+
+
+def _unclear(system: BatchSystem, output: commands.Output) -> bool:
+    """Whether a submit command that gave no id may have submitted the job: it says so, or was cut off."""
+    return output.status <= 0 or re.search(system.unclear, output.stderr + output.stdout) is not None
+
+
+def _looked_for(system: BatchSystem, script: Path, name: str, heard: str) -> str:
+    """Return the id of a job whose submission was not answered in a way that is understood; raises UnclearError."""
+    question = system.searching(name)
+    for pause in _LOOKS:
+        if question is None:
+            break
+        time.sleep(pause)
+        with contextlib.suppress(BatchError):
+            found = system.found(commands.run(question, _LOOK_TAKES).stdout, script)
+            if found is not None:
+                sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found}\n")
+                return found
+    looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"]))
+    raise UnclearError(
+        f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
+        f"script: {script}",
+        f"see with the batch system's command whether it is in the queue before you submit it again: {looks}",
+    )
 
 
 def cancel(handles: list[Handle]) -> None:

@@ -56,10 +56,12 @@ class Command:
     """A command to run.
 
     stdin: what it reads; None for nothing
+    unset: regular expression of the environment variables that it does not get
     """
 
     argv: tuple[str, ...]
     stdin: str | None = None
+    unset: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +131,12 @@ class Workers:
         return self.element.format(id=array_id, index=index)
 
 
+#: A service that was slow to answer may have done what it was asked to do.
+_UNCLEAR = (
+    r"(?i)tim(e|ed)[ -]?out|connection (reset|closed|aborted)|broken pipe|"
+    r"(communication|protocol) (error|failure)|end of file|no reply"
+)
+
 #: Which fields of a line carry what a job can ask for: any one of them passes it on.
 CARRIERS = {
     "nodes": {"nodes", "ranks", "cores"},
@@ -156,7 +164,11 @@ class BatchSystem:
     options:   the option lines; {output} is the file for what the system itself prints
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
-    job_id:    regular expression; its first group in what submit prints is the job's id
+    job_id:    regular expression for what submit prints of a job that it has taken, searched with MULTILINE; in the
+               last match the group that took part is the job's id
+    search:    tells about the user's jobs, whose ids are not known: a row is a job's if it has the path of its script
+               or of a file in its run directory; fields {user}, {name}
+    unclear:   regular expression in what a failing submit prints if the job may have been taken nevertheless
     cancel:    {ids}
     status:    tells about all jobs that wait or run
     explain:   tells why a job waits, where `status` does not
@@ -183,6 +195,8 @@ class BatchSystem:
     signal: tuple[Line, ...] = ()
     submit: Line
     job_id: str
+    search: Query | None = None
+    unclear: str = _UNCLEAR
     cancel: Line
     status: Query
     explain: Query | None = None
@@ -220,9 +234,29 @@ class BatchSystem:
         return Command(argv=_words(self.submit, fields), stdin=text if reads else None)
 
     def submitted(self, output: str) -> str | None:
-        """Return the new job's id from what the submit command printed; None if there is none."""
-        match = re.search(self.job_id, output, re.MULTILINE)
-        return match[1] if match else None
+        """Return the new job's id from what the submit command printed; None if there is none.
+
+        The last line that has the form of an answer counts: sites print of their own before it.
+        """
+        matches = list(re.finditer(self.job_id, output, re.MULTILINE))
+        return matches[-1][matches[-1].lastindex or 0] if matches else None
+
+    def searching(self, job_name: str) -> Command | None:
+        """Return how to ask about all jobs of the user; None if the system cannot be asked."""
+        if self.search is None:
+            return None
+        return Command(argv=_words(self.search.command, {"user": getpass.getuser(), "name": job_name}))
+
+    def found(self, output: str, script: Path) -> str | None:
+        """Return the id of the job with this script in what `searching` gives; None if there is none, or several."""
+        if self.search is None:
+            return None
+        rows = {
+            match["id"]
+            for match in re.finditer(self.search.row, output, re.MULTILINE)
+            if f"{script.parent}/" in re.sub(r"\n\s*", "", match[0])
+        }
+        return rows.pop() if len(rows) == 1 else None
 
     def cancellation(self, job_ids: Sequence[str]) -> Command:
         """Return how to cancel jobs."""

@@ -19,7 +19,7 @@ from mpidask.batch.holdings import Holding
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem
-from mpidask.errors import BatchError
+from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
 from mpidask.jobqueue.description import Description, Place
 
@@ -109,6 +109,8 @@ class Dispatcher:
             return False
         try:
             await self._submit(run)
+        except UnclearError:  # they may be there
+            raise
         except BatchError as error:
             self._arrays = False
             logger.warning("no job arrays here, jobs are submitted one by one: %s", error.what.splitlines()[0])
@@ -156,7 +158,7 @@ class Dispatcher:
         words = first.submit_words(command.argv, script)
         after = 1 + next(i for i, word in enumerate(words) if word != "env" and "=" not in word)
         command = dataclasses.replace(command, argv=(*words[:after], *self._further_submit, *words[after:]))
-        job_id = submission.hand_in(self.system, command, script)
+        job_id = submission.hand_in(self.system, command, script, name=first.job_name)
         facts = self.system.workers
         assert facts is not None
         ids = [job_id] if count is None else [facts.element_id(job_id, index + 1) for index in range(count)]

@@ -30,7 +30,8 @@ SYSTEM = BatchSystem(
         "periodic_remove = JobStatus == 2 && time() - JobCurrentStartDate > {walltime:seconds}",
     ),
     submit="condor_submit -terse - -queue 1",
-    job_id=r"^(\d+)\.\d+ - ",
+    job_id=r"^(\d+)\.\d+ - \d+\.\d+\s*$|job\(s\) submitted to cluster (\d+)",
+    search=Query(command="condor_q {user} -autoformat ClusterId Cmd Out", row=r"^(?P<id>\d+) .*$"),
     cancel="condor_rm {ids}",
     # https://htcondor.readthedocs.io/en/latest/classad-attributes/job-classad-attributes.html
     status=Query(

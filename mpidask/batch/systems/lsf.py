@@ -29,7 +29,8 @@ SYSTEM = BatchSystem(
     # Options are read from a script on stdin only. Else bsub would wait for ever where too many jobs are pending:
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=variables-lsb-ntries
     submit="env LSB_NTRIES=2 bsub",
-    job_id=r"^Job <(\d+)>",
+    job_id=r"^Job <(\d+)> is submitted",
+    search=Query(command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""", row=r"^(?P<id>\d+)\|.*$"),
     cancel="bkill {ids}",
     status=Query(
         command="bjobs -a -noheader "

@@ -21,7 +21,8 @@ SYSTEM = BatchSystem(
     ),
     signal=("--checkpoint {lead:seconds}", "--signal 10"),
     submit="oarsub -S {script}",
-    job_id=r"OAR_JOB_ID=(\d+)",
+    job_id=r"^OAR_JOB_ID=(\d+)\s*$",
+    search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),
     cancel="oardel {ids}",
     status=Query(
         command="oarstat -f --sql 'job_id in ({id_list})'",

@@ -40,7 +40,12 @@ SYSTEM = BatchSystem(
         "-o {output}",
     ),
     submit="qsub {script}",
-    job_id=r"^(\d\S*)",
+    # Alone on its line, or in a sentence of the site's; with a server's name it is an id anywhere.
+    job_id=r"^(?:[^\n]*\s)?(\d+(?:\[\d*\])?\.[A-Za-z][\w.-]*)(?:\s[^\n]*)?$|^(\d+(?:\[\d*\])?)\s*$",
+    search=Query(
+        command="bash -c 'qstat -f $(qselect -u \"$0\")' {user}",
+        row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",
+    ),
     cancel="qdel {ids}",
     # -x: also those that have ended, where the site keeps them; what it has forgotten is "Unknown".
     status=Query(

@@ -26,7 +26,8 @@ SYSTEM = BatchSystem(
         "-o {output}",
     ),
     submit="qsub -terse {script}",
-    job_id=r"^(\d+)",
+    job_id=r"^(?:Your job(?:-array)? (\d+)\b.*|(\d+)(?:\.\d+-\d+:\d+)?\s*)$",
+    search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),
     cancel="qdel {ids}",
     status=Query(
         command="qstat -u {user} -g d -xml",

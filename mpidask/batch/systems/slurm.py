@@ -21,7 +21,12 @@ SYSTEM = BatchSystem(
     ),
     signal=("--signal=B:USR1@{lead:seconds}",),  # B: the job script alone; may come up to 60 s early
     submit="sbatch --parsable {script}",
-    job_id=r"^(\d+)",
+    # Wrappers may lose --parsable.
+    job_id=r"^(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?\s*$",
+    search=Query(
+        command="squeue --noheader --states=all --user={user} --format='%F|%o'",
+        row=r"^(?P<id>\d+)\|.*$",
+    ),
     cancel="scancel {ids}",
     # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
     status=Query(

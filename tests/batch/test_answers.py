@@ -1,0 +1,144 @@
+"""What a submit command answers: the job was taken, refused, or that is not clear. Stand-ins for the commands."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mpidask.batch import catalog, commands, submission
+from mpidask.batch.system import Command
+from mpidask.errors import BatchError, UnclearError
+
+#: System, what it prints around and in place of the plain id, the id that is meant.
+FORMS = [
+    ("slurm", "2026-11-26 14:00:01 [INFO4] auks_api: auks cred added using default file\n100\n", "100"),
+    ("slurm", "Submitted batch job 123 on cluster serial", "123"),
+    ("slurm", "Checking your budget: 2 nodes x 48 cores: 96 SU\nSubmitted batch job 7\n", "7"),
+    ("slurm", "100\n2 nodes x 48 cores: 96 SU\n", "100"),
+    ("pbs", "12 Nov 2026: maintenance on the 24th\n1234.pbs01.site.org\n", "1234.pbs01.site.org"),
+    ("pbs", "qsub: job 1234.pbs01 is submitted to queue workq", "1234.pbs01"),
+    ("pbs", "1234[].pbs01\nsee /var/log/1234.txt, 96 SU\n", "1234[].pbs01"),
+    ("torque", "this costs 48 core hours\n77\n", "77"),
+    ("sge", 'Your job 4711 ("flights") has been submitted', "4711"),
+    ("sge", 'Your job-array 12.1-4:1 ("flights") has been submitted', "12"),
+    ("lsf", "Job <1> was the last one.\nJob <2> is submitted to queue <normal>.\n<<Waiting for dispatch ...>>", "2"),
+    ("htcondor", "Submitting job(s).\n1 job(s) submitted to cluster 42.\n", "42"),
+    ("moab", "\n20 jobs are ahead of yours\nMoab.12\n", "Moab.12"),
+    ("oar", "OAR_JOB_ID=3\nOAR_JOB_ID=4\n", "4"),
+]
+
+NONE = [
+    ("slurm", "2 nodes x 48 cores: 96 SU"),
+    ("slurm", "2026-11-26 14:00:01 maintenance"),
+    ("pbs", "12 Nov 2026: maintenance on the 24th"),
+    ("sge", "48 slots are free"),
+    ("flux", "welcome to 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "job_id"), FORMS)
+def test_an_answer_is_read_by_its_form(name, text, job_id):
+    assert catalog.find(name).submitted(text) == job_id
+
+
+@pytest.mark.parametrize(("name", "text"), NONE)
+def test_what_only_looks_like_an_answer(name, text):
+    assert catalog.find(name).submitted(text) is None
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Return a function that submits with stand-ins for sbatch and squeue, given as shell lines."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(submission, "_LOOKS", (0.0, 0.1))
+    script = tmp_path / "run" / "job.sh"
+
+    def submit(sbatch, squeue="exit 1"):
+        for name, text in (("sbatch", sbatch), ("squeue", squeue)):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        system = catalog.find("slurm")
+        return submission.hand_in(system, Command(argv=("sbatch", "--parsable", str(script))), script)
+
+    submit.script = script
+    return submit
+
+
+def test_a_job_whose_submission_timed_out_is_found_by_its_script(slurm, capfd):
+    late = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+    assert slurm(late, f"echo '8|/elsewhere/job.sh'; echo '9|{slurm.script}'") == "9"
+    assert "it has: 9" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "sbatch",
+    [
+        "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1",
+        "echo 'Thank you for your job'",
+        "kill -9 $$",
+    ],
+)
+def test_what_is_not_clear_is_never_called_refused(slurm, sbatch):
+    with pytest.raises(UnclearError, match="may have been submitted") as caught:
+        slurm(sbatch, "echo '8|/elsewhere/job.sh'")
+    assert "squeue" in caught.value.remedy
+
+
+def test_what_is_refused(slurm):
+    with pytest.raises(BatchError, match="did not take the job: there is no such partition") as caught:
+        slurm("echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
+    assert not isinstance(caught.value, UnclearError)
+
+
+def test_an_id_counts_although_something_went_wrong_after_it(slurm):
+    assert slurm("echo 12; echo 'cannot write to the log of jobs' >&2; exit 1") == "12"
+
+
+def test_a_submit_command_that_waits_for_the_job_is_left_alone_with_it(slurm, tmp_path):
+    """And without a word: Grid Engine's qsub cancels the job when it is asked to end."""
+    words = f"trap 'touch {tmp_path}/cancelled' TERM INT HUP; echo 12; sleep 600 & echo $! >{tmp_path}/child; wait"
+    assert slurm(words) == "12"
+    assert not (tmp_path / "cancelled").exists()
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while commands._session(child) is not None and _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+def _runs(process):
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_command_that_does_not_answer_is_named_and_given_up(slurm, monkeypatch, capfd):
+    monkeypatch.setattr(commands, "_PATIENCE", 0.1)
+    monkeypatch.setattr(commands, "_named", set())
+    with pytest.raises(BatchError, match="no answer within 1 s") as caught:
+        commands.run(Command(argv=("env", "A=b", "sleep", "600")), 1)
+    assert "--system" in caught.value.remedy
+    assert capfd.readouterr().err == "mpidask: waiting for sleep ...\n"
+
+
+def test_variables_that_a_command_is_not_to_see(monkeypatch):
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "1")
+    monkeypatch.setenv("SLURM_CONF", "here")
+    words = ("sh", "-c", 'echo "${SLURM_MEM_PER_CPU-none} $SLURM_CONF"')
+    assert commands.run(Command(argv=words)).stdout == "1 here\n"
+    assert commands.run(Command(argv=words, unset="SLURM_MEM_.*")).stdout == "none here\n"
+
+
+def test_a_system_whose_command_hangs_is_no_reason_to_compute_here(slurm, monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog, "_DETECTION", 0.5)
+    monkeypatch.setattr(commands, "_PATIENCE", 60.0)
+    monkeypatch.setattr(catalog, "names", lambda: ["oar", "local"])
+    (tmp_path / "oarsub").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "oarsub").chmod(0o755)
+    catalog._detect.cache_clear()
+    with pytest.raises(BatchError, match="OAR are here, but do not answer") as caught:
+        catalog.find_here()
+    assert "--system" in caught.value.remedy
