@@ -19,6 +19,9 @@ A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "BatchError",
@@ -32,6 +35,8 @@ __all__ = [
     "UsageError",
     "WalltimeError",
     "WorldTooSmallException",
+    "as_mpidask_error",
+    "caught",
 ]
 
 
@@ -134,3 +139,22 @@ class LostError(MpidaskError):
     """A part of the run that it cannot do without was lost (EX_SOFTWARE of sysexits.h)."""
 
     status = 70
+
+
+def caught(function: Callable[[], Any]) -> Any:
+    """Return a function's value, or what it raised as MpidaskError, so that all ranks learn of it."""
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001 - whatever it is, rank 0 reports it
+        return as_mpidask_error(error)
+
+
+def as_mpidask_error(error: Exception) -> MpidaskError:
+    """Return an error that can be sent and shown."""
+    if isinstance(error, MpidaskError):
+        return error
+    remedy = "check that this node has the same Python environment as the others"
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # Dask wraps what went wrong in "failed to start"
+        cause = cause.__cause__
+    return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")

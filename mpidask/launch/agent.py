@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.credentials import Contact
-from mpidask.errors import LostError, MpidaskError, StartupError
+from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch import diversion, import_cache, inherited, loudness, waves
 from mpidask.launch.orders import SchedulerPlan, WorkersPlan
 from mpidask.launch.program import hidden_main
@@ -211,18 +211,11 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         loudness.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
         with contextlib.suppress(OSError):  # the rank is gone
-            connection.send(_told(error))
+            connection.send(as_mpidask_error(error))
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    asyncio.run(_be_told(orders, connection), debug=False)
-
-
-def _told(error: Exception) -> MpidaskError:
-    """Return an error that the rank can report."""
-    from mpidask.launch.layout import as_mpidask_error  # which imports much that an agent does not need
-
-    return as_mpidask_error(error)
+    asyncio.run(_beas_mpidask_error(orders, connection), debug=False)
 
 
 def _import(orders: Orders) -> None:
@@ -302,7 +295,7 @@ class _Ear:
             self.closed.set()
 
 
-async def _be_told(orders: Orders, connection: Connection) -> None:
+async def _beas_mpidask_error(orders: Orders, connection: Connection) -> None:
     """Serve until the rank closes its end; does not return."""
     ear = _Ear(connection)
     serving = _Serving(orders, connection, ear)
@@ -338,7 +331,7 @@ class _Serving:
             self._tell(StartupError("a server's start was given up", "allow more time with --startup-timeout"))
             raise
         except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
-            self._tell(_told(error))
+            self._tell(as_mpidask_error(error))
 
     async def _start_scheduler(self) -> Contact:
         plan = self._orders.scheduler

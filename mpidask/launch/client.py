@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from mpidask import tls_sockets
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError
+from mpidask.errors import MpidaskError, caught
 from mpidask.launch import current, dask_settings, ending, import_cache, loudness, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.layout import Layout, caught
+from mpidask.launch.layout import Layout
 from mpidask.launch.plans import make_agent
 from mpidask.launch.steps import Steps
 from mpidask.launch.world import World

@@ -24,14 +24,14 @@ from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 from typing import Any, NoReturn
 
 from mpidask import files
-from mpidask.launch import import_cache, inherited
+from mpidask.launch import import_cache, preload
 from mpidask.launch.import_cache import MAGIC, Module
 
 __all__ = ["record"]
 
 #: What Dask and mpidask import when they are used first, not when they are imported.
 _LATER = (
-    *inherited.NAMES,
+    *preload.NAMES,
     "distributed.diagnostics.websocket",
     "distributed.http.scheduler",
     "distributed.http.scheduler.info",

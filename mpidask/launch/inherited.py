@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import StartupError
-from mpidask.launch import cuda
+from mpidask.launch import cuda, preload
 
-__all__ = ["NAMES", "extend_path", "load", "load_modules", "name_files", "variables"]
+__all__ = ["extend_path", "load", "load_modules", "name_files", "variables"]
 
 _BLAS = (
     "OMP_NUM_THREADS",
@@ -32,33 +32,10 @@ _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 #: Names the user's modules for processes that import them, comma-separated.
 _MODULES = "MPIDASK_PRELOAD_IMPORT"
 
-#: What nannies and workers import, much of it only when they start.
-NAMES = (
-    "distributed",
-    "distributed.nanny",
-    "distributed.worker",
-    "distributed.http.health",
-    "distributed.http.prometheus",
-    "distributed.http.worker",
-    "email.policy",
-    "importlib_metadata._adapters",
-    "importlib_metadata._text",
-    "mpidask.launch.servers",
-    "mpidask.memory_keys",
-    "multiprocessing.popen_forkserver",
-    "multiprocessing.queues",
-    "multiprocessing.resource_sharer",
-    "multiprocessing.synchronize",
-    "numpy.random",
-    "secrets",
-    "tornado.httpserver",
-    "tornado.platform.asyncio",
-)
-
 
 def load() -> None:
     """Import Dask and the user's modules; raises StartupError, at last, for those that cannot be imported."""
-    for name in NAMES:
+    for name in preload.NAMES:
         with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
             importlib.import_module(name)
     importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once

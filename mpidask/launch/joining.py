@@ -11,9 +11,8 @@ import time
 from mpidask import config, credentials, scheduler_file
 from mpidask.config import Options, transport
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, StartupError
+from mpidask.errors import MpidaskError, StartupError, caught
 from mpidask.launch import network
-from mpidask.launch.layout import caught
 from mpidask.launch.steps import wait
 from mpidask.launch.world import World
 

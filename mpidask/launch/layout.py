@@ -16,13 +16,13 @@ from typing import Any
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.credentials import Contact
-from mpidask.errors import MpidaskError, StartupError, UsageError
+from mpidask.errors import MpidaskError, StartupError, UsageError, caught
 from mpidask.launch import banner, dask_settings, gpus, network, node, roles, scratch, shares, ucx, walltime, waves
 from mpidask.launch.roles import Role
 from mpidask.launch.steps import Patience, wait
 from mpidask.launch.world import World
 
-__all__ = ["Layout", "as_mpidask_error", "caught", "meet", "settle"]
+__all__ = ["Layout", "meet", "settle"]
 
 
 @dataclasses.dataclass
@@ -150,25 +150,6 @@ def _check_byte_code(file: str | None, package: str) -> None:
 def _of_the_job() -> dict[str, str]:
     """Return what the environment says of the job: launchers do not take all of it to other nodes."""
     return {name: os.environ[name] for name in (*walltime.SHARED, dask_settings.QUIET) if name in os.environ}
-
-
-def caught(function: Callable[[], Any]) -> Any:
-    """Return a function's value, or what it raised as MpidaskError, so that all ranks learn of it."""
-    try:
-        return function()
-    except Exception as error:  # noqa: BLE001 - whatever it is, rank 0 reports it
-        return as_mpidask_error(error)
-
-
-def as_mpidask_error(error: Exception) -> MpidaskError:
-    """Return an error that can be sent and shown."""
-    if isinstance(error, MpidaskError):
-        return error
-    remedy = "check that this node has the same Python environment as the others"
-    cause: BaseException = error
-    while cause.__cause__ is not None:  # Dask wraps what went wrong in "failed to start"
-        cause = cause.__cause__
-    return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")
 
 
 def meet(world: World, options: Options, *, with_client: bool = True, joined: Contact | None = None) -> Layout:

@@ -11,12 +11,12 @@ from typing import Any
 
 from mpidask import config
 from mpidask.credentials import Contact
-from mpidask.errors import LostError, MpidaskError, ShutdownError
+from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
 from mpidask.launch import alarm, dask_settings, diversion, ending, import_cache, inherited, waves
 from mpidask.launch.agent import Agent
 from mpidask.launch.announce import Progress, print_banner, print_closing
 from mpidask.launch.complaints import no_scheduler
-from mpidask.launch.layout import Layout, as_mpidask_error, caught
+from mpidask.launch.layout import Layout
 from mpidask.launch.orders import SchedulerPlan
 from mpidask.launch.plans import make_agent, scheduler_plan, workers_plan
 from mpidask.launch.steps import End, Steps, wait_async

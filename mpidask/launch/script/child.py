@@ -11,7 +11,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mpidask.errors import MpidaskError
+from mpidask.errors import MpidaskError, caught
 from mpidask.launch.script import main_module, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
@@ -28,10 +28,10 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the script begins its rank decides
     channel = Connection(descriptor)
-    wrong = _caught(_import)
+    wrong = caught(_import)
     try:
         prepare: Prepare = channel.recv()
-        code = wrong or _caught(lambda: _prepare(prepare))
+        code = wrong or caught(lambda: _prepare(prepare))
         channel.send(Ready(code if isinstance(code, MpidaskError) else None))
         begin: Begin = channel.recv()
     except (EOFError, OSError):  # another rank runs the script, or nobody does
@@ -49,17 +49,6 @@ def _import() -> None:
         import mpidask.launch.script.run_cluster  # noqa: F401
     finally:
         gc.enable()
-
-
-def _caught(function: Any) -> Any:
-    try:
-        return function()
-    except MpidaskError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - rank 0 reports it
-        from mpidask.launch.layout import as_mpidask_error  # which imports much that a script does not need
-
-        return as_mpidask_error(error)
 
 
 def _prepare(prepare: Prepare) -> Code:
