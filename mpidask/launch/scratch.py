@@ -51,15 +51,15 @@ class Scratch:
         return [self.path, *(self._short.paths if self._short is not None else [])]
 
     @classmethod
-    def make(cls, base: str, rank: int, segments: Iterable[str]) -> Scratch:
+    def make(cls, base: str, rank: int, files: Iterable[str]) -> Scratch:
         """Make the directory, 0700, with a name that nobody can foresee; hold its lock.
 
-        segments: the rank's shared-memory files, to be removed with the directory should the rank be killed
+        files: the rank's shared-memory files, to be removed with the directory should the rank be killed
         Raises StartupError if it cannot be made.
         """
         try:
             path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host_label()}-rank{rank}-", dir=base)
-            lock = _locked(os.path.join(path, "run"), segments)
+            lock = _locked(os.path.join(path, "run"), files)
         except OSError as error:
             raise StartupError(
                 f"no directory for spilling can be made in {base}: {error.strerror}",
@@ -93,11 +93,11 @@ def _is_usable(path: str) -> bool:
     return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK) and not _others_can_rename(path)
 
 
-def _locked(path: str, segments: Iterable[str]) -> IO[str]:
-    """Return the locked file that lists the rank's segments; it takes its name only when it is locked."""
+def _locked(path: str, files: Iterable[str]) -> IO[str]:
+    """Return the locked file that lists the rank's shared-memory files; it takes its name only when it is locked."""
     lock = open(path + ".new", "w", encoding="utf-8")  # noqa: SIM115 - held as long as the rank lives
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    lock.write("\n".join(segments))
+    lock.write("\n".join(files))
     lock.flush()
     os.rename(path + ".new", path)
     return lock
