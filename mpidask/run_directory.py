@@ -38,6 +38,8 @@ class Progress:
     names:    name of a worker -> its rank
     dashboard: its link, on the loopback of `host`; None without one
     host:     the scheduler's node
+    nodes:    all nodes of the run
+    began:    when the run began, in s since 1970
     """
 
     workers: int
@@ -47,6 +49,8 @@ class Progress:
     names: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dashboard: str | None = None
     host: str | None = None
+    nodes: list[str] = dataclasses.field(default_factory=list)
+    began: float | None = None
 
     @classmethod
     def read(cls, directory: str) -> Progress | None:

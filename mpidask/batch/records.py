@@ -34,7 +34,7 @@ from mpidask.errors import BatchError, UsageError
 from mpidask.files import is_ours, make_private, replace_json
 from mpidask.run_directory import Progress
 
-__all__ = ["Record", "create", "find", "home", "planned", "read", "records"]
+__all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "records"]
 
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
@@ -126,6 +126,18 @@ class Record:
             return (self.directory / run_directory.STATUS).stat().st_mtime
         except OSError:
             return time.time()
+
+    def ended(self, standing: Standing) -> float | None:
+        """Return when the job ended, in s since 1970; None if it has not.
+
+        Where its script has left nothing that is when its end was noticed; of a job that was not submitted, when
+        anything was written into its run directory last.
+        """
+        if not self.id:
+            return newest(self.directory)
+        if not standing.state.ended:
+            return None
+        return self.exited_at if self.exited is not None else standing.absent or standing.asked
 
     @property
     def progress(self) -> Progress | None:
@@ -248,6 +260,18 @@ def read(directory: Path) -> Record:
         command=Command(argv=tuple(command["argv"]), stdin=command["stdin"]),
         **{**content, "words": tuple(content["words"])},
     )
+
+
+def newest(directory: Path) -> float:
+    """Return when anything in a directory, but not deeper, was written last, in s since 1970; 0 if it is gone."""
+    times = [0.0]
+    with contextlib.suppress(OSError):
+        times.append(directory.stat().st_mtime)
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return max(times)
 
 
 def _private(path: Path) -> Any:

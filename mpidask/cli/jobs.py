@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import click
 
     from mpidask.batch.job import Job
+    from mpidask.batch.outcome import Standing
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.submission import Handle
 
@@ -211,14 +213,22 @@ def _status(argv: Sequence[str]) -> int:
     handles = chosen(given["jobs"])
     interval = handles[0].interval if handles else 0.0
     standings = monitor.look([handle.record for handle in handles], interval)
-    rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
     if not given["jobs"] and not given["all"]:
-        rows = [row for row in rows if not row["ended"] or row["age"] < _DAY]
+        handles = [handle for handle in handles if _is_recent(handle, standings[handle.name])]
+    rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
     if given["json"]:
         print(json.dumps(rows, indent=2))
+    elif given["jobs"]:
+        table.show_details(rows, [handle.record for handle in handles])
     else:
-        table.show(rows, [handle.record for handle in handles], verbose=bool(given["jobs"]))
+        table.show(rows)
     return 0
+
+
+def _is_recent(handle: Handle, standing: Standing) -> bool:
+    """Whether a job is shown without being asked for: it has not ended, or has within a day."""
+    ended = handle.record.ended(standing)
+    return ended is None or time.time() - ended < _DAY
 
 
 def _logs(argv: Sequence[str]) -> int:

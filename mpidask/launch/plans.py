@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 
 from mpidask import config, credentials, run_directory
@@ -152,7 +153,10 @@ def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:
     if not directory or not world.whole:
         return None
     names = {str(worker.name): worker.rank for worker in layout.workers}
-    return directory, Progress(0, len(layout.workers), walltime.ends(), layout.client, names)
+    nodes = list(dict.fromkeys(layout.hosts.values()))
+    return directory, Progress(
+        0, len(layout.workers), walltime.ends(), layout.client, names, nodes=nodes, began=time.time()
+    )
 
 
 def _scratch(world: World, layout: Layout) -> Scratch:
