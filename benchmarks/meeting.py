@@ -27,12 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from mpidask import config  # noqa: E402
-from mpidask.launch import banner, complaints, network, roles, shares, waves  # noqa: E402
-from mpidask.launch.announce import Progress  # noqa: E402
-from mpidask.launch.layout import Layout  # noqa: E402
-from mpidask.launch.plans import places  # noqa: E402
-from mpidask.launch.roles import Role  # noqa: E402
-from mpidask.launch.shares import Facts, Limit  # noqa: E402
+from mpidask.launch.cluster import banner  # noqa: E402
+from mpidask.launch.cluster.announce import Progress  # noqa: E402
+from mpidask.launch.cluster.layout import Layout  # noqa: E402
+from mpidask.launch.cluster.planning import places  # noqa: E402
+from mpidask.launch.comm import startup_errors  # noqa: E402
+from mpidask.launch.resources import division, network, roles, staggering  # noqa: E402
+from mpidask.launch.resources.division import Facts, Limit  # noqa: E402
+from mpidask.launch.resources.roles import Role  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "meeting.json"
 CORES = 128  # of a node
@@ -81,10 +83,10 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     """Return name of a computation -> its CPU in ms, and the bytes that are sent to all."""
     facts = world(size, per_node, bound=bound)
     told = dict(enumerate(facts))
-    sent = pickle.dumps(shares.compact(told))
+    sent = pickle.dumps(division.compact(told))
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
-    plans = shares.plan_workers(facts, hosting, serving)
+    plans = division.plan_workers(facts, hosting, serving)
     layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0")
     knockers = network.knockers(facts)
     answers = {
@@ -100,21 +102,23 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
 
     parts: dict[str, Callable[[], Any]] = {
         "roles.assign": lambda: roles.assign(size),
-        "shares.plan_workers": lambda: shares.plan_workers(facts, hosting, serving),
-        "shares.plan_workers, auto": lambda: shares.plan_workers(facts, hosting, serving, shares.Wish(per_rank=None)),
-        "rank 0: compact the facts": lambda: shares.compact(told),
-        "rank 0: pickle the facts": lambda: pickle.dumps(shares.compact(told)),
+        "division.plan_workers": lambda: division.plan_workers(facts, hosting, serving),
+        "division.plan_workers, auto": lambda: division.plan_workers(
+            facts, hosting, serving, division.Wish(per_rank=None)
+        ),
+        "rank 0: compact the facts": lambda: division.compact(told),
+        "rank 0: pickle the facts": lambda: pickle.dumps(division.compact(told)),
         "unpickle the facts": lambda: pickle.loads(sent),  # noqa: S301 - ours
         "network: who tries": lambda: (network.one_network(facts), network.knockers(facts)),
         "network.best": lambda: network.best(
             offers, network.answers(facts, answers), {rank: fact.host for rank, fact in enumerate(facts)}
         ),
-        "waves": lambda: [waves.delay(rank, encrypted=True) for rank in range(size)],
+        "waves": lambda: [staggering.delay(rank, encrypted=True) for rank in range(size)],
         "Layout.mine, hosts, client, scheduler": lambda: (layout.mine, layout.hosts, layout.client, layout.scheduler),
         "places": lambda: places(layout),
         "one look at the progress": look,
         "the banner": lambda: banner.banner("1", assigned, facts, plans, []),
-        "the message of missing ranks": lambda: complaints.missing(set(range(9, size)), layout.hosts, 300.0, size),
+        "the message of missing ranks": lambda: startup_errors.missing(set(range(9, size)), layout.hosts, 300.0, size),
     }
     with open("/dev/null", "w", encoding="utf-8") as sink:
         before, sys.stderr = sys.stderr, sink
@@ -127,7 +131,7 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     took["the same as it came, KiB"] = len(pickle.dumps(told)) / 1024
     took["longest text, characters"] = max(
         len(banner.banner("1", assigned, facts, plans, [])),
-        len(complaints.missing(set(range(9, size)), layout.hosts, 300.0, size).text()),
+        len(startup_errors.missing(set(range(9, size)), layout.hosts, 300.0, size).text()),
     )
     return took
 
@@ -135,12 +139,12 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
 #: What each rank of the second measurement does.
 MEETING = """
 import resource, sys, time
-from mpidask.launch.guardian import Guardian
+from mpidask.launch.watchdog.watchdog import Guardian
 guardian = Guardian.start()
 from mpidask import config
-from mpidask.launch.layout import meet, settle
-from mpidask.launch.steps import Patience, wait
-from mpidask.launch.world import World
+from mpidask.launch.cluster.layout import meet, settle
+from mpidask.launch.comm.polling import Patience, wait
+from mpidask.launch.comm.world import World
 def cpu():
     return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 begun, used = time.monotonic(), cpu()

@@ -45,9 +45,10 @@ from distributed.versions import get_versions
 
 from mpidask import credentials
 from mpidask.dashboard import gate
-from mpidask.launch import loudness, servers, waves
-from mpidask.launch.orders import Place, SchedulerPlan
-from mpidask.launch.registration import Registration, let_go
+from mpidask.launch.resources import staggering
+from mpidask.launch.servers import log_filters, server_start
+from mpidask.launch.servers.plugins.registration import Registration, let_go
+from mpidask.launch.servers.specs import Place, SchedulerPlan
 from mpidask.run_directory import Progress
 from mpidask.scheduler_file import About
 
@@ -96,9 +97,9 @@ class Case:
         for name in ("distributed", "distributed.scheduler", "distributed.core"):
             logging.getLogger(name).setLevel(logging.ERROR)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a traceback for each connection that was given up
-        servers.raise_open_files()
+        server_start.raise_open_files()
         if self.waves:
-            waves.configure(waves.Turn(0, self.ranks, self.encrypted))
+            staggering.configure(staggering.Turn(0, self.ranks, self.encrypted))
 
 
 # ------------------------------------------------------------------- the scheduler
@@ -123,13 +124,13 @@ async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe
         places=[Place(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
         record=(directory, Progress(0, case.workers, names=names)),
     )
-    scheduler: Scheduler = await servers.start_scheduler(plan)
+    scheduler: Scheduler = await server_start.start_scheduler(plan)
     if case.variant == "Dask":
         await without_registration(scheduler)
-    await servers.start_dashboard(scheduler, plan)
+    await server_start.start_dashboard(scheduler, plan)
     pipe.send(scheduler.port)
     await asyncio.to_thread(pipe.recv)
-    loudness.quieten()
+    log_filters.quieten()
     if case.variant != "Dask":
         let_go(scheduler)
     pipe.send("let go")
@@ -140,7 +141,7 @@ async def without_registration(scheduler: Scheduler) -> None:
     """Take back what the plugin has changed."""
     import distributed.versions
 
-    from mpidask.launch import registration
+    from mpidask.launch.servers.plugins import registration
 
     if Registration.name in scheduler.plugins:
         scheduler.remove_plugin(name=Registration.name)
@@ -163,11 +164,12 @@ class Crowd:
         self.arguments = security.get_connection_args("worker") if security is not None else {}
         self.numbers = [each for each in range(case.workers) if each // case.per_rank % case.processes == index]
         self.turns = {
-            rank: asyncio.Semaphore(waves.at_once(waves.Turn(0, case.ranks, cores=125))) for rank in range(case.ranks)
+            rank: asyncio.Semaphore(staggering.at_once(staggering.Turn(0, case.ranks, cores=125)))
+            for rank in range(case.ranks)
         }
         self.counts: Counter[str] = Counter()
         self.waits: list[float] = []
-        self.keep_heartbeats = waves.open_files(case.workers) <= resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.keep_heartbeats = staggering.open_files(case.workers) <= resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.kept: list[Any] = []
         self.shared = asyncio.Lock()
         self.shared_comm: Any = None
@@ -191,7 +193,7 @@ class Crowd:
         address = f"{self.case.transport}://{host_of(number)}:{20000 + number % PER_HOST}"
         if self.case.waves:
             rank = number // self.case.per_rank
-            await asyncio.sleep(waves.delay(rank, encrypted=self.case.encrypted))
+            await asyncio.sleep(staggering.delay(rank, encrypted=self.case.encrypted))
             async with self.turns[rank]:
                 await self.start(number, address)
         else:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
         SGECluster,
         SLURMCluster,
     )
-    from mpidask.launch.drop_in import execute, initialize, send_close_signal
+    from mpidask.launch.dask_mpi import execute, initialize, send_close_signal
+    from mpidask.launch.resources.walltime import on_walltime, time_left
     from mpidask.launch.runner import SLURMRunner
     from mpidask.launch.session import Session
-    from mpidask.launch.walltime import on_walltime, time_left
 
 __all__ = [
     "ArgumentError",
@@ -85,11 +85,11 @@ _HOMES = {
     "SLURMRunner": "mpidask.launch.runner",
     "Session": "mpidask.launch.session",
     "connect": "mpidask.attach.client",
-    "execute": "mpidask.launch.drop_in",
-    "initialize": "mpidask.launch.drop_in",
-    "on_walltime": "mpidask.launch.walltime",
-    "send_close_signal": "mpidask.launch.drop_in",
-    "time_left": "mpidask.launch.walltime",
+    "execute": "mpidask.launch.dask_mpi",
+    "initialize": "mpidask.launch.dask_mpi",
+    "on_walltime": "mpidask.launch.resources.walltime",
+    "send_close_signal": "mpidask.launch.dask_mpi",
+    "time_left": "mpidask.launch.resources.walltime",
 }
 
 

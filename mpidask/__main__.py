@@ -13,20 +13,20 @@ if __name__ == "__main__":
     if not sys.flags.safe_path and sys.path[0] not in (name.rpartition("/")[0] for name in mpidask.__path__):
         del sys.path[0]
 
-    from mpidask.launch.interruption import Interruption
+    from mpidask.launch.watchdog.interruption import Interruption
 
     interruption = Interruption()
 
-    from mpidask.launch.guardian import Guardian
+    from mpidask.launch.watchdog.watchdog import Guardian
 
     guardian = Guardian.start()
     interruption.also_in_c()
 
-    from mpidask.launch.script.process import ScriptProcess
+    from mpidask.launch.watchdog.script_process import ScriptProcess
 
     script = ScriptProcess.start_early(sys.argv[1:])
 
-    from mpidask.launch.world import World
+    from mpidask.launch.comm.world import World
 
     world = World.join(guardian)
 

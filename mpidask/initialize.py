@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpidask.callable_modules import make_callable
-from mpidask.launch.drop_in import initialize
+from mpidask.launch.dask_mpi import initialize
 
 __all__ = ["initialize"]
 

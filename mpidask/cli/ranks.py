@@ -12,10 +12,10 @@ from mpidask import run_directory
 from mpidask.cli import words
 
 if TYPE_CHECKING:
-    from mpidask.launch.interruption import Interruption
-    from mpidask.launch.run import Order
-    from mpidask.launch.script.process import ScriptProcess
-    from mpidask.launch.world import World
+    from mpidask.launch.comm.world import World
+    from mpidask.launch.command import Order
+    from mpidask.launch.watchdog.interruption import Interruption
+    from mpidask.launch.watchdog.script_process import ScriptProcess
 
 __all__ = ["become_rank", "parse_run", "parse_serve", "run_rank"]
 
@@ -47,17 +47,17 @@ _OF_SCRIPTS = ("client_rank", "thread_grace", "local_cluster")
 
 def become_rank(parse: Callable[[Sequence[str]], Order | str]) -> NoReturn:
     """Bring MPI up and take part in a run as this rank, to its end."""
-    from mpidask.launch.interruption import Interruption
+    from mpidask.launch.watchdog.interruption import Interruption
 
     interruption = Interruption()
-    from mpidask.launch.guardian import Guardian
+    from mpidask.launch.watchdog.watchdog import Guardian
 
     guardian = Guardian.start()
     interruption.also_in_c()
-    from mpidask.launch.script.process import ScriptProcess
+    from mpidask.launch.watchdog.script_process import ScriptProcess
 
     script = ScriptProcess.start_early(sys.argv[1:]) if parse is parse_run else None
-    from mpidask.launch.world import World
+    from mpidask.launch.comm.world import World
 
     run_rank(World.join(guardian), script, interruption, parse)
 
@@ -74,7 +74,7 @@ def run_rank(
     interruption: what ends this rank at a signal, until it has a role
     parse:        reads the command line; `parse_run` if None
     """
-    from mpidask.launch.run import run
+    from mpidask.launch.command import run
 
     run(world, lambda: (parse or parse_run)(sys.argv[1:]), interruption, script)
 
@@ -86,7 +86,7 @@ def parse_run(argv: Sequence[str]) -> Order | str:
     """
     from mpidask.config import Options, load
     from mpidask.errors import UsageError
-    from mpidask.launch.run import Order
+    from mpidask.launch.command import Order
 
     command = words.command("run", _RUN, words.options_of(Options))
     ours, program = words.split(argv, command)
@@ -105,7 +105,7 @@ def parse_serve(argv: Sequence[str]) -> Order | str:
     import click
 
     from mpidask.config import Options, load
-    from mpidask.launch.run import Order
+    from mpidask.launch.command import Order
 
     address = click.Argument(["scheduler_address"], required=False)
     options = words.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})

@@ -1,1 +1,6 @@
-"""Inside an allocation: MPI is used to meet, Dask does the rest."""
+"""What runs inside an allocation, on the ranks of a run.
+
+From top to bottom: `command` (the launcher), `dask_mpi` (dask_mpi's names) and `runner` (dask-jobqueue's SLURMRunner)
+stand on `session` and `script_rank`, these on `exit_hook`, `process_state` and the room cluster; below are the rooms
+servers, imports, comm and script, resources, watchdog.
+"""

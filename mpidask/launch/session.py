@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from mpidask import config, credentials
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch import client, current, ending, guest, import_sharing, joining, loudness, program, walltime
-from mpidask.launch.alarm import Alarm
-from mpidask.launch.departure import DEPARTURE
-from mpidask.launch.environment import TOKEN
-from mpidask.launch.guardian import Guardian
-from mpidask.launch.layout import Layout, meet, settle
-from mpidask.launch.segments import segments_of
-from mpidask.launch.steps import End, Steps, wait, wait_async
-from mpidask.launch.world import World
+from mpidask.launch import process_state
+from mpidask.launch.cluster import client_rank, discovery, teardown
+from mpidask.launch.cluster.layout import Layout, meet, settle
+from mpidask.launch.comm.polling import End, Steps, wait, wait_async
+from mpidask.launch.comm.world import World
+from mpidask.launch.exit_hook import DEPARTURE
+from mpidask.launch.imports import import_sharing
+from mpidask.launch.resources import walltime
+from mpidask.launch.script import current, interpreter_end
+from mpidask.launch.script.walltime_alarm import Alarm
+from mpidask.launch.servers import log_filters
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.shared_memory import segments_of
+from mpidask.launch.watchdog.watchdog import Guardian
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -74,9 +79,9 @@ class Session:
         self._with_client = True
         self._layout: Layout | None = None
         self._around: current.Surrounding | None = None
-        self._own: client.Around | None = None  # the same, where it is this session's to close
+        self._own: client_rank.Around | None = None  # the same, where it is this session's to close
         self._alarm: Alarm | None = None
-        self._surroundings = guest.Surroundings()
+        self._surroundings = process_state.Surroundings()
         self._stack = contextlib.ExitStack()  # held for what it holds
 
     @classmethod
@@ -102,7 +107,7 @@ class Session:
         if self.is_client:
             self._check(lambda: wait(self._start()))
         else:
-            with guest.serving():
+            with process_state.serving():
                 end = self._check(lambda: asyncio.run(self._serve()))
             wait(self._part(end))
         return self
@@ -116,7 +121,7 @@ class Session:
             if self.is_client:
                 await wait_async(self._start())
                 return self
-            with guest.serving():
+            with process_state.serving():
                 end = await self._serve()
         except MpidaskError as error:
             self._give_up(error)
@@ -136,7 +141,7 @@ class Session:
                 'put what is to run once under `if __name__ == "__main__":`',
             )
         DEPARTURE.prepare()
-        self._surroundings = guest.Surroundings()
+        self._surroundings = process_state.Surroundings()
         self.world = World.of(self._comm, Guardian.start_apart())
         self.world.own(segments_of("self", self.world.guardian.token))
         return self._check(self._lay_out)
@@ -144,7 +149,7 @@ class Session:
     def _lay_out(self) -> Layout:
         options = settle(self.world, self._in_time)
         self.world.imports = import_sharing.share(self.world, options)
-        joined = joining.locate(self.world, options)
+        joined = discovery.locate(self.world, options)
         self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
         DEPARTURE.grace = config.seconds(options.thread_grace)
         self.is_client = layout.client == self.world.rank
@@ -164,7 +169,7 @@ class Session:
     def _give_up(self, error: MpidaskError) -> NoReturn:
         """Raise the error that all ranks have got, with nothing left behind; one of them is to report it."""
         error.silent = self.world.rank != 0
-        ending.tidy(self.world, self._layout)
+        teardown.tidy(self.world, self._layout)
         if wait(self.world.meet(_MEET)):
             self._release()
         self._return()
@@ -173,8 +178,8 @@ class Session:
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
         assert self._layout is not None
-        here = client.InProcess(self.world, self._layout)
-        self._around = self._own = around = client.Around(self.world, self._layout, here, diverts=self.exit)
+        here = client_rank.InProcess(self.world, self._layout)
+        self._around = self._own = around = client_rank.Around(self.world, self._layout, here, diverts=self.exit)
         yield from around.start()
         self._surroundings.note()
         current.enter(around)
@@ -182,8 +187,8 @@ class Session:
         DEPARTURE.client = True
         if self.exit and self.world.whole:
             os.environ[TOKEN] = self.world.guardian.token  # what the script starts ends with it
-            client.restore_signals()
-            self._stack.enter_context(program.ending_by_os_exit(DEPARTURE.os_exit))
+            client_rank.restore_signals()
+            self._stack.enter_context(interpreter_end.ending_by_os_exit(DEPARTURE.os_exit))
         margin = config.seconds(self._layout.options.walltime_margin)
         self._alarm = Alarm(
             margin, self.world.guardian, lambda status: DEPARTURE.end_by_force(self, status), DEPARTURE.fail
@@ -193,18 +198,18 @@ class Session:
     # ----------------------------------------------------------------- serving
     async def _serve(self) -> End:
         """On the other ranks: serve until the end; with `exit` never returns."""
-        from mpidask.launch.serving import serve
+        from mpidask.launch.cluster.server_rank import serve
 
         assert self._layout is not None
         os.environ[TOKEN] = self.world.guardian.token
         end = await serve(self.world, self._layout, until_shutdown=not self.exit, diverts=self.exit)
         if self.exit and self.world.whole:
-            ending.leave_in_order(self.world, self._layout, ending.own_status(self.world, end))
+            teardown.leave_in_order(self.world, self._layout, teardown.own_status(self.world, end))
         return end
 
     def _part(self, end: End) -> Steps[None]:
         """On the other ranks: go on, or out, when all have closed."""
-        ending.tidy(self.world, self._layout)
+        teardown.tidy(self.world, self._layout)
         if self._layout is not None and end.sender == self._layout.client:
             yield from self._all_closed(_MEET_LONGER)
         self._return()
@@ -278,12 +283,12 @@ class Session:
             DEPARTURE.sessions.remove(self)
         shut_down = self.world.ended() is not None
         self._own.close(status)
-        ending.tidy(self.world, self._layout)
+        teardown.tidy(self.world, self._layout)
         if not shut_down:
             yield from self._all_closed(_MEET)
         current.leave(self._own)
         self._return()
-        loudness.speak_again()
+        log_filters.speak_again()
 
     # ------------------------------------------------------------- what Dask asks of a cluster
     @property

@@ -13,13 +13,13 @@ from distributed import Status
 
 from mpidask.config import Options
 from mpidask.dashboard.ranks import HEADINGS, SOURCE, Row, columns, summary
-from mpidask.launch.layout import Layout
-from mpidask.launch.orders import Place
-from mpidask.launch.plans import places
-from mpidask.launch.postmortem import EXIT_TOPIC, Death, Postmortem
-from mpidask.launch.ranks import RanksPlugin
-from mpidask.launch.roles import Role
-from mpidask.launch.shares import Facts, Limit, WorkerPlan
+from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.planning import places
+from mpidask.launch.resources.division import Facts, Limit, WorkerPlan
+from mpidask.launch.resources.roles import Role
+from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
+from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Death, Postmortem
+from mpidask.launch.servers.specs import Place
 
 HERE = socket.gethostname()
 WORKER = Row("2", "n2", "worker", "2", 4711, 4, 3 * 2**28, 3 * 2**30, "running")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from harness import MPI, marked, read
 
-from mpidask.launch import gpus
-from mpidask.launch.shares import Facts
+from mpidask.launch.resources import gpus
+from mpidask.launch.resources.division import Facts
 
 pytestmark = pytest.mark.one_mpi
 
@@ -216,7 +216,7 @@ def test_a_run_starts_whatever_the_variable_is(ranks, cards, value, nanny):
 def test_cuda_does_not_survive_a_fork():
     """The reason for the next test."""
     code = (
-        "import os, gpu_driver\nfrom mpidask.launch import cuda\n"
+        "import os, gpu_driver\nfrom mpidask.launch.resources import cuda\n"
         "assert not cuda.is_initialised()\ngpu_driver.seen()\nassert cuda.is_initialised()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"

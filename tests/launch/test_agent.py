@@ -246,9 +246,16 @@ _OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach", "mpidask.dash
 _SERVERS = {"dask", "distributed", "tornado", "numpy", "yaml", "click", "jinja2", "cryptography"}
 FORBIDDEN = {
     "scheduler without dashboard": {"bokeh", "pandas", *_OUTSIDE},
-    "script": {"bokeh", "pandas", "mpi4py", "mpidask.launch.servers", "mpidask.launch.world", *_OUTSIDE},
-    "rank of the script": {"bokeh", "pandas", "mpidask.launch.servers", *_SERVERS, *_OUTSIDE},
-    "host of workers": {"bokeh", "pandas", "mpidask.launch.servers", *_SERVERS, *_OUTSIDE},
+    "script": {
+        "bokeh",
+        "pandas",
+        "mpi4py",
+        "mpidask.launch.servers.server_start",
+        "mpidask.launch.comm.world",
+        *_OUTSIDE,
+    },
+    "rank of the script": {"bokeh", "pandas", "mpidask.launch.servers.server_start", *_SERVERS, *_OUTSIDE},
+    "host of workers": {"bokeh", "pandas", "mpidask.launch.servers.server_start", *_SERVERS, *_OUTSIDE},
     "agent": {"bokeh", "pandas", "mpi4py", *_OUTSIDE},
 }
 
@@ -273,12 +280,16 @@ def test_no_role_imports_what_it_does_not_need(ranks, tmp_path):
     found = [set(file.read_text().split("\n")) for file in modules.iterdir()]
     roles = {
         "script": [each for each in found if "mpidask.launch.script.child" in each],
-        "rank of the script": [each for each in found if "mpidask.launch.script.supervisor" in each],
-        "scheduler without dashboard": [each for each in found if {"mpidask.launch.servers", "mpi4py"} <= each],
+        "rank of the script": [each for each in found if "mpidask.launch.script_rank" in each],
+        "scheduler without dashboard": [
+            each for each in found if {"mpidask.launch.servers.server_start", "mpi4py"} <= each
+        ],
         "agent": [
-            each for each in found if "mpidask.launch.servers" in each and "mpi4py" not in each
+            each for each in found if "mpidask.launch.servers.server_start" in each and "mpi4py" not in each
         ],  # and what it forks
-        "host of workers": [each for each in found if "mpidask.launch.serving" in each and "distributed" not in each],
+        "host of workers": [
+            each for each in found if "mpidask.launch.cluster.server_rank" in each and "distributed" not in each
+        ],
     }
     for role, processes in roles.items():
         assert len(processes) == 1 or (role == "agent" and processes), (role, len(processes))
@@ -291,7 +302,7 @@ def test_mpi_comes_up_before_anything_is_imported():
     import subprocess
     import sys
 
-    code = "import sys; from mpidask.launch.guardian import Guardian; from mpidask.launch.world import World; print(*sys.modules)"
+    code = "import sys; from mpidask.launch.watchdog.watchdog import Guardian; from mpidask.launch.comm.world import World; print(*sys.modules)"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     heavy = {
         "dask",

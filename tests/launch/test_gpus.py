@@ -16,9 +16,10 @@ from harness import MPI
 
 from mpidask import config
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch import banner, gpus, ucx
-from mpidask.launch.roles import Role
-from mpidask.launch.shares import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.cluster import banner
+from mpidask.launch.resources import gpus, ucx
+from mpidask.launch.resources.division import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.resources.roles import Role
 
 GIB = 2**30
 CUDA = "CUDA_VISIBLE_DEVICES"
@@ -419,7 +420,7 @@ needs_compiler = pytest.mark.skipif(not (shutil.which("gcc") or shutil.which("cc
 def test_whether_cuda_is_initialised(tmp_path):
     library = gpu_standins.libcuda(tmp_path)
     code = (
-        "import ctypes, sys\nfrom mpidask.launch import cuda\nprint(cuda.is_initialised())\n"
+        "import ctypes, sys\nfrom mpidask.launch.resources import cuda\nprint(cuda.is_initialised())\n"
         "print('libcuda' in open('/proc/self/maps').read())\n"
         "driver = ctypes.CDLL(sys.argv[1])\nprint(cuda.is_initialised())\n"
         "driver.cuInit(0)\nprint(cuda.is_initialised())\n"

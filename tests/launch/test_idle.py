@@ -14,9 +14,9 @@ from distributed import metrics
 from distributed.core import Server
 from harness import marked, read
 
-from mpidask.launch.doorbell import PLATE_SIZE, Doorbell
-from mpidask.launch.idle import Rest
-from mpidask.launch.steps import wait, wait_async
+from mpidask.launch.comm.polling import wait, wait_async
+from mpidask.launch.comm.wakeup import PLATE_SIZE, Doorbell
+from mpidask.launch.servers.idle import Rest
 
 RESTED = 9  # s after the last task in which every server has come to rest, on a slow machine too
 SHARE = 0.04  # of a core, all processes of eight ranks together; Dask's alone take a third
@@ -134,7 +134,7 @@ def test_names_of_what_rests_are_those_of_dask(ranks):
     script = (
         SCRIPT.format(workers=1, rest=0)
         + """
-from mpidask.launch import idle
+from mpidask.launch.servers import idle
 known = {*client.run_on_scheduler(callbacks), *of_nanny(), *next(iter(client.run(callbacks).values()))}
 print({*idle._RARELY, *idle._NEVER} - known)
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from selection import some
 
-from mpidask.launch import import_cache
+from mpidask.launch.imports import import_cache
 
 pytestmark = pytest.mark.one_mpi
 
@@ -81,9 +81,9 @@ class Library:
 
     def record(self, *names):
         path = self.python(
-            "-c", "import json; from mpidask.launch.import_cache import *; print(json.dumps(fixed_path()))"
+            "-c", "import json; from mpidask.launch.imports.import_cache import *; print(json.dumps(fixed_path()))"
         )
-        return self.python("-m", "mpidask.launch.import_recorder", str(self.file), path, *names)
+        return self.python("-m", "mpidask.launch.imports.import_recorder", str(self.file), path, *names)
 
     def using(self, code):
         """Run code after `import told, parcel, distributed` from the cache."""
@@ -92,7 +92,7 @@ class Library:
 
 OPEN = """
 import os, sys
-from mpidask.launch import import_cache
+from mpidask.launch.imports import import_cache
 cache = import_cache.ImportCache(os.open(os.environ["FILE"], os.O_RDONLY))
 before = list(sys.meta_path)
 with import_cache.active(cache):
@@ -236,11 +236,18 @@ def test_code_that_cannot_be_read_is_taken_from_its_file_with_one_warning(librar
 
 def test_what_ranks_import_before_the_cache_can_help_is_little(library):
     count = "import sys; before = set(sys.modules); import mpidask; given = set(sys.modules)\n"
-    text = library.python("-c", count + "import mpidask.launch.import_cache; print(*sorted(set(sys.modules) - given))")
-    more = {name for name in text.split() if not name.startswith("importlib")}
-    assert more <= {"mpidask.launch", "mpidask.launch.import_cache", "mpidask.launch.listings", "mmap", "contextlib"}, (
-        text
+    text = library.python(
+        "-c", count + "import mpidask.launch.imports.import_cache; print(*sorted(set(sys.modules) - given))"
     )
+    more = {name for name in text.split() if not name.startswith("importlib")}
+    assert more <= {
+        "mpidask.launch",
+        "mpidask.launch.imports",
+        "mpidask.launch.imports.import_cache",
+        "mpidask.launch.imports.listing_finder",
+        "mmap",
+        "contextlib",
+    }, text
 
 
 # ------------------------------------------------------------------------ the recorder
@@ -284,7 +291,7 @@ def test_imports_that_are_not_those_of_the_file_system_are_left_out(tmp_path):
 @pytest.mark.parametrize("words", [(), ("-O",), ("-OO",)])
 def test_another_interpreter_is_told_apart(library, words):
     code = (
-        "import os; from mpidask.launch.import_cache import *\n"
+        "import os; from mpidask.launch.imports.import_cache import *\n"
         "cache = ImportCache(os.open(os.environ['FILE'], os.O_RDONLY)); print(difference(cache.recording()))"
     )
     said = library.python(*words, "-c", code, FILE=str(library.file))
@@ -302,9 +309,9 @@ def test_a_path_without_what_held_nothing_will_do(tmp_path):
     (tmp_path / "empty").mkdir()
     path = [str(tmp_path / "empty"), str(library.directory), *import_cache.fixed_path()]
     library.python(
-        "-m", "mpidask.launch.import_recorder", str(library.file), json.dumps(path), "told", PYTHONPATH=LEADING
+        "-m", "mpidask.launch.imports.import_recorder", str(library.file), json.dumps(path), "told", PYTHONPATH=LEADING
     )
-    code = "import os; from mpidask.launch.import_cache import *\nprint(repr(difference(ImportCache(os.open(os.environ['FILE'], os.O_RDONLY)).recording())))"
+    code = "import os; from mpidask.launch.imports.import_cache import *\nprint(repr(difference(ImportCache(os.open(os.environ['FILE'], os.O_RDONLY)).recording())))"
     recording = import_cache.Recording(memoryview(library.file.read_bytes()))
     assert str(tmp_path / "empty") in recording.found["sys.path"] and str(tmp_path / "empty") not in recording.roots
     own = [entry for entry in path if entry != str(tmp_path / "empty")]
@@ -312,7 +319,7 @@ def test_a_path_without_what_held_nothing_will_do(tmp_path):
     own.reverse()
     said = library.python(
         "-c",
-        f"import os, json; from mpidask.launch import import_cache; import sys; sys.path[1:] = {own}\n" + code,
+        f"import os, json; from mpidask.launch.imports import import_cache; import sys; sys.path[1:] = {own}\n" + code,
         FILE=str(library.file),
     )
     assert "another order" in said
@@ -321,13 +328,13 @@ def test_a_path_without_what_held_nothing_will_do(tmp_path):
 # ------------------------------------------------------------------------ all ranks
 SHARE = """
 import os, sys
-from mpidask.launch.guardian import Guardian
+from mpidask.launch.watchdog.watchdog import Guardian
 guardian = Guardian.start()
-from mpidask.launch.world import World
+from mpidask.launch.comm.world import World
 world = World.join(guardian)
 from mpidask.config import Options
 from mpidask.errors import MpidaskError
-from mpidask.launch import import_cache, import_sharing
+from mpidask.launch.imports import import_cache, import_sharing
 try:
     cache = import_sharing.share(world, Options(import_cache=sys.argv[1], preload_import=tuple(sys.argv[2:])))
 except MpidaskError as error:
@@ -586,7 +593,7 @@ def test_the_recorder_ends_with_the_run(ranks, library):
 # ------------------------------------------------------------------------ the fork server
 PRELOADED = """
 import os
-from mpidask.launch import import_cache
+from mpidask.launch.imports import import_cache
 cache = import_cache.offered()
 with import_cache.active(cache):
     import told
@@ -597,7 +604,7 @@ FOUND = cache is not None
 
 FORK = """
 import multiprocessing, os, sys
-from mpidask.launch import import_cache
+from mpidask.launch.imports import import_cache
 
 def look():
     import preloaded, told
@@ -652,7 +659,7 @@ def test_an_offer_that_is_none_is_not_taken(library, target, tmp_path):
     elif target == "foreign":
         shutil.copy(library.file, path)
         os.chown(path, NOBODY, NOBODY)
-    code = "from mpidask.launch.import_cache import *; print(offered())"
+    code = "from mpidask.launch.imports.import_cache import *; print(offered())"
     lines = library.python("-c", code, MPIDASK_IMPORT_CACHE=str(path)).splitlines()
     assert lines[0] == "None"
     assert len(lines) == 2 and "mpidask: warning: the import cache is not used" in lines[1], lines

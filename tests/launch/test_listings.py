@@ -9,7 +9,7 @@ from importlib.machinery import PathFinder
 
 import pytest
 
-from mpidask.launch.listings import ListingFinder
+from mpidask.launch.imports.listing_finder import ListingFinder
 
 pytestmark = pytest.mark.one_mpi
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from mpidask.errors import StartupError
-from mpidask.launch import node, scratch
+from mpidask.launch.resources import hardware, scratch
 
 GIB = 2**30
 
@@ -65,22 +65,22 @@ CONTAINER = {
     ("files", "least"), [(V2, 4 * GIB), (V1, 2 * GIB), (CONTAINER, 5 * GIB)], ids=["v2", "v1", "container"]
 )
 def test_the_least_of_all_cgroups_on_the_path(machine, files, least):
-    limits = list(node.memory_limits({}, machine(files)))
+    limits = list(hardware.memory_limits({}, machine(files)))
     assert (limits[0].scope, limits[0].amount) == ("node", 16 * GIB)
     assert min(limit.amount for limit in limits) == least
 
 
 def test_cpu_quota(machine):
-    assert [limit.amount for limit in node.cgroup_limits("cpu", machine(V2))] == [2.5]
+    assert [limit.amount for limit in hardware.cgroup_limits("cpu", machine(V2))] == [2.5]
 
 
 def test_cpu_quota_of_version_1(machine):
-    assert [limit.amount for limit in node.cgroup_limits("cpu", machine(V1))] == [3.0]
+    assert [limit.amount for limit in hardware.cgroup_limits("cpu", machine(V1))] == [3.0]
 
 
 def test_kills_for_want_of_memory_are_counted(machine):
-    assert node.oom_kills(machine(V2)) == 2
-    assert node.oom_kills(machine({"proc/self/cgroup": ""}) / "nowhere") == 0
+    assert hardware.oom_kills(machine(V2)) == 2
+    assert hardware.oom_kills(machine({"proc/self/cgroup": ""}) / "nowhere") == 0
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_kills_for_want_of_memory_are_counted(machine):
 )
 def test_limits_of_batch_systems(machine, environ, amount):
     root = machine({"proc/meminfo": "MemTotal: 16777216 kB", "nodes": "n1\nn1\nn2\n"})
-    assert min(limit.amount for limit in node.memory_limits(environ, root)) == amount
+    assert min(limit.amount for limit in hardware.memory_limits(environ, root)) == amount
 
 
 def test_this_machine_is_read():
-    facts = node.read_facts(os.environ)
+    facts = hardware.read_facts(os.environ)
     assert set(facts.cores) == os.sched_getaffinity(0)
     assert facts.memory[0].amount > 2**28
     assert facts.node in facts.network
@@ -113,7 +113,7 @@ MOUNTS = (
     ("path", "kind"), [("/home/me", "nfs4"), ("/scratch/x", "lustre"), ("/scratch/local/x", "xfs"), ("/var", "ext4")]
 )
 def test_file_systems(machine, path, kind):
-    assert node.file_system(path, machine({"proc/self/mountinfo": MOUNTS})) == kind
+    assert hardware.file_system(path, machine({"proc/self/mountinfo": MOUNTS})) == kind
 
 
 def test_network_file_systems_are_refused_unless_asked_for(tmp_path, monkeypatch):

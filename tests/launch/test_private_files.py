@@ -18,7 +18,8 @@ from mpidask import scheduler_file
 from mpidask.batch import holdings, records
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
-from mpidask.launch import scratch, watch
+from mpidask.launch.resources import scratch
+from mpidask.launch.watchdog import watch
 
 NOBODY, DAEMON = 65534, 1
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="files of other users are made by root")
@@ -65,7 +66,7 @@ def planted(path, user):
 
 def run_as(user, code, *arguments):
     """Run Python code as another user; its imports are done before."""
-    imports = "import os, sys\nfrom mpidask import errors, scheduler_file\nfrom mpidask.launch import scratch, watch\n"
+    imports = "import os, sys\nfrom mpidask import errors, scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
     drop = f"os.setgroups([]); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n"
     words = [sys.executable, "-c", imports + drop + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True, cwd="/").stdout.strip()

@@ -12,7 +12,7 @@ import pytest
 from selection import some
 
 from mpidask import run_directory, scheduler_file
-from mpidask.launch.recorder import Recorder
+from mpidask.launch.servers.plugins.progress import Recorder
 from mpidask.run_directory import Progress
 
 pytestmark = pytest.mark.one_mpi

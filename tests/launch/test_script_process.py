@@ -12,7 +12,7 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask.launch.script import process
+from mpidask.launch.watchdog import script_process
 
 CLIENT = "from distributed import Client\n"
 
@@ -340,7 +340,7 @@ if __name__ == "__main__":
 
 # ------------------------------------------------------------------------- small parts
 def test_options_of_the_interpreter():
-    options = process.interpreter_options
+    options = script_process.interpreter_options
     assert options(["python", "-u", "-X", "dev", "-Werror", "-m", "mpidask", "-m", "x"]) == [
         "-u",
         "-X",
@@ -356,12 +356,12 @@ def test_the_likely_rank():
     def mpich(rank, size):
         return {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALNRANKS": "1"}
 
-    assert [process.is_likely(mpich(rank, 4), ["x.py"]) for rank in range(4)] == [False, True, False, False]
-    assert process.is_likely(mpich(0, 1), ["x.py"])
-    assert process.is_likely({}, ["x.py"])
-    assert process.is_likely(mpich(3, 4), ["--client-rank", "3", "x.py"])
-    assert process.is_likely(mpich(2, 4), ["--client-rank=2", "x.py"])
-    assert process.is_likely({**mpich(0, 4), "DASK_MPIDASK__CLIENT_RANK": "0"}, ["x.py"])
+    assert [script_process.is_likely(mpich(rank, 4), ["x.py"]) for rank in range(4)] == [False, True, False, False]
+    assert script_process.is_likely(mpich(0, 1), ["x.py"])
+    assert script_process.is_likely({}, ["x.py"])
+    assert script_process.is_likely(mpich(3, 4), ["--client-rank", "3", "x.py"])
+    assert script_process.is_likely(mpich(2, 4), ["--client-rank=2", "x.py"])
+    assert script_process.is_likely({**mpich(0, 4), "DASK_MPIDASK__CLIENT_RANK": "0"}, ["x.py"])
 
 
 @pytest.mark.parametrize("rank", some([0, 2], [0]))

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from mpidask.errors import WorldTooSmallException
-from mpidask.launch.roles import Role, assign
-from mpidask.launch.shares import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.resources.division import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.resources.roles import Role, assign
 
 GIB = 2**30
 

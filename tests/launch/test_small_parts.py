@@ -11,8 +11,11 @@ import pytest
 
 from mpidask import config
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch import banner, environment, mpi_settings, network
-from mpidask.launch.postmortem import describe_exit
+from mpidask.launch.cluster import banner
+from mpidask.launch.comm import mpi_settings
+from mpidask.launch.resources import network
+from mpidask.launch.servers.plugins.worker_exits import describe_exit
+from mpidask.launch.watchdog import launcher_environment
 
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
 HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "4", "PMI_FD": "9"}
@@ -36,23 +39,23 @@ HYDRA_IN_SLURM = {**SRUN, "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", **HY
     ],
 )
 def test_launchers_are_understood(environ, name):
-    assert environment.launcher_name(environ) == name
-    assert environment.launcher_rank(environ) == 3
-    assert environment.launcher_size(environ) == 8
-    assert environment.local_size(environ) == 4
+    assert launcher_environment.launcher_name(environ) == name
+    assert launcher_environment.launcher_rank(environ) == 3
+    assert launcher_environment.launcher_size(environ) == 8
+    assert launcher_environment.local_size(environ) == 4
 
 
 def test_without_a_launcher_there_is_one_process():
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}  # Slurm sets these for the batch script as well
     for environ in ({}, batch_script):
-        assert environment.launcher_size(environ) == 1
-        assert environment.launcher_name(environ) is None
-        assert environment.local_size(environ) is None
+        assert launcher_environment.launcher_size(environ) == 1
+        assert launcher_environment.launcher_name(environ) is None
+        assert launcher_environment.local_size(environ) is None
 
 
 def test_identity_is_removed_and_settings_stay():
     names = [*OPEN_MPI, *HYDRA, "PMIX_RANK", "SLURM_PROCID", "OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"]
-    left = set(names) - set(environment.rank_identity(names))
+    left = set(names) - set(launcher_environment.rank_identity(names))
     assert left == {"OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"}
 
 
@@ -202,7 +205,7 @@ def test_importing_mpidask_imports_nothing_heavy():
     import subprocess
     import sys
 
-    code = "import sys, mpidask, mpidask.launch.guardian; print(*sys.modules)"
+    code = "import sys, mpidask, mpidask.launch.watchdog.watchdog; print(*sys.modules)"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert not {"dask", "distributed", "numpy", "mpi4py", "click", "asyncio", "multiprocessing"} & set(text.split())
     assert os.path.exists(config.__file__)

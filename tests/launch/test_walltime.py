@@ -12,7 +12,8 @@ from selection import some
 import mpidask
 from mpidask import run_directory
 from mpidask.errors import UsageError, WalltimeError
-from mpidask.launch import alarm, walltime
+from mpidask.launch.resources import walltime
+from mpidask.launch.script import walltime_alarm
 
 pytestmark = pytest.mark.one_mpi
 
@@ -111,7 +112,7 @@ def test_the_clock(job, tmp_path):
 
 def test_nothing_runs_where_nothing_is_known(job):
     before = threading.enumerate()
-    bell = alarm.Alarm(60, None, None)
+    bell = walltime_alarm.Alarm(60, None, None)
     bell.set()
     assert threading.enumerate() == before
     bell.stop()
@@ -280,10 +281,10 @@ def test_scripts_that_call_us(ranks, warned, name):
 def test_a_session_that_is_over_is_not_watched(ranks, warned):
     script = (
         "import signal\n"
-        f"before = signal.getsignal({alarm.SIGNAL})\n"
+        f"before = signal.getsignal({walltime_alarm.SIGNAL})\n"
         "with mpidask.Session() as s, Client(s):\n"
         "    pass\n"
-        f"assert signal.getsignal({alarm.SIGNAL}) == before\n" + WARN + "time.sleep(2)"
+        f"assert signal.getsignal({walltime_alarm.SIGNAL}) == before\n" + WARN + "time.sleep(2)"
     )
     result = ranks.python(4, ranks.script(START + script), environ=warned)
     check(ranks, result, 0)

@@ -16,12 +16,15 @@ import pytest
 from distributed import Scheduler, Worker
 
 from mpidask import config
-from mpidask.launch import banner, complaints, network, registration, roles, shares, waves
-from mpidask.launch.layout import Layout
-from mpidask.launch.plans import places
-from mpidask.launch.registration import Registration
-from mpidask.launch.roles import Role
-from mpidask.launch.shares import Facts, Limit
+from mpidask.launch.cluster import banner
+from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.planning import places
+from mpidask.launch.comm import startup_errors
+from mpidask.launch.resources import division, network, roles, staggering
+from mpidask.launch.resources.division import Facts, Limit
+from mpidask.launch.resources.roles import Role
+from mpidask.launch.servers.plugins import registration
+from mpidask.launch.servers.plugins.registration import Registration
 
 pytestmark = pytest.mark.one_mpi
 
@@ -40,58 +43,58 @@ encrypted_or_not = pytest.mark.parametrize("encrypted", [True, False])
 # ------------------------------------------------------------------- waves
 @encrypted_or_not
 def test_a_small_world_is_not_delayed(encrypted):
-    assert {waves.delay(index, encrypted=encrypted) for index in range(200)} == {0.0}
-    assert waves.spread(200, encrypted=encrypted) == 0.0
-    assert waves.settings(200, DASK, encrypted=encrypted) == {}
-    assert waves.startup_timeout(200, encrypted=encrypted) == 300.0
+    assert {staggering.delay(index, encrypted=encrypted) for index in range(200)} == {0.0}
+    assert staggering.spread(200, encrypted=encrypted) == 0.0
+    assert staggering.settings(200, DASK, encrypted=encrypted) == {}
+    assert staggering.startup_timeout(200, encrypted=encrypted) == 300.0
 
 
 @encrypted_or_not
 def test_workers_come_one_after_another(encrypted):
-    delays = [waves.delay(index, encrypted=encrypted) for index in range(10_000)]
+    delays = [staggering.delay(index, encrypted=encrypted) for index in range(10_000)]
     assert delays == sorted(delays)
-    assert max(delays) == waves.spread(10_000, encrypted=encrypted)
+    assert max(delays) == staggering.spread(10_000, encrypted=encrypted)
     in_each_second = Counter(map(int, delays))
     del in_each_second[0]  # with those that come at once
     assert max(in_each_second.values()) <= 250
 
 
 def test_ten_thousand_workers_come_within_minutes():
-    assert 10 < waves.spread(10_000, encrypted=False) < waves.spread(10_000, encrypted=True) < 120
+    assert 10 < staggering.spread(10_000, encrypted=False) < staggering.spread(10_000, encrypted=True) < 120
 
 
 @encrypted_or_not
 @pytest.mark.parametrize("workers", SIZES)
 def test_every_timeout_is_longer_than_the_last_worker_waits(workers, encrypted):
-    spread = waves.spread(workers, encrypted=encrypted)
-    settings = DASK | waves.settings(workers, DASK, encrypted=encrypted)
+    spread = staggering.spread(workers, encrypted=encrypted)
+    settings = DASK | staggering.settings(workers, DASK, encrypted=encrypted)
     assert config.seconds(settings[CONNECT]) >= 29 + spread
     assert config.seconds(settings[TCP]) >= 29 + spread
     # What comes last may wait as long as it has been waited for, and still be in time.
-    assert waves.startup_timeout(workers, encrypted=encrypted) > spread + config.seconds(settings[CONNECT])
+    assert staggering.startup_timeout(workers, encrypted=encrypted) > spread + config.seconds(settings[CONNECT])
 
 
 @encrypted_or_not
 def test_larger_runs_get_more(encrypted):
     for smaller, larger in itertools.pairwise(SIZES):
-        before, after = (DASK | waves.settings(size, DASK, encrypted=encrypted) for size in (smaller, larger))
+        before, after = (DASK | staggering.settings(size, DASK, encrypted=encrypted) for size in (smaller, larger))
         assert all(config.seconds(before[name]) <= config.seconds(after[name]) for name in (CONNECT, TCP))
         assert before[BACKLOG] <= after[BACKLOG]
-        assert waves.open_files(smaller) < waves.open_files(larger)
+        assert staggering.open_files(smaller) < staggering.open_files(larger)
 
 
 def test_what_the_user_has_set_is_added_to_and_what_is_enough_stays():
-    longer = waves.settings(10_000, DASK | {CONNECT: "10m", BACKLOG: 100_000}, encrypted=True)
+    longer = staggering.settings(10_000, DASK | {CONNECT: "10m", BACKLOG: 100_000}, encrypted=True)
     assert config.seconds(longer[CONNECT]) > 600
     assert longer[BACKLOG] == 100_000
 
 
 def test_the_configuration_of_a_process_is_changed_where_it_has_to_be():
     with dask.config.set({}):
-        waves.configure(waves.Turn(0, 100, True))
+        staggering.configure(staggering.Turn(0, 100, True))
         assert dask.config.get(CONNECT) == DASK[CONNECT]
     with dask.config.set({CONNECT: "40s"}):
-        waves.configure(waves.Turn(0, 10_000, True))
+        staggering.configure(staggering.Turn(0, 10_000, True))
         assert config.seconds(dask.config.get(CONNECT)) > 130
         dask.config.set({CONNECT: DASK[CONNECT], TCP: DASK[TCP], BACKLOG: DASK[BACKLOG]})
 
@@ -109,8 +112,8 @@ def test_a_rank_starts_a_few_of_its_workers_at_a_time():
 
     for hosting, cores, expected in ((1, 64, 128), (1, 2, 8), (80, 64, 3), (10_000, 64, 1)):
         most, started = 0, []
-        turn = waves.Turn(0, hosting, cores=cores)
-        asyncio.run(waves.in_turn([worker(number) for number in range(128)], turn))
+        turn = staggering.Turn(0, hosting, cores=cores)
+        asyncio.run(staggering.in_turn([worker(number) for number in range(128)], turn))
         assert (most, len(started)) == (expected, 128)
         assert hosting * most <= max(250, hosting)
 
@@ -123,16 +126,16 @@ def test_a_rank_waits_for_its_turn():
             times.append(loop.time())
 
         before = loop.time()
-        await waves.in_turn([worker()], waves.Turn(index, 10_000))
+        await staggering.in_turn([worker()], staggering.Turn(index, 10_000))
         return times[0] - before
 
-    assert asyncio.run(begun(290)) >= waves.delay(290, encrypted=True) > 0.3
+    assert asyncio.run(begun(290)) >= staggering.delay(290, encrypted=True) > 0.3
 
 
 def test_too_few_open_files_are_told():
-    assert waves.shortage(100, 1024) is None
-    assert waves.shortage(10_000, 65_536) is None
-    text = waves.shortage(10_000, 20_000)
+    assert staggering.shortage(100, 1024) is None
+    assert staggering.shortage(10_000, 65_536) is None
+    text = staggering.shortage(10_000, 20_000)
     assert "10000 workers" in text and "20000" in text and "ulimit -Hn" in text
 
 
@@ -161,20 +164,20 @@ def meeting(size, per_node, **how):
     facts = world(size, per_node, **how)
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
-    plans = shares.plan_workers(facts, hosting, serving)
-    shares.plan_workers(facts, hosting, serving, shares.Wish(per_rank=None))
+    plans = division.plan_workers(facts, hosting, serving)
+    division.plan_workers(facts, hosting, serving, division.Wish(per_rank=None))
     layout = Layout(0, config.Options(), facts, assigned, plans, "", "")
     all_places = places(layout)
     first = network.knockers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
     network.best([("ib0", "10.0.0.0", 1)], found, layout.hosts)
-    sent = pickle.dumps(shares.compact(dict(enumerate(facts))))
+    sent = pickle.dumps(division.compact(dict(enumerate(facts))))
     pickle.loads(sent)
     up = dict.fromkeys(range(5, size), 1)
     texts = [
         banner.banner("1", assigned, facts, plans, []),
         banner.missing_workers([rank for rank, hosts in enumerate(hosting) if hosts], up.keys(), layout.hosts),
-        complaints.missing(set(range(size)), layout.hosts, 300.0, size).text(),
+        startup_errors.missing(set(range(size)), layout.hosts, 300.0, size).text(),
     ]
     assert len(plans) == size - 2
     assert [place.workers for place in all_places[:4]] == [(), (), ("2",), ("3",)]
@@ -199,7 +202,7 @@ def test_ten_times_the_ranks_take_ten_times_as_long(per_node, bound):
     assert all(len(text) < 1000 for text in texts)
 
 
-GPUS = tuple(shares.Gpu(name, f"0000:0{name}:00.0", "NVIDIA H100") for name in "012")
+GPUS = tuple(division.Gpu(name, f"0000:0{name}:00.0", "NVIDIA H100") for name in "012")
 
 
 def test_plans_are_those_of_each_node_alone():
@@ -211,18 +214,20 @@ def test_plans_are_those_of_each_node_alone():
     ]
     chance.shuffle(facts)
     hosting, serving = [chance.random() < 0.8 for _ in facts], [chance.random() < 0.1 for _ in facts]
-    for wish in (shares.Wish(), shares.Wish(per_rank=None), shares.Wish(per_rank=3, gpus=False)):
-        together = [dataclasses.replace(plan, name="") for plan in shares.plan_workers(facts, hosting, serving, wish)]
+    for wish in (division.Wish(), division.Wish(per_rank=None), division.Wish(per_rank=3, gpus=False)):
+        together = [dataclasses.replace(plan, name="") for plan in division.plan_workers(facts, hosting, serving, wish)]
         for node in {fact.node for fact in facts}:
             members = [rank for rank, fact in enumerate(facts) if fact.node == node]
-            alone = shares.plan_workers(*([each[rank] for rank in members] for each in (facts, hosting, serving)), wish)
+            alone = division.plan_workers(
+                *([each[rank] for rank in members] for each in (facts, hosting, serving)), wish
+            )
             alone = [dataclasses.replace(plan, rank=members[plan.rank], name="") for plan in alone]
             assert [plan for plan in together if plan.rank in members] == alone
 
 
 def test_compact_facts_are_the_same():
     facts = dict(enumerate(pickle.loads(pickle.dumps(fact)) for fact in world(300, 100, bound=False)))
-    compact = shares.compact(facts)
+    compact = division.compact(facts)
     assert compact == facts
     assert compact[1].cores is compact[2].cores is compact[299].cores
     assert len(pickle.dumps(compact)) < len(pickle.dumps(facts)) / 4

@@ -9,8 +9,8 @@ import pytest
 from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch.steps import End, Patience, wait, wait_async
-from mpidask.launch.world import World
+from mpidask.launch.comm.polling import End, Patience, wait, wait_async
+from mpidask.launch.comm.world import World
 
 
 class Silent:

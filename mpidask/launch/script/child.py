@@ -15,7 +15,7 @@ from mpidask.errors import MpidaskError, caught
 from mpidask.launch.script import main_module, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
-from mpidask.launch.script.process import interpreter_options
+from mpidask.launch.watchdog.script_process import interpreter_options
 
 __all__ = ["main"]
 
@@ -53,12 +53,12 @@ def _import() -> None:
 
 def _prepare(prepare: Prepare) -> Code:
     """Configure Dask and find the program; raises UsageError if there is none."""
-    from mpidask import tls_sockets
-    from mpidask.launch import dask_settings, waves
+    from mpidask import dask_settings, tls_sockets
+    from mpidask.launch.resources import staggering
 
     os.environ.update(prepare.environ)
     dask_settings.update(prepare.config)
-    waves.configure(prepare.turn)
+    staggering.configure(prepare.turn)
     tls_sockets.mend()
     return main_module.load(prepare.program, interpreter_options(sys.orig_argv))
 
@@ -74,8 +74,8 @@ class _Script:
 
     def run(self, code: Code) -> None:
         """Run it; raises SystemExit with its status."""
-        from mpidask.launch.alarm import Alarm
         from mpidask.launch.script import run_cluster
+        from mpidask.launch.script.walltime_alarm import Alarm
 
         run_cluster.install(self._begin, self._prepare)
         if self._prepare.walltime_margin:

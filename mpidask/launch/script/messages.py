@@ -8,8 +8,8 @@ from typing import Any
 
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError
+from mpidask.launch.resources.staggering import Turn
 from mpidask.launch.script.main_module import Program
-from mpidask.launch.waves import Turn
 
 __all__ = ["Begin", "EndWithin", "Prepare", "Ready"]
 

@@ -21,8 +21,7 @@ from distributed.objects import SchedulerInfo
 from distributed.security import Security
 
 from mpidask import credentials
-from mpidask.launch import current
-from mpidask.launch.script import aliases, carried_state
+from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
 
 __all__ = ["RunCluster", "install"]

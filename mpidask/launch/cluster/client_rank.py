@@ -1,0 +1,228 @@
+"""The cluster around the client's rank: from the meeting to the end, whoever the client is."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from typing import Any, Protocol
+
+from mpidask import dask_settings, tls_sockets
+from mpidask.credentials import Contact
+from mpidask.errors import MpidaskError, caught
+from mpidask.launch.cluster import teardown
+from mpidask.launch.cluster.announce import Progress, print_banner, print_closing
+from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.planning import make_agent
+from mpidask.launch.comm.polling import Steps
+from mpidask.launch.comm.startup_errors import no_scheduler
+from mpidask.launch.comm.world import World
+from mpidask.launch.imports import import_cache
+from mpidask.launch.resources import staggering
+from mpidask.launch.script import current
+from mpidask.launch.servers import log_filters
+from mpidask.launch.servers.agent import Agent
+
+__all__ = ["Around", "Here", "InProcess", "close_clients", "restore_signals"]
+
+
+def close_clients(address: str) -> None:
+    """Close the clients of this process that are connected to a scheduler which is about to end.
+
+    None of them connects again, also those that belong to an event loop, which may have ended.
+    """
+    distributed = sys.modules.get("distributed")
+    if distributed is None:  # its import is what went wrong
+        return
+    theirs = [each for each in distributed.Client._instances if getattr(each.scheduler, "address", None) == address]
+    for each in theirs:
+        each.status = "closing"
+    for each in theirs:
+        if not each.asynchronous:
+            with contextlib.suppress(Exception):
+                each.close(timeout=1)
+
+
+def restore_signals() -> None:
+    """Have signals end the script as they would end it under plain python: MPI libraries have handlers of their own."""
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) == signal.SIG_DFL:  # as it was at the start: nohup has it ignored
+            signal.signal(number, signal.SIG_DFL)
+
+
+class Here(Protocol):
+    """The client's own side of a cluster: this process, or a child of it."""
+
+    def prepare(self) -> None:
+        """Get ready while the cluster starts; may raise."""
+
+    def done(self) -> bool:
+        """Whether it is ready, or will not be."""
+
+    def wrong(self) -> MpidaskError | None:
+        """Return what keeps the client from running, None if it is ready."""
+
+    def introduce(self, contact: Contact, dashboard: str | None) -> None:
+        """Have clients find the scheduler, its keys and its dashboard."""
+
+    def close(self, address: str) -> None:
+        """End its clients: their scheduler is about to end. Also where nothing has come up."""
+
+
+class InProcess:
+    """The client in this process."""
+
+    def __init__(self, world: World, layout: Layout) -> None:
+        self._world, self._layout = world, layout
+
+    def prepare(self) -> None:
+        """Import Dask and configure it."""
+        with import_cache.active(self._world.imports):
+            dask_settings.update(self._world.configuration)
+            staggering.configure(self._layout.turn)
+            tls_sockets.mend()  # imports Dask: an error is to be reported now
+
+    def done(self) -> bool:
+        """Return True: `prepare` has done it."""
+        return True
+
+    def wrong(self) -> MpidaskError | None:
+        """Return None: `prepare` has said it."""
+        return None
+
+    def introduce(self, contact: Contact, dashboard: str | None) -> None:
+        """Put them into Dask's configuration."""
+        import dask.config
+
+        dask.config.set({"scheduler-address": contact.address})
+        current.introduce(contact, dashboard, self._layout.hosts[self._layout.speaker])
+
+    def close(self, address: str) -> None:
+        """Close clients."""
+        log_filters.quieten()
+        close_clients(address)
+
+
+class Around:
+    """The cluster, as the client's rank has it.
+
+    contact:   where the scheduler is, and the keys
+    dashboard: its link, None if there is none
+    """
+
+    def __init__(self, world: World, layout: Layout, here: Here, *, diverts: bool) -> None:
+        """Prepare it.
+
+        here:    where the client is
+        diverts: what servers and tasks beside the client print goes to the rank's log
+        """
+        self._world, self._layout, self._here, self._diverts = world, layout, here, diverts
+        self._agent: Agent | None = None
+        self.contact = Contact("")
+        self.dashboard: str | None = None
+        self.closed = False
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return self.contact.address
+
+    def start(self) -> Steps[None]:
+        """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
+        try:
+            wrong = caught(self._start_agent) or caught(self._here.prepare)  # while the scheduler comes up elsewhere
+            yield from self._know_scheduler(wrong)
+            watch = Progress(self._layout)
+            try:
+                yield from self._world.agree(wrong or Up(self, self._here), watch.patience)
+            finally:
+                watch.done()
+        except MpidaskError:
+            self._here.close(self.address)
+            self.close_agent()
+            raise
+        if self._agent is not None and self._layout.scheduler == self._world.rank:
+            self.dashboard = self._agent.dashboard
+        if self._world.rank == self._layout.speaker:
+            print_banner(self._layout, self.contact, self.dashboard)
+        self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
+        self._here.introduce(self.contact, self.dashboard)
+        self._world.drop_imports()
+        if self._agent is not None:
+            self._agent.watch(lambda status: teardown.lose_agent(self._world, self._layout, status))
+
+    def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
+        """Learn where the scheduler is, or tell the others, if it is here.
+
+        wrong: what keeps this rank from going on
+        """
+        root = self._layout.scheduler
+        if root is None:
+            assert self._layout.joined is not None
+            self.contact = self._layout.joined
+            return
+        value: Any = wrong
+        if root == self._world.rank:
+            if wrong is None:
+                value = yield from self.agent.scheduler()
+            if isinstance(value, MpidaskError):
+                value = no_scheduler(value, root, self._world.host)
+        value = yield from self._world.share(value, root)
+        if isinstance(value, MpidaskError):
+            raise value
+        self.contact = value
+        if self._agent is not None and root != self._world.rank:
+            self._agent.tell(self.contact)
+
+    def _start_agent(self) -> None:
+        if self._layout.mine or self._layout.scheduler == self._world.rank:
+            self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
+
+    @property
+    def agent(self) -> Agent:
+        """The process with this rank's servers."""
+        assert self._agent is not None
+        return self._agent
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether this rank hosts servers, in a process beside it."""
+        return self._agent is not None
+
+    def close(self, status: int | None) -> None:
+        """End the cluster: tell all ranks, close what this rank hosts. The ranks have yet to meet.
+
+        status: the script's exit status, None if it is not known
+        """
+        self.closed = True
+        self._world.guardian.end_within(teardown.KILL)
+        self._here.close(self.address)
+        self._world.announce_end(status)
+        self.close_agent()
+        if self._world.rank == self._layout.speaker:
+            print_closing(self._layout, status)
+
+    def close_agent(self) -> None:
+        """End the servers beside the client."""
+        if self._agent is not None:
+            self._agent.close(2 * teardown.CLOSE)
+
+
+class Up:
+    """The number of workers beside the client, once these and the client are ready."""
+
+    def __init__(self, around: Around, here: Here) -> None:
+        self._around, self._here = around, here
+
+    def done(self) -> bool:
+        """Whether they are, or will not be."""
+        if self._here.done() and self._here.wrong() is not None:
+            return True
+        return self._here.done() and (not self._around.has_servers or self._around.agent.done())
+
+    def result(self) -> int | BaseException:
+        """Return their number, or the error that kept them from coming."""
+        wrong = self._here.wrong()
+        if wrong is not None:
+            return wrong
+        return self._around.agent.result() if self._around.has_servers else 0

@@ -1,0 +1,170 @@
+"""From the layout to what this rank's servers are told."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+
+from mpidask import config, credentials, run_directory
+from mpidask.config import Options
+from mpidask.credentials import Contact
+from mpidask.dashboard import gate
+from mpidask.errors import StartupError
+from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.comm.world import World
+from mpidask.launch.imports import import_cache
+from mpidask.launch.resources import hardware, walltime
+from mpidask.launch.resources.roles import Role
+from mpidask.launch.resources.scratch import Scratch
+from mpidask.launch.servers import redirection, worker_environment
+from mpidask.launch.servers.agent import Agent, Orders
+from mpidask.launch.servers.specs import Place, SchedulerPlan, WorkersPlan
+from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
+from mpidask.launch.watchdog.shared_memory import semaphore_prefix
+from mpidask.run_directory import Progress
+from mpidask.scheduler_file import About
+
+__all__ = ["make_agent", "places", "scheduler_plan", "workers_plan"]
+
+_ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
+
+
+def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
+    """Start the agent of this rank, with the scheduler if that is to be here, and the rank's workers.
+
+    diverts: servers and tasks print to the rank's log, if it has one
+    Raises StartupError without a scratch directory.
+    """
+    log = redirection.log_of(world) if diverts else None
+    orders = Orders(
+        scheduler_plan(world, layout) if layout.scheduler == world.rank else None,
+        workers_plan(world, layout, layout.joined or Contact("")) if layout.mine else None,
+        world.configuration,
+        semaphore_prefix(world.guardian.token),
+        layout.turn,
+        log,
+        warns=redirection.warns(world, layout),
+        path=layout.path,
+    )
+    blas = min((worker.blas_threads for worker in layout.mine), default=1)
+    configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
+    variables = worker_environment.variables(blas, layout.options.preload_import, configured, os.environ)
+    return Agent(orders, {**variables, **import_cache.offer(world.imports), TOKEN: world.guardian.token})
+
+
+def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
+    """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
+    options = layout.options
+    if options.scheduler_file is not None:
+        world.guardian.remove_if_holding(layout.run, options.scheduler_file)
+    keys = credentials.make() if options.tls and not credentials.configured() else None
+    idle = config.seconds(options.idle_timeout) if options.idle_timeout is not None else None
+    idle = idle if layout.client is None else 0.0  # the script decides
+    return SchedulerPlan(
+        host=layout.address,
+        port=options.scheduler_port or 0,
+        protocol=config.transport(options),
+        dashboard_address=options.dashboard_address,
+        directory=_scratch(world, layout).path,
+        sockets=_scratch(world, layout).sockets,
+        file=options.scheduler_file,
+        about=About(
+            layout.run,
+            job_id(os.environ),
+            keys=keys,
+            idle_timeout=options.idle_timeout if idle and layout.client is None else None,
+        ),
+        clients=_for_clients(options),
+        token=gate.token() if options.tls else "",  # who can run code here need not be kept from looking
+        dashboard=options.dashboard,
+        idle=idle,
+        places=places(layout),
+        record=_record(world, layout),
+        environ=_environ(layout),
+    )
+
+
+def places(layout: Layout) -> tuple[Place, ...]:
+    """Return the places of a run, by rank."""
+    names = defaultdict[int, list[str]](list)
+    for worker in layout.workers:
+        names[worker.rank].append(str(worker.name))
+    return tuple(
+        Place(
+            rank,
+            facts.host,
+            ", ".join(word for part, word in _ROLES.items() if part in role),
+            facts.pid,
+            min((int(limit.amount) for limit in facts.memory), default=None),
+            tuple(names[rank]),
+        )
+        for rank, (facts, role) in enumerate(zip(layout.facts, layout.roles, strict=True))
+    )
+
+
+def _for_clients(options: Options) -> tuple[str, int] | None:
+    """Return host and port (0 for a free one) for clients from outside; raises StartupError for what is not here."""
+    if options.client_address is not None:
+        host, _, port = options.client_address.partition(":")
+        return host, int(port or 0)
+    if options.client_interface is None:
+        return None
+    address = next((address for _, address in hardware.addresses(options.client_interface)), None)
+    if address is None:
+        raise StartupError(
+            f"there is no network interface {options.client_interface!r} with an IPv4 address on the scheduler's node",
+            f"--client-interface takes one of: {', '.join(hardware.interfaces())}",
+        )
+    return address, 0
+
+
+def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPlan:
+    """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
+
+    scheduler: its address is "" if it is not known yet
+    """
+    options = layout.options
+    return WorkersPlan(
+        workers=layout.mine,
+        scheduler=scheduler,
+        host=layout.address,
+        protocol=scheduler.address.partition("://")[0] or config.transport(options),
+        directory=_scratch(world, layout).path,
+        sockets=_scratch(world, layout).sockets,
+        nanny=options.nanny,
+        data=options.data,
+        worker_class=options.worker_class,
+        worker_options=options.worker_options or {},
+        timeout=layout.startup_timeout,
+        turn=layout.turn,
+        environ=_environ(layout),
+        choice=len(layout.facts[world.rank].gpus) > 1,
+    )
+
+
+def _environ(layout: Layout) -> dict[str, str]:
+    """Return the visible-devices variable without what Dask's monitor of GPUs would stumble over."""
+    mine = layout.facts[layout.rank]
+    return {} if mine.gpu_visible is None else {mine.gpu_variable: mine.gpu_visible}
+
+
+def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:
+    """Return the run directory and what is to stand there; None without one, or for a part of the job's ranks."""
+    directory = os.environ.get(run_directory.DIRECTORY)
+    if not directory or not world.whole:
+        return None
+    names = {str(worker.name): worker.rank for worker in layout.workers}
+    nodes = list(dict.fromkeys(layout.hosts.values()))
+    return directory, Progress(
+        0, len(layout.workers), walltime.ends(), layout.client, names, nodes=nodes, began=time.time()
+    )
+
+
+def _scratch(world: World, layout: Layout) -> Scratch:
+    """Return this rank's directory; make it at the first call."""
+    if layout.scratch is None:
+        layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank, world.segments)
+        for path in layout.scratch.paths:
+            world.guardian.remove_later(path)
+    return layout.scratch

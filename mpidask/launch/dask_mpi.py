@@ -1,0 +1,194 @@
+"""initialize, execute, send_close_signal: dask_mpi's functions, with its names, meanings and defaults."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mpidask import config
+from mpidask.config import Options
+from mpidask.errors import UsageError, WorldTooSmallException
+from mpidask.launch.comm.world import World
+from mpidask.launch.exit_hook import DEPARTURE
+from mpidask.launch.script import current
+from mpidask.launch.session import Session
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["execute", "initialize", "send_close_signal"]
+
+#: dask_mpi's defaults that mean "find it out" here. It opens the dashboard to everybody, on port 8787: ours is not.
+_FOUND_OUT = {"local_directory": "", "memory_limit": "auto", "dashboard_address": ":8787"}
+#: Its defaults that are kept, below the user's configuration.
+_KEPT = {"nthreads": 1, "nanny": False, "worker_class": "distributed.Worker", "dashboard": True}
+
+
+def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
+    interface: str | None = None,
+    nthreads: int = 1,
+    local_directory: str | os.PathLike[str] | None = None,
+    memory_limit: float | str | None = "auto",
+    nanny: bool = False,  # noqa: FBT001, FBT002 - dask_mpi's
+    dashboard: bool = True,  # noqa: FBT001, FBT002
+    dashboard_address: str = ":8787",
+    protocol: str | None = None,
+    worker_class: str = "distributed.Worker",
+    worker_options: Mapping[str, Any] | None = None,
+    comm: MPI.Intracomm | None = None,
+    exit: bool = True,  # noqa: A002, FBT001, FBT002
+) -> bool:
+    """Start a Dask cluster on the ranks of this MPI job: ``Client()`` in the rest of the script connects to it.
+
+    Rank 0 hosts the scheduler, rank 1 passes through to the rest of the script, the other ranks are workers until the
+    script has ended; then their processes end. Needs 2 ranks (rank 0 then hosts the worker).
+
+    interface:         network interface, such as ib0; found out if None
+    nthreads:          threads per worker
+    local_directory:   where workers spill; found out if None
+    memory_limit:      memory per worker: bytes, text such as "4 GiB", a fraction (float) of the node's, 0 for none;
+                       "auto" is a share of what the node or its cgroup has
+    nanny:             deprecated, as in dask_mpi: use ``worker_class="distributed.Nanny"``, which starts a worker that
+                       dies again
+    dashboard:         serve Dask's dashboard
+    dashboard_address: where; left alone it is a free port on loopback
+    protocol:          Dask's communication protocol, tls if None; "tcp" is encrypted, too, unless TLS is switched off
+    worker_class:      import path of the class of the workers
+    worker_options:    further arguments of that class
+    comm:              communicator whose ranks take part; all ranks if None
+    exit:              False: the other ranks return as well, when the client calls `send_close_signal`
+
+    Returns whether this rank is the client. Raises, on all ranks, UsageError, WorldTooSmallException or StartupError.
+    """
+    given = _taken(locals())
+    _warn(nanny=nanny)
+    return Session.of(lambda world: _options(world, given, least=2), comm=comm, leave=exit).open().is_client
+
+
+def execute(  # noqa: PLR0913 - dask_mpi's arguments
+    client_function: Callable[..., Any] | None = None,
+    *args: Any,
+    client_args: Sequence[Any] = (),
+    client_kwargs: Mapping[str, Any] | None = None,
+    client_rank: int = 1,
+    scheduler: bool = True,
+    scheduler_rank: int = 0,
+    scheduler_address: str | None = None,
+    scheduler_port: int | None = None,
+    scheduler_file: str | os.PathLike[str] | None = None,
+    interface: str | None = None,
+    nthreads: int = 1,
+    local_directory: str | os.PathLike[str] = "",
+    memory_limit: float | str | None = "auto",
+    nanny: bool = False,
+    dashboard: bool = True,
+    dashboard_address: str = ":8787",
+    protocol: str | None = None,
+    exclusive_workers: bool = True,
+    worker_class: str = "distributed.Worker",
+    worker_options: Mapping[str, Any] | None = None,
+    worker_name: str | None = None,
+    comm: MPI.Intracomm | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Run a function on the client's rank with a Dask cluster around it, and return its value there.
+
+    The other ranks host scheduler and workers meanwhile, and return None afterwards. The function runs in the main
+    thread. If it raises, so does this function, on the client's rank; if nobody catches it the run ends, on all ranks.
+
+    client_function:   the function; None for a cluster that ends when a client from elsewhere shuts it down
+    args, client_args: its arguments
+    kwargs, client_kwargs: its keyword arguments, as far as they are not arguments of ours
+    client_rank:       the rank that runs it
+    scheduler:         False: join a running scheduler, which scheduler_address or scheduler_file names
+    scheduler_rank:    the rank that hosts the scheduler
+    scheduler_address: address of the scheduler to join
+    scheduler_port:    port of the scheduler; a free one if None
+    scheduler_file:    file that tells others where the scheduler is; with ``scheduler=False`` it is read
+    exclusive_workers: False: the scheduler's and the client's rank host workers too
+    worker_name:       prefix of the workers' names: worker_name-rank; the rank alone if None
+    The other arguments are those of `initialize`.
+
+    Raises, on all ranks, UsageError, WorldTooSmallException or StartupError, and what the function raises on its rank.
+    """
+    given = _taken(locals()) | {"inclusive_workers": not exclusive_workers, "name": worker_name}
+    _warn(nanny=nanny)
+    ranks = [client_rank] if callable(client_function) else []
+    ranks += [scheduler_rank] if scheduler else []
+    least = 1 + max([*ranks, int(exclusive_workers)])
+    arguments, keywords = (*client_args, *args), {**(client_kwargs or {}), **kwargs}
+
+    def read(world: World) -> Options:
+        if callable(client_function):
+            _check_call(client_function, arguments, keywords)
+        return _options(world, given, least=least)
+
+    runs = callable(client_function)
+    with Session.of(read, comm=comm, leave=False, with_client=runs) as session:
+        if client_function is not None and session.is_client:
+            return client_function(*arguments, **keywords)
+    return None
+
+
+def send_close_signal() -> None:
+    """Close the cluster, on the client's rank: after ``initialize(exit=False)`` the other ranks return.
+
+    Not needed otherwise: the cluster is closed when the script ends. Raises UsageError if there is none.
+    """
+    around = current.current()
+    if around is None:
+        raise UsageError("there is no cluster to close", "call it on the client's rank, after initialize(exit=False)")
+    session = next((each for each in DEPARTURE.sessions if not each.exit), None)
+    if session is not None:
+        session.end(None)
+        return
+    from distributed import Client
+
+    with Client(around.address) as connection:  # type: ignore[no-untyped-call]  # Dask's
+        connection.shutdown()
+
+
+def _taken(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those arguments that are options under the same name."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def _options(world: World, given: Mapping[str, Any], *, least: int) -> Options:
+    """Return the options for dask_mpi's arguments; raises UsageError or WorldTooSmallException."""
+    if world.size < least:
+        raise WorldTooSmallException(
+            f"a cluster with these roles needs {least} ranks, there {'is' if world.size == 1 else 'are'} {world.size}",
+            "start more of them: mpirun -n 4 python script.py",
+        )
+    values = {name: value for name, value in given.items() if value != _FOUND_OUT.get(name)}
+    if values.get("memory_limit", 0) is None:
+        values["memory_limit"] = 0
+    kept = {name: values.pop(name) for name in _KEPT if values.get(name) == _KEPT[name]}
+    return config.load(values, otherwise=kept)
+
+
+def _check_call(function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """Raise UsageError for arguments that the function does not take: before the cluster starts, not after."""
+    with contextlib.suppress(ValueError):  # some have no signature
+        signature = inspect.signature(function)
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            name = getattr(function, "__name__", repr(function))
+            raise UsageError(
+                f"{name}{signature} cannot be called so: {error}",
+                "arguments of execute that it does not know itself are handed to the function",
+            ) from None
+
+
+def _warn(*, nanny: bool) -> None:
+    if nanny:
+        warnings.warn(
+            "nanny=True is deprecated, use worker_class='distributed.Nanny'", DeprecationWarning, stacklevel=3
+        )

@@ -1,0 +1,28 @@
+"""The modules that servers import, of which much only when it is used first."""
+
+from __future__ import annotations
+
+__all__ = ["NAMES"]
+
+#: What nannies and workers import, much of it only when they start.
+NAMES = (
+    "distributed",
+    "distributed.nanny",
+    "distributed.worker",
+    "distributed.http.health",
+    "distributed.http.prometheus",
+    "distributed.http.worker",
+    "email.policy",
+    "importlib_metadata._adapters",
+    "importlib_metadata._text",
+    "mpidask.launch.servers.server_start",
+    "mpidask.memory_keys",
+    "multiprocessing.popen_forkserver",
+    "multiprocessing.queues",
+    "multiprocessing.resource_sharer",
+    "multiprocessing.synchronize",
+    "numpy.random",
+    "secrets",
+    "tornado.httpserver",
+    "tornado.platform.asyncio",
+)

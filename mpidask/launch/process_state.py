@@ -1,0 +1,87 @@
+"""What a session changes in a process that is not its own, and gives back."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import multiprocessing
+import multiprocessing.synchronize
+import multiprocessing.util
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dask.config
+
+from mpidask.launch.script.interpreter_end import hidden_main
+from mpidask.launch.servers import log_filters
+
+__all__ = ["Surroundings", "serving"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+#: Keys of Dask's configuration that we add.
+_OURS = ("logging", "scheduler-address")
+
+
+class Surroundings:
+    """The environment variables and Dask's configuration, as they were."""
+
+    def __init__(self) -> None:
+        self._environ, self._config = dict(os.environ), copy.deepcopy(dask.config.config)
+        self._changed: Mapping[str, str | None] | None = None
+        self._keys: list[str] = []
+
+    def note(self) -> None:
+        """Take all that differs now for a change of ours; what changes later is the user's."""
+        names = self._environ.keys() | os.environ.keys()
+        self._changed = {
+            name: self._environ.get(name) for name in names if os.environ.get(name) != self._environ.get(name)
+        }
+        self._keys = [key for key, value in self._config.items() if dask.config.config.get(key) != value]
+        self._keys += [key for key in _OURS if key not in self._config]
+
+    def give_back(self) -> None:
+        """Undo our changes, up to now if none were noted."""
+        if self._changed is None:
+            self.note()
+        for name, value in (self._changed or {}).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for key in self._keys:
+            if key in self._config:
+                dask.config.config[key] = self._config[key]
+            else:
+                dask.config.config.pop(key, None)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[None]:
+    """While this process serves: no child of it runs the user's program, and afterwards all is as it was."""
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    process: Any = multiprocessing.current_process()
+    about = dict(process._config)
+    try:
+        with hidden_main():
+            yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # it is a C library's
+                signal.signal(number, handler)
+        _drop_semaphores(process._config.get("semprefix"))
+        process._config.clear()
+        process._config.update(about)
+        log_filters.speak_again()
+
+
+def _drop_semaphores(prefix: str | None) -> None:
+    """Remove this process's semaphores of that name now: at its end multiprocessing would not find them any more."""
+    for finalizer in list(multiprocessing.util._finalizer_registry.values()):  # type: ignore[attr-defined]
+        of_semaphore = finalizer._callback is multiprocessing.synchronize.SemLock._cleanup  # type: ignore[attr-defined]
+        if of_semaphore and prefix and finalizer._args[0].startswith(prefix):
+            with contextlib.suppress(FileNotFoundError):  # whoever shared it may have removed it
+                finalizer()

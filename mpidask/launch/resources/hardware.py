@@ -1,0 +1,233 @@
+"""What this rank may use of its node: cores, memory, network addresses, scratch space.
+
+Reads the machine, no MPI. `root` stands for / in every function, so that recorded machines can be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mpidask.launch.resources.division import Facts, Limit
+from mpidask.launch.watchdog.launcher_environment import local_size
+
+__all__ = [
+    "NETWORK_FILE_SYSTEMS",
+    "cgroup_limits",
+    "file_system",
+    "listing",
+    "memory_limits",
+    "read_facts",
+    "text_of",
+]
+
+_ROOT = Path("/")
+
+#: Spilling there is slow for the worker and worse for everybody else's metadata.
+NETWORK_FILE_SYSTEMS = frozenset({
+    "nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "smbfs", "ceph", "panfs", "pvfs2", "orangefs", "afs",
+    "9p", "glusterfs", "wekafs", "dvs", "cvmfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.dfuse",
+    "fuse.gpfs", "fuse.quobyte",
+})  # fmt: skip
+
+#: Where sites put node-local space, in the order in which it is looked for.
+_SCRATCH_VARIABLES = ("SLURM_TMPDIR", "TMPDIR", "JOBFS", "PBS_JOBFS", "LOCAL_SCRATCH", "LSCRATCH")
+_SCRATCH_PLACES = ("/local", "/scratch/local", "/local/scratch", "/local_scratch", "/lscratch", "/tmp", "/var/tmp")
+
+#: Interfaces by name, the fastest kind first (Slingshot, InfiniBand, ethernet); what leads nowhere is left out.
+_INTERFACES = (r"hsn", r"ib", r"(bond|team)", r"(eth|en|em|p\d)", r"")
+_NOWHERE = re.compile(r"(lo|docker|virbr|veth|br-|cni|flannel|tun|tap|usb|idrac|vnet|podman)")
+
+
+def read_facts(environ: Mapping[str, str], interface: str | None = None, root: Path = _ROOT) -> Facts:
+    """Return what this process finds on its node; GPUs and `scratch` are left open."""
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    boot = text_of(root / "proc/sys/kernel/random/boot_id") or socket.gethostname()
+    return Facts(
+        host=socket.gethostname(),
+        node=boot,
+        network=f"{boot}:{_network_namespace()}",
+        cores=cores,
+        node_cores=os.cpu_count() or len(cores),
+        cpu=tuple(cgroup_limits("cpu", root)),
+        memory=tuple(memory_limits(environ, root)),
+        addresses=tuple(addresses(interface)),
+        pid=os.getpid(),
+        job_ranks=local_size(environ) or 0,
+    )
+
+
+# ---------------------------------------------------------------------- memory
+def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:
+    """Yield every limit on memory that holds here, in bytes."""
+    match = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"))
+    total = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Limit("node", total, "node")
+    yield from (limit for limit in cgroup_limits("memory", root) if limit.amount < total)
+    yield from _batch_memory(environ, root)
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        yield Limit(f"process:{os.getpid()}", soft, "ulimit -v")
+
+
+def _batch_memory(environ: Mapping[str, str], root: Path) -> Iterator[Limit]:
+    """Yield what the batch system says the job may use on this node."""
+    # https://slurm.schedmd.com/sbatch.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES: megabytes
+    node = _number(environ.get("SLURM_MEM_PER_NODE"))
+    if node:
+        yield Limit("slurm:node", node * 2**20, "SLURM_MEM_PER_NODE")
+    per_cpu, cpus = _number(environ.get("SLURM_MEM_PER_CPU")), _number(environ.get("SLURM_CPUS_ON_NODE"))
+    if per_cpu and cpus:
+        yield Limit("slurm:cpu", per_cpu * cpus * 2**20, "SLURM_MEM_PER_CPU")
+    # Sites that set it mean bytes for the whole job.
+    job = _number(environ.get("PBS_VMEM"))
+    if job:
+        hosts = set(text_of(root / environ.get("PBS_NODEFILE", "-").lstrip("/")).split()) or {""}
+        yield Limit("pbs", job / len(hosts), "PBS_VMEM")
+
+
+def cgroup_limits(controller: str, root: Path = _ROOT) -> Iterator[Limit]:
+    """Yield the limits of every cgroup from this process's up to the root, versions 1 and 2.
+
+    controller: "memory" (bytes) or "cpu" (cores)
+    """
+    for directory in _cgroups(controller, root):
+        amount = _cgroup_memory(directory) if controller == "memory" else _cgroup_cpu(directory)
+        if amount is not None:
+            yield Limit(f"cgroup:{directory}", amount, f"cgroup {directory.name or '/'}")
+
+
+def _cgroup_memory(directory: Path) -> float | None:
+    names = ("memory.max", "memory.high", "memory.limit_in_bytes")
+    amounts = [_number(text_of(directory / name)) for name in names]
+    return min((amount for amount in amounts if amount is not None), default=None)
+
+
+def _cgroup_cpu(directory: Path) -> float | None:
+    quota, _, period = text_of(directory / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = text_of(directory / "cpu.cfs_quota_us"), text_of(directory / "cpu.cfs_period_us")
+    amount, length = _number(quota), _number(period)
+    return amount / length if amount and length and amount > 0 else None
+
+
+def _cgroups(controller: str, root: Path) -> Iterator[Path]:
+    """Yield the directories of this process's cgroups of that controller, from its own to the root's."""
+    mounts = list(_cgroup_mounts(root))
+    for line in text_of(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        for kind, options, mounted_root, mount_point in mounts:
+            mine = kind == "cgroup2" if controllers == "" else controller in controllers.split(",")
+            if mine and (controllers == "" or controller in options):
+                yield from _upwards(root / mount_point.lstrip("/"), path, mounted_root)
+
+
+def _cgroup_mounts(root: Path) -> Iterator[tuple[str, list[str], str, str]]:
+    """Yield (kind, options, root, mount point); https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html."""
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        fields, tail = before.split(), after.split()
+        if len(tail) >= 3 and tail[0] in ("cgroup", "cgroup2"):
+            yield tail[0], tail[2].split(","), fields[3], fields[4]
+
+
+def _upwards(mount: Path, path: str, mounted_root: str) -> Iterator[Path]:
+    relative = os.path.relpath(path, mounted_root)
+    directory = mount if relative.startswith("..") else Path(os.path.normpath(mount / relative))
+    while True:
+        if directory.is_dir():
+            yield directory
+        if directory in (mount, directory.parent):
+            return
+        directory = directory.parent
+
+
+# --------------------------------------------------------------------- network
+def _network_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/net")
+    except OSError:
+        return ""
+
+
+def addresses(interface: str | None) -> list[tuple[str, str]]:
+    """Return (interface, IPv4 address) of every interface that may lead to other nodes, the fastest kind first."""
+    import psutil  # Dask needs it too
+
+    stats = psutil.net_if_stats()
+    found = []
+    for name, addresses in psutil.net_if_addrs().items():
+        wanted = name == interface if interface else stats[name].isup and not _NOWHERE.match(name)
+        if wanted:
+            ipv4 = (address.address for address in addresses if address.family == socket.AF_INET)
+            found += [(_kind(name), -stats[name].speed, name, address) for address in ipv4]
+    return [(name, address) for _, _, name, address in sorted(found)]
+
+
+def interfaces() -> list[str]:
+    """Return the names of the interfaces that have an IPv4 address."""
+    import psutil
+
+    known = psutil.net_if_addrs().items()
+    return sorted(name for name, its in known if any(address.family == socket.AF_INET for address in its))
+
+
+def _kind(name: str) -> int:
+    return next(index for index, pattern in enumerate(_INTERFACES) if re.match(pattern, name))
+
+
+# --------------------------------------------------------------------- scratch
+def scratch_candidates(environ: Mapping[str, str]) -> list[str]:
+    """Return where node-local space may be, in the order in which it is to be tried."""
+    named = [environ[name] for name in _SCRATCH_VARIABLES if environ.get(name)]
+    return list(dict.fromkeys([*named, *_SCRATCH_PLACES]))
+
+
+def file_system(path: str, root: Path = _ROOT) -> str:
+    """Return the kind of file system that holds a path, such as ext4 or lustre; "" if unknown."""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].replace("\\040", " ")
+        below = real == point or real.startswith(point.rstrip("/") + "/")
+        if below and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind
+
+
+# --------------------------------------------------------------------- reading
+def oom_kills(root: Path = _ROOT) -> int:
+    """Return how often the kernel has killed a process in this process's cgroups for want of memory."""
+    texts = [text_of(directory / name) for directory in _cgroups("memory", root) for name in _OOM_FILES]
+    return max(
+        (int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.MULTILINE)), default=0
+    )
+
+
+_OOM_FILES = ("memory.events", "memory.oom_control")
+
+
+def text_of(path: Path) -> str:
+    """Return what a file holds, "" if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def listing(path: Path) -> list[str]:
+    """Return the names in a directory, none if it cannot be read."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number, None for Slurm's and the kernel's words for no limit."""
+    return float(text) if text and re.fullmatch(r"-?\d+", text) else None

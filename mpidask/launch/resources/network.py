@@ -1,0 +1,157 @@
+"""Where the scheduler listens, so that every node reaches it: candidates are tried by connecting.
+
+Interface names differ between nodes, so what is agreed on is an address, and each worker takes the one
+from which it reached it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+
+from mpidask.errors import StartupError
+from mpidask.launch.resources.division import Facts
+
+__all__ = [
+    "LOOPBACK",
+    "Doors",
+    "answers",
+    "best",
+    "knock",
+    "knockers",
+    "loopback",
+    "one_network",
+    "patience",
+    "towards",
+]
+
+LOOPBACK = "127.0.0.1"
+
+_PATIENCE = 3.0  # s for one connection
+_AT_ONCE = 1000  # networks that get no more than that: a connection that is dropped is tried again after 1, 3, 7 s
+
+
+def one_network(facts: Sequence[Facts]) -> bool:
+    """Whether all ranks reach each other by loopback."""
+    return len({fact.network for fact in facts}) == 1
+
+
+def loopback() -> str:
+    """Return the address by which processes of one node reach each other; raises StartupError if it leads nowhere."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((LOOPBACK, 9))  # asks for the way there; nothing is sent
+    except OSError as error:
+        raise StartupError(
+            f"processes of {socket.gethostname()} cannot reach each other at {LOOPBACK}: {error.strerror}",
+            "the loopback interface is down: ip link set lo up (in a container: start it with a network)",
+        ) from error
+    return LOOPBACK
+
+
+def knockers(facts: Sequence[Facts]) -> dict[str, int]:
+    """Return network -> the rank that tries for all that have it: thousands on a node would find what one finds."""
+    first: dict[str, int] = {}
+    for rank, fact in enumerate(facts):
+        first.setdefault(fact.network, rank)
+    return first
+
+
+def answers(facts: Sequence[Facts], found: Mapping[int, Mapping[str, str]]) -> dict[int, Mapping[str, str]]:
+    """Return rank -> what the one that tried for it has found.
+
+    found: rank -> what `knock` returned there, {} where it has not been called
+    """
+    first = knockers(facts)
+    return {rank: found[first[fact.network]] for rank, fact in enumerate(facts)}
+
+
+def patience(networks: int) -> float:
+    """Return how many seconds to wait for one connection where so many try."""
+    return _PATIENCE * max(1.0, networks / _AT_ONCE)
+
+
+class Doors:
+    """On the scheduler's rank: a listening socket on each address, for the others to try."""
+
+    def __init__(self, addresses: Sequence[tuple[str, str]]) -> None:
+        self._sockets: list[socket.socket] = []
+        self.offers: list[tuple[str, str, int]] = []
+        for name, address in addresses:
+            with contextlib.suppress(OSError):
+                door = socket.create_server((address, 0), backlog=socket.SOMAXCONN)
+                self._sockets.append(door)
+                self.offers.append((name, address, door.getsockname()[1]))
+                threading.Thread(target=_let_in, args=(door,), name="mpidask door", daemon=True).start()
+
+    def close(self) -> None:
+        """Close all of them."""
+        for door in self._sockets:
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
+            door.close()
+
+
+def _let_in(door: socket.socket) -> None:
+    """Take what comes, until the door is closed: one that is not taken stays in a queue, and the queue is short."""
+    with contextlib.suppress(OSError):
+        while True:
+            door.accept()[0].close()
+
+
+def knock(offers: Sequence[tuple[str, str, int]], patience: float = _PATIENCE) -> dict[str, str]:
+    """Return scheduler's address -> own address on the way to it, for every offer that answers within so many s."""
+    reached = {}
+    for _, address, port in offers:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), patience) as connection:
+            reached[address] = connection.getsockname()[0]
+    return reached
+
+
+def towards(address: str, context: ssl.SSLContext | None = None) -> str:
+    """Return the own address on the way to a Dask server such as tls://10.0.0.1:8786; raises StartupError.
+
+    context: for TLS, to be let in: a connection that breaks off is reported there as a stranger's
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), _PATIENCE) as connection:
+            own = str(connection.getsockname()[0])
+            if context is not None:
+                context.wrap_socket(connection).close()
+            return own
+    except (OSError, ValueError) as error:
+        raise StartupError(
+            f"the scheduler at {address} does not answer: {error}",
+            "check that it runs, and that this node is on its network",
+        ) from error
+
+
+def best(
+    offers: Sequence[tuple[str, str, int]],
+    reached: Mapping[int, Mapping[str, str]],
+    hosts: Mapping[int, str],
+    scheduler: int = 0,
+) -> tuple[str, str]:
+    """Return the first (interface, address) that every rank reached.
+
+    offers:    (interface, address, port) in order of preference
+    reached:   rank -> what `knock` returned there
+    hosts:     rank -> host name, for the message
+    scheduler: the rank that made the offers
+    Raises StartupError, naming who reached what.
+    """
+    for name, address, _ in offers:
+        if all(address in theirs for theirs in reached.values()):
+            return name, address
+    tried = ", ".join(f"{name} ({address})" for name, address, _ in offers) or "no interface"
+    deaf = sorted(rank for rank, theirs in reached.items() if not theirs)
+    who = ", ".join(f"rank {rank} on {hosts[rank]}" for rank in deaf[:8]) or "each rank reached some of them only"
+    raise StartupError(
+        f"no network address of the scheduler's node {hosts[scheduler]} is reached by all nodes.\n"
+        f"tried: {tried}\nnot reached by: {who}",
+        "name the interface that connects the nodes with --interface (`ip addr` on a node lists them)",
+    )

@@ -1,0 +1,203 @@
+"""The client's rank: it starts the script's process, hands it the cluster, waits for its end, and ends the run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from mpidask import config
+from mpidask.credentials import Contact
+from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
+from mpidask.launch.cluster import teardown
+from mpidask.launch.cluster.client_rank import Around
+from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.standard_input import Feed
+from mpidask.launch.comm.polling import wait
+from mpidask.launch.comm.world import World
+from mpidask.launch.script.main_module import Program
+from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.script_process import ScriptProcess
+
+__all__ = ["be_client"]
+
+#: Signals that are the script's; those of a terminal reach it without us where it is at one.
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
+
+_EXITED = 1.0  # s for a process that has closed its end to be gone
+
+
+def be_client(
+    world: World, layout: Layout, program: Program, process: ScriptProcess | None, ready: Callable[[], None]
+) -> NoReturn:
+    """Run the script with the cluster around it, then end the run with its status.
+
+    process: the script's, if it has been started already
+    ready:   called when this rank's signals are its own
+    """
+    if process is None:
+        process = ScriptProcess.start(world.rank, {**world.original_environ, TOKEN: world.guardian.token})
+    script = Script(world, layout, program, process)
+    ready()
+    around = Around(world, layout, script, diverts=True)
+    wait(around.start())
+    status = script.run()
+    for number in _FORWARDED:
+        signal.signal(number, signal.SIG_IGN)
+    around.close(status)
+    teardown.leave_in_order(world, layout, status)
+
+
+class Script:
+    """The script's process, as the client's rank sees it."""
+
+    def __init__(self, world: World, layout: Layout, program: Program, process: ScriptProcess) -> None:
+        self._world, self._layout, self._program, self._process = world, layout, program, process
+        self._channel = Connection(process.channel)
+        self._ready: Ready | None = None
+        self._begin: Begin | None = None
+        self._feed = Feed(world, process.stdin)
+        self._status: int | None = None
+        self._interrupted = 0  # the signal that has come before the script
+        for number in _FORWARDED:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._interrupt)
+        self._exit, told = os.pipe()
+        threading.Thread(target=self._await_exit, args=(told,), name="mpidask script", daemon=True).start()
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupted = number
+
+    def _await_exit(self, told: int) -> None:
+        """In a thread: wait for the process's end, and say so."""
+        try:
+            _, status = os.waitpid(self._process.pid, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:  # somebody else has waited for it
+            self._status = LostError.status
+        finally:
+            os.close(told)
+
+    # ------------------------------------------------------------- as the client of the cluster
+    def prepare(self) -> None:
+        """Tell the process what it is to run."""
+        options = self._layout.options
+        original = self._world.original_environ
+        changed = {name: value for name, value in os.environ.items() if original.get(name) != value}
+        self._tell(
+            Prepare(
+                self._program,
+                {**changed, TOKEN: self._world.guardian.token},
+                self._world.configuration,
+                self._layout.turn,
+                config.seconds(options.thread_grace),
+                config.seconds(options.walltime_margin),
+                local_cluster=options.local_cluster,
+                nanny=options.nanny,
+            )
+        )
+
+    def done(self) -> bool:
+        """Whether the process is ready, or will not be."""
+        if self._interrupted:
+            self._ready = Ready(InterruptedStartError.by(self._interrupted))
+        if self._ready is None and self._channel.poll():
+            try:
+                self._ready = self._channel.recv()
+            except (EOFError, OSError):
+                self._wait_for_exit(_EXITED)
+                ended = "" if self._status is None else f" ({_words(self._status)})"
+                self._ready = Ready(StartupError(f"the script's process ended before the script began{ended}"))
+        return self._ready is not None
+
+    def wrong(self) -> MpidaskError | None:
+        """Return what keeps the script from running, None if it is ready."""
+        return self._ready.wrong if self._ready is not None else None
+
+    def introduce(self, contact: Contact, dashboard: str | None) -> None:
+        """Keep what the script's process is to know when it may begin."""
+        others = self._layout.joined is not None or self._layout.options.scheduler_file is not None
+        workers = None if others else len(self._layout.workers)  # more may come from elsewhere
+        self._begin = Begin(contact, dashboard, self._layout.hosts[self._layout.speaker], workers)
+
+    def close(self, address: str) -> None:
+        """End the process, if the script has not ended it."""
+        with contextlib.suppress(OSError):
+            self._channel.close()
+
+    def _tell(self, message: object) -> None:
+        with contextlib.suppress(OSError):  # it is gone: `done` says so
+            self._channel.send(message)
+
+    # ------------------------------------------------------------------------------ the script
+    def run(self) -> int:
+        """Have the script run; return the exit status of the run when it has ended."""
+        self._take_signals()
+        if self._interrupted:
+            error = InterruptedStartError.by(self._interrupted)
+            sys.stderr.write(error.text())
+            return error.status
+        self._tell(self._begin)
+        heard: list[object] = [self._exit, self._channel]
+        while self._status is None:
+            feeding = self._feed.waits_for
+            ready, writable, _ = select.select([*heard, *feeding.read], feeding.write, [], feeding.pause)
+            if self._channel in ready and not self._listen():
+                heard.remove(self._channel)
+            self._feed.go_on(writable=bool(writable))
+            if self._exit in ready:
+                self._wait_for_exit(_EXITED)
+        self._feed.close()
+        if self._world.is_lost:  # the run is about to be aborted, and the script was killed for that
+            time.sleep(teardown.KILL)
+        if self._status >= 0:
+            return self._status
+        number = -self._status
+        sys.stderr.write(f"mpidask: error: the script was ended by {_words(self._status)}\n")
+        return 128 + number
+
+    def _take_signals(self) -> None:
+        for number in _FORWARDED:
+            if signal.getsignal(number) == signal.SIG_IGN:  # nohup
+                continue
+            if self._process.at_terminal and number in _OF_TERMINALS:
+                signal.signal(number, lambda number, frame: None)
+            else:
+                signal.signal(number, lambda number, frame: self._pass_on(number))
+
+    def _pass_on(self, number: int) -> None:
+        if self._status is None:
+            self._process.signal(number)
+
+    def _listen(self) -> bool:
+        """Act on what the process says; return whether it may say more."""
+        try:
+            message = self._channel.recv()
+        except (EOFError, OSError):
+            return False
+        if isinstance(message, EndWithin):
+            self._world.guardian.end_within(message.seconds)
+        return True
+
+    def _wait_for_exit(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._status is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def _words(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

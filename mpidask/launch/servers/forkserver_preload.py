@@ -1,0 +1,44 @@
+"""The fork server's preload: what the processes of workers are forked from, once more prepared for them.
+
+There is nothing of MPI in it: it is forked from the rank's agent, which is exec'ed, or exec'ed itself.
+"""
+
+import contextlib
+import gc
+import io
+import logging
+import os
+import signal
+import sys
+
+from mpidask import run_directory
+from mpidask.errors import StartupError
+from mpidask.launch.servers import worker_environment
+from mpidask.launch.servers.log_filters import ignore_lost_peers, tell_refusals
+
+with contextlib.suppress(StartupError):  # the agent has told it
+    worker_environment.load()
+
+# Signals that a launcher sends to the rank's process group are for the rank: it ends its workers in order.
+with contextlib.suppress(OSError):
+    os.setpgid(0, 0)
+
+# Ctrl-C reaches the whole process group: it is the script's, the cluster goes on until the script has ended.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+# What keeps a worker from starting is told by its rank.
+logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
+
+# A task that still runs when the run ends is given up, which is no news.
+logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+ignore_lost_peers()
+tell_refusals(0)
+
+# The rank's log is read while tasks run, and is to hold what they said before they died.
+sys.stderr = sys.__stderr__
+if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(line_buffering=True)
+
+# What is here is shared with all workers as long as nobody writes to it: the garbage collector would.
+gc.freeze()
+gc.enable()

@@ -1,0 +1,87 @@
+"""How the ranks of a run are doing, for the dashboard's page "Ranks".
+
+Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(plan.places, postmortem)]``, where the plan has
+the places of the run's ranks.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+
+import psutil
+from distributed import Scheduler, SchedulerPlugin, Status
+from distributed.scheduler import WorkerState
+
+from mpidask.dashboard.ranks import SOURCE, Row
+from mpidask.launch.servers.plugins.worker_exits import Death, Postmortem
+from mpidask.launch.servers.specs import Place
+
+__all__ = ["RanksPlugin"]
+
+_STATES = {Status.running: "running", Status.paused: "paused", Status.init: "starting"}
+_NEVER = Death(0, "")
+
+
+class RanksPlugin(SchedulerPlugin):
+    """Tells the dashboard how each rank is doing: `mpidask.dashboard.ranks.Source`."""
+
+    name = SOURCE
+    heading = "rank"
+
+    def __init__(self, places: Sequence[Place], postmortem: Postmortem) -> None:
+        self._places, self._postmortem = places, postmortem
+        self._scheduler: Scheduler | None = None
+        self._seen: set[str] = set()
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Remember the scheduler."""
+        self._scheduler = scheduler
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Remember that a worker was there."""
+        self._seen.add(str(scheduler.workers[worker].name))
+
+    def rows(self) -> list[Row]:
+        """Return one row per worker, and one for each rank without any."""
+        known = self._scheduler.workers.values() if self._scheduler is not None else ()
+        there = {str(state.name): state for state in known}
+        rows = [row for place in self._places for row in self._of(place, there)]
+        ours = {name for place in self._places for name in place.workers}
+        joined = {name: state for name, state in there.items() if name not in ours}
+        return rows + [self._worker("", state.host, "worker", name, state) for name, state in joined.items()]
+
+    def _of(self, place: Place, there: dict[str, WorkerState]) -> Iterator[Row]:
+        for name in place.workers:
+            yield self._worker(str(place.rank), place.node, place.role, name, there.get(name))
+        if not place.workers:
+            yield _without_worker(place)
+
+    def _worker(self, rank: str, node: str, role: str, name: str, state: WorkerState | None) -> Row:
+        death = self._postmortem.deaths.get(name, _NEVER)
+        if state is None:
+            how = "dead" if death.count else "gone" if name in self._seen else "starting"
+            return Row(rank, node, role, name, None, None, None, None, how, death.count, death.last)
+        return Row(
+            place=rank,
+            node=node,
+            role=role,
+            worker=name,
+            pid=state.pid,
+            threads=state.nthreads,
+            memory=state.metrics.get("memory"),
+            memory_limit=state.memory_limit or None,
+            state=_STATES.get(state.status, "closing"),
+            restarts=death.count,
+            message=death.last,
+        )
+
+
+def _without_worker(place: Place) -> Row:
+    memory, state = None, "running"  # a rank that is lost ends the run
+    if place.node == socket.gethostname():
+        try:
+            memory = psutil.Process(place.pid).memory_info().rss
+        except psutil.Error:
+            state = "gone"
+    return Row(str(place.rank), place.node, place.role, "", place.pid, None, memory, place.memory, state)

@@ -1,0 +1,198 @@
+"""Why a worker died, in one line: what its nanny saw and what the scheduler knows, brought together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Scheduler, SchedulerPlugin
+
+from mpidask.launch.servers import log_filters
+
+__all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
+
+#: The nanny logs a worker's exit to the scheduler under this topic.
+EXIT_TOPIC = "mpidask-worker-exit"
+
+_MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
+_AGAIN, _SOON = 5, 15.0  # deaths in a row without a task, each so soon (s) after the last: the worker cannot run
+_RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
+_WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
+
+
+def describe_exit(exitcode: int, *, memory: int | None = None, limit: int | None = None, oom: bool = False) -> str:
+    """Return why a process died.
+
+    exitcode: negative: minus the signal's number
+    memory:   bytes in use when its nanny ended it for that, None if it did not
+    oom:      whether the kernel killed something for want of memory meanwhile
+    """
+    if memory is not None:
+        of = f" of {limit / 2**30:.2f} GiB" if limit else ""
+        return f"it used {memory / 2**30:.2f} GiB{of} of memory"
+    if oom and exitcode == -signal.SIGKILL:
+        return "killed by the kernel: out of memory"
+    if exitcode >= 0:
+        return f"exit status {exitcode}"
+    try:
+        return f"signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    except ValueError:
+        return f"signal {-exitcode}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """What is remembered of a worker whose process died.
+
+    count: how often it died
+    last:  when and why it died last, in one line
+    """
+
+    count: int
+    last: str
+
+
+class Postmortem(SchedulerPlugin):
+    """Watches the scheduler's event log and writes one line per dead worker to stderr.
+
+    deaths: name of a worker -> what is remembered of it
+    """
+
+    name = "mpidask-postmortem"
+
+    def __init__(self, workers: int = 0, on_hopeless: Callable[[], None] = lambda: None) -> None:
+        """Begin.
+
+        workers:     how many there are to be in all
+        on_hopeless: called when all of them have been given up
+        """
+        self.deaths: dict[str, Death] = {}
+        self._workers, self._on_hopeless = workers, on_hopeless
+        self._nannies: dict[str, tuple[Scheduler, str]] = {}  # by the worker's name
+        self._in_a_row: dict[str, tuple[int, float]] = {}  # name -> deaths without a task, and when the last one was
+        self._given_up: set[str] = set()
+        self._ending: set[asyncio.Future[None]] = set()
+        self._names: dict[str, str] = {}
+        self._tasks: dict[str, list[str]] = {}
+        self._memory: dict[str, int] = {}
+        self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
+        self._left: dict[str, float] = {}  # name -> when the worker left unasked
+        self._closing = False
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
+        state = scheduler.workers[worker]
+        self._names[worker] = name = str(state.name)
+        if state.nanny:
+            self._nannies[name] = scheduler, state.nanny
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Take note of an event."""
+        if topic == EXIT_TOPIC:
+            name = str(msg["name"])
+            self._report(name)  # should it have died before, just now
+            self._waiting[name] = msg
+            if name in self._tasks:
+                self._report(name)
+            asyncio.get_running_loop().call_later(_WAIT, self._report_all)
+        elif topic == _MEMORY_TOPIC:
+            self._memory[self._names.get(msg["worker"], "")] = msg["rss"]
+        elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
+            name = self._names.pop(msg["worker"], "")
+            self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
+            self._report(name)
+            if not msg.get("expected"):
+                if not self._left:
+                    asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
+                self._left[name] = time.monotonic()
+
+    async def before_close(self) -> None:
+        """Report what is left to report; what is lost from here on is meant to be."""
+        self._report_all()
+        self._closing = True
+        log_filters.quieten()
+
+    def _report_all(self) -> None:
+        for name in list(self._waiting):
+            self._report(name)
+
+    def _tell_who_is_gone(self) -> None:
+        """Say which workers have left unasked and have not come back, in one line."""
+        there, now = set(self._names.values()), time.monotonic()
+        due = sorted(name for name, when in self._left.items() if now - when > _RETURN - _WAIT)
+        gone = [name for name in due if name and name not in there]
+        self._left = {name: when for name, when in self._left.items() if name not in due}
+        if self._left:
+            asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
+        if gone and not self._closing:
+            who = f"worker {gone[0]} has" if len(gone) == 1 else f"{len(gone)} workers ({_few(gone)}) have"
+            left = f"{len(there)} workers are" if len(there) != 1 else "1 worker is"
+            _write(f"{who} left and not come back within {_RETURN:.0f} s; {left} left")
+
+    def _report(self, name: str) -> None:
+        """Write of a death, if there is one to write of."""
+        exit_ = self._waiting.pop(name, None)
+        if exit_ is None:
+            return
+        tasks, memory = self._tasks.pop(name, []), self._memory.pop(name, None)
+        what = _what_happened(exit_, memory)
+        hopeless = self._dies_again(name, tasks)
+        then = "; it is given up: it has died so often without a task" if hopeless else "; it is started again"
+        _write(f"worker {name} on {exit_['host']} {what}{then}{_with(tasks)}")
+        if hopeless:
+            self._give_up(name)
+        before = self.deaths.get(name, Death(0, ""))
+        last = f"{time.strftime('%H:%M:%S')} {what}{_with(tasks)}"
+        self.deaths[name] = Death(before.count + 1, last)
+
+    def _dies_again(self, name: str, tasks: list[str]) -> bool:
+        """Take note of a death; return whether it was one too many."""
+        now = time.monotonic()
+        count, last = self._in_a_row.get(name, (0, now))
+        count = 0 if tasks else count + 1 if now - last < _SOON else 1
+        self._in_a_row[name] = count, now
+        return count >= _AGAIN and name in self._nannies
+
+    def _give_up(self, name: str) -> None:
+        """Have its nanny not start it again; the run ends if none is left."""
+        self._given_up.add(name)
+        if self._workers and len(self._given_up) >= self._workers:
+            _write("error: all workers have died again and again before they had a task; the run ends")
+            _write("remedy: see above why; give them more memory (--memory-limit), or check the worker's options")
+            self._on_hopeless()
+        scheduler, nanny = self._nannies[name]
+        ending = asyncio.ensure_future(_end(scheduler, nanny))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+
+async def _end(scheduler: Scheduler, nanny: str) -> None:
+    with contextlib.suppress(OSError):
+        async with scheduler.rpc(nanny) as connection:
+            await connection.terminate()
+
+
+def _what_happened(exit_: dict[str, Any], memory: int | None) -> str:
+    if exit_.get("disconnected"):
+        return "lost its connection to the scheduler"
+    reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_.get("limit"), oom=bool(exit_.get("oom")))
+    return f"died: {reason}"
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(f"mpidask: {text}\n")
+    sys.stderr.flush()
+
+
+def _with(tasks: list[str]) -> str:
+    return f"; tasks it had: {_few(tasks)}" if tasks else ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,74 @@
+"""Where a rank's servers and tasks print: to the rank's log in the run directory, if the job has one.
+
+What mpidask itself says (``sys.stderr`` of a rank, and its guardian's) goes to the job's stderr all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mpidask import run_directory
+from mpidask.launch.resources.roles import Role
+
+if TYPE_CHECKING:
+    from mpidask.launch.cluster.layout import Layout
+    from mpidask.launch.comm.world import World
+
+__all__ = ["divert", "divert_rank", "log_of", "warns"]
+
+
+def log_of(world: World) -> str | None:
+    """Return the file for what this rank's servers and tasks print, None if they print where the rank does.
+
+    A part of the job's ranks has none: another part may have the same numbers.
+    """
+    directory = os.environ.get(run_directory.DIRECTORY)
+    return run_directory.rank_log(directory, world.rank) if directory and world.whole else None
+
+
+def divert_rank(world: World, layout: Layout) -> None:
+    """Divert a rank that does not run the script, for good, before it starts any process."""
+    log = log_of(world)
+    if log is not None:
+        divert(log, warns=warns(world, layout))
+
+
+def warns(world: World, layout: Layout) -> bool:
+    """Whether this rank is the one of its node that says what is wrong with logs."""
+    ours = [rank for rank, host in layout.hosts.items() if host == world.host and layout.roles[rank] != Role.CLIENT]
+    return world.rank == min(ours, default=world.rank)
+
+
+def divert(path: str, *, warns: bool) -> None:
+    """Have what this process and its children print appended to a file, but for Python's ``sys.stderr`` in this one.
+
+    Descriptors are changed, not Python's objects: C libraries and child processes print too.
+
+    warns: say so if the file cannot be written; everything is printed as before then
+    """
+    try:
+        _divert(path)
+    except OSError as error:
+        if warns:
+            name = os.path.basename(path)
+            sys.stderr.write(f"mpidask: warning: no {name} and the like in the run directory: {error.strerror}\n")
+
+
+def _divert(path: str) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        stderr = os.dup(2)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    finally:
+        os.close(file)
+    sys.stderr = os.fdopen(stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the log is read while tasks run

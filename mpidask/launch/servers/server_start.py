@@ -1,0 +1,356 @@
+"""One scheduler, one rank's workers, as coroutines: the only copy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import importlib
+import importlib.util
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask.config
+import distributed.utils
+from distributed import Nanny, Scheduler, Status, Worker, rpc
+from distributed.core import Server
+from distributed.security import Security
+
+from mpidask import config, returning, scheduler_file, tls_sockets
+from mpidask.credentials import Contact, answer_clients, security_of
+from mpidask.dashboard import gate
+from mpidask.errors import StartupError
+from mpidask.launch.resources import staggering
+from mpidask.launch.resources.division import WorkerPlan
+from mpidask.launch.resources.hardware import oom_kills
+from mpidask.launch.servers import gpu_workers, idle, log_filters, worker_environment
+from mpidask.launch.servers.plugins import registration
+from mpidask.launch.servers.plugins.progress import Recorder
+from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
+from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
+from mpidask.launch.servers.specs import SchedulerPlan, WorkersPlan
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.shared_memory import semaphore_prefix
+
+__all__ = [
+    "close_all",
+    "contact",
+    "dashboard_link",
+    "exit_message",
+    "identify",
+    "idled_out",
+    "start_dashboard",
+    "start_fork_server",
+    "start_scheduler",
+    "start_workers",
+]
+
+_HTTP = "127.0.0.1:0"
+
+
+async def start_scheduler(plan: SchedulerPlan, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
+    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError.
+
+    on_hopeless: called when all workers have been given up
+    """
+    _, limit = raise_open_files()
+    gpu_workers.prepare(plan.environ)
+    workers = sum(len(place.workers) for place in plan.places)
+    shortage = staggering.shortage(workers, limit)
+    if shortage is not None:
+        sys.stderr.write(f"mpidask: warning: {shortage}\n")
+    idle.prepare()
+    tls_sockets.mend()
+    log_filters.tell_refusals(1)
+    log_filters.ignore_lost_peers()
+    doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
+    postmortem = Postmortem(workers, on_hopeless)
+    try:
+        made = Scheduler(
+            host=[host for host, _ in doors],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
+            port=[port for _, port in doors],  # type: ignore[arg-type]
+            protocol=plan.protocol,
+            security=plan.keys.security() if plan.keys is not None else None,
+            dashboard=False,
+            dashboard_address=plan.dashboard_address,
+            http_prefix=plan.token or "/",
+            idle_timeout=plan.idle,
+            local_directory=plan.directory,
+            plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem)],
+        )
+        if plan.idle == 0:
+            made.idle_timeout = None
+        if plan.token:
+            gate.close(made, plan.token)
+        scheduler: Scheduler = await made
+    except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
+        taken = _taken(doors, error)
+        if taken is None:
+            raise
+        raise taken from error
+    idle.rest_scheduler(scheduler)
+    link = dashboard_link(scheduler, plan)
+    if plan.record is not None:
+        directory, progress = plan.record
+        progress = dataclasses.replace(progress, dashboard=link, host=os.uname().nodename)
+        await scheduler.register_scheduler_plugin(Recorder(directory, progress), idempotent=False)
+    if plan.file is not None:
+        about = dataclasses.replace(plan.about, clients=contact(scheduler, plan).clients, dashboard=link)
+        scheduler_file.write(plan.file, scheduler.identity(), about)
+    return scheduler
+
+
+def _taken(doors: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
+    """Return what is wrong if it is a port that the user has chosen."""
+    cause = error.__cause__ or error
+    chosen = [f"port {port} on {host}" for host, port in doors if port]
+    if not chosen or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
+        return None
+    return StartupError(
+        f"{' or '.join(chosen)} is taken", "choose another with --scheduler-port or --client-address, or leave it out"
+    )
+
+
+def contact(scheduler: Scheduler, plan: SchedulerPlan) -> Contact:
+    """Return where a scheduler is, and its keys."""
+    addresses = [listener.contact_address for listener in scheduler.listeners]
+    return Contact(addresses[0], plan.keys, addresses[1] if len(addresses) > 1 else None)
+
+
+async def identify(contact: Contact, timeout: float) -> str:
+    """Return the id of the scheduler there; raises OSError if it does not answer within so many seconds."""
+    security: Any = security_of(contact) or Security()  # type: ignore[no-untyped-call]  # Dask's
+    arguments = security.get_connection_args("client")
+    async with (
+        asyncio.timeout(timeout),
+        rpc(contact.address, connection_args=arguments) as scheduler,  # type: ignore[no-untyped-call]  # Dask's
+    ):
+        try:
+            about = await scheduler.identity(n_workers=0)
+        except TypeError:  # a scheduler of distributed before 2025.4 always lists its workers
+            about = await scheduler.identity()
+        return str(about["id"])
+
+
+def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:
+    """Return where the scheduler's dashboard is, None if there is none, or none for want of bokeh."""
+    if not plan.dashboard or importlib.util.find_spec("bokeh") is None:
+        return None
+    return gate.link(scheduler, plan.token)
+
+
+def idled_out(scheduler: Scheduler) -> bool:
+    """Whether a scheduler that has ended did so because it had nothing to do."""
+    since, timeout = scheduler.idle_since, scheduler.idle_timeout
+    return bool(timeout and since and time.time() - since >= timeout)
+
+
+async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
+    """Add the dashboard's pages to a running scheduler.
+
+    Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
+    """
+    try:
+        module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
+        ours = await asyncio.to_thread(importlib.import_module, "mpidask.dashboard.page")
+    except ImportError:
+        return
+    ours.register()
+    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=plan.token)
+
+
+class WatchedNanny(idle.RestingNanny):
+    """Dask's nanny, which also tells the scheduler how its worker's process ended."""
+
+    _oom_kills = 0
+    _asked = False
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process; remember how often the kernel had run out of memory."""
+        self._oom_kills, self._asked = oom_kills(), False
+        return await super().instantiate()
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """End the worker's process on somebody's wish, which is no death to report."""
+        self._asked = True
+        await super().kill(timeout=timeout, reason=reason)
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        # The only place where Dask's nanny says how the process ended; pinned by the tests.
+        if self.status == Status.running and not self._asked:
+            message = exit_message(
+                self.name,
+                exitcode,
+                limit=self.memory_manager.memory_limit,
+                oom=oom_kills() > self._oom_kills,
+                disconnected=self.disconnected,
+            )
+            self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
+        super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
+
+
+async def start_workers(plan: WorkersPlan) -> list[Server]:
+    """Return the rank's workers when the scheduler knows them.
+
+    Raises StartupError for a worker class that cannot be had or a worker that does not start.
+    """
+    raise_open_files()
+    idle.prepare()
+    tls_sockets.mend()
+    cls = worker_class(plan.worker_class)
+    log_filters.ignore_lost_peers()
+    log_filters.tell_refusals(0)
+    gpus = [worker.gpu for worker in plan.workers if worker.gpu]
+    gpu_workers.prepare(plan.environ, gpus, reporter=plan.workers[0].rank if plan.turn.index == 0 else None)
+    if not plan.nanny:
+        _prepare(plan, cls)
+    _serve_no_pages()
+    answer_clients()  # those of tasks
+    servers = [_make(cls, plan, worker) for worker in gpu_workers.to_make(cls, plan)]
+    try:
+        with log_filters.unlogged("distributed.nanny"):  # a failure is raised, and told once
+            async with asyncio.timeout(plan.timeout):
+                await staggering.in_turn(servers, plan.turn)
+    except TimeoutError:
+        raise StartupError(
+            f"the workers did not start within {plan.timeout:g} s",
+            "allow more time with --startup-timeout",
+        ) from None
+    return servers
+
+
+def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
+    """Return what is logged under EXIT_TOPIC."""
+    return {"name": name, "host": os.uname().nodename, "exitcode": exitcode, **more}
+
+
+def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
+    settings: dict[str, Any] = {
+        "name": worker.name,
+        "nthreads": worker.nthreads,
+        "memory_limit": worker.memory,
+        "local_directory": plan.directory,
+        "host": plan.host,
+        "protocol": plan.protocol,
+        "dashboard": False,
+        "dashboard_address": _HTTP,
+        **({"security": security} if (security := security_of(plan.scheduler)) is not None else {}),
+        **({"data": _maker(plan.data)} if plan.data is not None else {}),
+        **plan.worker_options,
+    }
+    if issubclass(cls, Worker):
+        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=plan.nanny))
+    if issubclass(cls, Worker) and plan.nanny:
+        cls, settings["worker_class"] = WatchedNanny, cls
+    if issubclass(cls, Nanny):
+        own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}
+        settings["env"] = {**plan.environ, **own, **(settings.get("env") or {})}
+    server = cls(plan.scheduler.address, **settings)
+    if isinstance(server, Worker):
+        returning.note_reason(server)
+    return server
+
+
+def _serve_no_pages() -> None:
+    """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
+    key = "distributed.worker.http.routes"
+    if config.is_standard(key):
+        dask.config.set({key: []})
+
+
+def _maker(path: str) -> Any:
+    """Return what makes the mapping for a worker's data; raises StartupError."""
+    remedy = "give the import path of a function or class that makes a mapping, such as package.module.name"
+    try:
+        maker = _imported(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StartupError(f"--data is {path!r}, which cannot be imported: {error}", remedy) from error
+    if not callable(maker):
+        raise StartupError(f"--data is {path!r}, which makes no mapping: {maker!r}", remedy)
+    return maker
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def worker_class(path: str) -> type[Server]:
+    """Import a worker class, or a class of servers with workers such as a nanny; raises StartupError for others."""
+    try:
+        found = _imported(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise StartupError(
+            f"there is no worker class {path!r}: {error}",
+            "give its import path with --worker-class, such as distributed.Worker",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Server)) or issubclass(found, Scheduler):
+        raise StartupError(f"{path} is not a worker class", "--worker-class needs a subclass of distributed.Worker")
+    return WatchedNanny if found is Nanny else found
+
+
+def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
+    """Set what must be there before a worker is made in this process, the rank's."""
+    blas = min((worker.blas_threads for worker in plan.workers), default=1)
+    pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
+    os.environ.update(worker_environment.variables(blas, (), pre_spawn, os.environ))
+    worker_environment.name_files(plan.sockets, semaphore_prefix(os.environ.get(TOKEN, "")))
+    if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
+        start_fork_server()
+    elif plan.workers and plan.workers[0].gpu is not None:
+        gpu_workers.settle(plan.workers[0], choice=plan.choice)
+
+
+def start_fork_server() -> None:
+    """Start what the workers of this process's nannies are forked from."""
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    # Dask would import numpy, pandas and more here to see whether to preload them.
+    distributed.utils._forkserver_preload_set = True
+    multiprocessing.set_forkserver_preload(["mpidask.launch.servers.forkserver_preload"])
+    multiprocessing.forkserver.ensure_running()
+
+
+def raise_open_files() -> tuple[int, int]:
+    """Raise the soft limit on open files to the hard one, and return both: a scheduler needs several per worker."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:
+    """Close workers, then the scheduler when no worker is left or the time is over; never raises.
+
+    timeout: s for the workers; a task that still runs then is given up
+    """
+    log_filters.quieten()
+    if scheduler is not None:
+        registration.let_go(scheduler)
+    closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
+    if closing:
+        await asyncio.wait(closing, timeout=2.5 * timeout)
+    if scheduler is not None:
+        await _until_empty(scheduler, timeout)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(scheduler.close(), timeout)
+
+
+async def _close(server: Server, timeout: float) -> None:
+    how: dict[str, Any] = {"timeout": timeout} if isinstance(server, Nanny | Worker) else {}
+    if isinstance(server, Worker):
+        how |= {"executor_wait": False, "nanny": False}
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(server.close(**how), 2 * timeout)
+
+
+async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
+    deadline = time.monotonic() + 2 * timeout
+    while scheduler.workers and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
+        await asyncio.sleep(0.01)

@@ -1,0 +1,105 @@
+"""What servers are told: plain values, which a rank makes without importing Dask's servers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpidask.credentials import Contact, Keys
+from mpidask.launch.resources.division import WorkerPlan
+from mpidask.launch.resources.staggering import Turn
+from mpidask.run_directory import Progress
+from mpidask.scheduler_file import About
+
+__all__ = ["Place", "SchedulerPlan", "WorkersPlan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A rank, as the run has laid it out.
+
+    node:    host name
+    role:    in words
+    pid:     the rank's process, which is not that of its workers
+    memory:  bytes that all ranks of the node share, None if that is not known
+    workers: their names
+    """
+
+    rank: int
+    node: str
+    role: str
+    pid: int
+    memory: int | None = None
+    workers: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SchedulerPlan:
+    """How the scheduler is to listen.
+
+    host:      IPv4 address
+    port:      0 for a free one
+    directory: where it keeps files
+    sockets:   directory for sockets, whose paths must be short; "" for none
+    file:      scheduler file to write, None for none
+    about:     what to write there
+    clients:   host and port of a second address, for clients from outside; None for none
+    token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
+    idle:      s without work after which it ends, 0 for never; None leaves it to Dask's configuration
+    places:    the run's ranks
+    record:    directory and what to write there of the run's progress, None for nothing
+    environ:   variables to be set in its process
+    """
+
+    host: str
+    port: int
+    protocol: str
+    dashboard_address: str
+    directory: str
+    sockets: str
+    file: str | None
+    about: About
+    clients: tuple[str, int] | None = None
+    token: str = ""
+    dashboard: bool = True
+    idle: float | None = None
+    places: Sequence[Place] = ()
+    record: tuple[str, Progress] | None = None
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def keys(self) -> Keys | None:
+        """The run's keys; None without TLS, or with keys of the user's own."""
+        return self.about.keys
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkersPlan:
+    """One rank's workers.
+
+    host:      IPv4 address on which they listen
+    directory: where they spill
+    sockets:   directory for sockets, whose paths must be short; "" for none
+    data:      import path of what makes the mapping for their data, None for Dask's
+    worker_options: further arguments of the worker class
+    timeout:   s for them to start
+    turn:      when they are to connect
+    environ:   variables to be set in their processes, and in that of their nannies
+    choice:    whether the rank has several GPUs to choose from
+    """
+
+    workers: Sequence[WorkerPlan]
+    scheduler: Contact
+    host: str
+    protocol: str
+    directory: str
+    sockets: str
+    nanny: bool
+    data: str | None
+    worker_class: str
+    worker_options: Mapping[str, Any]
+    timeout: float
+    turn: Turn
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    choice: bool = False

@@ -1,0 +1,138 @@
+"""Processes of this node as the kernel shows them: who lives, who started whom, who belongs to a rank.
+
+Imported before MPI is up: nothing but the standard library's smallest modules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from mpidask.launch.watchdog.launcher_environment import RANK_VARIABLES, TOKEN, launcher_rank
+
+__all__ = ["Stat", "kill_marked", "launcher_process", "launchers_above", "program_name", "ranks_under", "read_stat"]
+
+_TRACKER = 1.0  # s that Python's resource tracker gets to clean up
+
+#: Words on the command lines of processes that others need to the end: Open MPI 4 starts a daemon where there is no
+#: launcher, and reports an error if it has gone before MPI_Finalize.
+_LAST = ("resource_tracker", "--singleton-died-pipe")
+
+#: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
+_LAUNCHER_NAMES = {
+    "hydra_pmi_proxy", "hydra_bstrap_pr", "pmi_proxy", "mpiexec.hydra", "mpirun", "mpiexec", "prterun", "prted",
+    "orterun", "orted",
+    "slurmstepd", "palsd", "flux-shell",
+}  # fmt: skip
+
+
+class Stat:
+    """Number, state, parent and birth of a process, as the kernel tells them."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        self.pid = int(text.partition(" ")[0])
+        self.state = fields[0]
+        self.parent = int(fields[1])
+        self.born = fields[19]
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Return a process's Stat, None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return Stat(file.read())
+    except OSError:
+        return None
+
+
+def kill_marked(token: str, *, trackers: bool = False) -> None:
+    """Kill every process of this user on this node that carries the rank's mark in its environment.
+
+    What ends by itself when nobody needs it any more is waited for: Python's resource trackers, which first remove the
+    semaphores of processes that were killed, and the daemon of a rank without a launcher.
+
+    trackers: also those that belong to this process, or to another one that is not killed
+    """
+    deadline = time.monotonic() + _TRACKER
+    while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)}:
+        tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
+        awaited = {pid for pid in tracking if trackers or _is_orphan(pid)}
+        late = time.monotonic() > deadline
+        for pid in marked - tracking or (awaited if late else set()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if late or (tracking == marked and not awaited):
+            return
+        time.sleep(0.01)
+
+
+def _is_orphan(pid: int) -> bool:
+    """Whether a tracker's own process has gone: it was another one's that was marked, too."""
+    stat = read_stat(pid)
+    parent = read_stat(stat.parent) if stat is not None and stat.parent > 1 else None
+    return stat is not None and (parent is None or "python" not in _read(parent.pid, "cmdline"))
+
+
+def _carries(pid: int, token: str) -> bool:
+    return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
+
+
+def program_name(pid: int) -> str:
+    """Return the name of a process's program, at most 15 characters; empty if there is no such process."""
+    return _read(pid, "comm").strip()
+
+
+def _read(pid: int, file_name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{file_name}", "rb") as file:
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def ranks_under(launcher: int) -> dict[int, Stat]:
+    """Return each rank that this launcher process started and that lives; empty if it started none."""
+    ranks: dict[int, Stat] = {}
+    for pid in _pids():
+        stat = read_stat(pid)
+        if stat is not None and stat.parent == launcher and stat.state not in "ZX":
+            ranks.update({rank: stat for rank in [_rank_of(pid)] if rank is not None})
+    return ranks
+
+
+def _rank_of(pid: int) -> int | None:
+    environ = dict(entry.partition("=")[::2] for entry in _read(pid, "environ").split("\0"))
+    known = any(name in environ for name in RANK_VARIABLES)
+    return launcher_rank(environ) if known else None
+
+
+def launchers_above(pid: int) -> list[Stat]:
+    """Return the processes of the launcher that have started this one of it, such as a script that calls another.
+
+    They are there as long as the run is: one that ends before has been killed.
+    """
+    found: list[Stat] = []
+    stat = read_stat(pid)
+    while stat is not None and stat.parent > 1:
+        stat = read_stat(stat.parent)
+        if stat is None or program_name(stat.pid) not in _LAUNCHER_NAMES:
+            break
+        found.append(stat)
+    return found
+
+
+def launcher_process(pid: int) -> int | None:
+    """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
+    while pid > 1:
+        if program_name(pid) in _LAUNCHER_NAMES:
+            return pid
+        stat = read_stat(pid)
+        pid = stat.parent if stat else 0
+    return None

@@ -1,0 +1,300 @@
+"""The watcher beside a rank: what it knows, what it looks for, what it does.
+
+Imports nothing but the standard library's smallest modules: it is forked from every rank before MPI_Init.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
+from mpidask.launch.watchdog.procfs import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
+from mpidask.launch.watchdog.shared_memory import remove, segments_of
+
+__all__ = ["Watch", "be_guardian", "main", "remove_if_holding"]
+
+_TICK = 0.5  # s between two looks while a run starts or ends
+_LONG_TICK = 1.0  # s between two looks while it goes on
+_GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
+_STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
+_ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_CUT_OFF = 8.0  # s for a launcher to end whose own starter was killed
+_LAUNCHER = 2.0  # s that the launcher gets to end the run after a rank's death
+_STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
+
+
+class Watch:
+    """What a guardian knows."""
+
+    def __init__(self, rank: int, parent: int, token: str) -> None:
+        self.rank = rank
+        self.parent = parent
+        self.launched = launcher_name(os.environ) is not None
+        self.launcher = launcher_process(parent) or parent
+        self.above = launchers_above(self.launcher) if self.launched else []
+        self.token = token
+        self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
+        self.up = self.vital = self.bye = self.cut_off = False
+        self.paths: set[str] = set()
+        self.files: set[tuple[str, str]] = set()
+        self.gone_ticks = self.stopped_ticks = 0
+        stat = read_stat(rank)
+        self.born = stat.born if stat else ""
+        self.deadline = time.monotonic() + _startup_timeout()
+
+    def hear(self, line: str) -> None:
+        """Take one line from the rank."""
+        word, _, value = line.partition(" ")
+        if word == "up":
+            self.up, self.deadline = True, float("inf")
+            vital, _, self.who = value.partition(" ")
+            self.vital = vital == "1"
+        elif word == "path":
+            self.paths.add(value)
+        elif word == "file":
+            text, _, path = value.partition(" ")
+            self.files.add((text, path))
+        elif word == "end":
+            self.deadline = time.monotonic() + float(value)
+        elif word == "bye":
+            self.bye = True
+        elif word == "dismissed":
+            os._exit(0)
+
+    @property
+    def pause(self) -> float:
+        """Time until the next look in s."""
+        return _LONG_TICK if self.up and self.deadline == float("inf") else _TICK
+
+    def look(self) -> bool:
+        """Look once; return whether the rank is still there."""
+        stat = read_stat(self.rank)
+        if stat is None or stat.born != self.born or stat.state in "ZX":
+            return False
+        if not self.up:
+            self.paths |= segments_of(self.rank, self.token)  # it cannot tell: MPI_Init does not return
+        reason = self._reason_to_kill(stat)
+        if reason is not None:
+            _say(reason)
+            self.end_step()  # first: when a node has no rank left, Slurm kills its guardians too
+            self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the rank, if that process still is the rank."""
+        stat = read_stat(self.rank)
+        if stat is not None and stat.born == self.born:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.rank, signal.SIGKILL)
+
+    def _reason_to_kill(self, stat: Stat) -> str | None:
+        """Return why the rank must go ("" without a word), None if it may stay."""
+        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
+            return ""  # nobody is left to read a word
+        if not self.cut_off and self._is_cut_off():
+            self.cut_off = True
+            self.deadline = min(self.deadline, time.monotonic() + _CUT_OFF)
+            self._end_launcher()
+        if time.monotonic() > self.deadline:
+            return self._late()
+        if not self.up and self._node_has_lost_a_rank():
+            return self._lost_rank()
+        if self.up and self.vital and self._is_stopped(stat):
+            return (
+                f"error: {self.who} has been stopped (SIGSTOP) for "
+                f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
+            )
+        return None
+
+    def _is_cut_off(self) -> bool:
+        """Whether what has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone."""
+        present = {each.pid: read_stat(each.pid) for each in self.above}
+        return any((now := present[each.pid]) is None or now.born != each.born for each in self.above)
+
+    def _end_launcher(self) -> None:
+        """Pass on the signal that has ended what had started the launcher: from one of the node's guardians."""
+        if launcher_rank(os.environ) == min(ranks_under(self.launcher), default=None):
+            living = [each.pid for each in self.above if read_stat(each.pid) is not None]
+            with contextlib.suppress(OSError):
+                os.kill(living[-1] if living else self.launcher, signal.SIGTERM)
+
+    def _late(self) -> str:
+        if self.cut_off:
+            return ""
+        if self.up:
+            return f"warning: {self.who} did not end in time and is killed."
+        return (
+            f"error: {self.who}: MPI did not come up within {_startup_timeout():.0f} s; another rank is "
+            "missing.\nremedy: see its message above, or allow more time with "
+            "DASK_MPIDASK__STARTUP_TIMEOUT (seconds)."
+        )
+
+    def _is_stopped(self, stat: Stat) -> bool:
+        """Whether this rank has been stopped for long while its launcher and other ranks were not."""
+        if stat.state != "T":  # to look at all processes of a node takes long
+            self.stopped_ticks = 0
+            return False
+        launcher = read_stat(self.launcher)
+        ranks = ranks_under(self.launcher)
+        suspended = (
+            launcher is None
+            or launcher.state == "T"
+            or (len(ranks) > 1 and {rank.state for rank in ranks.values()} == {"T"})
+        )
+        lost = self.launched and not suspended
+        self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
+        return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
+
+    def _node_has_lost_a_rank(self) -> bool:
+        expected = local_size(os.environ)
+        present = ranks_under(self.launcher)
+        lost = expected is not None and 0 < len(present) < expected
+        self.gone_ticks = self.gone_ticks + 1 if lost else 0
+        speaks = launcher_rank(os.environ) == min(present, default=None)
+        return self.gone_ticks >= _GONE_TICKS + (0 if speaks else 2)  # let it finish
+
+    def _lost_rank(self) -> str:
+        present = sorted(ranks_under(self.launcher))
+        if present and launcher_rank(os.environ) != present[0]:
+            return ""  # one of the node's guardians speaks, all of them act
+        left = ", ".join(map(str, present))
+        return (
+            f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left "
+            f"({left}): the others ended before MPI was up.\n"
+            "remedy: see their messages above; check that the same Python environment and mpidask are "
+            "on every node."
+        )
+
+    def end_step(self) -> None:
+        """Have Slurm end the step: unlike mpirun, srun lets the other ranks run on when one is killed."""
+        job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
+        if launcher_name(os.environ) == "srun" and job and step:
+            with contextlib.suppress(OSError):
+                os.spawnlp(os.P_WAIT, "scancel", "scancel", "--quiet", f"{job}.{step}")  # noqa: S606 - no shell is wanted
+
+    def end_run(self) -> None:
+        """End the other ranks if the launcher does not, now that this one is gone and the run needs it."""
+        deadline = time.monotonic() + _LAUNCHER
+        while time.monotonic() < deadline:
+            if not (self.up and self.launched and ranks_under(self.launcher)):
+                return
+            time.sleep(_TICK / 5)
+        if not self.vital:
+            _say(f"warning: {self.who} is lost; the run goes on without it.")
+            return
+        _say(f"error: {self.who} is lost; the run cannot go on without it and ends.")
+        self.end_step()
+        for other in ranks_under(self.launcher).values():
+            with contextlib.suppress(OSError):
+                os.kill(other.pid, signal.SIGKILL)
+
+    def clean_up(self) -> None:
+        """Kill what the rank left running, remove what it left lying."""
+        kill_marked(self.token, trackers=True)
+        remove(self.paths)
+        for path in self.paths:
+            _remove_tree(path)
+        for text, path in self.files:
+            remove_if_holding(text, path)
+        launcher = read_stat(self.launcher)
+        session = os.environ.get("PMIX_SERVER_TMPDIR", "")
+        if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
+            _remove_tree(session)
+
+
+def _startup_timeout() -> float:
+    try:
+        return float(os.environ.get("DASK_MPIDASK__STARTUP_TIMEOUT", _STARTUP))
+    except ValueError:
+        return _STARTUP
+
+
+def _remove_tree(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_if_holding(text: str, path: str) -> None:
+    """Remove a file if it holds that text; whatever hinders that, it stays."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody can have us wait for a FIFO
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):
+            with os.fdopen(os.open(path, flags), encoding="utf-8", errors="replace") as file:
+                if text in file.read():
+                    os.unlink(path)
+
+
+def _say(text: str) -> None:
+    if text:
+        with contextlib.suppress(OSError):
+            os.write(2, "".join(f"mpidask: {line}\n" for line in text.splitlines()).encode())
+
+
+def main() -> None:
+    """Become the guardian of another process: of the caller of `Guardian.start_apart`."""
+    rank, parent, token, ears = sys.argv[1:]
+    if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
+        be_guardian(Watch(int(rank), int(parent), token), int(ears))
+    os._exit(0)
+
+
+def be_guardian(watch: Watch, ears: int) -> None:
+    """Never returns."""
+    try:
+        _detach(ears)
+        _listen(watch, ears)
+        if not watch.bye:
+            watch.clean_up()
+            watch.end_run()
+    except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
+        _say(f"warning: the guardian of {watch.who} failed: {error!r}")
+    finally:
+        os._exit(0)
+
+
+def _detach(ears: int) -> None:
+    """Leave the rank's session and files; keep only stderr, to speak, and the pipe."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # not a range: its end may be a billion
+        if descriptor > 2 and descriptor != ears:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+    os.chdir("/")
+    sys.stdin = sys.stdout = None
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
+        file.write("mpidask-guard")
+
+
+def _listen(watch: Watch, ears: int) -> None:
+    """Return when the rank is gone."""
+    poll = select.poll()
+    poll.register(ears, select.POLLIN)
+    heard = b""
+    while True:
+        if poll.poll(watch.pause * 1000):
+            data = os.read(ears, 65536)
+            *lines, heard = (heard + data).split(b"\n")
+            for line in lines:
+                watch.hear(line.decode(errors="replace"))
+            if not data:  # the rank is gone, or closed the pipe
+                _wait_until_gone(watch)
+                return
+        elif not watch.look():
+            return
+
+
+def _wait_until_gone(watch: Watch) -> None:
+    while watch.look():
+        time.sleep(0.01)

@@ -1,0 +1,95 @@
+"""A watcher beside every rank, so that nothing of a run outlives it.
+
+It is forked before MPI is up (a fork of an MPI process is unsafe; where a script calls us MPI may be up already, and
+the guardian is exec'ed), in a session of its own, and sleeps. It acts when the rank cannot: before MPI is up, when
+another rank of the node has ended and MPI_Init would wait for it for ever; when the launcher was killed and left the
+rank behind; when the rank is stopped, holds the interpreter lock or is stuck past its deadline. When the rank is gone
+without a farewell it kills what the rank has started (found by a mark in the environment) and removes what it has
+written.
+
+Imports nothing but the standard library's smallest modules: it runs on every rank before MPI_Init.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.watch import Watch, be_guardian
+
+__all__ = ["Guardian"]
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+class Guardian:
+    """The rank's end of the pipe to its guardian."""
+
+    def __init__(self, pipe: int, token: str) -> None:
+        self._pipe = pipe
+        self.token = token
+
+    @classmethod
+    def start(cls) -> Guardian:
+        """Fork the guardian; call it before MPI_Init and before any thread is started."""
+        token = os.urandom(8).hex()
+        rank, parent = os.getpid(), os.getppid()
+        ears, mouth = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
+                be_guardian(Watch(rank, parent, token), ears)
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(ears)
+        os.environ[TOKEN] = token
+        return cls(mouth, token)
+
+    @classmethod
+    def start_apart(cls) -> Guardian:
+        """Start a guardian at any time: MPI may be up, threads may run; what the rank starts is not marked yet."""
+        import subprocess
+
+        token = os.urandom(8).hex()
+        ears, mouth = os.pipe()
+        program = f"import sys; sys.path.insert(0, {_ROOT!r}); from mpidask.launch.watchdog.watch import main; main()"
+        words = [sys.executable, "-I", "-S", "-c", program, str(os.getpid()), str(os.getppid()), token, str(ears)]
+        environ = {name: value for name, value in os.environ.items() if name != TOKEN}
+        subprocess.run(  # noqa: S603 - ourselves
+            words, pass_fds=(ears,), env=environ, stdin=subprocess.DEVNULL, check=True
+        )
+        os.close(ears)
+        return cls(mouth, token)
+
+    def tell(self, word: str, value: str = "") -> None:
+        """Send one line; a guardian that is gone is no reason to fail."""
+        with contextlib.suppress(OSError):
+            os.write(self._pipe, f"{word} {value}\n".encode())
+
+    def mpi_is_up(self, who: str, *, vital: bool) -> None:
+        """Say that MPI is up, how to call this rank, and whether the run can do without it."""
+        self.tell("up", f"{int(vital)} {who}")
+
+    def remove_later(self, path: str) -> None:
+        """Have a directory or a shared-memory file removed should the rank die."""
+        self.tell("path", path)
+
+    def remove_if_holding(self, text: str, path: str) -> None:
+        """Have a file removed, should the rank die, if it holds that text: others may have written it anew."""
+        self.tell("file", f"{text} {path}")
+
+    def end_within(self, seconds: float) -> None:
+        """Have the rank killed if it is still there after that many seconds."""
+        self.tell("end", str(seconds))
+
+    def farewell(self) -> None:
+        """Say that the rank has cleaned up by itself and is about to end."""
+        self.tell("bye")
+
+    def dismiss(self) -> None:
+        """Send the guardian away: the rank has cleaned up by itself and goes on without us."""
+        self.tell("dismissed")
+        with contextlib.suppress(OSError):
+            os.close(self._pipe)
