@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from mpidask.files import replace_json
 
-__all__ = ["DIRECTORY", "END", "LOG", "SCHEDULER", "STATUS", "WARNING", "Progress", "rank_log"]
+__all__ = ["DIRECTORY", "END", "EXECUTIONS", "LOG", "SCHEDULER", "STATUS", "WARNING", "Progress", "executions", "rank_log", "status_file"]
 
 #: Environment variables of a job.
 DIRECTORY = "MPIDASK_RUN_DIRECTORY"
@@ -22,7 +22,8 @@ WARNING = "MPIDASK_WALLTIME_WARNING"  # a file that appears when the batch syste
 
 #: Files.
 LOG = "job.log"  # what the job script and all in it print
-STATUS = "status"  # the exit status, written when the job script has ended by itself
+STATUS = "status"  # the exit status, written when the job script has ended by itself; see `status_file`
+EXECUTIONS = "executions"  # a line for each time that the job was started: how often before, time, host
 PROGRESS = "progress.json"
 SCHEDULER = "scheduler.json"  # where the scheduler is, and the keys, of a job that serves clients from elsewhere
 
@@ -64,6 +65,20 @@ class Progress:
     def write(self, directory: str) -> None:
         """Write it down in this directory; raises OSError."""
         replace_json(os.path.join(directory, PROGRESS), dataclasses.asdict(self))
+
+
+def status_file(execution: int) -> str:
+    """Return the name of the file with the exit status of an execution of the job; 0 is the first one.
+
+    Each has its own: the first may still end when another has been started, on a node that was taken for lost.
+    """
+    return f"{STATUS}.{execution}" if execution else STATUS
+
+
+def executions(text: str) -> list[tuple[int, float]]:
+    """Return what the file of executions tells: number and time (s since 1970) of each."""
+    lines = (line.split() for line in text.splitlines())
+    return [(int(line[0]), float(line[1])) for line in lines if len(line) > 1 and line[0].isdecimal()]
 
 
 def rank_log(directory: str, rank: int) -> str:

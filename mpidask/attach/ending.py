@@ -15,6 +15,7 @@ from mpidask import scheduler_file
 from mpidask.attach import order, waiting
 from mpidask.batch import monitor, submission
 from mpidask.batch.submission import Handle
+from mpidask.batch.system import JobState
 from mpidask.errors import MpidaskError
 from mpidask.scheduler_file import Entry
 
@@ -33,7 +34,7 @@ def stop(handle: Handle) -> str:
     if standing.state.ended:
         return "has ended already"
     file = order.file_of(handle.record)
-    if not os.path.exists(file):
+    if standing.state is not JobState.RUNNING or not os.path.exists(file):  # the file may be of an earlier execution
         submission.cancel([handle])
         return "is cancelled"
     with contextlib.suppress(MpidaskError):  # the file has just gone, or cannot be used

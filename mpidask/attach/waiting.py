@@ -64,8 +64,8 @@ class JobSearch:
         self.said = _said(standing)
         if standing.final and standing.id == self._handle.id:  # it may have submitted itself again
             raise _ended(self._handle, standing)
-        if standing.state.ended:
-            return None
+        if standing.state.ended or standing.state in (JobState.PENDING, JobState.HELD):
+            return None  # a file may be that of an earlier execution
         if os.path.exists(self._file):
             try:
                 return scheduler_file.read(self._file)

@@ -4,7 +4,7 @@
 
     ~/.local/state/mpidask/clusters/20261121-071502-SLURMCluster-k3f9/
         holding.json    the batch system, and the process that holds the jobs
-        jobs            one line for each job: number, job id
+        jobs            one line for each job: number, job id, place
         released        the jobs were given back
         0/job.sh, 0.log, 0.status, ...   scripts, and what the jobs leave
         .dask-jobqueue.*    keys for TLS, until the end
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask.batch import catalog, commands, monitor, records
-from mpidask.batch.system import BatchSystem, Command
+from mpidask.batch.system import BatchSystem, Command, JobId
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import is_ours, make_private, replace_json
 
@@ -57,16 +57,17 @@ class Holding:
     started: int
     further: tuple[str, ...] = ()
 
-    def add(self, jobs: Iterable[tuple[int, str]]) -> None:
-        """Note jobs that were submitted: number, job id."""
+    def add(self, jobs: Iterable[tuple[int, JobId]]) -> None:
+        """Note jobs that were submitted, with their numbers."""
         with _private(self.directory / _JOBS) as file:
-            file.write("".join(json.dumps(job) + "\n" for job in jobs))
+            file.write("".join(json.dumps([number, job.id, job.where]) + "\n" for number, job in jobs))
 
     @property
-    def ids(self) -> list[str]:
-        """The ids of all jobs that were ever submitted."""
+    def ids(self) -> list[JobId]:
+        """All jobs that were ever submitted."""
         with contextlib.suppress(OSError):
-            return [json.loads(line)[1] for line in (self.directory / _JOBS).read_text().splitlines()]
+            entries = map(json.loads, (self.directory / _JOBS).read_text().splitlines())
+            return [JobId(str(job_id), tuple(where)) for _, job_id, where in entries]
         return []
 
     @property
@@ -105,8 +106,8 @@ class Holding:
         """Whether the process that holds the jobs has ended; False where that cannot be seen: on another host."""
         return not self.is_released and self.host == socket.gethostname() and _started(self.process) != self.started
 
-    def release(self) -> list[str]:
-        """Remove the keys, cancel what is left of the jobs; return their ids.
+    def release(self) -> list[JobId]:
+        """Remove the keys, cancel what is left of the jobs; return which that were.
 
         Raises BatchError if the batch system does not answer or refuses.
         """
@@ -117,20 +118,20 @@ class Holding:
             output = commands.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(
-                    f"{system.title} did not cancel {', '.join(still)}\n{output.text}", "its own words are above"
+                    f"{system.title} did not cancel {', '.join(map(str, still))}\n{output.text}", "its own words are above"
                 )
         self.note_released()
         return left
 
 
-def cancellation(system: BatchSystem, ids: Sequence[str], further: Sequence[str] = ()) -> Iterator[Command]:
-    """Yield the commands that cancel jobs: as few as can be."""
-    for start in range(0, len(ids), _BATCH):
-        command = system.cancellation(ids[start : start + _BATCH])
-        yield Command(argv=(command.argv[0], *further, *command.argv[1:]), stdin=command.stdin)
+def cancellation(system: BatchSystem, jobs: Iterable[JobId], further: Sequence[str] = ()) -> Iterator[Command]:
+    """Yield the commands that cancel jobs: as few as can be, one for each place at least."""
+    for where, ids in monitor.by_place(jobs).items():
+        for start in range(0, len(ids), _BATCH):
+            yield system.cancellation(ids[start : start + _BATCH], where, further)
 
 
-def living(system: BatchSystem, ids: Sequence[str]) -> list[str]:
+def living(system: BatchSystem, ids: Sequence[JobId]) -> list[JobId]:
     """Return which jobs are in the queue or run."""
     if not ids:
         return []

@@ -1,6 +1,7 @@
 """What has become of jobs: one status command for all of a batch system's, at most every few seconds.
 
-A command that fails is no news; a job that it does not list has left the queue.
+A command that fails is no news, nor is one that complains and lists nothing. A job that is not listed has left the queue
+only where the question was about it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from typing import Protocol
 from mpidask.batch import catalog, commands
 from mpidask.batch.outcome import Clues, Standing, judge
 from mpidask.batch.records import Record
-from mpidask.batch.system import BatchSystem, JobState, Query, Report
+from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report
 from mpidask.errors import BatchError, MpidaskError
 
-__all__ = ["Watched", "ask", "judge_all", "look"]
+__all__ = ["Watched", "ask", "by_place", "judge_all", "look"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
 _APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
 _PATIENCE = 60.0  # s after a script's end in which a batch system that does not answer may still tell why
+_AGAIN = 600.0  # s in which a job that a signal has ended may be run again by a batch system that does not answer
+_SIGNALS = 128  # exit statuses above tell of a signal
 _SETTLED = 4.0  # s after the submission from which a waiting job is asked about
 
 
@@ -41,7 +44,7 @@ def look(records: Sequence[Record], interval: float) -> dict[str, Standing]:
 
 def _due(record: Record, standing: Standing, interval: float) -> bool:
     """Whether it is time to ask; at once when the job script has ended, once."""
-    just_ended = record.exited is not None and not standing.state.ended
+    just_ended = record.exited is not None and not standing.state.ended and record.exited_at > standing.asked
     return just_ended or not 0 <= time.time() - standing.asked < interval
 
 
@@ -49,8 +52,8 @@ class Watched(Protocol):
     """A job that was submitted, and what it has left."""
 
     @property
-    def id(self) -> str:
-        """The job id."""
+    def identity(self) -> JobId:
+        """Which job it is."""
         ...
 
     @property
@@ -64,13 +67,23 @@ class Watched(Protocol):
         ...
 
     @property
+    def execution(self) -> int | None:
+        """How often it had been started before when its script began last; None if it never has."""
+        ...
+
+    @property
     def exited(self) -> int | None:
-        """The exit status that its script left; None if it has not."""
+        """The exit status that its script left in this execution; None if it has not."""
         ...
 
     @property
     def exited_at(self) -> float:
         """When that was; s since 1970."""
+        ...
+
+    @property
+    def moved_at(self) -> float:
+        """When it has shown last that it is at work; s since 1970."""
         ...
 
     @property
@@ -89,16 +102,49 @@ def judge_all(system: BatchSystem, mine: Sequence[Watched], explanations: int) -
 
     explanations: how many jobs that wait are asked about at most, each with a command of its own
     """
+    over = [each.exited is not None for each in mine]
     try:
-        reports = ask(system, system.status, [each.id for each in mine])
+        reports, covered = _survey(system, [each.identity for each in mine])
     except MpidaskError as error:
         return [_unheard(each, error) for each in mine]
     standings = []
-    for each in mine:
+    for each, exited in zip(mine, over, strict=True):
         before = each.standing
-        standings.append(_judge(system, each, reports.get(each.id), explain=explanations > 0))
+        answer = _Answer(reports.get(each.identity), each.identity in covered, exited)
+        standings.append(_judge(system, each, answer, explain=explanations > 0))
         explanations -= standings[-1].explained != before.explained
     return standings
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """What a batch system has said of a job.
+
+    report:  None if it was not listed
+    covered: whether the question was about it
+    exited:  whether its script had ended by itself before the question
+    """
+
+    report: Report | None
+    covered: bool
+    exited: bool
+
+
+def _survey(system: BatchSystem, jobs: Sequence[JobId]) -> tuple[dict[JobId, Report], set[JobId]]:
+    """Ask about jobs; return what is said of them, and which of them the question was about.
+
+    Raises BatchError if there is no answer.
+    """
+    reports = ask(system, system.status, jobs)
+    if system.status.names_jobs:
+        return reports, set(jobs)
+    missed = [each for each in jobs if each not in reports]
+    if system.missed is None or not missed:
+        return reports, set(reports)
+    try:
+        return {**reports, **ask(system, system.missed, missed)}, set(jobs)
+    except BatchError:
+        return reports, set(reports)
 
 
 def _ask(name: str, mine: Sequence[Record]) -> dict[str, Standing]:
@@ -121,29 +167,34 @@ def _unheard(record: Watched, error: MpidaskError) -> Standing:
     if exited is None:
         return known
     state = JobState.DONE if exited == 0 else JobState.CANCELLED if record.cancelled else JobState.FAILED
-    final = exited == 0 or time.time() - record.exited_at > _PATIENCE
+    final = exited == 0 or time.time() - record.exited_at > (_AGAIN if exited > _SIGNALS else _PATIENCE)
     return dataclasses.replace(known, state=state, exit_status=exited, final=final)
 
 
-def _judge(system: BatchSystem, record: Watched, report: Report | None, *, explain: bool) -> Standing:
+def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bool) -> Standing:
     before = record.standing
     now = time.time()
     exited = record.exited
+    report = answer.report
     was_there = before.native or now - record.submitted > _APPEARS
     if report is None and system.history is not None and exited != 0 and was_there:
-        report = _ended(system, _heard(system, system.history, record.id))
+        report = _ended(system, _heard(system, system.history, record.identity))
     clues = Clues(
         now=now,
         submitted=record.submitted,
         report=report,
+        covered=answer.covered,
+        execution=record.execution,
         exited=exited,
+        exited_before=answer.exited,
+        moved_at=record.moved_at,
         exited_at=record.exited_at,
         log=record.system_log[-4000:] if exited != 0 else "",
         cancelled=record.cancelled,
     )
     standing = judge(system, before, clues)
     if explain and _wants_explanation(system, record, standing, now):
-        told = _heard(system, system.explain, record.id) if system.explain else None
+        told = _heard(system, system.explain, record.identity) if system.explain else None
         said = told.reason if told else None
         plain = system.plain(said)
         reason = f"{plain} ({said})" if plain and plain != said else said
@@ -170,23 +221,40 @@ def _wants_explanation(system: BatchSystem, record: Watched, standing: Standing,
     )
 
 
-def _heard(system: BatchSystem, query: Query, job_id: str) -> Report | None:
+def _heard(system: BatchSystem, query: Query, job: JobId) -> Report | None:
     try:
-        reports = ask(system, query, [job_id])
-        # Of a job array's element some systems tell what they tell of the array.
-        return reports.get(job_id) or (next(iter(reports.values())) if len(reports) == 1 else None)
+        return ask(system, query, [job]).get(job)
     except BatchError:
         return None
 
 
-def ask(system: BatchSystem, query: Query, job_ids: Iterable[str]) -> dict[str, Report]:
-    """Ask, and return job id -> report; raises BatchError if there is no answer."""
-    reports: dict[str, Report] = {}
-    for command in system.questions(query, sorted(set(job_ids))):
-        output = commands.run(command)
-        found = system.reports(query, output.stdout)
-        unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
-        if output.status != 0 and not found and not unknown:
-            raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
-        reports.update(found)
+def by_place(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
+    """Return place -> ids of the jobs that were submitted there."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for job in jobs:
+        places.setdefault(job.where, []).append(job.id)
+    return places
+
+
+def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId, Report]:
+    """Ask, with a command for each place; return job -> report. Raises BatchError if there is no answer."""
+    reports: dict[JobId, Report] = {}
+    for where, ids in by_place(sorted(set(jobs))).items():
+        found: dict[str, Report] = {}
+        for command in system.questions(query, ids, where):
+            found |= _answer(system, query, command)
+        matched = system.matched(ids, found)
+        if not matched and len(ids) == len(found) == 1 and query.names_jobs:
+            matched = {ids[0]: next(iter(found.values()))}  # of an array's element some tell what they tell of the array
+        reports |= {JobId(each, where): report for each, report in matched.items()}
     return reports
+
+
+def _answer(system: BatchSystem, query: Query, command: Command) -> dict[str, Report]:
+    """Return job id -> report; raises BatchError for a command that fails, or complains and tells of no job."""
+    output = commands.run(command)
+    found = system.reports(query, output.stdout)
+    unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
+    if not found and not unknown and (output.status != 0 or output.stderr.strip()):
+        raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
+    return found

@@ -15,7 +15,10 @@ from mpidask.errors import WalltimeError
 __all__ = ["Clues", "Standing", "judge"]
 
 _APPEARS = 30.0  # s in which a submitted job may not be listed yet
+_UNSEEN = 600.0  # s in which a job may be on its way to the server that it is routed to, and not be listed there yet
 _LEAVES = 12.0  # s that a job's exit status or its record may come after it has left the queue
+_STAYS = 300.0  # s that a job whose script a signal has ended may be listed as running: it may be run again
+_MOVES = 60.0  # s after which a job that changes no file may have ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class Standing:
     asked:       when the batch system was asked last; s since 1970
     explained:   when it was asked why the job waits
     absent:      since when the batch system has not known the job
+    restarts:    how often it has been started again, or is going to be
+    preempted:   whether it has made room for another job
     final:       whether nothing will change any more
     silent:      what happened when it was asked last and did not answer; None if it did
     """
@@ -42,6 +47,8 @@ class Standing:
     asked: float = 0.0
     explained: float = 0.0
     absent: float | None = None
+    restarts: int = 0
+    preempted: bool = False
     final: bool = False
     silent: str | None = None
 
@@ -60,8 +67,12 @@ class Clues:
     """What there is to judge by.
 
     now, submitted:     s since 1970
-    report:             what the batch system says; None if it does not know the job (any more)
-    exited, exited_at:  the exit status that the job script left, and when; None if it has not ended by itself
+    report:             what the batch system says; None if it does not list the job (any more)
+    covered:            whether it was asked about the job: then it does not know it
+    execution:          how often the job script had been started before when it began last; None if it never has
+    exited, exited_at:  the exit status that it left then, and when; None if it has not ended by itself
+    exited_before:      whether it had ended when the batch system was asked
+    moved_at:           when the job has shown last that it is at work; s since 1970
     log:                what the batch system has printed about the job
     cancelled:          whether the user has cancelled it with us
     """
@@ -69,32 +80,76 @@ class Clues:
     now: float
     submitted: float
     report: Report | None
+    covered: bool = True
+    execution: int | None = None
     exited: int | None = None
     exited_at: float = 0.0
+    exited_before: bool = False
+    moved_at: float = 0.0
     log: str = ""
     cancelled: bool = False
 
 
 def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
-    """Return what is known of a job after the batch system has answered."""
+    """Return what is known of a job after the batch system has answered.
+
+    A batch system may run a job again that was preempted, or whose node was lost: its word that the job waits or runs
+    outranks what an earlier execution of the script has left.
+    """
     report = clues.report
-    known = dataclasses.replace(before, asked=clues.now, silent=None)
+    earlier = _is_earlier(clues)
+    known = dataclasses.replace(
+        before,
+        asked=clues.now,
+        silent=None,
+        preempted=before.preempted or bool(system.preempted and re.search(system.preempted, clues.log)),
+        restarts=_restarts(before, clues, earlier=earlier),
+    )
     if report is not None:
         known = dataclasses.replace(
             known, native=report.native, start=report.start, absent=None, state=report.state, reason=report.reason
         )
-    if clues.exited is not None:
+    if clues.exited is not None and not earlier:
         return _ended(system, known, clues)
     if report is None or (report.state is JobState.DONE and report.exit_status is None):  # says only that it is gone
         return _missing(system, before, known, clues)
     if report.state.ended:
         return _ended(system, known, clues)
+    return dataclasses.replace(known, exit_status=None, reason=_waits(system, before, known, report))
+
+
+def _is_earlier(clues: Clues) -> bool:
+    """Whether the exit status is that of an earlier execution: the job waits or runs again."""
+    report = clues.report
+    if report is None or report.state.ended or clues.exited is None:
+        return False
+    waits = report.state in (JobState.PENDING, JobState.HELD) and clues.exited_before
+    return waits or (report.restarts or 0) > (clues.execution or 0)
+
+
+def _restarts(before: Standing, clues: Clues, *, earlier: bool) -> int:
+    """Return how often a job has been started again, or is going to be."""
+    told = clues.report.restarts if clues.report is not None else None
+    begun = (clues.execution or 0) + earlier
+    return max(before.restarts, told or 0, begun)
+
+
+def _waits(system: BatchSystem, before: Standing, known: Standing, report: Report) -> str | None:
+    """Return in plain words why a job waits."""
     reason = system.plain(report.reason)
     if report.state is JobState.UNKNOWN:
         reason = f"{system.title} says {report.native!r}"
     if reason and report.reason and report.reason not in reason:
         reason = f"{reason} ({report.reason})"
-    return dataclasses.replace(known, reason=reason or _kept(before, report))
+    if known.restarts and report.state is JobState.PENDING:
+        return f"{_history(known)}; waits to run again{f': {reason}' if reason else ''}"
+    return reason or _kept(before, report)
+
+
+def _history(known: Standing) -> str:
+    """Return in words how often a job has been interrupted."""
+    times = {1: "once", 2: "twice"}.get(known.restarts, f"{known.restarts} times")
+    return f"{'preempted' if known.preempted else 'requeued'} {times}"
 
 
 def _kept(before: Standing, report: Report) -> str | None:
@@ -103,14 +158,29 @@ def _kept(before: Standing, report: Report) -> str | None:
 
 
 def _missing(system: BatchSystem, before: Standing, known: Standing, clues: Clues) -> Standing:
-    """Judge a job that the batch system does not list and that has left no exit status."""
-    seen = known.native != ""
-    if not seen and not clues.cancelled and clues.now - clues.submitted < _APPEARS:
-        return dataclasses.replace(known, state=JobState.PENDING, reason="just submitted")
+    """Judge a job that the batch system does not list and that has left no exit status.
+
+    It has ended if the question was about it, or has shown it before, and nothing tells that it is at work.
+    """
+    listed = known.native != ""
+    began = listed or clues.execution is not None
     since = before.absent if before.absent is not None else clues.now
+    if clues.now - clues.moved_at < _MOVES and clues.moved_at > since:
+        reason = f"{system.title} does not list it, but it is at work"
+        return dataclasses.replace(known, absent=since, state=JobState.RUNNING, reason=reason)
+    if not began and not clues.cancelled:
+        age = clues.now - clues.submitted
+        if age < _APPEARS:
+            return dataclasses.replace(known, state=JobState.PENDING, reason="just submitted")
+        if age < _UNSEEN:
+            reason = f"submitted; {system.title} does not list it yet"
+            return dataclasses.replace(known, state=JobState.PENDING, reason=reason)
     known = dataclasses.replace(known, absent=since)
     if clues.now - since < _LEAVES:
         return dataclasses.replace(known, state=before.state)
+    if not clues.covered and not listed:
+        reason = f"{system.title} does not list it, and it has not left an exit status"
+        return dataclasses.replace(known, state=JobState.UNKNOWN, reason=reason)
     return _ended(system, dataclasses.replace(known, state=JobState.FAILED), dataclasses.replace(clues, report=None))
 
 
@@ -125,8 +195,10 @@ def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
         good = report is not None and report.state is JobState.DONE and not status
         status = status if status or good else None  # a job that never ran has no status, and Slurm says 0
     words = None if good else _why(system, report, status, clues)
-    # The batch system's word on a killed job may come a moment after its script's end.
-    final = good or report is not None or clues.report is None or clues.now - clues.exited_at > _LEAVES
+    # The batch system's word on a killed job may come a moment after its script's end; or it runs the job again.
+    stays = _STAYS if system.runs_again and status is not None and _is_signal(status) else _LEAVES
+    lists = clues.report is not None and report is None and (system.runs_again or not good)
+    final = not lists or clues.now - clues.exited_at > stays
     return dataclasses.replace(
         known,
         state=JobState.DONE if good else JobState.after(words),

@@ -5,7 +5,7 @@
     ~/.local/state/mpidask/jobs/20261121-071502-flights-k3f9/
         job.sh          the script
         record.json     what was asked for, and the command that submitted it
-        submissions     one line for each time it was submitted: job id, time
+        submissions     one line for each time it was submitted: job id, time, place
         standing.json   what the batch system said last
         job.log, status, rank-2.log, ...   what the job leaves: see `mpidask.run_directory`
 
@@ -29,7 +29,7 @@ from mpidask import run_directory
 from mpidask.batch import settings
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import BatchSystem, Command
+from mpidask.batch.system import BatchSystem, Command, JobId
 from mpidask.errors import BatchError, UsageError
 from mpidask.files import is_ours, make_private, replace_json
 from mpidask.run_directory import Progress
@@ -75,25 +75,31 @@ class Record:
         return self.directory / SCRIPT
 
     @property
-    def submissions(self) -> list[tuple[str, float]]:
-        """Job id and time (s since 1970) of each submission; the last one counts."""
+    def submissions(self) -> list[tuple[JobId, float]]:
+        """Job and time (s since 1970) of each submission; the last one counts."""
         lines = _text(self.directory / _SUBMISSIONS).splitlines()
-        return [(str(entry[0]), float(entry[1])) for entry in map(json.loads, filter(None, lines))]
+        entries = map(json.loads, filter(None, lines))
+        return [(JobId(str(entry[0]), tuple(entry[2])), float(entry[1])) for entry in entries]
+
+    @property
+    def identity(self) -> JobId:
+        """The job that was submitted last; its id is "" if there was none."""
+        return (self.submissions or [(JobId(""), 0.0)])[-1][0]
 
     @property
     def id(self) -> str:
-        """The job id that the batch system gave last, "" if it gave none."""
-        return (self.submissions or [("", 0.0)])[-1][0]
+        """The id of that job, with the place where it was submitted, "" if there was none."""
+        return str(self.identity)
 
     @property
     def submitted(self) -> float:
         """When the job was submitted last, in s since 1970."""
         return self.submissions[-1][1]
 
-    def add_submission(self, job_id: str) -> None:
+    def add_submission(self, job: JobId) -> None:
         """Note that the job was submitted, under this id."""
         with _private(self.directory / _SUBMISSIONS) as file:
-            file.write(json.dumps([job_id, time.time()]) + "\n")
+            file.write(json.dumps([job.id, time.time(), job.where]) + "\n")
 
     @property
     def standing(self) -> Standing:
@@ -110,20 +116,36 @@ class Record:
             replace_json(str(self.directory / _STANDING), standing.to_json())
 
     @property
+    def executions(self) -> list[tuple[int, float]]:
+        """Number (0 is the first) and time, in s since 1970, of each time that the submitted job was started."""
+        return run_directory.executions(_text(self.directory / run_directory.EXECUTIONS))
+
+    @property
+    def execution(self) -> int | None:
+        """The number of the last of them; None before the first."""
+        started = self.executions
+        return started[-1][0] if started else None
+
+    @property
+    def _status(self) -> Path:
+        return self.directory / run_directory.status_file(self.execution or 0)
+
+    @property
     def exited(self) -> int | None:
-        """The exit status that the job script left; None if it has not ended by itself."""
-        text = _text(self.directory / run_directory.STATUS).strip()
+        """The exit status that the job script left when it was started last; None if it has not ended by itself."""
+        text = _text(self._status).strip()
         return int(text) if text.isdigit() else None
 
     def forget_exit(self) -> None:
         """Remove what the job script has left: the job is submitted again."""
-        (self.directory / run_directory.STATUS).unlink(missing_ok=True)
+        for path in (self.directory / run_directory.EXECUTIONS, *self.directory.glob(f"{run_directory.STATUS}*")):
+            path.unlink(missing_ok=True)
 
     @property
     def exited_at(self) -> float:
         """When that was, in s since 1970; now if it was not."""
         try:
-            return (self.directory / run_directory.STATUS).stat().st_mtime
+            return self._status.stat().st_mtime
         except OSError:
             return time.time()
 
@@ -138,6 +160,13 @@ class Record:
         if not standing.state.ended:
             return None
         return self.exited_at if self.exited is not None else standing.absent or standing.asked
+
+    @property
+    def moved_at(self) -> float:
+        """When the job has changed one of its files last, in s since 1970."""
+        names = (run_directory.EXECUTIONS, run_directory.LOG, run_directory.PROGRESS, run_directory.SCHEDULER)
+        paths = [*(self.directory / name for name in names), *self.directory.glob("rank-*.log")]
+        return max(map(_changed, paths))
 
     @property
     def progress(self) -> Progress | None:
@@ -209,16 +238,18 @@ def planned(job: Job, state_directory: str | None) -> Job:
 def records(state_directory: str | None) -> list[Record]:
     """Return all jobs that are on record, the oldest first."""
     return sorted(
-        _all(home(state_directory)), key=lambda record: ((record.submissions or [("", 0.0)])[0][1], record.name)
+        _all(home(state_directory)), key=lambda record: ((record.submissions or [(JobId(""), 0.0)])[0][1], record.name)
     )
 
 
 def find(state_directory: str | None, token: str) -> Record:
     """Return the job with this job id or run name (or the beginning of one); raises UsageError."""
     every = records(state_directory)
-    by_id = [record for record in every if token in [job_id for job_id, _ in record.submissions]]
+    exact = token.replace(";", "@")  # as sbatch prints it
+    by_id = [record for record in every if exact in [str(job) for job, _ in record.submissions]]
     by_name = [record for record in every if record.name == token]
-    found = by_id or by_name or [record for record in every if record.id.split(".")[0] == token]
+    by_number = [record for record in every if token in [job.id for job, _ in record.submissions]]
+    found = by_id or by_name or by_number or [each for each in every if each.identity.id.split(".")[0] == token]
     if not found:
         raise UsageError(f"there is no job {token!r} on record", "`mpidask status --all` lists those that there are")
     return found[-1]  # batch systems begin again with their ids; the latest is meant
@@ -272,6 +303,13 @@ def newest(directory: Path) -> float:
                 with contextlib.suppress(OSError):
                     times.append(entry.stat(follow_symlinks=False).st_mtime)
     return max(times)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _private(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -12,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpidask import run_directory
-from mpidask.batch import catalog, commands, monitor, records, settings
+from mpidask.batch import catalog, commands, holdings, monitor, records, settings
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
-from mpidask.batch.system import BatchSystem, Command, JobState
+from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, SilenceError, UnclearError, UsageError, WalltimeError
 
@@ -43,7 +44,7 @@ class Handle:
 
     @property
     def id(self) -> str:
-        """The job id, as the batch system gave it."""
+        """The job id, as the batch system gave it; with ``@PLACE`` where jobs were submitted to a place of choice."""
         return self.record.id
 
     @property
@@ -197,24 +198,26 @@ def _submit(system: BatchSystem, record: Record) -> None:
 
 def hand_in(
     system: BatchSystem, command: Command, script: Path, directory: str | None = None, name: str = "mpidask"
-) -> str:
-    """Run a command that submits a job; return the job id.
+) -> JobId:
+    """Run a command that submits a job; return which job it is.
 
     script: the job script, by which the job is found if the answer does not tell its id
     name:   the job's name
     Raises BatchError with command, exit status and output if the batch system refuses, UnclearError if it may have
     taken the job.
     """
+    text = script.read_text(encoding="utf-8", errors="replace") if script.exists() else ""
+    where = system.where(command, text, os.environ, "")
     try:
         output = commands.run(command, directory=directory, enough=lambda text: system.submitted(text) is not None)
     except SilenceError as silence:
-        return _looked_for(system, script, name, silence.what)
+        return _looked_for(system, script, name, where, silence.what)
     job_id = system.submitted(output.stdout)
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
-        return job_id
+        return JobId(job_id, system.where(command, text, os.environ, output.stdout))
     if words is None and _unclear(system, output):
-        return _looked_for(system, script, name, output.text)
+        return _looked_for(system, script, name, where, output.text)
     raise BatchError(
         f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
         "" if words else "the batch system's own words are above; the script is kept",
@@ -226,9 +229,9 @@ def _unclear(system: BatchSystem, output: commands.Output) -> bool:
     return output.status <= 0 or re.search(system.unclear, output.stderr + output.stdout) is not None
 
 
-def _looked_for(system: BatchSystem, script: Path, name: str, heard: str) -> str:
-    """Return the id of a job whose submission was not answered in a way that is understood; raises UnclearError."""
-    question = system.searching(name)
+def _looked_for(system: BatchSystem, script: Path, name: str, where: tuple[str, ...], heard: str) -> JobId:
+    """Return a job whose submission was not answered in a way that is understood; raises UnclearError."""
+    question = system.searching(name, where)
     for pause in _LOOKS:
         if question is None:
             break
@@ -237,8 +240,8 @@ def _looked_for(system: BatchSystem, script: Path, name: str, heard: str) -> str
             found = system.found(commands.run(question, _LOOK_TAKES).stdout, script)
             if found is not None:
                 sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found}\n")
-                return found
-    looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"]))
+                return JobId(found, where)
+    looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
         f"script: {script}",
@@ -253,9 +256,10 @@ def cancel(handles: list[Handle]) -> None:
         for record in mine:
             record.note_cancelled()
         system = catalog.find(name)
-        output = commands.run(system.cancellation([record.id for record in mine]))
-        if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):
-            raise BatchError(f"{system.title} did not cancel the jobs\n{output.text}", "its own words are above")
+        for command in holdings.cancellation(system, [record.identity for record in mine]):
+            output = commands.run(command)
+            if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):
+                raise BatchError(f"{system.title} did not cancel the jobs\n{output.text}", "its own words are above")
 
 
 def find(token: str, options: settings.JobOptions | None = None) -> Handle:

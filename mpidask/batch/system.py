@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import getpass
 import os
+import pwd
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from mpidask.batch.job import Job
 from mpidask.batch.wrapper import wrapper
 from mpidask.errors import UsageError
 
-__all__ = ["BatchSystem", "Command", "JobState", "Query", "Report", "Workers"]
+__all__ = ["BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers"]
 
 
 class JobState(enum.Enum):
@@ -63,6 +63,56 @@ class Command:
     stdin: str | None = None
     unset: str | None = None
 
+    def further(self, words: Sequence[str]) -> Command:
+        """Return the command with further words right after its name."""
+        after = 1 + next(i for i, word in enumerate(self.argv) if word != "env" and "=" not in word)
+        return dataclasses.replace(self, argv=(*self.argv[:after], *words, *self.argv[after:]))
+
+
+@dataclasses.dataclass(frozen=True, order=True, slots=True)
+class JobId:
+    """Which job is meant: a batch system's number, and where it counts.
+
+    id:    as the batch system's commands take it
+    where: what each of the system's `places` was when the job was submitted, "" for what the commands take by
+           themselves; () if that is so of all
+    """
+
+    id: str
+    where: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "@".join([self.id, *filter(None, self.where)])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A choice of where jobs are submitted: a cluster, a queue's daemon. Questions and cancellations name it, too.
+
+    words:     that name it to all commands; {where}
+    options:   of the submit command, or of option lines, that choose it
+    variables: environment variables that choose it, unless the submit command does
+    printed:   regular expression; its first group that matches in what submit prints is the place
+    """
+
+    words: str
+    options: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    printed: str | None = None
+
+    def chosen(self, argv: Sequence[str], lines: Sequence[str], environ: Mapping[str, str], output: str) -> str:
+        """Return the place that a submission has chosen, "" for none.
+
+        argv:   the submit command
+        lines:  the option lines of the job script
+        output: what the submit command has printed
+        """
+        found = re.findall(self.printed, output, re.MULTILINE) if self.printed else []
+        told = ["".join(each) for each in found]
+        inline = [word for line in lines for word in _line_words(line)]
+        named = [_option(argv, self.options), *map(environ.get, self.variables), _option(inline, self.options)]
+        return next(filter(None, [*told[-1:], *named]), "")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
@@ -72,6 +122,7 @@ class Report:
     reason:      why the job waits, or how it ended, in the system's words; None if it does not say
     start:       when it started or is expected to; ISO 8601 in local time, None if it does not say
     exit_status: 128 + n for signal n; None if it does not say
+    restarts:    how often it was started again; None if it does not say
     """
 
     id: str
@@ -80,6 +131,7 @@ class Report:
     reason: str | None = None
     start: str | None = None
     exit_status: int | None = None
+    restarts: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +142,10 @@ class Query:
              with {base} too, which of a job array's element is the array's id
     row:     a regular expression that matches all that is said of one job; searched with MULTILINE
     more:    regular expressions searched within a row; their last group counts
-    absent:  regular expression in what a failing command prints if it fails for jobs that it does not know (any more)
+    absent:  regular expression in what a command prints about jobs that it does not know (any more)
+    here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
-    state, reason, start; exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
+    state, reason, start, restarts (or starts: that and one); exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
     none), wait (what wait(2) gives).
     """
 
@@ -100,6 +153,12 @@ class Query:
     row: str
     more: Mapping[str, str] = dataclasses.field(default_factory=dict)
     absent: str | None = None
+    here: tuple[str, ...] = ()
+
+    @property
+    def names_jobs(self) -> bool:
+        """Whether it asks for jobs by their ids: then what is not in the answer is not there."""
+        return bool({"id", "base", "ids", "id_list"} & named([self.command]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +231,13 @@ class BatchSystem:
     cancel:    {ids}
     status:    tells about all jobs that wait or run
     explain:   tells why a job waits, where `status` does not
+    missed:    tells about jobs by their ids, where `status` is a list that has not shown them
     history:   tells about jobs that have ended, where `status` does not
+    places:    the choices of where jobs are submitted
+    spellings: regular expressions of a job id, strict ones first: ids whose first groups are the same mean one job
+    execution: shell expression: how often the job has been started again
+    preempted: regular expression in what the system prints about a job that makes room for another
+    ignored:   regular expression: environment variables that change what commands ask for or print
     states:    the system's words for each state
     held:      regular expression in the reason of a job that waits because it is held
     reasons:   regular expression in a reason or state -> plain words; "" if it says nothing. Words that begin with
@@ -200,7 +265,13 @@ class BatchSystem:
     cancel: Line
     status: Query
     explain: Query | None = None
+    missed: Query | None = None
     history: Query | None = None
+    places: tuple[Place, ...] = ()
+    spellings: tuple[str, ...] = ()
+    execution: str | None = None
+    preempted: str | None = None
+    ignored: str | None = None
     states: Mapping[JobState, str]
     held: str | None = None
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -241,11 +312,12 @@ class BatchSystem:
         matches = list(re.finditer(self.job_id, output, re.MULTILINE))
         return matches[-1][matches[-1].lastindex or 0] if matches else None
 
-    def searching(self, job_name: str) -> Command | None:
-        """Return how to ask about all jobs of the user; None if the system cannot be asked."""
+    def searching(self, job_name: str, where: Sequence[str] = ()) -> Command | None:
+        """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
         if self.search is None:
             return None
-        return Command(argv=_words(self.search.command, {"user": getpass.getuser(), "name": job_name}))
+        words = _words(self.search.command, {"user": _user(), "name": job_name})
+        return Command(argv=words, unset=self.ignored).further(self.naming(where))
 
     def found(self, output: str, script: Path) -> str | None:
         """Return the id of the job with this script in what `searching` gives; None if there is none, or several."""
@@ -258,21 +330,68 @@ class BatchSystem:
         }
         return rows.pop() if len(rows) == 1 else None
 
-    def cancellation(self, job_ids: Sequence[str]) -> Command:
-        """Return how to cancel jobs."""
-        return Command(argv=_words(self.cancel, _about(job_ids)))
+    @property
+    def runs_again(self) -> bool:
+        """Whether it tells how often it has started a job: it may do so more than once."""
+        query = self.status
+        return "(?P<restarts>" in query.row or bool({"restarts", "starts"} & set(query.more))
 
-    def questions(self, query: Query, job_ids: Sequence[str]) -> list[Command]:
+    def where(self, command: Command, script: str, environ: Mapping[str, str], output: str) -> tuple[str, ...]:
+        """Return where a job was submitted: what each of `places` was; () if nothing has chosen any.
+
+        command: the submit command; script: the job script's text; output: what the command has printed
+        """
+        lines = [] if self.directive is None else _marked(script, self.directive)
+        chosen = [place.chosen(command.argv, lines, environ, output) for place in self.places]
+        return tuple(chosen) if any(chosen) else ()
+
+    def naming(self, where: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
+        """Return the words with which a command names where jobs were submitted.
+
+        besides: words that the command has already
+        """
+        pairs = [(place, value) for place, value in zip(self.places, where, strict=False) if value]
+        asked = [_words(place.words, {"where": value}) for place, value in pairs if not _option(besides, place.options)]
+        return [word for words in asked for word in words]
+
+    def cancellation(
+        self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()
+    ) -> Command:
+        """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
+        command = Command(argv=_words(self.cancel, _about(job_ids)), unset=self.ignored)
+        return command.further([*self.naming(where, further), *further])
+
+    def questions(self, query: Query, job_ids: Sequence[str], where: Sequence[str] = ()) -> list[Command]:
         """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
+        about = [_about(job_ids)]
         if {"id", "base"} & named([query.command]):
-            one = ({"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids)
-            return [Command(argv=_words(query.command, fields)) for fields in one]
-        return [Command(argv=_words(query.command, _about(job_ids)))]
+            about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
+        commands = (Command(argv=_words(query.command, fields), unset=self.ignored) for fields in about)
+        words = self.naming(where) or query.here
+        return [command.further(words) for command in commands]
 
     def reports(self, query: Query, output: str) -> dict[str, Report]:
-        """Return job id -> report for every job in the output of one of the queries."""
-        found = [self._report(query, match) for match in re.finditer(query.row, output, re.MULTILINE)]
-        return {report.id: report for report in found}
+        """Return job id -> report for every job in the output of one of the queries.
+
+        Of several reports on one job, such as on each of its executions, one that it has not ended counts; else the
+        last one.
+        """
+        found: dict[str, Report] = {}
+        for match in re.finditer(query.row, output, re.MULTILINE):
+            report = self._report(query, match)
+            if report.id not in found or found[report.id].state.ended or not report.state.ended:
+                found[report.id] = report
+        return found
+
+    def matched(self, job_ids: Sequence[str], reports: Mapping[str, Report]) -> dict[str, Report]:
+        """Return job id -> report, by the ids as they were asked for; the answer may spell them in another way."""
+        found = {each: reports[each] for each in job_ids if each in reports}
+        for spelling in self.spellings:
+            asked, told = (_spelt_as(spelling, [*ids]) for ids in (job_ids, reports))
+            for key, (each, *more) in asked.items():
+                if each not in found and not more and len(told.get(key, ())) == 1:
+                    found[each] = reports[told[key][0]]
+        return found
 
     def _report(self, query: Query, match: re.Match[str]) -> Report:
         said = {name: text for name, text in match.groupdict().items() if text}
@@ -300,6 +419,7 @@ class BatchSystem:
             reason=None if reason.lower() in ("", "none", "null", "(null)", "-", "undefined") else reason,
             start=_time(said.get("start", "")),
             exit_status=status,
+            restarts=_restarts(said),
         )
 
     def state(self, native: str) -> JobState:
@@ -374,7 +494,60 @@ _DERIVED = ("ranks", "cores", "cores_per_node", "gpus_per_node", "memory")
 
 
 def _about(job_ids: Sequence[str]) -> dict[str, object]:
-    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": getpass.getuser()}
+    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": _user()}
+
+
+def _user() -> str:
+    """Return the name of the account that runs this: LOGNAME may tell of another one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _marked(script: str, mark: str) -> list[str]:
+    """Return the option lines of a job script, without their mark: those ahead of its first command."""
+    lines: list[str] = []
+    for line in script.splitlines():
+        if line.startswith(mark):
+            lines.append(line.removeprefix(mark))
+        elif line.strip() and not line.startswith("#"):
+            break
+    return lines
+
+
+def _line_words(line: str) -> list[str]:
+    with contextlib.suppress(ValueError):  # a quotation that does not end
+        return shlex.split(line, comments=True)
+    return line.split()
+
+
+def _option(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the value of the first of these options among words: `--name value`, `--name=value`, `-nvalue`."""
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        for name in names:
+            if word == name:
+                return following
+            if word.startswith(f"{name}=") and name.startswith("--"):
+                return word.removeprefix(f"{name}=")
+            if len(name) == len("-x") and word.startswith(name):
+                return word.removeprefix(name)
+    return None
+
+
+def _spelt_as(spelling: str, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return what counts of ids -> the ids of which it is that."""
+    found: dict[str, list[str]] = {}
+    for each in ids:
+        if match := re.match(spelling, each):
+            found.setdefault(match[1], []).append(each)
+    return found
+
+
+def _restarts(said: Mapping[str, str]) -> int | None:
+    if "starts" in said:
+        return max(0, int(said["starts"]) - 1)
+    return int(said["restarts"]) if "restarts" in said else None
 
 
 def _words(line: Line, fields: Mapping[str, object]) -> tuple[str, ...]:

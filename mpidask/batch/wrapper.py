@@ -40,7 +40,7 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         *options,
         "",
         f"unset {run.DIRECTORY} {run.END} {run.WARNING}  # those of a job that submits this one",
-        *_record(job),
+        *_record(job, system),
         *_clock(job, system),
         *system.prologue,
         *job.prologue,
@@ -65,14 +65,26 @@ def launch(job: Job, fields: Mapping[str, object], otherwise: str) -> str:
     return f"{prefix} {command}"
 
 
-def _record(job: Job) -> list[str]:
-    """Return the lines that leave output and exit status in the run directory."""
+def _record(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that leave output and exit status in the run directory; each execution of the job has its own.
+
+    What an earlier one has left is put into a directory of its own.
+    """
     if job.run_directory is None:
         return []
+    begun = f"${run.DIRECTORY}/{run.EXECUTIONS}"
+    left = " ".join(f'"${run.DIRECTORY}"/{name}' for name in (run.LOG, "rank-*.log", run.PROGRESS, run.SCHEDULER))
     return [
         f"export {run.DIRECTORY}={shlex.quote(str(job.run_directory))}",
+        f'execution={system.execution or f"""$(cat "{begun}" 2>/dev/null | wc -l)"""}',
+        "if [ $execution -gt 0 ]; then",
+        f'    earlier="${run.DIRECTORY}/execution-$((execution - 1))"',
+        f'    mkdir -p "$earlier" && mv {left} "$earlier" 2>/dev/null',
+        "fi",
+        f'echo "$execution $(date +%s) $(hostname)" >>"{begun}"',
         f'exec >>"${run.DIRECTORY}/{run.LOG}" 2>&1',
-        f"trap 'echo $? >\"${run.DIRECTORY}/{run.STATUS}\"' EXIT",
+        "again=${execution#0}",
+        f'trap "echo \\$? >\\"\\${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}\\"" EXIT',
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
-from mpidask import config
+from mpidask import config, run_directory
 from mpidask.batch.fields import fill, kept, named
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.settings import launcher
@@ -284,9 +284,15 @@ def _record(system: BatchSystem, place: Place | None, keywords: Mapping[str, Any
     if int(keywords["nodes"]) * int(keywords["ranks_per_node"]) > 1:
         lines.append("export job")
     directory = shlex.quote(str(place.directory))
+    begun = f"{directory}/$job.{run_directory.EXECUTIONS}"
+    lines += [
+        f"execution={system.execution or f'$(cat {begun} 2>/dev/null | wc -l)'}",
+        "again=${execution#0}",
+        f'{{ echo "$execution $(date +%s) $(hostname)" >>{begun}; }} 2>/dev/null',
+    ]
     if not keywords["log_directory"]:
-        lines.append(f"[ -w {directory} ] && exec >>{directory}/$job.log 2>&1")
-    return [*lines, f"trap '{{ echo $? >{directory}/$job.status; }} 2>/dev/null' EXIT"]
+        lines.append(f"[ -w {directory} ] && exec >>{directory}/$job.log${{again:+.$again}} 2>&1")
+    return [*lines, f"trap '{{ echo $? >{directory}/$job.status${{again:+.$again}}; }} 2>/dev/null' EXIT"]
 
 
 def _every_field(system: BatchSystem) -> set[str]:

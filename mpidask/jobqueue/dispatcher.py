@@ -18,7 +18,7 @@ from mpidask.batch import catalog, commands, holdings, monitor, sentinel, settin
 from mpidask.batch.holdings import Holding
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import BatchSystem
+from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
 from mpidask.jobqueue.description import Description, Place
@@ -136,9 +136,10 @@ class Dispatcher:
         ids = await asyncio.to_thread(self._hand_in, run)
         now = time.time()
         for job, job_id in zip(run, ids, strict=True):
-            job.id, job.submitted, job.standing, job.status = job_id, now, Standing(id=job_id), Status.running
+            job.id, job.where, job.submitted, job.status = job_id.id, job_id.where, now, Status.running
+            job.standing = Standing(id=str(job_id))
 
-    def _hand_in(self, run: Sequence[Job]) -> list[str]:
+    def _hand_in(self, run: Sequence[Job]) -> list[JobId]:
         first = run[0]
         holding = self.guarded()
         count = len(run) if len(run) > 1 else None
@@ -155,13 +156,13 @@ class Dispatcher:
             Path(os.path.expandvars(logs)).expanduser().mkdir(parents=True, exist_ok=True)
         self.submissions += 1
         command = self.system.handing_in(text, self._fields(description, script))
-        words = first.submit_words(command.argv, script)
-        after = 1 + next(i for i, word in enumerate(words) if word != "env" and "=" not in word)
-        command = dataclasses.replace(command, argv=(*words[:after], *self._further_submit, *words[after:]))
-        job_id = submission.hand_in(self.system, command, script, name=first.job_name)
+        command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
+        command = command.further(self._further_submit)
+        handed = submission.hand_in(self.system, command, script, name=first.job_name)
         facts = self.system.workers
         assert facts is not None
-        ids = [job_id] if count is None else [facts.element_id(job_id, index + 1) for index in range(count)]
+        elements = [facts.element_id(handed.id, index + 1) for index in range(count or 0)]
+        ids = [JobId(element, handed.where) for element in elements] or [handed]
         holding.add(zip((job.number for job in run), ids, strict=True))
         return ids
 
@@ -193,7 +194,7 @@ class Dispatcher:
     async def _cancel(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             job.cancelled = True
-        for command in holdings.cancellation(self.system, [job.id for job in jobs], self._further_cancel):
+        for command in holdings.cancellation(self.system, [job.identity for job in jobs], self._further_cancel):
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:
@@ -214,20 +215,24 @@ class Dispatcher:
     async def confirm(self, jobs: Sequence[Job], timeout: float) -> None:
         """Wait until none of the jobs is left in the queue; what is left after a while is cancelled again."""
         begin = time.monotonic()
-        left = [job for job in jobs if job.id and job.exited is None and not job.standing.final]
+        left = [job for job in jobs if job.id and not job.standing.final and self._may_be_left(job)]
         again, pause = True, 0.2
         while left and time.monotonic() - begin < timeout:
             try:
-                living = await asyncio.to_thread(holdings.living, self.system, [job.id for job in left])
+                living = await asyncio.to_thread(holdings.living, self.system, [job.identity for job in left])
             except BatchError as error:
                 logger.debug("%s", error.what)
                 return
-            left = [job for job in left if job.id in living]
+            left = [job for job in left if job.identity in living]
             if left and again and time.monotonic() - begin > timeout / 2:
                 again = False
                 await self._cancel(left)
             await asyncio.sleep(pause if left else 0)
             pause = min(2 * pause, 2.0)
+
+    def _may_be_left(self, job: Job) -> bool:
+        """Whether a job may still be in the queue: one that was preempted is, though its script has ended."""
+        return job.exited is None or self.system.runs_again
 
     def end(self) -> None:
         """Nothing is held any more."""

@@ -14,10 +14,11 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
+from mpidask import run_directory
 from mpidask.batch import catalog
 from mpidask.batch.holdings import KEY_FILES
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import BatchSystem, JobState
+from mpidask.batch.system import BatchSystem, JobId, JobState
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import keywords as table
 from mpidask.jobqueue.description import Description, Place, refuse_lost
@@ -74,6 +75,7 @@ class Job(ProcessInterface):
             Path(settled["log_directory"]).mkdir(parents=True, exist_ok=True)
         # What becomes of it.
         self.id = ""
+        self.where: tuple[str, ...] = ()  # it was submitted: see `JobId`
         self.directory: Path | None = None
         self.submitted = 0.0
         self.standing = Standing(id="")
@@ -221,24 +223,41 @@ class Job(ProcessInterface):
         return self.id or None
 
     @property
+    def identity(self) -> JobId:
+        """Which job of the batch system it is."""
+        return JobId(self.id, self.where)
+
+    @property
     def state(self) -> JobState:
         """The job's state, as the batch system told it last."""
         return self.standing.state
 
     @property
+    def executions(self) -> list[tuple[int, float]]:
+        """Number (0 is the first) and time, in s since 1970, of each time that the job was started."""
+        return run_directory.executions(self._left(run_directory.EXECUTIONS))
+
+    @property
+    def execution(self) -> int | None:
+        """The number of the last of them; None before the first."""
+        started = self.executions
+        return started[-1][0] if started else None
+
+    @property
     def exited(self) -> int | None:
-        """The exit status that its script left; None if it has not ended by itself."""
-        text = self._left("status").strip()
+        """The exit status that its script left when it was started last; None if it has not ended by itself."""
+        text = self._left(run_directory.status_file(self.execution or 0)).strip()
         return int(text) if text.isdigit() else None
 
     @property
     def exited_at(self) -> float:
         """When that was, in s since 1970; now if it was not."""
-        try:
-            assert self.directory is not None
-            return (self.directory / f"{self.number}.status").stat().st_mtime
-        except (OSError, AssertionError):
-            return time.time()
+        return self._changed(run_directory.status_file(self.execution or 0)) or time.time()
+
+    @property
+    def moved_at(self) -> float:
+        """When it has shown last that it is at work, in s since 1970: now while its workers are connected."""
+        return time.time() if self.present else max(map(self._changed, self._logs))
 
     @property
     def system_log(self) -> str:
@@ -248,12 +267,24 @@ class Job(ProcessInterface):
     @property
     def log(self) -> str:
         """What the job has printed so far."""
-        return self._left("log") + self.system_log
+        return "".join(map(self._left, self._logs)) + self.system_log
 
     @property
     def tail(self) -> str:
         """The last lines of that."""
         return "\n".join(self.log.rstrip().splitlines()[-_TAIL:])
+
+    @property
+    def _logs(self) -> list[str]:
+        """The kinds of files with what it has printed: one for each execution."""
+        return ["log", *(f"log.{number}" for number, _ in self.executions if number)]
+
+    def _changed(self, kind: str) -> float:
+        try:
+            assert self.directory is not None
+            return (self.directory / f"{self.number}.{kind}").stat().st_mtime
+        except (OSError, AssertionError):
+            return 0.0
 
     def _left(self, kind: str) -> str:
         return _read(self.directory / f"{self.number}.{kind}") if self.directory is not None else ""
@@ -267,7 +298,7 @@ class Job(ProcessInterface):
         match = re.match(r"(?:[A-Za-z]\w*\.)?(\d+)(?:[_.\[](\d+)\b)?", self.id)
         words = [word for word in match.groups() if word] if match else [re.escape(self.id)]
         pattern = re.compile(r"(?:^|.*\W|.*[a-z_])0*" + r"\D+0*".join(words) + r"(?:\W.*|_.*)?$")
-        ours = re.compile(r"-?\d+\.(log|status)|jobs|released|holding\.json|scheduler\.json")
+        ours = re.compile(r"-?\d+\.(log|status|executions)(\.\d+)?|jobs|released|holding\.json|scheduler\.json")
         name = self.job_name
         try:
             return sorted(

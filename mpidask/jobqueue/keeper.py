@@ -74,16 +74,20 @@ class Keeper:
             await asyncio.sleep(_GLANCE)
 
     async def look(self) -> None:
-        """Take notice of workers that have come and of jobs that have ended; replace these."""
+        """Take notice of workers that have come and of jobs that have ended; replace these.
+
+        A job whose script has ended, but which the batch system still lists as running, may be run again: it counts
+        until that is settled.
+        """
         jobs = [job for job in self.cluster.workers.values() if job.id]
         self.notice_workers(jobs)
         due = time.monotonic() - self._asked >= self.interval
-        news = any(job.exited is not None and not job.standing.state.ended for job in jobs)
+        news = any(_just_exited(job) for job in jobs)
         if jobs and (due or news):
             self._asked = time.monotonic()
             await self.cluster.dispatcher.look(jobs)
             self._notice_vanished(jobs)
-        gone = [job for job in jobs if job.standing.state.ended and not self._may_explain(job)]
+        gone = [job for job in jobs if job.standing.state.ended and job.standing.final]
         for job in gone:
             await self._bury(job)
         if gone or self.cluster.lacks_jobs:
@@ -94,14 +98,10 @@ class Keeper:
     def _notice_vanished(self, jobs: list[Job]) -> None:
         """Take a job for ended that the batch system does not list and whose workers have gone, too."""
         for job in jobs:
-            if job.standing.absent is not None and job.arrived_at is not None and not job.present:
+            seen = job.standing.absent is not None and job.standing.native  # the question was about it
+            if seen and job.arrived_at is not None and not job.present:
                 why = job.standing.reason or "it left the queue: killed or cancelled, or its node was lost"
                 job.standing = dataclasses.replace(job.standing, state=JobState.FAILED, reason=why, final=True)
-
-    def _may_explain(self, job: Job) -> bool:
-        """Whether the batch system may still tell why a job ended that has failed before its workers came."""
-        quick = job.arrived_at is not None or job.exited is not None
-        return not quick and not job.standing.final
 
     def notice_workers(self, jobs: list[Job]) -> None:
         """Take notice of the workers that are there."""
@@ -178,3 +178,8 @@ class Keeper:
         if self.failures >= self.limit:
             self.failure = error
             self.cluster.missing.clear()
+
+
+def _just_exited(job: Job) -> bool:
+    """Whether a job's script has ended since the batch system was asked about it."""
+    return job.exited is not None and not job.standing.state.ended and job.exited_at > job.standing.asked

@@ -36,7 +36,7 @@ def obituary(job: Job, *, tail: bool) -> str:
     what = "ended" if job.arrived_at is not None else "ended before its workers came"
     causes = [f"exit status {standing.exit_status}" if standing.exit_status is not None else None, standing.reason]
     why = ": ".join(filter(None, causes))
-    lines = [f"job {job.id} ({job.name}) {what}{': ' if why else ''}{why}"]
+    lines = [f"job {job.identity} ({job.name}) {what}{': ' if why else ''}{why}"]
     if tail:
         lines += [f"  | {line}" for line in job.tail.splitlines()] or ["  | (it has printed nothing)"]
     return "\n".join(lines)
@@ -58,7 +58,7 @@ def as_text(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> s
 def line(job: Job) -> str:
     """Return one job in one line."""
     standing = job.standing
-    words = [job.id or "-", str(job.name), standing.state.value]
+    words = [str(job.identity) or "-", str(job.name), standing.state.value]
     if standing.state is JobState.RUNNING:
         words.append(f"workers {len(job.present)} of {job.worker_processes}")
     if standing.reason:

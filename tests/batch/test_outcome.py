@@ -30,6 +30,7 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
     [
         # The script has ended by itself: its status counts, whatever the batch system says by now.
         ({"exited": 0, "report": RUNNING}, ("done", 0, None, True)),
+        ({"exited": 0, "report": RUNNING, "exited_at": SUBMITTED + 99}, ("done", 0, None, False)),
         ({"exited": 0}, ("done", 0, None, True)),
         ({"exited": 3, "report": report("F", "NonZeroExitCode", 3)}, ("failed", 3, None, True)),
         ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended in order", True)),
@@ -53,7 +54,16 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
             {"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 99},
             ("failed", 143, "killed by signal 15", False),
         ),
-        ({"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 80}, ("failed", 143, "killed by signal 15", True)),
+        ({"exited": 3, "report": RUNNING, "exited_at": SUBMITTED + 80}, ("failed", 3, None, True)),
+        # Or it runs the job again.
+        (
+            {"exited": 143, "report": RUNNING, "exited_at": SUBMITTED + 80},
+            ("failed", 143, "killed by signal 15", False),
+        ),
+        (
+            {"exited": 143, "report": RUNNING, "exited_at": SUBMITTED - 300},
+            ("failed", 143, "killed by signal 15", True),
+        ),
         # The script has left nothing.
         ({"report": report("NF", "NodeDown", 1)}, ("failed", 1, "a node failed", True)),
         ({"report": report("TO", "TimeLimit", 0)}, ("failed", None, "the walltime was reached", True)),
@@ -94,8 +104,55 @@ def test_a_system_that_says_only_that_it_is_gone():
 def test_a_job_that_has_just_been_submitted_may_not_be_listed_yet():
     fresh = Standing(id="7")
     assert judge(SYSTEM, fresh, clues(SUBMITTED + 5)).reason == "just submitted"
-    vanished = judge(SYSTEM, fresh, clues(SUBMITTED + 40))
-    assert judge(SYSTEM, vanished, clues(SUBMITTED + 60)).state is JobState.FAILED
+    routed = judge(SYSTEM, fresh, clues(SUBMITTED + 60))
+    assert (routed.state, routed.reason) == (JobState.PENDING, "submitted; Slurm does not list it yet")
+    vanished = judge(SYSTEM, routed, clues(SUBMITTED + 601))
+    assert judge(SYSTEM, vanished, clues(SUBMITTED + 620)).state is JobState.FAILED
+
+
+def test_a_job_that_the_question_was_not_about_has_not_ended():
+    """As those of another account, which the list of the user's jobs does not show."""
+    before = Standing(id="7")
+    for age in (601, 620, 86400):
+        before = judge(SYSTEM, before, clues(SUBMITTED + age, covered=False))
+    assert (before.state, before.final) == (JobState.UNKNOWN, False)
+    assert "does not list it" in before.reason
+    vanished = judge(SYSTEM, SEEN, clues(SUBMITTED + 100, covered=False))
+    assert judge(SYSTEM, vanished, clues(SUBMITTED + 120, covered=False)).final, "it was listed before"
+
+
+def test_a_job_that_is_at_work_has_not_ended_whatever_is_listed():
+    vanished = judge(SYSTEM, SEEN, clues(SUBMITTED + 100))
+    for age in (120, 200, 300):
+        works = judge(SYSTEM, vanished, clues(SUBMITTED + age, moved_at=SUBMITTED + age - 10))
+        assert (works.state, works.final) == (JobState.RUNNING, False)
+        assert "it is at work" in works.reason
+    assert judge(SYSTEM, works, clues(SUBMITTED + 400, moved_at=SUBMITTED + 290)).state is JobState.FAILED
+
+
+def test_a_live_report_outranks_what_an_earlier_execution_has_left():
+    log = "slurmstepd: error: *** JOB 7 ON mn1 CANCELLED AT 2026-11-27T01:00:00 DUE TO PREEMPTION ***"
+    left = {"exited": 143, "exited_at": SUBMITTED + 90, "exited_before": True, "execution": 0}
+    again = report("PD", "BeginTime")
+    waits = judge(SYSTEM, SEEN, clues(report=again, log=log, **left))
+    assert (waits.state, waits.exit_status, waits.final) == (JobState.PENDING, None, False)
+    assert waits.reason == "preempted once; waits to run again: waits until its begin time (BeginTime)"
+    # It runs, and its script has not begun yet; then it has.
+    starts = dataclasses.replace(RUNNING, restarts=1)
+    assert judge(SYSTEM, waits, clues(report=starts, **left)).state is JobState.RUNNING
+    runs = judge(SYSTEM, waits, clues(report=starts, execution=1))
+    assert (runs.state, runs.reason, runs.restarts) == (JobState.RUNNING, None, 1)
+    # A second time; nothing tells that it was preempted but what was known before.
+    left |= {"execution": 1, "exited_at": SUBMITTED + 99}
+    twice = judge(SYSTEM, runs, clues(report=report("PD", "Priority"), **left))
+    assert twice.reason == "preempted twice; waits to run again: other jobs come first (Priority)"
+    over = judge(SYSTEM, twice, clues(report=report("CD", None, 0), exited=0, execution=2))
+    assert (over.state, over.final) == (JobState.DONE, True)
+
+
+def test_a_script_that_has_ended_while_the_batch_system_was_asked_has_ended():
+    over = judge(SYSTEM, SEEN, clues(report=report("PD", "Priority"), exited=0, exited_at=SUBMITTED + 100))
+    assert over.state is JobState.DONE
 
 
 def test_a_job_that_is_cancelled_before_it_is_listed_has_ended():

@@ -121,16 +121,17 @@ def test_what_is_told_of_an_element_after_its_end():
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     from mpidask.batch import submission
+    from mpidask.batch.system import JobId
     from mpidask.jobqueue import dispatcher
 
     seen = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(submission, "hand_in", lambda system, command, script: seen.append(command.argv) or "7")
+    monkeypatch.setattr(submission, "hand_in", lambda system, command, script, name: seen.append(command.argv) or JobId("7"))
     job = LSFJob(**W, submit_command_extra=["-x"])
     desk = dispatcher.Dispatcher.alone(job)
     job.dispatcher, desk._sentinel = desk, -1
     job.directory = desk.holding.directory
-    assert desk._hand_in([job]) == ["7"]
+    assert desk._hand_in([job]) == [JobId("7")]
     assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]
 
 

@@ -8,7 +8,7 @@ import dask
 import pytest
 
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import JobState
+from mpidask.batch.system import JobId, JobState
 from mpidask.jobqueue import HTCondorJob, LSFJob, PBSJob, SGEJob, SLURMJob, keywords, report
 
 pytestmark = pytest.mark.one_mpi
@@ -24,7 +24,7 @@ def nobodys_configuration():
 def job(number=0, state=JobState.PENDING, *, present=(), arrived=None, tail="", cancelled=False, **standing):
     """Return a stand-in for a job."""
     return SimpleNamespace(
-        id=str(100 + number),
+        identity=JobId(str(100 + number)),
         name=f"w-{number}",
         state=state,
         standing=Standing(id=str(100 + number), state=state, **standing),
@@ -88,7 +88,7 @@ def test_a_job_in_one_line(given, line):
 
 def test_a_job_that_is_not_submitted_yet():
     new = job()
-    new.id = ""
+    new.identity = JobId("")
     assert report.line(new) == "-  w-0  pending"
 
 

@@ -311,10 +311,14 @@ def test_another_worker_command_is_spared_options_that_only_dask_s_own_has():
 @pytest.mark.parametrize("native", [*SCRIPTED, "local"])
 def test_in_a_cluster_a_job_leaves_number_log_and_status(native):
     text = make(native).description.script(Place(LOGS, 3))
-    assert text.splitlines()[-4:] == [
+    restarts = "${SLURM_RESTART_COUNT:-0}" if native == "slurm" else "$(cat /logs/$job.executions 2>/dev/null | wc -l)"
+    assert text.splitlines()[-7:] == [
         "job=3",
-        "[ -w /logs ] && exec >>/logs/$job.log 2>&1",
-        "trap '{ echo $? >/logs/$job.status; } 2>/dev/null' EXIT",
+        f"execution={restarts}",
+        "again=${execution#0}",
+        '{ echo "$execution $(date +%s) $(hostname)" >>/logs/$job.executions; } 2>/dev/null',
+        "[ -w /logs ] && exec >>/logs/$job.log${again:+.$again} 2>&1",
+        "trap '{ echo $? >/logs/$job.status${again:+.$again}; } 2>/dev/null' EXIT",
         worker(text),
     ]
 
@@ -618,9 +622,8 @@ def test_quotes_in_the_prologue_reach_the_shell_that_htcondor_starts():
 def test_an_htcondor_job_of_a_cluster_leaves_its_status():
     job = make("htcondor")
     _, command = arguments(job.text(job.description, Place(LOGS, 3)))
-    assert command.startswith(
-        "job=3; [ -w /logs ] && exec >>/logs/$job.log 2>&1; trap '{ echo $? >/logs/$job.status; }"
-    )
+    assert command.startswith("job=3; execution=")
+    assert "; trap '{ echo $? >/logs/$job.status${again:+.$again}; }" in command
 
 
 def test_htcondor_s_logs_are_where_the_user_wants_them(tmp_path):

@@ -4,7 +4,7 @@ Its options are a submit description: a text of its own that condor_submit reads
 universe has one machine. It is given no signal ahead of its end.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.system import BatchSystem, JobState, Place, Query, Workers
 
 SYSTEM = BatchSystem(
     name="htcondor",
@@ -35,9 +35,9 @@ SYSTEM = BatchSystem(
     cancel="condor_rm {ids}",
     # https://htcondor.readthedocs.io/en/latest/classad-attributes/job-classad-attributes.html
     status=Query(
-        command="condor_q {ids} -autoformat ClusterId JobStatus JobCurrentStartDate ExitCode ExitSignal HoldReason",
+        command="condor_q {ids} -autoformat ClusterId JobStatus JobCurrentStartDate ExitCode ExitSignal NumJobStarts HoldReason",
         row=r"^(?P<id>\d+) (?P<state>\d) (?:(?P<start>\d+)|\w+) (?:(?P<exit>\d+)|\w+) (?:(?P<signal>\d+)|\w+) "
-        r"(?P<reason>.*)$",
+        r"(?:(?P<starts>\d+) |undefined )?(?P<reason>.*)$",
     ),
     explain=Query(
         command="condor_q -better-analyze {id}",
@@ -49,6 +49,11 @@ SYSTEM = BatchSystem(
     history=Query(
         command="condor_history {id} -limit 1 -autoformat ClusterId JobStatus ExitCode ExitSignal RemoveReason",
         row=r"^(?P<id>\d+) (?P<state>\d) (?:(?P<exit>\d+)|\w+) (?:(?P<signal>\d+)|\w+) (?P<reason>.*)$",
+    ),
+    # https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html: -name, -remote, -pool
+    places=(
+        Place(words="-name {where}", options=("-name", "-remote"), variables=("_CONDOR_SCHEDD_HOST",)),
+        Place(words="-pool {where}", options=("-pool",), variables=("_CONDOR_COLLECTOR_HOST",)),
     ),
     states={
         JobState.PENDING: "1",

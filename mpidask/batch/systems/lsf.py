@@ -44,6 +44,8 @@ SYSTEM = BatchSystem(
         row=r"^Job <(?P<id>\d+)(?:\[(?P<index>\d+)\])?>[\s\S]*",
         more={"reason": r"^ *(?:PENDING|SUSPENDING) REASONS:\n((?: *\S.*\n)+)"},
     ),
+    # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-environment-variables
+    ignored=r"LSB_(BJOBS_\w+|DISPLAY_YEAR|SHORT_HOSTLIST|UGROUP|DEFAULT_USERGROUP|JOB\w+)",
     states={
         JobState.PENDING: "PEND PROV WAIT",
         JobState.HELD: "PSUSP USUSP SSUSP",

@@ -55,10 +55,15 @@ SYSTEM = BatchSystem(
             "state": r"^\s+job_state = (\w)",
             "reason": r"^\s+comment = (.*(?:\n\t.*)*)",
             "start": r"^\s+(?:stime|estimated\.start_time) = (.*\d)",
+            "starts": r"^\s+run_count = (\d+)",
             "exit": r"^\s+[Ee]xit_status = (-?\d+)",
         },
         absent=r"Unknown Job|has finished",
     ),
+    # A server may be asked under another name than that under which it lists its jobs.
+    spellings=(r"^([^.]+\.[^.]+)", r"^([^.]+)"),
+    # What a job of PBS has, and how qstat prints; not what tells where the server is.
+    ignored=r"QSTAT_\w+|QSUB_\w+|PBS_(?!CONF|EXEC|HOME|SERVER|DEFAULT|AUTH|PRIMARY|SECONDARY|TMPDIR|PUBLIC)\w+",
     states={
         JobState.PENDING: "Q T W M",
         JobState.HELD: "H S U",

@@ -44,6 +44,7 @@ SYSTEM = BatchSystem(
         row=r"^jobnumber +(?P<id>\d+).*(?:\n(?!={5}).*)*",
         more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)", "index": r"^taskid +(\d+)"},
     ),
+    ignored=r"SGE_(LONG_\w+|SINGLE_LINE|TASK\w*|O_\w+)|JOB_\w+",
     states={
         JobState.PENDING: "qw Rq",
         JobState.HELD: "hqw hRwq s S ts tS T tT Rs RS RT",

@@ -1,6 +1,13 @@
 """Slurm. https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html."""
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.system import BatchSystem, JobState, Place, Query, Workers
+
+#: What is listed of each job; of a heterogeneous one its first component stands for it.
+_LISTED = "--noheader --array --states=all --Format='JobArrayID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|,RestartCnt:|'"
+_ROW = (
+    r"^(?P<id>\d+(?:_\d+)?)(?:\+0)?\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|"
+    r"(?:(?P<restarts>\d+)\|)?"
+)
 
 SYSTEM = BatchSystem(
     name="slurm",
@@ -30,14 +37,31 @@ SYSTEM = BatchSystem(
     cancel="scancel {ids}",
     # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
     status=Query(
-        command="squeue --noheader --array --states=all --user={user} "
-        "--Format='JobArrayID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|'",
-        row=r"^(?P<id>\d+(?:_\d+)?)\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|",
+        command=f"squeue {_LISTED} --user={{user}}",
+        row=_ROW,
+        here=("--federation",),  # where there is none these are the jobs of the cluster here
+    ),
+    missed=Query(
+        command=f"squeue {_LISTED} --jobs={{id_list}}", row=_ROW, absent="Invalid job id", here=("--federation",)
     ),
     history=Query(
         command="sacct --noheader --parsable2 --allocations --jobs={id_list} --format=JobID,State,ExitCode",
-        row=r"^(?P<id>\d+(?:_\d+)?)\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
+        row=r"^(?P<id>\d+(?:_\d+)?)(?:\+0)?\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
+        here=("--federation",),
     ),
+    execution="${SLURM_RESTART_COUNT:-0}",
+    preempted="DUE TO PREEMPTION",
+    # https://slurm.schedmd.com/multi_cluster.html
+    places=(
+        Place(
+            words="--clusters={where}",
+            options=("--clusters", "--cluster", "-M"),
+            variables=("SBATCH_CLUSTERS", "SLURM_CLUSTERS"),
+            printed=r"^\d+;(\S+)|^Submitted batch job \d+ on cluster (\S+)",
+        ),
+    ),
+    # https://slurm.schedmd.com/squeue.html#SECTION_ENVIRONMENT-VARIABLES, and of sacct, scancel, sinfo, scontrol.
+    ignored=r"(SQUEUE|SACCT|SCANCEL|SCONTROL|SINFO)_\w+|SLURM_(TIME_FORMAT|CLUSTERS|FEDERATION|BITSTR_LEN|JSON|YAML)",
     states={
         JobState.PENDING: "PD RF RQ RESV_DEL_HOLD PENDING REQUEUED REQUEUE_FED",
         JobState.HELD: "RH S ST SE SPECIAL_EXIT SUSPENDED STOPPED REQUEUE_HOLD",

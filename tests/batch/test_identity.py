@@ -1,0 +1,221 @@
+"""A job is known by its id and by where it was submitted; what is asked about it is asked there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+
+from mpidask.batch import catalog, commands, holdings, monitor, records
+from mpidask.batch.commands import Output
+from mpidask.batch.system import Command, JobId, JobState
+from mpidask.errors import BatchError
+
+pytestmark = pytest.mark.one_mpi
+
+SLURM, CONDOR, PBS, SGE = (catalog.find(name) for name in ("slurm", "htcondor", "pbs", "sge"))
+
+
+def where(system, words=(), lines=(), environ=None, output="100"):
+    script = "\n".join(["#!/bin/bash", *(f"{system.directive} {line}" for line in lines), "", "date", "#SBATCH -M no"])
+    command = Command(argv=(system.submit.split()[0], *words, "job.sh"))
+    return system.where(command, script, environ or {}, output)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"words": ["--clusters=far"]},
+        {"words": ["-M", "far"], "lines": ["--clusters=near"]},
+        {"lines": ["-J x", "-Mfar"]},
+        {"lines": ["--clusters far  # the big one"]},
+        {"environ": {"SBATCH_CLUSTERS": "far", "SLURM_CLUSTERS": "near"}, "lines": ["-M near"]},
+        {"lines": ["--clusters=near,far"], "output": "100;far"},
+        {"output": "Submitted batch job 100 on cluster far"},
+    ],
+)
+def test_a_cluster_of_slurm_is_known_however_it_was_chosen(told):
+    assert where(SLURM, **told) == ("far",)
+
+
+def test_a_job_that_was_submitted_here_is_at_no_place():
+    assert where(SLURM, ["--mem=1G"], ["-J name"]) == ()
+    assert where(PBS) == ()
+
+
+def test_the_queue_and_the_pool_of_htcondor_are_known():
+    assert where(CONDOR, ["-name", "far"]) == ("far", "")
+    assert where(CONDOR, ["-remote", "far", "-pool", "other"]) == ("far", "other")
+
+
+@pytest.mark.parametrize(
+    ("batch", "place", "words", "here"),
+    [(SLURM, ("far",), ["--clusters=far"], ["--federation"]), (CONDOR, ("far", "x"), ["-name", "far", "-pool", "x"], [])],
+)
+def test_questions_and_cancellations_name_the_place(batch, place, words, here):
+    for query in filter(None, (batch.status, batch.missed, batch.history)):
+        for at, expected in ((place, words), ((), here)):
+            (question,) = batch.questions(query, ["100"], at)
+            assert list(question.argv[1 : 1 + len(expected)]) == expected
+            assert question.unset == batch.ignored
+    assert list(batch.cancellation(["100"], place).argv[1 : 1 + len(words)]) == words
+    assert list(batch.cancellation(["100"]).argv[1:]) == ["100"]
+    # What the user gives for it is not said twice.
+    assert list(batch.cancellation(["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
+
+
+def answers(monkeypatch, **texts):
+    """Have commands print these texts: name of the command -> stdout, or a whole output."""
+    asked = []
+
+    def run(command, *_):
+        asked.append(command.argv)
+        text = next((text for name, text in texts.items() if command.argv[0] == name), "")
+        return text if isinstance(text, Output) else Output(command, 0, text, "")
+
+    monkeypatch.setattr(commands, "run", run)
+    return asked
+
+
+def row(job, state, restarts=0):
+    return f"{job}|{state}|None|2026-11-27T01:00:00|0|{restarts}|\n"
+
+
+def test_two_jobs_with_the_same_number_are_two(monkeypatch):
+    here, far = JobId("100"), JobId("100", ("far",))
+    asked = []
+
+    def run(command):
+        asked.append(command.argv)
+        return Output(command, 0, row("100", "R" if "--clusters=far" in command.argv else "CA"), "")
+
+    monkeypatch.setattr(commands, "run", run)
+    reports = monitor.ask(SLURM, SLURM.status, [here, far])
+    assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
+    assert [str(job) for job in holdings.living(SLURM, [here, far])] == ["100@far"]
+    assert [list(each.argv) for each in holdings.cancellation(SLURM, [here, far, JobId("101")])] == [
+        ["scancel", "100", "101"],
+        ["scancel", "--clusters=far", "100"],
+    ]
+
+
+@pytest.mark.parametrize("listed", ["100.pbs", "100.pbs.site.org", "100.front"])
+def test_a_job_of_pbs_is_known_by_its_number_and_its_server_in_any_spelling(monkeypatch, listed):
+    job = JobId("100.pbs.site.org")
+    answers(monkeypatch, qstat=f"Job Id: {listed}\n    job_state = R\n    run_count = 2\n")
+    assert monitor.ask(PBS, PBS.status, [job])[job].restarts == 1
+
+
+def test_ids_of_two_servers_are_not_mistaken_for_each_other():
+    asked = ["100.one.site.org", "100.two.site.org"]
+    told = PBS.reports(PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
+    found = PBS.matched(asked, told)
+    assert [found[each].state for each in asked] == [JobState.PENDING, JobState.RUNNING]
+    assert PBS.matched(["100.three", "100.four"], told) == {}
+    assert SGE.matched(["100.1"], {"100.2": told["100.one"]}) == {}, "there it is an index"
+
+
+def test_of_a_heterogeneous_job_the_first_component_tells():
+    reports = SLURM.reports(SLURM.status, row("100+0", "R") + row("100+1", "PD"))
+    assert {job: report.state for job, report in reports.items()} == {"100": JobState.RUNNING}
+
+
+def test_of_several_reports_on_a_job_one_that_it_has_not_ended_counts():
+    for text in (row("7", "RV") + row("7", "R"), row("7", "R") + row("7", "RV")):
+        assert SLURM.reports(SLURM.status, text)["7"].state is JobState.RUNNING
+
+
+def test_the_user_is_the_one_of_this_process(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "service")
+    monkeypatch.setenv("USER", "service")
+    (question,) = SLURM.questions(SLURM.status, ["100"])
+    assert f"--user={pwd.getpwuid(os.geteuid()).pw_name}" in question.argv
+
+
+@pytest.mark.parametrize(
+    ("batch", "variables", "kept"),
+    [
+        (SLURM, ["SQUEUE_USERS", "SACCT_FORMAT", "SLURM_TIME_FORMAT", "SCANCEL_STATE", "SLURM_CLUSTERS"], "SLURM_CONF"),
+        (PBS, ["PBS_DPREFIX", "PBS_JOBID", "PBS_O_WORKDIR", "QSTAT_FORMAT"], "PBS_CONF_FILE"),
+    ],
+)
+def test_a_question_has_an_environment_of_its_own(monkeypatch, batch, variables, kept):
+    for name in (*variables, kept):
+        monkeypatch.setenv(name, "x")
+    output = commands.run(Command(argv=("env",), unset=batch.ignored))
+    names = {line.split("=")[0] for line in output.stdout.splitlines()}
+    assert not names & set(variables)
+    assert {kept, "PATH", "LC_ALL"} <= names
+
+
+def test_an_answer_without_a_job_and_with_words_on_stderr_is_no_news(monkeypatch):
+    words = "qstat: PBS is not configured to maintain job history 100.pbs\n"
+    answers(monkeypatch, qstat=Output(Command(argv=("qstat",)), 0, "", words))
+    with pytest.raises(BatchError, match="did not answer"):
+        monitor.ask(PBS, PBS.status, [JobId("100.pbs")])
+    answers(monkeypatch, qstat=Output(Command(argv=("qstat",)), 153, "", "qstat: Unknown Job Id 100.pbs\n"))
+    assert monitor.ask(PBS, PBS.status, [JobId("100.pbs")]) == {}
+
+
+def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
+    from mpidask.batch.job import Job
+
+    def record(name, *jobs):
+        made, _ = records.create(Job(command=("true",), name=name), catalog.find("local"), str(tmp_path))
+        for job in jobs:
+            made.add_submission(job)
+        return made
+
+    here, far = record("here", JobId("100")), record("far", JobId("99"), JobId("100", ("far",)))
+    assert (here.id, far.id, far.identity) == ("100", "100@far", JobId("100", ("far",)))
+    assert records.find(str(tmp_path), "100@far").job == "far"
+    assert records.find(str(tmp_path), "100;far").job == "far", "as sbatch prints it"
+    assert records.find(str(tmp_path), "100").job == "here"
+    assert records.find(str(tmp_path), "99").job == "far"
+
+
+def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    holding = holdings.create("slurm", "Test")
+    holding.add([(0, JobId("100", ("far",))), (1, JobId("101"))])
+    assert holding.ids == [JobId("100", ("far",)), JobId("101")]
+    asked = answers(monkeypatch, squeue=row("100", "R"))
+    assert [str(job) for job in holdings.read(holding.directory).release()] == ["100@far"]
+    assert asked[-1] == ("scancel", "--clusters=far", "100")
+
+
+def test_each_execution_of_a_job_has_its_own_status(tmp_path):
+    from mpidask.batch.job import Job
+
+    record, job = records.create(Job(command=("true",)), SLURM, str(tmp_path))
+    script = record.script.read_text()
+    assert "execution=${SLURM_RESTART_COUNT:-0}" in script
+    assert "$(cat" in catalog.find("pbs").script(job)
+    assert (record.execution, record.exited) == (None, None)
+    (record.directory / "status").write_text("143\n")
+    (record.directory / "executions").write_text("0 1764205200 mn1\n")
+    assert (record.execution, record.exited) == (0, 143)
+    (record.directory / "executions").write_text("0 1764205200 mn1\n1 1764205300 mn2\n")
+    assert (record.executions[-1], record.exited) == ((1, 1764205300.0), None)
+    (record.directory / "status.1").write_text("0\n")
+    assert record.exited == 0
+    record.forget_exit()
+    assert (record.execution, record.exited) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["slurm", "local"])
+def test_a_job_script_that_runs_again_keeps_what_it_has_left_apart(tmp_path, name):
+    import subprocess
+
+    from mpidask.batch.job import Job
+
+    job = Job(command=("bash", "-c", "echo run $n; exit $n"), name="again")
+    record, _ = records.create(job, catalog.find(name), str(tmp_path))
+    for n in (3, 0):
+        environ = {**os.environ, "n": str(n), "SLURM_RESTART_COUNT": str(int(n == 0)), "SLURM_JOB_ID": "1"}
+        subprocess.run(["bash", record.script], env=environ, check=False, timeout=60)
+        assert record.exited == n
+    assert record.execution == 1
+    assert record.log.read_text() == "run 0\n"
+    assert (record.directory / "execution-0" / "job.log").read_text() == "run 3\n"
