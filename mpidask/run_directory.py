@@ -13,7 +13,19 @@ from collections.abc import Mapping
 
 from mpidask.files import replace_json
 
-__all__ = ["DIRECTORY", "END", "EXECUTIONS", "LOG", "SCHEDULER", "STATUS", "WARNING", "Progress", "executions", "rank_log", "status_file"]
+__all__ = [
+    "DIRECTORY",
+    "END",
+    "EXECUTIONS",
+    "LOG",
+    "SCHEDULER",
+    "STATUS",
+    "WARNING",
+    "Progress",
+    "executions",
+    "rank_log",
+    "status_file",
+]
 
 #: Environment variables of a job.
 DIRECTORY = "MPIDASK_RUN_DIRECTORY"

@@ -118,7 +118,8 @@ class Holding:
             output = commands.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(
-                    f"{system.title} did not cancel {', '.join(map(str, still))}\n{output.text}", "its own words are above"
+                    f"{system.title} did not cancel {', '.join(map(str, still))}\n{output.text}",
+                    "its own words are above",
                 )
         self.note_released()
         return left

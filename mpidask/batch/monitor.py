@@ -1,7 +1,7 @@
 """What has become of jobs: one status command for all of a batch system's, at most every few seconds.
 
-A command that fails is no news, nor is one that complains and lists nothing. A job that is not listed has left the queue
-only where the question was about it.
+A command that fails is no news, nor is one that complains and lists nothing. A job that is not listed has left the
+queue only where the question was about it.
 """
 
 from __future__ import annotations
@@ -245,7 +245,8 @@ def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId,
             found |= _answer(system, query, command)
         matched = system.matched(ids, found)
         if not matched and len(ids) == len(found) == 1 and query.names_jobs:
-            matched = {ids[0]: next(iter(found.values()))}  # of an array's element some tell what they tell of the array
+            # Of an array's element some tell what they tell of the array.
+            matched = {ids[0]: next(iter(found.values()))}
         reports |= {JobId(each, where): report for each, report in matched.items()}
     return reports
 

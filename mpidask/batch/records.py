@@ -126,15 +126,16 @@ class Record:
         started = self.executions
         return started[-1][0] if started else None
 
-    @property
-    def _status(self) -> Path:
-        return self.directory / run_directory.status_file(self.execution or 0)
+    def left(self, execution: int) -> tuple[float | None, int | None]:
+        """Return when an execution of the job ended, in s since 1970, and its exit status; None if it has left none."""
+        path = self.directory / run_directory.status_file(execution)
+        text = _text(path).strip()
+        return (_changed(path), int(text)) if text.isdigit() else (None, None)
 
     @property
     def exited(self) -> int | None:
         """The exit status that the job script left when it was started last; None if it has not ended by itself."""
-        text = _text(self._status).strip()
-        return int(text) if text.isdigit() else None
+        return self.left(self.execution or 0)[1]
 
     def forget_exit(self) -> None:
         """Remove what the job script has left: the job is submitted again."""
@@ -144,10 +145,7 @@ class Record:
     @property
     def exited_at(self) -> float:
         """When that was, in s since 1970; now if it was not."""
-        try:
-            return self._status.stat().st_mtime
-        except OSError:
-            return time.time()
+        return self.left(self.execution or 0)[0] or time.time()
 
     def ended(self, standing: Standing) -> float | None:
         """Return when the job ended, in s since 1970; None if it has not.

@@ -145,7 +145,8 @@ class Query:
     absent:  regular expression in what a command prints about jobs that it does not know (any more)
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
-    state, reason, start, restarts (or starts: that and one); exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
+    state, reason, start, restarts (or starts: that and one);
+    exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
     none), wait (what wait(2) gives).
     """
 
@@ -354,9 +355,7 @@ class BatchSystem:
         asked = [_words(place.words, {"where": value}) for place, value in pairs if not _option(besides, place.options)]
         return [word for words in asked for word in words]
 
-    def cancellation(
-        self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()
-    ) -> Command:
+    def cancellation(self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()) -> Command:
         """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
         command = Command(argv=_words(self.cancel, _about(job_ids)), unset=self.ignored)
         return command.further([*self.naming(where, further), *further])

@@ -74,15 +74,18 @@ def _executions(record: Record, standing: Standing, progress: Progress | None) -
     submissions = record.submissions
     # It does so at its end, when the walltime has ended the run.
     before = [
-        _execution(job_id, submitted, None, ended, WalltimeError.status)
-        for (job_id, submitted), (_, ended) in itertools.pairwise(submissions)
+        _execution(str(job), submitted, None, ended, WalltimeError.status)
+        for (job, submitted), (_, ended) in itertools.pairwise(submissions)
     ]
     if not submissions:
         return before
-    job_id, submitted = submissions[-1]
+    job, submitted = submissions[-1]
+    waits = standing.state in (JobState.PENDING, JobState.HELD)
+    begun = record.executions if waits else record.executions[:-1]  # the batch system has run it before
+    before += [_execution(str(job), submitted, since, *record.left(number)) for number, since in begun]
     ended = record.ended(standing)
     started = _started(standing, progress, ended)
-    return [*before, _execution(job_id, submitted, started, ended, standing.exit_status)]
+    return [*before, _execution(str(job), submitted, started, ended, standing.exit_status)]
 
 
 def _started(standing: Standing, progress: Progress | None, ended: float | None) -> float | None:

@@ -51,7 +51,10 @@ def test_the_queue_and_the_pool_of_htcondor_are_known():
 
 @pytest.mark.parametrize(
     ("batch", "place", "words", "here"),
-    [(SLURM, ("far",), ["--clusters=far"], ["--federation"]), (CONDOR, ("far", "x"), ["-name", "far", "-pool", "x"], [])],
+    [
+        (SLURM, ("far",), ["--clusters=far"], ["--federation"]),
+        (CONDOR, ("far", "x"), ["-name", "far", "-pool", "x"], []),
+    ],
 )
 def test_questions_and_cancellations_name_the_place(batch, place, words, here):
     for query in filter(None, (batch.status, batch.missed, batch.history)):

@@ -126,7 +126,9 @@ def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
 
     seen = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(submission, "hand_in", lambda system, command, script, name: seen.append(command.argv) or JobId("7"))
+    monkeypatch.setattr(
+        submission, "hand_in", lambda system, command, script, name: seen.append(command.argv) or JobId("7")
+    )
     job = LSFJob(**W, submit_command_extra=["-x"])
     desk = dispatcher.Dispatcher.alone(job)
     job.dispatcher, desk._sentinel = desk, -1
