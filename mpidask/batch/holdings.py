@@ -29,16 +29,15 @@ from pathlib import Path
 from typing import Any
 
 from mpidask.batch import catalog, commands, monitor, records
-from mpidask.batch.system import BatchSystem, Command, JobId
+from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import is_ours, make_private, replace_json
 
-__all__ = ["KEY_FILES", "Holding", "cancellation", "create", "living", "orphans", "read", "watch"]
+__all__ = ["KEY_FILES", "Holding", "create", "living", "orphans", "read", "watch"]
 
 _FACTS, _JOBS, _RELEASED, _KEYS = "holding.json", "jobs", "released", ".keys"
 KEY_FILES = ".dask-jobqueue."  # how the names of files of keys begin: users of dask-jobqueue know them
 _KEPT = 20  # holdings that have been given back, whose logs are kept
-_BATCH = 200  # job ids on one command line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Holding:
         self.remove_keys()  # whatever the batch system says: nobody has a use for them any more
         system = catalog.find(self.system)
         left = living(system, self.ids)
-        for command in cancellation(system, left, self.further):
+        for command in system.cancellations(left, self.further):
             output = commands.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(
@@ -123,13 +122,6 @@ class Holding:
                 )
         self.note_released()
         return left
-
-
-def cancellation(system: BatchSystem, jobs: Iterable[JobId], further: Sequence[str] = ()) -> Iterator[Command]:
-    """Yield the commands that cancel jobs: as few as can be, one for each place at least."""
-    for where, ids in monitor.by_place(jobs).items():
-        for start in range(0, len(ids), _BATCH):
-            yield system.cancellation(ids[start : start + _BATCH], where, further)
 
 
 def living(system: BatchSystem, ids: Sequence[JobId]) -> list[JobId]:

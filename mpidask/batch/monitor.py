@@ -15,10 +15,10 @@ from typing import Protocol
 from mpidask.batch import catalog, commands
 from mpidask.batch.outcome import Clues, Standing, judge
 from mpidask.batch.records import Record
-from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report
+from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report, by_place
 from mpidask.errors import BatchError, MpidaskError
 
-__all__ = ["Watched", "ask", "by_place", "judge_all", "look"]
+__all__ = ["Watched", "ask", "judge_all", "look"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
 _APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
@@ -226,14 +226,6 @@ def _heard(system: BatchSystem, query: Query, job: JobId) -> Report | None:
         return ask(system, query, [job]).get(job)
     except BatchError:
         return None
-
-
-def by_place(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
-    """Return place -> ids of the jobs that were submitted there."""
-    places: dict[tuple[str, ...], list[str]] = {}
-    for job in jobs:
-        places.setdefault(job.where, []).append(job.id)
-    return places
 
 
 def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId, Report]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpidask import run_directory
-from mpidask.batch import catalog, commands, holdings, monitor, records, settings
+from mpidask.batch import catalog, commands, monitor, records, settings
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
@@ -256,7 +256,7 @@ def cancel(handles: list[Handle]) -> None:
         for record in mine:
             record.note_cancelled()
         system = catalog.find(name)
-        for command in holdings.cancellation(system, [record.identity for record in mine]):
+        for command in system.cancellations(record.identity for record in mine):
             output = commands.run(command)
             if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):
                 raise BatchError(f"{system.title} did not cancel the jobs\n{output.text}", "its own words are above")

@@ -21,7 +21,9 @@ from mpidask.batch.job import Job
 from mpidask.batch.wrapper import wrapper
 from mpidask.errors import UsageError
 
-__all__ = ["BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers"]
+__all__ = ["BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers", "by_place"]
+
+_BATCH = 200  # job ids on one command line
 
 
 class JobState(enum.Enum):
@@ -360,6 +362,14 @@ class BatchSystem:
         command = Command(argv=_words(self.cancel, _about(job_ids)), unset=self.ignored)
         return command.further([*self.naming(where, further), *further])
 
+    def cancellations(self, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
+        """Return the commands that cancel jobs: as few as can be, one for each place at least."""
+        return [
+            self.cancellation(ids[start : start + _BATCH], where, further)
+            for where, ids in by_place(jobs).items()
+            for start in range(0, len(ids), _BATCH)
+        ]
+
     def questions(self, query: Query, job_ids: Sequence[str], where: Sequence[str] = ()) -> list[Command]:
         """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
         about = [_about(job_ids)]
@@ -487,6 +497,14 @@ class BatchSystem:
             "output": directory / "system.log" if directory else None,
             "directory": os.getcwd(),
         }
+
+
+def by_place(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
+    """Return place -> ids of the jobs that were submitted there."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for job in jobs:
+        places.setdefault(job.where, []).append(job.id)
+    return places
 
 
 _DERIVED = ("ranks", "cores", "cores_per_node", "gpus_per_node", "memory")

@@ -194,7 +194,7 @@ class Dispatcher:
     async def _cancel(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             job.cancelled = True
-        for command in holdings.cancellation(self.system, [job.identity for job in jobs], self._further_cancel):
+        for command in self.system.cancellations([job.identity for job in jobs], self._further_cancel):
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:

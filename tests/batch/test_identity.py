@@ -97,7 +97,7 @@ def test_two_jobs_with_the_same_number_are_two(monkeypatch):
     reports = monitor.ask(SLURM, SLURM.status, [here, far])
     assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
     assert [str(job) for job in holdings.living(SLURM, [here, far])] == ["100@far"]
-    assert [list(each.argv) for each in holdings.cancellation(SLURM, [here, far, JobId("101")])] == [
+    assert [list(each.argv) for each in SLURM.cancellations([here, far, JobId("101")])] == [
         ["scancel", "100", "101"],
         ["scancel", "--clusters=far", "100"],
     ]

@@ -24,7 +24,7 @@ REPORTS = {
     "slurm-history": """
         162_1 DONE 0 -
         162_2 FAILED 3 -
-        162_12 FAILED 143 by 1001
+        162_12 CANCELLED 143 by 1001
         163 FAILED 0 -
     """,
     "sge": """
@@ -48,7 +48,7 @@ REPORTS = {
         2329803[3] FAILED 127 -
         2329803[4] PENDING - -
         2329803[12] HELD - -
-        2329803[13] FAILED 143 cancelled
+        2329803[13] CANCELLED 143 cancelled
         2329804 RUNNING - -
     """,
 }
