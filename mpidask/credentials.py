@@ -8,6 +8,8 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mpidask.compat import dask as compat
+
 if TYPE_CHECKING:
     from distributed.security import Security
 
@@ -141,14 +143,12 @@ def known(info: Mapping[str, str]) -> Security | None:
 
     In a task it is what the worker has. None if nothing is known of that scheduler.
     """
-    from distributed import Worker
-
     address = info["address"]
     if address in _known:
         return _known[address].security()
-    for worker in Worker._instances:
+    for worker in compat.workers():
         if worker.scheduler.address == address:
-            return worker.security
+            return worker.security  # type: ignore[no-any-return]  # Dask's
     if _before:
         from distributed.utils import import_term
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import inspect
 import os
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from mpidask.compat.python import at_the_end_of_the_main_thread
 from mpidask.errors import MpidaskError
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
@@ -66,9 +67,7 @@ class Departure:
             return
         self._pid = os.getpid()
         self._main = _outermost()
-        shutdown: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]  # there is no public way
-        self._shutdown = shutdown
-        threading._shutdown = self._at_end  # type: ignore[attr-defined]
+        self._shutdown = at_the_end_of_the_main_thread(self._at_end)
         self._hook = sys.excepthook
         sys.excepthook = self._report
 
@@ -152,7 +151,8 @@ class Departure:
 
 
 def _outermost() -> types.FrameType:
-    frame = sys._getframe()
+    frame = inspect.currentframe()
+    assert frame is not None
     while frame.f_back is not None:
         frame = frame.f_back
     return frame

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import multiprocessing
-import multiprocessing.synchronize
-import multiprocessing.util
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import dask.config
 
+from mpidask.compat.python import drop_semaphores, process_settings
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters
 
@@ -63,8 +60,8 @@ class Surroundings:
 def serving() -> Iterator[None]:
     """While this process serves: no child of it runs the user's program, and afterwards all is as it was."""
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    process: Any = multiprocessing.current_process()
-    about = dict(process._config)
+    settings = process_settings()
+    about = dict(settings)
     try:
         with hidden_main():
             yield
@@ -72,16 +69,8 @@ def serving() -> Iterator[None]:
         for number, handler in handlers.items():
             if handler is not None:  # it is a C library's
                 signal.signal(number, handler)
-        _drop_semaphores(process._config.get("semprefix"))
-        process._config.clear()
-        process._config.update(about)
+        if prefix := settings.get("semprefix"):
+            drop_semaphores(prefix)
+        settings.clear()
+        settings.update(about)
         log_filters.speak_again()
-
-
-def _drop_semaphores(prefix: str | None) -> None:
-    """Remove this process's semaphores of that name now: at its end multiprocessing would not find them any more."""
-    for finalizer in list(multiprocessing.util._finalizer_registry.values()):  # type: ignore[attr-defined]
-        of_semaphore = finalizer._callback is multiprocessing.synchronize.SemLock._cleanup  # type: ignore[attr-defined]
-        if of_semaphore and prefix and finalizer._args[0].startswith(prefix):
-            with contextlib.suppress(FileNotFoundError):  # whoever shared it may have removed it
-                finalizer()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 from typing import Any, Protocol
 
 from mpidask import dask_settings, tls_sockets
+from mpidask.compat import dask as compat
 from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
@@ -31,10 +31,7 @@ def close_clients(address: str) -> None:
 
     None of them connects again, also those that belong to an event loop, which may have ended.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is None:  # its import is what went wrong
-        return
-    theirs = [each for each in distributed.Client._instances if getattr(each.scheduler, "address", None) == address]
+    theirs = [each for each in compat.clients() if getattr(each.scheduler, "address", None) == address]
     for each in theirs:
         each.status = "closing"
     for each in theirs:

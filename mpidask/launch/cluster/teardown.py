@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import signal
 import sys
 from typing import NoReturn
 
+from mpidask.compat.python import run_exit_handlers
 from mpidask.errors import LostError
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.polling import End, wait
@@ -61,7 +61,7 @@ def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
     """Leave together with all other ranks; the script's rank aborts the run if they do not come."""
     is_client = world.rank == layout.client
     with contextlib.suppress(Exception):
-        atexit._run_exitfuncs()
+        run_exit_handlers()
     tidy(world, layout)
     if wait(world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
         world.leave(status)

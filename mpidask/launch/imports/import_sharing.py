@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mpidask import files
+from mpidask.compat.python import interpreter_flags
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm.polling import Patience, Steps, wait
@@ -216,8 +217,7 @@ def _shadow(recording: Recording, directory: str, names: Collection[str]) -> str
 
 def _make(world: World, path: str, names: Sequence[str]) -> Steps[None]:
     """Have the file made by a process of its own; raises _UnusableError."""
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    program = [sys.executable, *flags, "-m", "mpidask.launch.imports.import_recorder"]
+    program = [sys.executable, *interpreter_flags(), "-m", "mpidask.launch.imports.import_recorder"]
     with os.fdopen(os.memfd_create("recorder"), "w+", errors="replace") as said:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [*program, path, json.dumps(import_cache.fixed_path()), *names],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import concurrent.futures.thread
 import contextlib
 import gc
 import io
@@ -14,6 +12,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mpidask.compat import python
 from mpidask.launch.script import threads
 
 __all__ = ["ending_by_os_exit", "hidden_main", "wind_down"]
@@ -58,37 +57,14 @@ def wind_down(grace: float) -> int:
     """
     given_up = 0
     with contextlib.suppress(KeyboardInterrupt):
-        _end_process_pools()
-        pools: Any = concurrent.futures.thread._threads_queues
-        idle = set(pools)  # waiting in vain for work, most of them
+        python.end_process_pools()
+        idle = python.threads_of_pools()  # waiting in vain for work, most of them
         given_up = threads.join(lambda: threads.left(idle), grace)
-        atexit._run_exitfuncs()
-        _end_pools()  # idle threads end at once; those that work get the grace
-        given_up = threads.join(lambda: threads.left() & set(pools), grace) or given_up
+        python.run_exit_handlers()
+        python.end_thread_pools()  # idle threads end at once; those that work get the grace
+        given_up = threads.join(lambda: threads.left() & python.threads_of_pools(), grace) or given_up
         _flush_files()
     return given_up
-
-
-def _end_pools() -> None:
-    """Tell the threads of pools to end, as concurrent.futures does at the interpreter's end, but do not wait for them.
-
-    No thread is started for it: Python 3.12.0 to 3.12.2 start none when the interpreter ends.
-    """
-    pools: Any = concurrent.futures.thread
-    with pools._global_shutdown_lock:
-        pools._shutdown = True
-    for queue in list(pools._threads_queues.values()):
-        queue.put(None)
-
-
-def _end_process_pools() -> None:
-    """Tell pools of processes to end when they have done their work, as concurrent.futures does, but do not wait."""
-    module: Any = sys.modules.get("concurrent.futures.process")
-    if module is None:
-        return
-    module._global_shutdown = True
-    for wakeup in list(module._threads_wakeups.values()):
-        wakeup.wakeup()
 
 
 def _flush_files() -> None:

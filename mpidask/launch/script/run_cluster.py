@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import dask.config
-import distributed.client
 from distributed import Client, LocalCluster
 from distributed.core import Status, rpc
 from distributed.deploy.cluster import Cluster
@@ -21,6 +20,7 @@ from distributed.objects import SchedulerInfo
 from distributed.security import Security
 
 from mpidask import credentials
+from mpidask.compat import dask as compat
 from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
 
@@ -137,12 +137,11 @@ def _answer_default() -> None:
 
     It is made then, and not before: until then the script's process has no thread of Dask's.
     """
-    original = distributed.client._get_global_client
     making = threading.RLock()
     owner: list[int] = []  # the thread that makes it asks again meanwhile
     pid = os.getpid()
 
-    def find() -> Any:
+    def find(original: Callable[[], Any]) -> Any:
         found = original()
         if found is not None or ended or os.getpid() != pid or threading.get_ident() in owner or _in_event_loop():
             return found
@@ -158,7 +157,7 @@ def _answer_default() -> None:
 
     ended: list[bool] = []
     atexit.register(ended.append, True)
-    distributed.client._get_global_client = find
+    compat.find_default_client_by(find)
 
 
 def _in_event_loop() -> bool:
@@ -204,7 +203,7 @@ class RunCluster(Cluster):
     async def _clean(self) -> None:
         """Restart workers if a cluster has been closed before; not under the feet of other clients."""
         address = _Run.begin.contact.address
-        living = [each for each in list(Client._instances) if each.status not in ("closed", "closing")]
+        living = [each for each in compat.clients() if each.status not in ("closed", "closing")]
         if not _Run.dirty or any(getattr(each.scheduler, "address", None) == address for each in living):
             return
         async with Client(address, security=self.security, asynchronous=True, set_as_default=False) as client:

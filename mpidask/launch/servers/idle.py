@@ -21,6 +21,7 @@ from distributed.core import Server
 from tornado.ioloop import PeriodicCallback
 
 from mpidask import config
+from mpidask.compat import dask as compat
 from mpidask.returning import ReturningNanny
 
 __all__ = ["Rest", "RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
@@ -129,15 +130,12 @@ class Rest:
 
     def _tick(self) -> None:
         """Measure how late the event loop is, as Dask's tick does, which expects to be called often."""
-        self._server._last_tick = min(self._server._last_tick + _ROUND, distributed.metrics.time())
+        compat.tick_no_later_than(self._server, _ROUND, distributed.metrics.time())
         self._callbacks["tick"].often.callback()
 
     def _forget_ticks(self) -> None:
         """Have the time between two ticks be that of a server that is awake: on the dashboard, and where it warns."""
-        self._server._last_tick = distributed.metrics.time()
-        observed = self._server._tick_interval_observed
-        self._server._cycle_ticks()  # type: ignore[no-untyped-call]  # Dask's
-        self._server._tick_interval_observed = observed
+        compat.measure_ticks_anew(self._server, distributed.metrics.time())
 
 
 class _Rarely(PeriodicCallback):

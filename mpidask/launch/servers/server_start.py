@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask.config
-import distributed.utils
 from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
 from mpidask import config, returning, scheduler_file, tls_sockets
+from mpidask.compat import dask as compat
 from mpidask.credentials import Contact, answer_clients, security_of
 from mpidask.dashboard import gate
 from mpidask.errors import StartupError
@@ -311,8 +311,7 @@ def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
 def start_fork_server() -> None:
     """Start what the workers of this process's nannies are forked from."""
     dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-    # Dask would import numpy, pandas and more here to see whether to preload them.
-    distributed.utils._forkserver_preload_set = True
+    compat.leave_fork_server_alone()
     multiprocessing.set_forkserver_preload(["mpidask.launch.servers.forkserver_preload"])
     multiprocessing.forkserver.ensure_running()
 

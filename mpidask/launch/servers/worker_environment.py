@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mpidask.compat import dask as compat
+from mpidask.compat.python import process_settings
 from mpidask.errors import StartupError
 from mpidask.launch.imports import preload
 from mpidask.launch.resources import cuda
@@ -40,8 +40,7 @@ def load() -> None:
         with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
             importlib.import_module(name)
     importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
-    config: Any = importlib.import_module("dask.config")  # each worker reads all its files anew
-    config._load_config_file = functools.cache(config._load_config_file)
+    compat.read_configuration_once()  # each worker would read all its files anew
     load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))), forks=True)
 
 
@@ -83,11 +82,10 @@ def name_files(directory: str, prefix: str) -> None:
     directory: for sockets; "" for none
     prefix:    of the names of semaphores
     """
-    process: Any = multiprocessing.current_process()
+    settings = process_settings()
     if directory:
-        process._config["tempdir"] = directory
-    # So that whoever clears up after this rank knows the semaphores of its processes; there is no public way.
-    process._config["semprefix"] = prefix
+        settings["tempdir"] = directory
+    settings["semprefix"] = prefix  # so that whoever clears up after this rank knows the semaphores of its processes
 
 
 def variables(

@@ -1,0 +1,5 @@
+"""Private names of other libraries: of Python's in `python`, of Dask's in `dask`. Nothing else of mpidask uses any.
+
+Each function says what it is for, why there is no public way, and with what it was tested. Where a private name is
+gone in a newer version, the library's own behaviour stays, and one debug line says so. May be imported by every room.
+"""
