@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from mpidask.files import replace_json
 
 __all__ = [
+    "CORES",
     "DIRECTORY",
     "END",
     "EXECUTIONS",
     "LOG",
+    "MEMORY",
     "SCHEDULER",
     "STATUS",
     "WARNING",
@@ -31,6 +33,8 @@ __all__ = [
 DIRECTORY = "MPIDASK_RUN_DIRECTORY"
 END = "MPIDASK_END_TIME"  # when the walltime ends: seconds since 1970
 WARNING = "MPIDASK_WALLTIME_WARNING"  # a file that appears when the batch system warns of the walltime
+CORES = "MPIDASK_CORES"  # of each node, as the job asks for them
+MEMORY = "MPIDASK_MEMORY"  # the same; bytes
 
 #: Files.
 LOG = "job.log"  # what the job script and all in it print

@@ -7,7 +7,8 @@
 # flux: --cores-per-slot=8
 # flux: --time-limit=3600s
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
+export MPIDASK_CORES=8
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 flux run --nodes=2 --ntasks=2 --cores-per-task=8 python -m mpidask --workers-per-rank auto flights.py &

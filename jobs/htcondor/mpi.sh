@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
+export MPIDASK_CORES=8
+export MPIDASK_MEMORY=17179869184
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 python -m mpidask --workers-per-rank auto flights.py &

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # asked for: 2 ranks of 2 cores
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &

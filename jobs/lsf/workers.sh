@@ -7,7 +7,9 @@
 #BSUB -R "rusage[mem=16384MB/host]"
 #BSUB -W 01:00
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
+export MPIDASK_CORES=4
+export MPIDASK_MEMORY=17179869184
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 module load mpi
 mpiexec -n 2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &

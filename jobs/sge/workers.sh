@@ -8,7 +8,8 @@
 #$ -cwd
 #$ -j y
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
+export MPIDASK_CORES=4
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 export PRTE_MCA_plm_ssh_agent='qrsh -inherit -nostdin -V'
 module load mpi

@@ -8,7 +8,9 @@
 #PBS -l walltime=01:00:00
 #PBS -j oe
 
-unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING  # those of a job that submits this one
+unset MPIDASK_RUN_DIRECTORY MPIDASK_END_TIME MPIDASK_WALLTIME_WARNING MPIDASK_CORES MPIDASK_MEMORY  # those of an outer job
+export MPIDASK_CORES=4
+export MPIDASK_MEMORY=17179869184
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 cd "$PBS_O_WORKDIR" || exit 1
 module load mpi

@@ -168,7 +168,8 @@ def _unheard(record: Watched, error: MpidaskError) -> Standing:
         return known
     state = JobState.DONE if exited == 0 else JobState.CANCELLED if record.cancelled else JobState.FAILED
     final = exited == 0 or time.time() - record.exited_at > (_AGAIN if exited > _SIGNALS else _PATIENCE)
-    return dataclasses.replace(known, state=state, exit_status=exited, final=final)
+    status = None if state is JobState.CANCELLED else exited
+    return dataclasses.replace(known, state=state, exit_status=status, final=final)
 
 
 def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bool) -> Standing:

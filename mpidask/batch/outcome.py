@@ -199,10 +199,11 @@ def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
     stays = _STAYS if system.runs_again and status is not None and _is_signal(status) else _LEAVES
     lists = clues.report is not None and report is None and (system.runs_again or not good)
     final = not lists or clues.now - clues.exited_at > stays
+    state = JobState.DONE if good else JobState.after(words)
     return dataclasses.replace(
         known,
-        state=JobState.DONE if good else JobState.after(words),
-        exit_status=status,
+        state=state,
+        exit_status=None if state is JobState.CANCELLED else status,  # that of a launcher that was killed, not its own
         reason=words,
         final=final,
     )

@@ -51,7 +51,8 @@ class JobOptions:
     launcher: str | None = option(
         None,
         "What starts the ranks: srun, openmpi, hydra, pals, jsrun, flux, mpiexec, with further options of its own, or "
-        "a whole line with {ranks}, {nodes}, ... Default: the mpirun beside the interpreter, else the system's own.",
+        "a whole line with {ranks}, {nodes}, ... Default: none for a single rank; for more the mpirun beside the "
+        "interpreter, else the system's own.",
         "LAUNCHER",
     )
     python: str | None = option(None, "The Python interpreter. Default: the one that runs this command.", "PATH")
@@ -111,6 +112,8 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     python = options.python or sys.executable
     memory = options.memory_per_node
     kind, mpiexec = launcher(options.launcher, python)
+    if options.launcher is None and options.nodes * options.ranks_per_node == 1:
+        kind = None  # Hydra's daemons would hide the rank from the batch system's accounting and limits
     return Job(
         command=command,
         name=options.job_name or _name(program),

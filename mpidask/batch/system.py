@@ -144,6 +144,7 @@ class Query:
              with {base} too, which of a job array's element is the array's id
     row:     a regular expression that matches all that is said of one job; searched with MULTILINE
     more:    regular expressions searched within a row; their last group counts
+    folded:  what a line that is too long is folded with; it is taken out before anything is searched
     absent:  regular expression in what a command prints about jobs that it does not know (any more)
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
@@ -155,6 +156,7 @@ class Query:
     command: Line
     row: str
     more: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folded: str = ""
     absent: str | None = None
     here: tuple[str, ...] = ()
 
@@ -250,6 +252,7 @@ class BatchSystem:
     launch_options: launcher -> words that it needs here, such as where the nodes are listed: openmpi, hydra
     prologue:  shell lines that a job needs
     end_time:  shell line that sets MPIDASK_END_TIME to the walltime's end where the user has given no walltime
+    allots:    whether it promises each job a part of a node, so that jobs may not take more
     unsupported: what this system cannot be asked for -> what to do instead
     workers:   per-worker jobs
     """
@@ -283,6 +286,7 @@ class BatchSystem:
     launch_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     prologue: tuple[str, ...] = ()
     end_time: str | None = None
+    allots: bool = True
     unsupported: Mapping[str, str] = dataclasses.field(default_factory=dict)
     workers: Workers | None = None
 
@@ -386,7 +390,8 @@ class BatchSystem:
         last one.
         """
         found: dict[str, Report] = {}
-        for match in re.finditer(query.row, output, re.MULTILINE):
+        text = output.replace(query.folded, "") if query.folded else output
+        for match in re.finditer(query.row, text, re.MULTILINE):
             report = self._report(query, match)
             if report.id not in found or found[report.id].state.ended or not report.state.ended:
                 found[report.id] = report
@@ -413,7 +418,7 @@ class BatchSystem:
         status = _exit_status(said)
         if state is JobState.DONE and int(said.get("exit", 0)) < 0:
             state = JobState.FAILED
-        reason = " ".join(said.get("reason", "").replace("\n\t", "").split())
+        reason = " ".join(said.get("reason", "").split())
         if state is JobState.PENDING and self.held is not None and re.search(self.held, reason):
             state = JobState.HELD
         if state.ended:
@@ -470,6 +475,12 @@ class BatchSystem:
         lines = kept([*self.options, self.submit], {**self.fields(job), "script": ""})
         carried = named(lines)
         return [field for field, carriers in CARRIERS.items() if job.asks(field) and not carriers & carried]
+
+    def allotted(self, job: Job) -> dict[str, int | None]:
+        """Return what a job asks for of each node: field of `Resources` -> number; none where nothing is promised."""
+        wanted = {"cores_per_node": "cores_per_rank", "memory_per_node": "memory_per_node"}
+        carried = named([*self.options, self.submit]) if self.allots else set()
+        return {name: getattr(job.resources, name) for name, field in wanted.items() if CARRIERS[field] & carried}
 
     def _options(self, job: Job, script: Path | None) -> list[str]:
         lost = self.missing(job)

@@ -39,8 +39,9 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         "#!/usr/bin/env bash",
         *options,
         "",
-        f"unset {run.DIRECTORY} {run.END} {run.WARNING}  # those of a job that submits this one",
+        f"unset {run.DIRECTORY} {run.END} {run.WARNING} {run.CORES} {run.MEMORY}  # those of an outer job",
         *_record(job, system),
+        *_request(job, system),
         *_clock(job, system),
         *system.prologue,
         *job.prologue,
@@ -86,6 +87,13 @@ def _record(job: Job, system: BatchSystem) -> list[str]:
         "again=${execution#0}",
         f'trap "echo \\$? >\\"\\${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}\\"" EXIT',
     ]
+
+
+def _request(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that tell the run what is asked for: kernel and batch system may not say."""
+    names = {"cores_per_node": run.CORES, "memory_per_node": run.MEMORY}
+    asked = system.allotted(job).items()
+    return [f"export {names[field]}={number}" for field, number in asked if number is not None]
 
 
 def _clock(job: Job, system: BatchSystem) -> list[str]:

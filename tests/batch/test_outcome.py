@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mpidask.batch import commands, monitor
 from mpidask.batch.outcome import Clues, Standing, judge
-from mpidask.batch.system import JobState, Report
+from mpidask.batch.system import JobId, JobState, Report
+from mpidask.batch.systems import pbs
 from mpidask.batch.systems.slurm import SYSTEM
+
+RECORDED = Path(__file__).parent / "recorded"
 
 RUNNING = Report(id="7", state=JobState.RUNNING, native="R")
 SUBMITTED = 1000.0
@@ -36,17 +43,17 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
         ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended in order", True)),
         # The batch system knows better why a script was ended.
         ({"exited": 143, "report": report("TO", "TimeLimit", 0)}, ("failed", 143, "the walltime was reached", True)),
-        ({"exited": 15, "report": report("CA", None, 15)}, ("cancelled", 15, "cancelled", True)),
-        ({"exited": 15, "cancelled": True}, ("cancelled", 15, "cancelled by you", True)),
+        ({"exited": 15, "report": report("CA", None, 15)}, ("cancelled", None, "cancelled", True)),
+        ({"exited": 15, "cancelled": True}, ("cancelled", None, "cancelled by you", True)),
         (
             {"exited": 137, "log": "slurmstepd: error: Exceeded job memory limit"},
             ("failed", 137, "out of memory", True),
         ),
         ({"exited": 143}, ("failed", 143, "killed by signal 15", True)),
-        ({"exited": 15, "report": report("CANCELLED", "by 0")}, ("cancelled", 15, "cancelled by root", True)),
+        ({"exited": 15, "report": report("CANCELLED", "by 0")}, ("cancelled", None, "cancelled by root", True)),
         (
             {"exited": 143, "log": "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT ***"},
-            ("cancelled", 143, "cancelled", True),
+            ("cancelled", None, "cancelled", True),
         ),
         ({"exited": 0, "cancelled": True, "report": report("CA")}, ("done", 0, None, True)),
         # It may say so a moment later.
@@ -166,3 +173,59 @@ def test_a_job_that_is_cancelled_before_it_is_listed_has_ended():
 def test_a_requeued_job_waits_again():
     waits = judge(SYSTEM, SEEN, clues(report=report("PD", "BeginTime")))
     assert (waits.state, waits.final) == (JobState.PENDING, False)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("7", "cancelled"),
+        ("8", "cancelled by root@pbshead"),
+        ("9", "cancelled"),
+        ("10", "cancelled by tester@pbshead"),
+    ],
+)
+@pytest.mark.parametrize("exited", [None, 15, 143, 255])
+def test_a_job_of_pbs_that_somebody_has_deleted(number, reason, exited):
+    """Whether it waited or ran, at once, without what PBS writes for its accounting."""
+    text = (RECORDED / "pbs/history.txt").read_text().partition("\n")[2]
+    report = pbs.SYSTEM.reports(pbs.SYSTEM.history, text)[f"{number}.pbshead"]
+    after = judge(pbs.SYSTEM, SEEN, clues(report=report, exited=exited))
+    assert (after.state, after.exit_status, after.reason, after.final) == (JobState.CANCELLED, None, reason, True)
+
+
+class Watched(SimpleNamespace):
+    """A job that was submitted long ago and has left nothing."""
+
+    submitted = exited_at = moved_at = 0.0
+    execution = exited = None
+    system_log = ""
+    cancelled = False
+
+
+@pytest.mark.parametrize("status", [0, 153])
+def test_a_server_without_history_says_nothing_of_jobs(status, monkeypatch):
+    """As a fresh OpenPBS: of those that run, and of those that have ended."""
+    asked = []
+
+    def run(command, **_):
+        asked.append(command.argv)
+        if "-x" in command.argv:
+            told = (status, "", f"qstat: PBS is not configured to maintain job history {command.argv[-1]}\n")
+        elif command.argv[-1] == "1.pbs":
+            told = (0, "Job Id: 1.pbs\n    job_state = R\n", "")
+        else:
+            told = (153, "", f"qstat: Unknown Job Id {command.argv[-1]}\n")
+        return commands.Output(command, *told)
+
+    monkeypatch.setattr(commands, "run", run)
+    runs = Watched(identity=JobId("1.pbs"), standing=SEEN)
+    (standing,) = monitor.judge_all(pbs.SYSTEM, [runs], 0)
+    assert standing.state is JobState.RUNNING
+    assert asked == [("qstat", "-f", "1.pbs")]
+    gone = Watched(identity=JobId("2.pbs"), standing=dataclasses.replace(SEEN, id="2.pbs"))
+    (standing,) = monitor.judge_all(pbs.SYSTEM, [gone], 0)
+    assert (standing.state, standing.final) == (JobState.RUNNING, False), "its status may come a moment later"
+    assert asked[1:] == [("qstat", "-f", "2.pbs"), ("qstat", "-x", "-f", "2.pbs")]
+    gone.standing = dataclasses.replace(standing, absent=time.time() - 60)
+    (standing,) = monitor.judge_all(pbs.SYSTEM, [gone], 0)
+    assert (standing.state, standing.final) == (JobState.FAILED, True)

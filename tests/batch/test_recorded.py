@@ -63,11 +63,18 @@ REPORTS = {
         1.pbshead RUNNING - 2026-11-20T16:27:22 -
         2.pbshead HELD - - held; release it with `qrls`
         3.pbshead PENDING - - asks for more than the site has: it will never start
+    """,
+    "pbs/history": """
         4.pbshead DONE 0 2026-11-20T16:27:22 -
         5.pbshead DONE 3 2026-11-20T16:27:22 -
         6.pbshead FAILED - 2026-11-20T16:27:22 the walltime was reached
         7.pbshead CANCELLED 143 2026-11-20T16:27:22 cancelled
+        8.pbshead CANCELLED - - by root@pbshead
+        9.pbshead CANCELLED - - -
+        10.pbshead CANCELLED 137 2026-11-20T16:27:22 by tester@pbshead
     """,
+    "pbs/history-none": "",
+    "pbs/status-ended": "",
     "torque/status": """
         548.moab RUNNING - 2018-02-22T14:27:48 -
         9.torque01.bcgsc.ca DONE 0 2018-05-29T09:37:01 -

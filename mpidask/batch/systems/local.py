@@ -23,6 +23,7 @@ SYSTEM = BatchSystem(
         row=r"^\s*(?P<id>\d+)\s+(?P<state>\w)\S*\s+.*/job\.sh\s*$",
     ),
     states={JobState.RUNNING: "R S D I T t", JobState.UNKNOWN: "Z X"},
+    allots=False,
     unsupported={"nodes": _ONE, "queue": _ONE, "account": _ONE},
     workers=Workers(options=()),
 )

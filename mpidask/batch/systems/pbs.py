@@ -1,6 +1,25 @@
 """OpenPBS and PBS Professional. PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://help.altair.com/."""
 
+import dataclasses
+
 from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+
+#: What is printed of each job.
+STATUS = Query(
+    command="qstat -f {ids}",
+    row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",
+    more={
+        # Substate 91: somebody has deleted the job; one that never ran has no exit status then.
+        # https://github.com/openpbs/openpbs/blob/master/src/include/job.h
+        "state": r"^\s+job_state = F\b(?=(?:\n.*)*?\n\s+substate = (91)$)|^\s+job_state = (\w)",
+        "reason": r"^\s+comment = .*\bterminated (by \S+)|^\s+comment = (?:Not Running: )?(.*)",
+        "start": r"^\s+(?:stime|estimated\.start_time) = (.*\d)",
+        "starts": r"^\s+run_count = (\d+)",
+        "exit": r"^\s+[Ee]xit_status = (-?\d+)",
+    },
+    folded="\n\t",
+    absent=r"Unknown Job|has finished",
+)
 
 WORKERS = Workers(
     options=(
@@ -47,19 +66,9 @@ SYSTEM = BatchSystem(
         row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",
     ),
     cancel="qdel {ids}",
-    # -x: also those that have ended, where the site keeps them; what it has forgotten is "Unknown".
-    status=Query(
-        command="qstat -x -f {ids}",
-        row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",
-        more={
-            "state": r"^\s+job_state = (\w)",
-            "reason": r"^\s+comment = (.*(?:\n\t.*)*)",
-            "start": r"^\s+(?:stime|estimated\.start_time) = (.*\d)",
-            "starts": r"^\s+run_count = (\d+)",
-            "exit": r"^\s+[Ee]xit_status = (-?\d+)",
-        },
-        absent=r"Unknown Job|has finished",
-    ),
+    status=STATUS,
+    # A server that keeps no history, as a fresh one, refuses -x for jobs that wait and run, too, and exits with 0.
+    history=dataclasses.replace(STATUS, command="qstat -x -f {ids}"),
     # A server may be asked under another name than that under which it lists its jobs.
     spellings=(r"^([^.]+\.[^.]+)", r"^([^.]+)"),
     # What a job of PBS has, and how qstat prints; not what tells where the server is.
@@ -69,8 +78,10 @@ SYSTEM = BatchSystem(
         JobState.HELD: "H S U",
         JobState.RUNNING: "R E B",
         JobState.DONE: "F X",
+        JobState.CANCELLED: "91",
     },
     reasons={
+        r"^91$": "cancelled",
         r"exceeded resource walltime|job killed: walltime": "the walltime was reached",
         r"exceeded resource v?mem|job killed: v?mem": "out of memory",
         r"exceeded resource (ncpus|cput)|job killed: (ncpus|cput)": "it used more CPU time than it may",
@@ -80,7 +91,7 @@ SYSTEM = BatchSystem(
         r"would exceed .*limit|User has reached|[Mm]aximum number of jobs": "a limit on your jobs is reached",
         r"due to node failure|[Nn]ode failure|node \S+ (is )?down": "a node failed",
         r"job has a (user|system|other|bad password) hold|[Hh]eld by": "held; release it with `qrls`",
-        r"^Job (run at|started on) .*(\)|\d| and (finished|failed))$": "",  # says no more than the state
+        r"^Job (run at|started on|was sent for execution at) .*(\)|\d| and (finished|failed))$": "",  # as the state
         r"terminated|[Jj]ob deleted": "cancelled",
     },
     refusals={

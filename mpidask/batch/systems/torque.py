@@ -23,15 +23,16 @@ SYSTEM = dataclasses.replace(
     ),
     refusals={**pbs.SYSTEM.refusals, r"invalid partition": "there is no such queue; `qstat -Q` lists them"},
     status=dataclasses.replace(
-        pbs.SYSTEM.status,
-        command="qstat -f {ids}",
+        pbs.STATUS,
         more={
-            **pbs.SYSTEM.status.more,
+            **pbs.STATUS.more,
+            "state": r"^\s+job_state = (\w)",
             "start": r"^\s+start_time = (.*\d)",
             # A negative exit status tells why; else there may be a comment.
-            "reason": r"\A[\s\S]*?^\s+(exit_status = -1[0-2]\b)|^\s+comment = (.*(?:\n\t.*)*)",
+            "reason": r"\A[\s\S]*?^\s+(exit_status = -1[0-2]\b)|^\s+comment = (.*)",
         },
     ),
+    history=None,  # jobs that have ended are listed for a while
     states={
         JobState.PENDING: "Q T W",
         JobState.HELD: "H S",

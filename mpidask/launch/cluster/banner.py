@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from mpidask.launch.resources.division import Facts, Gpu, WorkerPlan
+from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerPlan
 from mpidask.launch.resources.roles import Role
 
 __all__ = ["banner", "closing", "doubts", "encryption", "gpu_warnings", "missing_workers", "progress"]
@@ -86,15 +86,28 @@ def _workers(workers: Sequence[WorkerPlan]) -> str:
 
 
 def _cores(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
-    nodes = {fact.node: fact.node_cores for fact in facts}
-    usable: dict[str, set[int]] = {}
-    for worker in workers:
-        usable.setdefault(facts[worker.rank].node, set()).update(facts[worker.rank].cores)
-    used, have = sum(map(len, usable.values())), sum(nodes.values())
-    text = f"{used} of {have} usable by workers, {sum(worker.nthreads for worker in workers)} threads in all"
-    if 2 * used < have:
+    have = sum({fact.node: fact.node_cores for fact in facts}.values())
+    hosts: dict[str, list[Facts]] = {}
+    for rank in dict.fromkeys(worker.rank for worker in workers):
+        hosts.setdefault(facts[rank].node, []).append(facts[rank])
+    bound = [len({core for fact in its for core in fact.cores}) for its in hosts.values()]
+    limits = [_shared_limit(its) for its in hosts.values()]
+    tight = [each for each, cores in zip(limits, bound, strict=True) if each is not None and each.amount < cores]
+    pairs = zip(bound, limits, strict=True)
+    used = sum(cores if limit is None else min(cores, limit.amount) for cores, limit in pairs)
+    text = f"{used:g} of {have} usable by workers"
+    if tight:
+        text += f", limited by {tight[0].source} to {tight[0].amount:g}" + (" on each node" if len(hosts) > 1 else "")
+    text += f", {_count(sum(worker.nthreads for worker in workers), 'thread')} in all"
+    if 2 * sum(bound) < have and not tight:
         text += " (the launcher binds ranks: mpirun --bind-to none, or srun -c, gives them more)"
     return text
+
+
+def _shared_limit(its: Sequence[Facts]) -> Limit | None:
+    """Return the tightest limit on CPU time that all ranks of a node have in common."""
+    common = set.intersection(*(set(fact.cpu) for fact in its))
+    return min(common, key=lambda limit: limit.amount, default=None)
 
 
 def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:

@@ -50,7 +50,7 @@ class Facts:
     network:   identifies the network namespace; ranks with the same one reach each other by loopback
     cores:     numbers of the cores that this rank may run on (its affinity mask)
     node_cores: how many cores the node has
-    cpu:       limits on CPU time, in cores (cgroup quotas)
+    cpu:       limits on CPU time, in cores (cgroup quotas, what the batch system gives the job)
     memory:    limits on memory, in bytes (the node's, cgroups', the batch system's)
     gpus:      those that workers may be given
     gpu_variable: what shows one to a process, "" where there is none

@@ -12,6 +12,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mpidask.launch.resources import allotment
+from mpidask.launch.resources.allotment import text_of
 from mpidask.launch.resources.division import Facts, Limit
 from mpidask.launch.watchdog.launcher_environment import local_size
 
@@ -53,7 +55,7 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
         network=f"{boot}:{_network_namespace()}",
         cores=cores,
         node_cores=os.cpu_count() or len(cores),
-        cpu=tuple(cgroup_limits("cpu", root)),
+        cpu=tuple(cpu_limits(environ, root)),
         memory=tuple(memory_limits(environ, root)),
         addresses=tuple(addresses(interface)),
         pid=os.getpid(),
@@ -63,31 +65,35 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
 
 # ---------------------------------------------------------------------- memory
 def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:
-    """Yield every limit on memory that holds here, in bytes."""
+    """Yield every limit on memory that holds here, in bytes; the node's comes first."""
     match = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"))
     total = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Limit("node", total, "node")
-    yield from (limit for limit in cgroup_limits("memory", root) if limit.amount < total)
-    yield from _batch_memory(environ, root)
+    host = socket.gethostname()
+    known = [limit for limit in cgroup_limits("memory", root) if limit.amount < total]
+    known += allotment.memory(environ, host, root)
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
-        yield Limit(f"process:{os.getpid()}", soft, "ulimit -v")
+        known.append(Limit(f"process:{os.getpid()}", soft, "ulimit -v"))
+    yield from known
+    given = None if known else allotment.cores(environ, host, root)
+    if given is not None and (mine := allotment.part(total, _physical_cores(), given)):
+        yield mine
 
 
-def _batch_memory(environ: Mapping[str, str], root: Path) -> Iterator[Limit]:
-    """Yield what the batch system says the job may use on this node."""
-    # https://slurm.schedmd.com/sbatch.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES: megabytes
-    node = _number(environ.get("SLURM_MEM_PER_NODE"))
-    if node:
-        yield Limit("slurm:node", node * 2**20, "SLURM_MEM_PER_NODE")
-    per_cpu, cpus = _number(environ.get("SLURM_MEM_PER_CPU")), _number(environ.get("SLURM_CPUS_ON_NODE"))
-    if per_cpu and cpus:
-        yield Limit("slurm:cpu", per_cpu * cpus * 2**20, "SLURM_MEM_PER_CPU")
-    # Sites that set it mean bytes for the whole job.
-    job = _number(environ.get("PBS_VMEM"))
-    if job:
-        hosts = set(text_of(root / environ.get("PBS_NODEFILE", "-").lstrip("/")).split()) or {""}
-        yield Limit("pbs", job / len(hosts), "PBS_VMEM")
+def _physical_cores() -> int:
+    """Return the node's cores; batch systems that count hardware threads have more to give."""
+    import psutil  # Dask needs it too
+
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
+def cpu_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:
+    """Yield every limit on CPU time that holds here, in cores."""
+    yield from cgroup_limits("cpu", root)
+    given = allotment.cores(environ, socket.gethostname(), root)
+    if given is not None:
+        yield given
 
 
 def cgroup_limits(controller: str, root: Path = _ROOT) -> Iterator[Limit]:
@@ -210,14 +216,6 @@ def oom_kills(root: Path = _ROOT) -> int:
 
 
 _OOM_FILES = ("memory.events", "memory.oom_control")
-
-
-def text_of(path: Path) -> str:
-    """Return what a file holds, "" if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def listing(path: Path) -> list[str]:

@@ -96,7 +96,7 @@ def variables(
     blas_threads: for numerical libraries that have threads of their own
     modules:      the user's, for `load`
     configured:   name -> value: distributed.nanny.pre-spawn-environ of Dask's configuration
-    environ:      what is set already, and stays
+    environ:      what the user has set, and stays
     """
     wanted = dict.fromkeys(_BLAS, str(blas_threads))
     wanted |= {name: str(value) for name, value in configured.items() if value is not None and name not in wanted}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 __all__ = [
     "RANK_VARIABLES",
     "TOKEN",
+    "counts",
     "job_id",
     "launcher_name",
     "launcher_rank",
@@ -100,11 +101,16 @@ def local_size(environ: Mapping[str, str]) -> int | None:
 
 
 def _slurm_local_size(text: str, node: str) -> int | None:
-    """Read Slurm's ``2(x3),1``: two tasks on each of three nodes, then one on the fourth."""
-    counts: list[int] = []
+    numbers = counts(text)
+    return numbers[int(node)] if node.isdigit() and int(node) < len(numbers) else None
+
+
+def counts(text: str) -> list[int]:
+    """Return the numbers of Slurm's ``2(x3),1``: two on each of three nodes, then one on the fourth; none of others."""
+    numbers: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
         if match is None:
-            return None
-        counts += [int(match[1])] * int(match[2] or 1)
-    return counts[int(node)] if node.isdigit() and int(node) < len(counts) else None
+            return []
+        numbers += [int(match[1])] * int(match[2] or 1)
+    return numbers

@@ -1,0 +1,135 @@
+"""What the batch system gives a job of a node: its variables and files, for nodes on which the kernel confines nothing."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from mpidask.launch.cluster.banner import banner
+from mpidask.launch.resources import allotment, hardware
+from mpidask.launch.resources.division import Facts, Limit, Wish, plan_workers
+from mpidask.launch.resources.roles import Role
+from mpidask.launch.servers.worker_environment import variables
+
+GIB = 2**30
+
+FILES = {
+    "pbs_nodes": "n1.site.org\nn1.site.org\nn2.site.org\n",
+    "pe_hosts": "n2.site.org 6 all.q@n2 UNDEFINED\nn1.site.org 3 all.q@n1 UNDEFINED\n",
+    "machine.ad": 'Cpus = 5\nDetectedCpus = 64\nMemory = 3072\nName = "slot1_1@n1"\nTotalSlotMemory = 9999\n',
+}
+
+#: What a job's environment says -> its cores on the node n1, and where that stands.
+CORES = [
+    ({}, None),
+    ({"NCPUS": "4"}, None),  # Cray's and other sites' modules set it, too
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "1", "OMP_NUM_THREADS": "1"}, (1, "NCPUS")),
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "1", "PBS_NODEFILE": "/pbs_nodes"}, (2, "NCPUS")),  # ompthreads=1:mpiprocs=2
+    ({"PBS_JOBID": "1.pbs", "PBS_NCPUS": "96", "PBS_NODEFILE": "/pbs_nodes"}, (48, "PBS_NCPUS")),
+    ({"PBS_JOBID": "1.pbs", "PBS_NP": "8", "PBS_NUM_PPN": "4", "PBS_NODEFILE": "/pbs_nodes"}, (4, "PBS_NUM_PPN")),
+    ({"SLURM_JOB_ID": "1", "SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_CPUS_PER_NODE": "2"}, (2, "SLURM_CPUS_ON_NODE")),
+    ({"SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_CPUS_PER_NODE": "2,8(x3)"}, (8, "SLURM_CPUS_ON_NODE")),
+    (
+        {
+            "SLURM_CPUS_ON_NODE": "2",
+            "SLURM_JOB_CPUS_PER_NODE": "2,8(x3)",
+            "SLURM_PROCID": "0",
+            "SLURM_STEP_NUM_TASKS": "1",
+            "SLURM_STEP_TASKS_PER_NODE": "1",
+        },
+        (2, "SLURM_CPUS_ON_NODE"),
+    ),
+    ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/pe_hosts"}, (3, "NSLOTS")),
+    ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/on/another/node"}, (5, "NSLOTS")),
+    ({"NSLOTS": "1"}, (1, "NSLOTS")),
+    ({"LSB_DJOB_NUMPROC": "6", "LSB_MCPU_HOSTS": "n2 4 n1 2"}, (2, "LSB_MCPU_HOSTS")),
+    ({"LSB_DJOB_NUMPROC": "6", "LSB_MCPU_HOSTS": "launch 1 m2 4"}, (4, "LSB_MCPU_HOSTS")),
+    ({"LSB_DJOB_NUMPROC": "6"}, (6, "LSB_MCPU_HOSTS")),
+    ({"_CONDOR_MACHINE_AD": "/machine.ad"}, (5, "_CONDOR_MACHINE_AD")),
+    ({"MPIDASK_CORES": "7"}, (7, "the job's request")),
+    ({"MPIDASK_CORES": "7", "PBS_JOBID": "1.pbs", "NCPUS": "3"}, (3, "NCPUS")),  # a directive asked for something else
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 16777216 kB\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("environ", "said"), CORES)
+def test_cores(root, environ, said):
+    found = allotment.cores(environ, "n1.site.org", root)
+    assert (found and (found.amount, found.source)) == said
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, []),
+        ({"MPIDASK_MEMORY": str(GIB)}, [(GIB, "the job's request")]),
+        ({"MPIDASK_MEMORY": str(GIB), "SLURM_MEM_PER_NODE": "2048"}, [(2 * GIB, "SLURM_MEM_PER_NODE")]),
+        ({"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}, [(2 * GIB, "SLURM_MEM_PER_CPU")]),
+        ({"PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/pbs_nodes"}, [(2 * GIB, "PBS_VMEM")]),
+        ({"_CONDOR_MACHINE_AD": "/machine.ad"}, [(3 * GIB, "_CONDOR_MACHINE_AD")]),
+    ],
+)
+def test_memory(root, environ, said):
+    assert [(limit.amount, limit.source) for limit in allotment.memory(environ, "n1", root)] == said
+
+
+def test_the_limit_that_pbs_sets_without_cgroups(root, monkeypatch):
+    def limits(which):
+        return (GIB, GIB) if which == resource.RLIMIT_RSS else (resource.RLIM_INFINITY,) * 2
+
+    monkeypatch.setattr(resource, "getrlimit", limits)
+    environ = {"PBS_JOBID": "1.pbs", "NCPUS": "1", "MPIDASK_MEMORY": str(2 * GIB)}
+    assert [(each.amount, each.source) for each in hardware.memory_limits(environ, root)] == [
+        (16 * GIB, "node"),
+        (GIB, "ulimit -m"),
+    ]
+
+
+def test_who_asks_for_no_memory_gets_what_goes_with_the_cores(root, monkeypatch):
+    monkeypatch.setattr(hardware, "_physical_cores", lambda: 8)
+    told = list(hardware.memory_limits({"PBS_JOBID": "1.pbs", "NCPUS": "2"}, root))
+    assert (told[-1].amount, told[-1].source) == (4 * GIB, "2 of 8 cores (NCPUS)")
+    assert len(list(hardware.memory_limits({"PBS_JOBID": "1.pbs", "NCPUS": "8"}, root))) == 1
+    assert len(list(hardware.memory_limits({}, root))) == 1
+
+
+def test_a_small_job_on_a_large_node_does_not_take_the_node():
+    """As on an OpenPBS without cgroups: 1 core and 1 GiB on a node of 8 cores and 64 GiB."""
+    limits = (Limit("node", 64 * GIB, "node"), Limit("batch", GIB, "ulimit -m"))
+    facts = Facts("n1", "n1", "n1", tuple(range(8)), 8, (Limit("batch", 1, "NCPUS"),), limits)
+    (worker,) = plan_workers([facts], [True], [True], Wish(per_rank=None))
+    assert (worker.nthreads, worker.blas_threads) == (1, 1)
+    assert worker.memory < GIB
+    roles = [Role.SCHEDULER | Role.CLIENT | Role.WORKER]
+    text = banner("1", roles, [facts], [worker], [])
+    assert "1 of 8 usable by workers, limited by NCPUS to 1, 1 thread in all\n" in text
+    assert "limited by ulimit -m to 1.0 GiB" in text
+    assert "binds ranks" not in text
+
+
+@pytest.mark.parametrize(
+    ("environ", "theirs"),
+    [
+        ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "OMP_NUM_THREADS": "8"}, {"OMP_NUM_THREADS"}),
+        ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "OMP_NUM_THREADS": "2"}, set()),
+        ({"NCPUS": "8", "OMP_NUM_THREADS": "8"}, set()),
+        (
+            {"_CONDOR_MACHINE_AD": "/machine.ad", "OMP_NUM_THREADS": "5", "MKL_NUM_THREADS": "5"},
+            {"OMP_NUM_THREADS", "MKL_NUM_THREADS"},
+        ),
+        ({"SLURM_CPUS_ON_NODE": "8", "OMP_NUM_THREADS": "8"}, set()),
+    ],
+)
+def test_what_the_batch_system_has_set_is_not_what_the_user_has_set(root, environ, theirs):
+    assert allotment.set_by_the_batch_system(environ, "n1", root) == theirs
+    users = {name: value for name, value in environ.items() if name not in theirs}
+    assert ("OMP_NUM_THREADS" in variables(1, [], {}, users)) == (bool(theirs) or "OMP_NUM_THREADS" not in environ)
