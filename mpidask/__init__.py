@@ -100,3 +100,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES.get(name, "mpidask.errors")), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names: what tab completion shows."""
+    return sorted(__all__)

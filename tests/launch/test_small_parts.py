@@ -194,6 +194,7 @@ def test_public_names():
         "send_close_signal",
         "time_left",
     ]
+    assert dir(mpidask) == sorted(mpidask.__all__), "what tab completion shows"
     for name in mpidask.__all__:
         assert getattr(mpidask, name) is not None
     assert (Path(mpidask.__file__).parent / "py.typed").exists()
