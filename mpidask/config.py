@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "memory",
     "option",
+    "path",
     "seconds",
     "size",
     "template",
@@ -195,8 +196,11 @@ def load(
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
     values["preload_import"] = _names(values.get("preload_import", ()))
+    for name in ("local_directory", "import_cache", "scheduler_file"):
+        if values.get(name):
+            values[name] = path(values[name], _shown(name))
     if "scheduler_file" in values:  # ranks and guardians may have other working directories
-        values["scheduler_file"] = os.path.abspath(os.path.expanduser(values["scheduler_file"]))
+        values["scheduler_file"] = os.path.abspath(values["scheduler_file"])
     options = Options(**values)
     _check_forms(options)
     return dataclasses.replace(options, **_parsed(options))
@@ -366,6 +370,16 @@ def seconds(text: str, name: str = "the time") -> float:
     if value < 0:
         raise UsageError(f"{name} is {text!r}", "a time is needed, not one before now")
     return value
+
+
+def path(text: str, name: str = "the path") -> str:
+    """Return a path as the shell reads it now: `~` and variables stand for what they are; raises UsageError."""
+    read = os.path.expandvars(os.path.expanduser(text))
+    left = re.search(r"\$(\w+|\{[^}]*\})", read)
+    if left or read.startswith("~"):
+        what = left[0] if left else read.split("/")[0]
+        raise UsageError(f"{name} is {text!r}, and {what} stands for nothing here", "set it, or write the path in full")
+    return read
 
 
 def size(text: str, name: str = "the size") -> int:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from mpidask.files import replace_json
 
 __all__ = [
+    "CAME",
     "CORES",
     "DIRECTORY",
     "END",
@@ -21,6 +22,7 @@ __all__ = [
     "LOG",
     "MEMORY",
     "SCHEDULER",
+    "SILENT",
     "STATUS",
     "WARNING",
     "Progress",
@@ -40,6 +42,8 @@ MEMORY = "MPIDASK_MEMORY"  # the same; bytes
 LOG = "job.log"  # what the job script and all in it print
 STATUS = "status"  # the exit status, written when the job script has ended by itself; see `status_file`
 EXECUTIONS = "executions"  # a line for each time that the job was started: how often before, time, host
+CAME = "came"  # a rank was started
+SILENT = "no-rank-came"  # the launcher was ended because it has started none
 PROGRESS = "progress.json"
 SCHEDULER = "scheduler.json"  # where the scheduler is, and the keys, of a job that serves clients from elsewhere
 

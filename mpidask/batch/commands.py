@@ -87,7 +87,7 @@ def run(
 
 
 def _environment(command: Command, directory: str | None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not re.fullmatch(command.unset or "", name)}
+    kept = {name: value for name, value in os.environ.items() if not re.fullmatch(command.without or "", name)}
     # Its words are read by a program; OAR takes the directory from PWD.
     return {**kept, "LC_ALL": "C", "PWD": directory or os.getcwd()}
 

@@ -73,8 +73,9 @@ class Job:
                           batch system has it
     mpiexec:              the mpiexec to use where the launcher is one
     warning:              how long before the walltime the batch system is to send a signal
+    launch_timeout:       how long the launcher may take to start a first rank (with a run directory); 0: for ever
     requeue:              how often the job may submit itself again when the walltime has ended it
-    python:               the interpreter; used by the job script itself to submit again
+    python:               the interpreter, as the shell takes it; used by the job script itself to submit again
     run_directory:        where the job leaves its logs; None: where the batch system leaves them
     Raises UsageError for a name that some batch system would refuse, and for numbers below 1.
     """
@@ -92,6 +93,7 @@ class Job:
     launcher: str | None = None
     mpiexec: str = "mpiexec"
     warning: timedelta = timedelta(seconds=60)
+    launch_timeout: timedelta = timedelta(seconds=45)
     requeue: int = 0
     python: str = "python"
     run_directory: Path | None = None

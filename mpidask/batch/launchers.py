@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from mpidask.batch.fields import Line
 
-__all__ = ["LAUNCHERS", "line"]
+__all__ = ["LAUNCHERS", "RANK_VARIABLES", "line"]
+
+#: What launchers tell their ranks: names of environment variables, as an extended regular expression. A launcher that
+#: finds them takes itself for such a rank. What users set for their launcher (OMPI_MCA_btl, HYDRA_BOOTSTRAP,
+#: PMI_NO_FORK, PMIX_MCA_gds) is none of it.
+RANK_VARIABLES = (
+    "PMI2?_(RANK|SIZE|FD|PORT|ID|JOBID|KVS\\w*|SPAWNED|APPNUM|CONTROL_PORT)"
+    "|PMIX_(RANK|NAMESPACE|ID|HOSTNAME|VERSION|(SERVER|SECURITY|BFROP|GDS|PTL)_\\w+)|PALS_\\w+|HYDI_\\w+|MPI_LOCAL\\w+"
+    "|OMPI_(COMM_WORLD|UNIVERSE|WORLD|APP_CTX|FIRST|NUM_APP|FILE|COMMAND|ARGV)\\w*"
+    "|OMPI_MCA_(num_procs|initial_wdir|cpu_type|ess_\\w+|orte_(ess|hnp|jobid|local|app|launch)\\w*)"
+)
 
 LAUNCHERS: dict[str, Line] = {
-    # https://slurm.schedmd.com/srun.html; since 22.05 srun does not take --cpus-per-task from the job.
-    "srun": "srun --ntasks={ranks} --ntasks-per-node={ranks_per_node} --cpus-per-task={cores_per_rank}",
+    # https://slurm.schedmd.com/srun.html; since 22.05 srun does not take --cpus-per-task from the job. What the job
+    # script has set reaches the ranks of a job that was submitted with --export=NONE, too.
+    "srun": "srun --export=ALL --ntasks={ranks} --ntasks-per-node={ranks_per_node} --cpus-per-task={cores_per_rank}",
     # https://docs.open-mpi.org/en/v5.0.x/man-openmpi/man1/mpirun.1.html
     "openmpi": (
         "{mpiexec} -n {ranks} --map-by ppr:{ranks_per_node}:node:oversubscribe --bind-to none",

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,11 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import config
+from mpidask.batch.fields import fill
 from mpidask.batch.job import Job, Resources
-from mpidask.config import checked, keys, option, seconds, size
+from mpidask.config import checked, keys, option, path, seconds, size
 from mpidask.errors import UsageError
 
-__all__ = ["JobOptions", "describe", "following", "launcher", "load", "origin", "section", "template", "walltime"]
+__all__ = [
+    "JobOptions",
+    "describe",
+    "following",
+    "interpreter",
+    "launcher",
+    "load",
+    "origin",
+    "section",
+    "template",
+    "walltime",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +68,15 @@ class JobOptions:
         "interpreter, else the system's own.",
         "LAUNCHER",
     )
-    python: str | None = option(None, "The Python interpreter. Default: the one that runs this command.", "PATH")
+    python: str | None = option(
+        None,
+        "The Python interpreter: a path, or a command such as 'apptainer exec image.sif python'. Default: the one that "
+        "runs this command.",
+        "PATH",
+    )
+    launch_timeout: str = option(
+        "45 s", "How long the launcher may take to start a first rank, before it is ended; 0: for ever.", "TIME"
+    )
     requeue: bool = option(False, "Submit the job again when the walltime ends it, until the script ends by itself.")
     requeue_limit: int = option(10, "How often at most.", "N")
     poll_interval: str = option("3 s", "How often at most the batch system is asked.", "TIME")
@@ -85,8 +106,29 @@ def load(given: Mapping[str, Any]) -> JobOptions:
             known = ", ".join(["systems", *JobOptions.__dataclass_fields__])
             raise UsageError(f"unknown key mpidask.batch.{key}{origin('batch', key)}", f"there are: {known}")
     present = {name: value for name, value in given.items() if value != ()}
+    unquoted = configured.get("walltime")
+    if isinstance(unquoted, int | float):
+        raise UsageError(
+            f"mpidask.batch.walltime is the number {unquoted}{origin('batch', 'walltime')}",
+            f"put it in quotes: walltime: '{fill(['{time}'], {'time': timedelta(seconds=unquoted)})[0]}'; YAML reads "
+            "12:00:00 without them as 43200",
+        )
     values = checked(JobOptions, configured, "mpidask.batch.{} in the configuration")
-    return JobOptions(**{**values, **checked(JobOptions, present, "{}")})
+    values = {**values, **checked(JobOptions, present, "{}")}
+    for name in ("state_directory", "python"):
+        if name in values:
+            values[name] = path(values[name], f"--{name.replace('_', '-')}")
+    return JobOptions(**values)
+
+
+def interpreter(python: str | None) -> tuple[str, ...]:
+    """Return the words of an interpreter: a path, or a command line such as `apptainer exec image.sif python`."""
+    if python is None or os.path.exists(python):
+        return (python or sys.executable,)
+    try:
+        return tuple(shlex.split(python))
+    except ValueError as error:
+        raise UsageError(f"--python is {python!r}: {error}", "a path or a command is needed") from None
 
 
 def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
@@ -109,7 +151,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     warning: how long before the walltime the script is to be told
     program: what the job is named after if it has no name
     """
-    python = options.python or sys.executable
+    python = shlex.join(interpreter(options.python))
     memory = options.memory_per_node
     kind, mpiexec = launcher(options.launcher, python)
     if options.launcher is None and options.nodes * options.ranks_per_node == 1:
@@ -134,6 +176,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
         launcher=kind,
         mpiexec=mpiexec,
         warning=timedelta(seconds=seconds(warning, "--walltime-margin")),
+        launch_timeout=timedelta(seconds=seconds(options.launch_timeout, "--launch-timeout")),
         requeue=options.requeue_limit if options.requeue else 0,
         python=python,
     )
@@ -144,7 +187,8 @@ def launcher(wanted: str | None, python: str) -> tuple[str | None, str]:
 
     The `launcher` is None where that is left to the batch system.
     """
-    beside = Path(python).parent if os.path.isabs(python) else None
+    words = interpreter(python)
+    beside = Path(words[0]).parent if len(words) == 1 and os.path.isabs(words[0]) else None
     kinds = {"mpiexec.hydra": "hydra", "ompi_info": "openmpi"}
     found = next((kind for name, kind in kinds.items() if beside and (beside / name).exists()), None)
     mpiexec = str(beside / "mpiexec") if beside and found else "mpiexec"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import re
 import shlex
@@ -206,8 +207,9 @@ def hand_in(
     Raises BatchError with command, exit status and output if the batch system refuses, UnclearError if it may have
     taken the job.
     """
-    text = script.read_text(encoding="utf-8", errors="replace") if script.exists() else ""
+    text = command.stdin or script.read_text(encoding="utf-8", errors="replace")
     where = system.where(command, text, os.environ, "")
+    command = dataclasses.replace(command, without=system.kept_from(text))
     try:
         output = commands.run(command, directory=directory, enough=lambda text: system.submitted(text) is not None)
     except SilenceError as silence:

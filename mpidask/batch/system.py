@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mpidask.batch.fields import Line, fill, kept, named
 from mpidask.batch.job import Job
+from mpidask.batch.launchers import RANK_VARIABLES
 from mpidask.batch.wrapper import wrapper
 from mpidask.errors import UsageError
 
@@ -57,13 +58,13 @@ class JobState(enum.Enum):
 class Command:
     """A command to run.
 
-    stdin: what it reads; None for nothing
-    unset: regular expression of the environment variables that it does not get
+    stdin:   what it reads; None for nothing
+    without: regular expression: environment variables with such names are kept from it
     """
 
     argv: tuple[str, ...]
     stdin: str | None = None
-    unset: str | None = None
+    without: str | None = None
 
     def further(self, words: Sequence[str]) -> Command:
         """Return the command with further words right after its name."""
@@ -226,6 +227,11 @@ class BatchSystem:
     directive: the mark of an option line in the job script. None: options are no part of the script but what the
                submit command reads on stdin; they may name {script}, {output} and {directory}
     options:   the option lines; {output} is the file for what the system itself prints
+    outer:     regular expression: environment variables that a job of this system has, or that change how its commands
+               answer. Those of a job that submits another one reach neither the submit command nor the new job
+    stale:     the same for variables that a new job does not set anew, and that the job script so removes: names as a
+               regular expression -> the field that the job must ask for, "" for any job
+    variables: environment variable -> the options whose place it would take, although they stand in the script
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
     job_id:    regular expression for what submit prints of a job that it has taken, searched with MULTILINE; in the
@@ -263,6 +269,9 @@ class BatchSystem:
     detected: str = ""
     directive: str | None
     options: tuple[Line, ...]
+    outer: str = ""
+    stale: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     signal: tuple[Line, ...] = ()
     submit: Line
     job_id: str
@@ -319,12 +328,27 @@ class BatchSystem:
         matches = list(re.finditer(self.job_id, output, re.MULTILINE))
         return matches[-1][matches[-1].lastindex or 0] if matches else None
 
+    def kept_from(self, text: str) -> str:
+        """Return a regular expression: variables that are kept from the command that submits a job.
+
+        text: the job script, or what the submit command reads
+        """
+        asked = option_words(text, self.directive)
+        replaced = [name for name, options in self.variables.items() if _given(options.split(), asked)]
+        return "|".join(filter(None, [RANK_VARIABLES, self.outer, *replaced]))
+
+    def added(self, text: str, environ: Mapping[str, str]) -> list[str]:
+        """Return what the environment adds to a job's options, in words: 'partition debug, from SBATCH_PARTITION'."""
+        kept_from = self.kept_from(text)
+        there = [name for name in self.variables if environ.get(name) and not re.fullmatch(kept_from, name)]
+        return [f"{self.variables[name].split()[-1].lstrip('-')} {environ[name]}, from {name}" for name in there]
+
     def searching(self, job_name: str, where: Sequence[str] = ()) -> Command | None:
         """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
         if self.search is None:
             return None
         words = _words(self.search.command, {"user": _user(), "name": job_name})
-        return Command(argv=words, unset=self.ignored).further(self.naming(where))
+        return Command(argv=words, without=self.ignored).further(self.naming(where))
 
     def found(self, output: str, script: Path) -> str | None:
         """Return the id of the job with this script in what `searching` gives; None if there is none, or several."""
@@ -363,7 +387,7 @@ class BatchSystem:
 
     def cancellation(self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()) -> Command:
         """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
-        command = Command(argv=_words(self.cancel, _about(job_ids)), unset=self.ignored)
+        command = Command(argv=_words(self.cancel, _about(job_ids)), without=self.ignored)
         return command.further([*self.naming(where, further), *further])
 
     def cancellations(self, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
@@ -379,7 +403,7 @@ class BatchSystem:
         about = [_about(job_ids)]
         if {"id", "base"} & named([query.command]):
             about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
-        commands = (Command(argv=_words(query.command, fields), unset=self.ignored) for fields in about)
+        commands = (Command(argv=_words(query.command, fields), without=self.ignored) for fields in about)
         words = self.naming(where) or query.here
         return [command.further(words) for command in commands]
 
@@ -519,6 +543,21 @@ def by_place(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
 
 
 _DERIVED = ("ranks", "cores", "cores_per_node", "gpus_per_node", "memory")
+
+
+def option_words(text: str, mark: str | None) -> list[str]:
+    """Return the words of the option lines in a job script; all the text's without a mark."""
+    lines = text.splitlines() if mark is None else _marked(text, mark)
+    return [word for line in lines for word in _line_words(line)]
+
+
+def _given(options: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether one of the options is among words: --time=1, --time 1, -t 1, -t1."""
+    short = [option for option in options if re.fullmatch(r"-\w", option)]
+    return any(
+        word.split("=")[0] in options or any(word.startswith(option) for option in short if word[:2] != "--")
+        for word in words
+    )
 
 
 def _about(job_ids: Sequence[str]) -> dict[str, object]:

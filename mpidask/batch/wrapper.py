@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from mpidask import run_directory as run
 from mpidask.batch.fields import fill
 from mpidask.batch.job import Job
-from mpidask.batch.launchers import line
-from mpidask.errors import WalltimeError
+from mpidask.batch.launchers import RANK_VARIABLES, line
+from mpidask.errors import LostError, WalltimeError
 
 if TYPE_CHECKING:
     from mpidask.batch.system import BatchSystem
@@ -39,19 +39,31 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         "#!/usr/bin/env bash",
         *options,
         "",
-        f"unset {run.DIRECTORY} {run.END} {run.WARNING} {run.CORES} {run.MEMORY}  # those of an outer job",
+        *_clean(job, system),
         *_record(job, system),
         *_request(job, system),
         *_clock(job, system),
+        "(  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended",
+        *(["trap '' USR1"] if system.signal else []),
         *system.prologue,
         *job.prologue,
-        *_run(launch(job, fields, system.launcher), warned=bool(system.signal)),
-        *_requeue(job),
+        *_run(job, fields, system),
         *job.epilogue,
+        "exit $status",
+        ") &",
+        *_around(job, system),
         "exit $status",
         "",
     ]
     return "\n".join(lines)
+
+
+def _clean(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that remove what a job that submits this one, or a launcher around it, may have left."""
+    ours = (run.DIRECTORY, run.END, run.WARNING, run.CORES, run.MEMORY)
+    stale = (names for names, field in system.stale.items() if not field or job.asks(field))
+    names = "|".join([*ours, RANK_VARIABLES, *stale])
+    return [f"unset $(compgen -e | grep -xE '{names}')  # those of a job or a launcher around this one"]
 
 
 def launch(job: Job, fields: Mapping[str, object], otherwise: str) -> str:
@@ -59,15 +71,28 @@ def launch(job: Job, fields: Mapping[str, object], otherwise: str) -> str:
 
     otherwise: the launcher if the job names none
     """
-    command = shlex.join(job.command)
-    if job.resources.ranks == 1 and job.launcher is None:
-        return command
+    if not _starts(job):
+        return shlex.join(job.command)
+    command = shlex.join([*_coming(job), *job.command])
     (prefix,) = fill([line(job.launcher or otherwise)], fields)
     return f"{prefix} {command}"
 
 
+def _coming(job: Job) -> list[str]:
+    """Return the words before a rank's command that leave a mark in the run directory: the launcher works."""
+    if job.run_directory is None or not job.launch_timeout:
+        return []
+    mark = shlex.quote(f"{job.run_directory}/{run.CAME}")
+    return ["sh", "-c", f'[ -e {mark} ] || : >{mark}; exec "$@"', "rank"]
+
+
+def _starts(job: Job) -> bool:
+    """Whether a launcher starts the ranks."""
+    return job.resources.ranks > 1 or job.launcher is not None
+
+
 def _record(job: Job, system: BatchSystem) -> list[str]:
-    """Return the lines that leave output and exit status in the run directory; each execution of the job has its own.
+    """Return the lines that leave output in the run directory; each execution of the job has its own.
 
     What an earlier one has left is put into a directory of its own.
     """
@@ -85,7 +110,6 @@ def _record(job: Job, system: BatchSystem) -> list[str]:
         f'echo "$execution $(date +%s) $(hostname)" >>"{begun}"',
         f'exec >>"${run.DIRECTORY}/{run.LOG}" 2>&1',
         "again=${execution#0}",
-        f'trap "echo \\$? >\\"\\${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}\\"" EXIT',
     ]
 
 
@@ -97,43 +121,83 @@ def _request(job: Job, system: BatchSystem) -> list[str]:
 
 
 def _clock(job: Job, system: BatchSystem) -> list[str]:
-    """Return the lines from which the run knows its end."""
+    """Return the lines from which the run knows its end: as the batch system has it, else as it was asked for."""
     lines = []
     if job.walltime is not None:
         lines.append(f"export {run.END}=$(($(date +%s) + {int(job.walltime.total_seconds())}))")
-    elif system.end_time is not None:
+    if system.end_time is not None:
         lines.append(system.end_time)
     if system.signal:
         place = f"${run.DIRECTORY}/walltime" if job.run_directory else "$HOME/.mpidask-walltime-$(hostname)-$$"
-        lines += [f'export {run.WARNING}="{place}"', f'rm -f "${run.WARNING}"']
+        # To the ranks by a file: launchers pass signals on to every rank, or die of them.
+        lines += [f'export {run.WARNING}="{place}"', f'rm -f "${run.WARNING}"', f"trap ': >\"${run.WARNING}\"' USR1"]
     return lines
 
 
-def _run(command: str, *, warned: bool) -> list[str]:
-    """Return the lines that run the command and pass signals on."""
-    before, after = [], []
-    if warned:  # to the ranks by a file: launchers pass signals on to every rank, or die of them
-        command = f"trap '' USR1; exec {command}"
-        before = [f"trap ': >\"${run.WARNING}\"' USR1"]
-        after = [f'rm -f "${run.WARNING}"']
+def _run(job: Job, fields: Mapping[str, object], system: BatchSystem) -> list[str]:
+    """Return the lines that run the command and pass signals on, those of one moment once: a second one kills."""
+    watched = job.run_directory is not None and _starts(job) and bool(job.launch_timeout)
     return [
-        *before,
-        f"({command}) &" if warned else f"{command} &",
-        "launcher=$!",
-        f"trap '{{ {_END_LAUNCHER}; }} 2>/dev/null' TERM HUP INT",
-        "while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done",
-        "[ $status -le 128 ] || { wait $launcher; status=$?; }",
-        *after,
+        *([f'rm -f "${run.DIRECTORY}/{run.CAME}" "${run.DIRECTORY}/{run.SILENT}"'] if watched else []),
+        f"{launch(job, fields, system.launcher)} &",
+        "launcher=$! told=-9",
+        f"trap '[ $((SECONDS - told)) -lt 2 ] || {{ told=$SECONDS; {_END_LAUNCHER}; }} 2>/dev/null' TERM HUP INT",
+        *(_watch(job) if watched else []),
+        *_waited("launcher"),
+        *([f'[ ! -e "${run.DIRECTORY}/{run.SILENT}" ] || status={LostError.status}'] if watched else []),
     ]
 
 
-def _requeue(job: Job) -> list[str]:
-    """Return the line that submits the job again when the walltime has ended the run."""
-    if not job.requeue:
-        return []
-    again = shlex.join([job.python, "-m", "mpidask.cli", "resubmit"])
+def _waited(process: str) -> list[str]:
+    """Return the lines that wait for a process in the background, whose exit status they leave in `status`."""
     return [
-        f'if [ $status -eq {WalltimeError.status} ] && {again} "${run.DIRECTORY}"; then',
-        "    trap - EXIT  # the job that comes after this one will say how it ended",
+        f"while wait ${process}; status=$?; kill -0 ${process} 2>/dev/null; do :; done",
+        f"[ $status -le 128 ] || {{ wait ${process}; status=$?; }}",
+    ]
+
+
+def _watch(job: Job) -> list[str]:
+    """Return the lines that end a launcher which starts no rank: it would hang until the walltime ends it."""
+    seconds = int(job.launch_timeout.total_seconds())
+    place = f"${run.DIRECTORY}"
+    return [
+        "(",
+        f"for ((moment = 0; moment < {2 * seconds}; moment++)); do",
+        # Not [ -e ]: what was not there is remembered for a while where directories are on another machine.
+        f'    case " $(echo "{place}"/{run.CAME}*) " in *"/{run.CAME} "*) exit ;; esac',
+        "    sleep 0.5",
+        "    kill -0 $launcher 2>/dev/null || exit",
+        "done",
+        f'echo "mpidask: error: no rank was started within {seconds} s; what the launcher printed stands above" >&2',
+        'echo "mpidask: remedy: name the launcher of this site with --launcher, such as srun, openmpi or hydra" >&2',
+        f': >"{place}/{run.SILENT}"',
+        f"{{ {_END_LAUNCHER}; sleep 5; kill -KILL $launcher; }} 2>/dev/null",
+        ") &",
+    ]
+
+
+def _around(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that wait for what runs, pass signals on and leave its exit status."""
+    return [
+        "body=$!",
+        "trap 'kill -TERM $body 2>/dev/null' TERM HUP INT",
+        *_waited("body"),
+        *([f'rm -f "${run.WARNING}"'] if system.signal else []),
+        *_left(job),
+    ]
+
+
+def _left(job: Job) -> list[str]:
+    """Return the lines that leave the exit status, or submit the job again when the walltime has ended the run."""
+    if job.run_directory is None:
+        return []
+    leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
+    if not job.requeue:
+        return [leave]
+    again = f"{job.python} -m mpidask.cli resubmit"
+    return [
+        # The job that comes after this one will say how it ended.
+        f'if ! {{ [ $status -eq {WalltimeError.status} ] && {again} "${run.DIRECTORY}"; }}; then',
+        f"    {leave}",
         "fi",
     ]

@@ -128,8 +128,7 @@ def _describe(name: str, usage: str, argv: Sequence[str]) -> tuple[Job, JobOptio
     _check(program)
     following = settings.following(options, of_run).items()
     further = [word for name, value in following for word in (f"--{name.replace('_', '-')}", value)]
-    python = options.python or sys.executable
-    line = (python, "-m", "mpidask", *_of(run_options, ours), *further, *program)
+    line = (*settings.interpreter(options.python), "-m", "mpidask", *_of(run_options, ours), *further, *program)
     return settings.describe(options, line, run.walltime_margin, _title(program)), options, given
 
 
@@ -178,6 +177,8 @@ def _title(program: Sequence[str]) -> str:
 
 def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
+    from mpidask.batch import catalog
+
     resources = job.resources
     sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}
     if handle.record.system == "local" and not job.asks("cores_per_rank"):  # it may use all there are
@@ -185,7 +186,13 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     shape = " x ".join(f"{number} {name}{'s' * (number > 1)}" for name, number in sizes.items())
     choices = {name: getattr(job, name) for name in ("walltime", "queue", "account")}
     asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
-    silent = [name for name, value in choices.items() if value is None]
+    system = catalog.find(handle.record.system)
+    text = handle.record.command.stdin or handle.record.script.read_text(encoding="utf-8", errors="replace")
+    added = system.added(text, os.environ)
+    asked += added
+    theirs = {"walltime": "time ", "queue": "partition queue", "account": "account project"}
+    said = {name for name, labels in theirs.items() for each in added if each.split()[0] in labels.split()}
+    silent = [name for name, value in choices.items() if value is None and name not in said]
     left = f"; left to the site: {', '.join(silent)}" if silent and handle.record.system != "local" else ""
     sys.stderr.write(f"mpidask: job {handle.id} is submitted to {title}: {', '.join([shape, *asked])}{left}\n")
     sys.stderr.write(f"mpidask: `mpidask status {handle.id}`, `mpidask logs {handle.id}`; files: {handle.directory}\n")

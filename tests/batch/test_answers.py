@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -53,13 +54,15 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(submission, "_LOOKS", (0.0, 0.1))
     script = tmp_path / "run" / "job.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/bash\n")
 
     def submit(sbatch, squeue="exit 1"):
         for name, text in (("sbatch", sbatch), ("squeue", squeue)):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
         system = catalog.find("slurm")
-        return submission.hand_in(system, Command(argv=("sbatch", "--parsable", str(script))), script)
+        return submission.hand_in(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
 
     submit.script = script
     return submit
@@ -129,7 +132,7 @@ def test_variables_that_a_command_is_not_to_see(monkeypatch):
     monkeypatch.setenv("SLURM_CONF", "here")
     words = ("sh", "-c", 'echo "${SLURM_MEM_PER_CPU-none} $SLURM_CONF"')
     assert commands.run(Command(argv=words)).stdout == "1 here\n"
-    assert commands.run(Command(argv=words, unset="SLURM_MEM_.*")).stdout == "none here\n"
+    assert commands.run(Command(argv=words, without="SLURM_MEM_.*")).stdout == "none here\n"
 
 
 def test_a_system_whose_command_hangs_is_no_reason_to_compute_here(slurm, monkeypatch, tmp_path):
@@ -142,3 +145,63 @@ def test_a_system_whose_command_hangs_is_no_reason_to_compute_here(slurm, monkey
     with pytest.raises(BatchError, match="OAR are here, but do not answer") as caught:
         catalog.find_here()
     assert "--system" in caught.value.remedy
+
+
+OPTIONS = """#!/bin/bash
+#SBATCH -J flights --time 10
+#SBATCH --qos=normal
+#SBATCH --comment='-p debug'
+"""
+
+
+def test_what_is_asked_for_wins_over_the_environment():
+    system = catalog.find("slurm")
+    given = {
+        f"SBATCH_{name}": "x" for name in ("TIMELIMIT", "QOS", "PARTITION", "WAIT", "JOB_NAME", "CLUSTERS", "EXPORT")
+    }
+    left = {name for name in given if not re.fullmatch(system.kept_from(OPTIONS), name)}
+    assert left == {"SBATCH_PARTITION", "SBATCH_CLUSTERS", "SBATCH_EXPORT"}
+    assert system.added(OPTIONS, {"SBATCH_PARTITION": "debug", "SBATCH_QOS": "x"}) == [
+        "partition debug, from SBATCH_PARTITION"
+    ]
+
+
+OUTER = {
+    "slurm": "SLURM_JOB_ID SLURM_MEM_PER_CPU SLURM_CPU_BIND_LIST SLURM_NTASKS_PER_NODE SLURM_NTASKS SLURM_EXPORT_ENV "
+    "SLURM_STEP_ID SLURM_JOBID SLURM_HET_SIZE SLURM_TRES_PER_TASK SLURM_NNODES SLURM_TIMELIMIT SRUN_CPUS_PER_TASK",
+    "pbs": "PBS_JOBID PBS_O_WORKDIR PBS_NODEFILE PBS_DPREFIX PBS_ARRAY_INDEX NCPUS",
+    "torque": "PBS_JOBID PBS_NUM_PPN",
+    "moab": "PBS_JOBID MOAB_NODELIST",
+    "lsf": "LSB_JOBID LSB_HOSTS LSB_DJOB_HOSTFILE LSB_JOBINDEX BSUB_QUIET LS_JOBPID",
+    "sge": "JOB_ID PE_HOSTFILE NSLOTS SGE_TASK_ID SGE_O_HOST",
+    "oar": "OAR_JOB_ID OAR_NODEFILE OAR_JOBID",
+    "htcondor": "_CONDOR_JOB_AD _CONDOR_SCRATCH_DIR",
+    "flux": "FLUX_JOB_ID FLUX_TASK_RANK",
+    "local": "PMI_RANK PMIX_NAMESPACE OMPI_COMM_WORLD_SIZE OMPI_MCA_ess_base_jobid PALS_RANKID",
+}
+STAY = {
+    "slurm": "SLURM_CONF SLURM_CLUSTERS SLURM_JWT SLURM_MPI_TYPE SBATCH_CLUSTERS SBATCH_PARTITION PATH",
+    "pbs": "PBS_DEFAULT PBS_CONF_FILE PBS_EXEC PBS_SERVER PBS_HOME PBS_PRIMARY",
+    "lsf": "LSF_ENVDIR LSF_SERVERDIR LSF_BINDIR LSB_DEFAULTQUEUE LSB_SHAREDIR LSB_CONFDIR",
+    "sge": "SGE_ROOT SGE_CELL SGE_CLUSTER_NAME SGE_QMASTER_PORT",
+    "htcondor": "_CONDOR_SCHEDD_HOST CONDOR_CONFIG _CONDOR_COLLECTOR_HOST",
+    "flux": "FLUX_URI FLUX_EXEC_PATH",
+    "local": "OMPI_MCA_btl HYDRA_BOOTSTRAP PMI_NO_FORK PMIX_MCA_gds PRTE_MCA_plm_ssh_agent HOME",
+}
+
+
+@pytest.mark.parametrize("name", OUTER)
+def test_what_an_outer_job_has_does_not_reach_the_submission(name):
+    pattern = catalog.find(name).kept_from("")
+    assert [each for each in OUTER[name].split() if not re.fullmatch(pattern, each)] == []
+    assert [each for each in STAY.get(name, "").split() if re.fullmatch(pattern, each)] == []
+
+
+def test_the_submit_command_sees_none_of_it(slurm, monkeypatch):
+    for name, value in {"SLURM_MEM_PER_CPU": "1", "SBATCH_TIMELIMIT": "1", "SBATCH_WAIT": "1", "PMI_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    slurm.script.write_text(OPTIONS)
+    with pytest.raises(UnclearError) as caught:
+        slurm("env | grep -E 'SLURM_MEM|SBATCH_|PMI_'; echo end of it")
+    assert "SBATCH_" not in caught.value.what
+    assert "stdout: end of it" in caught.value.what

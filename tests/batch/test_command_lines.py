@@ -83,7 +83,7 @@ def test_help_tells_all_options(mpidask):
 def test_options_go_where_they_belong(mpidask):
     words = ["-N", "2", "--nthreads=2", "--ranks-per-node=4", "--no-nanny", "--memory-limit", "1 GiB", "-p", "q"]
     text = mpidask("script", "--system", "slurm", "--python", "python", *words, "script.py", "-N", "9").stdout
-    assert "python -m mpidask --nthreads=2 --no-nanny --memory-limit '1 GiB' script.py -N 9)" in text, text
+    assert "python -m mpidask --nthreads=2 --no-nanny --memory-limit '1 GiB' script.py -N 9 &" in text, text
     assert "#SBATCH -N 2\n#SBATCH --ntasks-per-node=4\n" in text, text
     assert "#SBATCH -p q\n" in text, text
     for option in ("-t ", "-A ", "--mem"):
@@ -145,7 +145,7 @@ def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
     directives = ["--directive=--exclusive", "--directive", "-C gpu&nvme"]
     text = mpidask("script", "--system", "slurm", *directives, "-m", "package.module", "--", "-x").stdout
     assert "#SBATCH --exclusive\n#SBATCH -C gpu&nvme\n" in text, text
-    assert "-m mpidask --workers-per-rank auto -m package.module -- -x)" in text, text
+    assert "-m mpidask --workers-per-rank auto -m package.module -- -x &" in text, text
 
 
 def test_follow_may_come_last(mpidask, tmp_path):

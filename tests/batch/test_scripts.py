@@ -348,7 +348,7 @@ def test_submitting_again(name, does, accepted, again, ground):
     python = ground.command(
         "python", f'#!/bin/bash\nprintf "%s\\n" "$@" > "$HOME/again"\nexit {0 if accepted else 69}\n'
     )
-    status, _ = ground.run(name, ground.job(does, run_directory=run, requeue=3, python=python))
+    status, _ = ground.run(name, ground.job(does, run_directory=run, requeue=3, python=shlex.quote(python)))
     assert status == int(does.split()[1])
     asked_again = ground.directory / "again"
     assert asked_again.exists() == again
@@ -356,6 +356,64 @@ def test_submitting_again(name, does, accepted, again, ground):
         assert asked_again.read_text().splitlines() == ["-m", "mpidask.cli", "resubmit", str(run)]
     over = (run / "status").exists()
     assert over != (again and accepted), "a job that goes on has no exit status"
+
+
+@pytest.mark.parametrize(
+    ("prologue", "expected"),
+    [
+        (("mkdir -p scratch.$$", "trap 'rm -rf scratch.$$' EXIT"), 3),
+        (("set -euo pipefail",), 3),
+        (("trap - TERM EXIT", "exec 2>&1"), 3),
+        (("exec false",), 1),
+        (("set -e", "false"), 1),
+    ],
+)
+@pytest.mark.parametrize("name", ["slurm", "local"])
+def test_the_status_is_left_whatever_the_user_does_to_the_shell(name, prologue, expected, ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    job = ground.job("exit 3", prologue=prologue, epilogue=("echo after",), run_directory=run)
+    assert ground.run(name, job)[0] == expected
+    assert (run / "status").read_text() == f"{expected}\n"
+    assert ("after" in (run / "job.log").read_text()) == (expected == 3)
+    assert not list(ground.directory.glob("scratch.*"))
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs"])
+def test_a_launcher_that_starts_no_rank_is_ended(name, ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    for launcher in ("srun", "mpiexec"):
+        ground.command(launcher, "#!/bin/bash\necho waiting for PMI >&2\nexec sleep 600\n")
+    job = ground.job("exit 0", run_directory=run, launch_timeout=timedelta(seconds=1))
+    assert ground.run(name, job)[0] == 70
+    text = (run / "job.log").read_text()
+    assert text.startswith("waiting for PMI\n"), text
+    assert "no rank was started within 1 s" in text
+    assert "--launcher" in text
+    assert (run / "status").read_text() == "70\n"
+
+
+def test_a_launcher_that_starts_ranks_is_left_alone(ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    job = ground.job("exit 3", prologue=(), run_directory=run, launch_timeout=timedelta(seconds=1))
+    assert ground.run("slurm", dataclasses.replace(job, command=("sh", "-c", "sleep 2.5; exit 3")))[0] == 3
+
+
+def test_what_an_outer_job_or_launcher_has_left_does_not_reach_the_launcher(ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    outer = {"PMI_RANK": "1", "PMIX_SERVER_URI2": "x", "OMPI_COMM_WORLD_RANK": "0", "SLURM_CPU_BIND": "mask_cpu:0x1"}
+    outer |= {"SLURM_MEM_PER_CPU": "1", "MPIDASK_END_TIME": "1", "SLURM_EXPORT_ENV": "NONE"}
+    mine = {"SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "2", "OMPI_MCA_btl": "tcp", "PMIX_MCA_gds": "hash"}
+    ground.environment |= outer | mine
+    job = ground.job("exit 0", resources=Resources(ranks_per_node=2, memory_per_node=2**30), run_directory=run)
+    assert ground.run("slurm", dataclasses.replace(job, command=("env",)))[0] == 0
+    left = dict(line.split("=", 1) for line in (run / "job.log").read_text().splitlines() if "=" in line)
+    assert {name for name in outer if name in left} == {"SLURM_EXPORT_ENV"}
+    assert left["SLURM_EXPORT_ENV"] == "ALL"
+    assert {name: left.get(name) for name in mine} == mine
 
 
 def test_the_run_knows_its_end(ground):
@@ -372,6 +430,8 @@ def test_the_run_knows_its_end(ground):
         ("flux", "flux", "3600", 3600),
         ("flux", "flux", "18446744073", None),
         ("flux", "flux", "", None),
+        ("pbs", "qstat", "Job Id: 1.s\n    Resource_List.walltime = 01:08:09\n    stime = x", 4089),
+        ("torque", "qstat", "qstat: Unknown Job Id 1", None),
         ("slurm", "squeue", "2099-01-01T00:00:00", "2099"),
         ("slurm", "squeue", "NONE", None),
         ("slurm", "squeue", "", None),

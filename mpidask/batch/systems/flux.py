@@ -22,6 +22,7 @@ SYSTEM = BatchSystem(
         "--gpus-per-slot={gpus_per_rank}",
         "--time-limit={walltime:seconds}s",
     ),
+    outer="FLUX_(JOB|TASK)_\\w+|FLUX_KVS_NAMESPACE",
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
     submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",

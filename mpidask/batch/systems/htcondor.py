@@ -29,6 +29,7 @@ SYSTEM = BatchSystem(
         # allowed_job_duration would leave the job in the queue, on hold.
         "periodic_remove = JobStatus == 2 && time() - JobCurrentStartDate > {walltime:seconds}",
     ),
+    outer="_CONDOR_(JOB_\\w+|MACHINE_AD|SCRATCH_DIR|SLOT\\w*|WRAPPER_ERROR_FILE|CHIRP_\\w+|CREDS|BIN|AssignedGPUs)|BATCH_SYSTEM",
     submit="condor_submit -terse - -queue 1",
     job_id=r"^(\d+)\.\d+ - \d+\.\d+\s*$|job\(s\) submitted to cluster (\d+)",
     search=Query(command="condor_q {user} -autoformat ClusterId Cmd Out", row=r"^(?P<id>\d+) .*$"),

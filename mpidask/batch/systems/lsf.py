@@ -28,6 +28,11 @@ SYSTEM = BatchSystem(
     ),
     # Options are read from a script on stdin only. Else bsub would wait for ever where too many jobs are pending:
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=variables-lsb-ntries
+    # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-environment-variables; BSUB_QUIET hides the job id.
+    outer="LSB_(JOB|BATCH|MCPU|HOST|DJOB|ERROR|OUTPUT|INPUT|EXEC|EXIT|SUB|MAX_NUM|TRAPSIGS|UNIXGROUP|EFFECTIVE|BIND|ACCUMULATED|CHKPNT"
+    "|CONTAINER|DEADLINE|RES|RSRC|RANK|AFFINITY|PJL|PROJECT|APPLICATION|QUEUE|CPUSET|XEXEC|EEXEC|INTERACTIVE)\\w*"
+    "|LS_(JOBPID|EXEC_T|SUBCWD)|LSF_(EAUTH_\\w+|JOB_\\w+|SESSION_\\w+|PM_\\w+)|LSFUSER|BSUB_\\w+",
+    variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
     job_id=r"^Job <(\d+)> is submitted",
     search=Query(command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""", row=r"^(?P<id>\d+)\|.*$"),

@@ -18,6 +18,7 @@ SYSTEM = BatchSystem(
     detected=r"(?i)moab",
     directive="#PBS",  # msub reads it as it does #MSUB; dask-jobqueue writes it
     options=torque.SYSTEM.options,
+    outer=f"{torque.SYSTEM.outer}|MOAB_\\w+",
     submit="msub {script}",
     job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line
     cancel="mjobctl -c {id_list}",

@@ -20,6 +20,7 @@ SYSTEM = BatchSystem(
         "-E {output}",
     ),
     signal=("--checkpoint {lead:seconds}", "--signal 10"),
+    outer="OAR_(JOB|ARRAY|NODE|FILE|O_|RESOURCE|WORK|PROJECT|KEY|USER|STD)\\w*|OAR_JOBID",
     submit="oarsub -S {script}",
     job_id=r"^OAR_JOB_ID=(\d+)\s*$",
     search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),

@@ -58,6 +58,9 @@ SYSTEM = BatchSystem(
         "-j oe",
         "-o {output}",
     ),
+    # Of the PBS_* not what tells where the server is. Another prefix would hide the options.
+    outer="PBS_(JOB|O_|NODE|TASK|ARRAY|QUEUE|ENVIRONMENT|MOM|NUM|NP|PPN|GPU|MIC|WALLTIME|VNODE|COOKIE|CPUSET|DPREFIX|NCPUS)\\w*"
+    "|PBS_VERSION|NCPUS|BEOWULF_JOB_MAP|QSUB_\\w+",
     submit="qsub {script}",
     # Alone on its line, or in a sentence of the site's; with a server's name it is an id anywhere.
     job_id=r"^(?:[^\n]*\s)?(\d+(?:\[\d*\])?\.[A-Za-z][\w.-]*)(?:\s[^\n]*)?$|^(\d+(?:\[\d*\])?)\s*$",
@@ -107,6 +110,8 @@ SYSTEM = BatchSystem(
         r"(?i)not enabled|queue is not": "the queue is closed",
     },
     prologue=('cd "$PBS_O_WORKDIR" || exit 1',),  # a job starts in $HOME
+    end_time='[[ $(timeout 20 qstat -f "$PBS_JOBID" 2>/dev/null) =~ Resource_List.walltime\\ =\\ ([0-9]+):([0-9]+):([0-9]+) ]] && '
+    "export MPIDASK_END_TIME=$(($(date +%s) + 3600 * 10#${BASH_REMATCH[1]} + 60 * 10#${BASH_REMATCH[2]} + 10#${BASH_REMATCH[3]}))",
     launch_options={"openmpi": '--hostfile "$PBS_NODEFILE"'},
     workers=WORKERS,
 )

@@ -25,6 +25,8 @@ SYSTEM = BatchSystem(
         "-j y",
         "-o {output}",
     ),
+    outer="JOB_(ID|NAME|SCRIPT)|NSLOTS|NHOSTS|NQUEUES|QUEUE|REQUEST|RESTARTED|REQNAME|ARC|PE|PE_HOSTFILE"
+    "|SGE_(TASK|O|STDOUT|STDERR|STDIN|JOB|BINARY|ACCOUNT|CKPT|CWD|BINDING|HGR)_\\w+",
     submit="qsub -terse {script}",
     job_id=r"^(?:Your job(?:-array)? (\d+)\b.*|(\d+)(?:\.\d+-\d+:\d+)?\s*)$",
     search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),

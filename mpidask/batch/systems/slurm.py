@@ -9,6 +9,29 @@ _ROW = (
     r"(?:(?P<restarts>\d+)\|)?"
 )
 
+#: https://slurm.schedmd.com/sbatch.html#SECTION_INPUT-ENVIRONMENT-VARIABLES
+_SAME = (
+    "ACCTG_FREQ CONTAINER CORE_SPEC CPUS_PER_GPU DELAY_BOOT DISTRIBUTION EXCLUSIVE EXPORT GET_USER_ENV GPU_BIND "
+    "GPU_FREQ GPUS_PER_NODE GPUS_PER_SOCKET GRES GRES_FLAGS HINT IGNORE_PBS MEM_BIND NETWORK NO_KILL NO_REQUEUE "
+    "OPEN_MODE OVERCOMMIT POWER PROFILE REQUEUE RESERVATION SPREAD_JOB THREAD_SPEC THREADS_PER_CORE "
+    "USE_MIN_NODES WAIT_ALL_NODES WCKEY"
+)
+_VARIABLES = {f"SBATCH_{name}": f"--{name.lower().replace('_', '-')}" for name in _SAME.split()} | {
+    "SBATCH_ACCOUNT": "-A --account",
+    "SBATCH_CLUSTERS": "-M --clusters",
+    "SLURM_CLUSTERS": "-M --clusters",
+    "SBATCH_CONSTRAINT": "-C --constraint",
+    "SBATCH_GPUS": "-G --gpus-per-task --gpus",
+    "SBATCH_GPUS_PER_TASK": "--gpus --gpus-per-task",
+    "SBATCH_MEM_PER_CPU": "--mem --mem-per-gpu --mem-per-cpu",
+    "SBATCH_MEM_PER_GPU": "--mem --mem-per-cpu --mem-per-gpu",
+    "SBATCH_MEM_PER_NODE": "--mem-per-cpu --mem-per-gpu --mem",
+    "SBATCH_PARTITION": "-p --partition",
+    "SBATCH_QOS": "-q --qos",
+    "SBATCH_REQ_SWITCH": "--switches",
+    "SBATCH_TIMELIMIT": "-t --time",
+}
+
 SYSTEM = BatchSystem(
     name="slurm",
     title="Slurm",
@@ -26,6 +49,16 @@ SYSTEM = BatchSystem(
         "--mem={memory_per_node:MiB}M",
         "-t {walltime}",
     ),
+    # Not what tells where Slurm is, or how a site's MPI is started. SLURM_* are srun's options, too.
+    outer="SLURM_(ACCOUNT|ACCTG_FREQ|ARRAY|BCAST|CLUSTER_NAME|COMPRESS|CONSTRAINT|CORE_SPEC|CPU|CPUS|CPU_BIND|CPU_FREQ|DELAY|DEPENDENCY"
+    "|DIST|EXCLUSIVE|EXACT|EXPORT_ENV|GET_USER_ENV|GPU|GPUS|GRES|GTIDS|HET|HINT|IMMEDIATE|JOB|JOBID|JOB_ID|LABELIO|LAUNCH|LOCALID|MEM|MIN_CPUS"
+    "|NNODES|NODE|NODEID|NODELIST|NPROCS|NO_KILL|NTASKS|OOM|OVERCOMMIT|OVERLAP|PARTITION|PACK|POWER|PRIO|PROCID|PROFILE|PROG|PTY|QOS|REMOTE"
+    "|REQ_SWITCH|RESERVATION|RESTART|RESV|RLIMIT|SCRIPT|SHARDS|SPANK|SPREAD|SRUN|STD|STEP|STEPID|SUBMIT|TASK|TASKS|TASK_PID|TEST|THREAD|THREADS"
+    "|TIMELIMIT|TIME_FORMAT|TOPOLOGY|TRES|UMASK|USE_MIN|WAIT4|WCKEY|WHOLE|WORKING_\\w*)(_\\w+)?"
+    "|SRUN_\\w+|SALLOC_\\w+|SBATCH_(WAIT|ARRAY_INX|BATCH|DEBUG|ERROR|INPUT|JOB_NAME|OUTPUT|SIGNAL|TEST_ONLY)",
+    stale={"SLURM_(CPU_BIND|MEM_BIND)\\w*": "", "SLURM_MEM_PER_(CPU|GPU)": "memory_per_node"},
+    variables=_VARIABLES,
+    prologue=("export SLURM_EXPORT_ENV=ALL",),  # as srun's --export, for launchers that start themselves with srun
     signal=("--signal=B:USR1@{lead:seconds}",),  # B: the job script alone; may come up to 60 s early
     submit="sbatch --parsable {script}",
     # Wrappers may lose --parsable.
@@ -109,7 +142,7 @@ SYSTEM = BatchSystem(
         "shows how much",
     },
     launcher="srun",
-    end_time="end=$(squeue --noheader --jobs=$SLURM_JOB_ID --format=%e 2>/dev/null); [[ $end = [0-9]*T* ]] && "
+    end_time="end=$(env -u SLURM_TIME_FORMAT -u SLURM_CLUSTERS timeout 20 squeue --noheader --jobs=$SLURM_JOB_ID --format=%e 2>/dev/null); [[ $end = [0-9]*T* ]] && "
     'export MPIDASK_END_TIME=$(date -d "$end" +%s)',
     workers=Workers(
         options=(
