@@ -1,4 +1,7 @@
-"""Each private name of another library that mpidask uses is there, does what it is used for, and may be missing."""
+"""Each private name of another library that mpidask uses is there, does what it is used for, and may be missing.
+
+These tests run in each cell of the matrix, too: names differ between versions.
+"""
 
 from __future__ import annotations
 
