@@ -22,9 +22,13 @@ from mpidask.batch.launchers import RANK_VARIABLES
 from mpidask.batch.wrapper import wrapper
 from mpidask.errors import UsageError
 
-__all__ = ["BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers", "by_place"]
+__all__ = ["NEVER", "BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers", "by_place"]
 
 _BATCH = 200  # job ids on one command line
+
+
+#: What the plain words of a reason end with if the job waits in vain.
+NEVER = "it will never start"
 
 
 class JobState(enum.Enum):
@@ -252,7 +256,8 @@ class BatchSystem:
     states:    the system's words for each state
     held:      regular expression in the reason of a job that waits because it is held
     reasons:   regular expression in a reason or state -> plain words; "" if it says nothing. Words that begin with
-               `cancelled` mean that somebody has cancelled the job: it did not fail
+               `cancelled` mean that somebody has cancelled the job: it did not fail. Words that end with `NEVER` mean
+               that it waits in vain
     refusals:  regular expression in what a failing submit prints -> plain words, with the remedy
     launcher:  what starts ranks if the job does not say
     launch_options: launcher -> words that it needs here, such as where the nodes are listed: openmpi, hydra

@@ -510,8 +510,7 @@ class JobQueueCluster(SpecCluster):
                     raise self.failure
             await waiting
         except TimeoutError as error:
-            error.add_note(self.status_report())
-            raise
+            raise TimeoutError(f"{error}\n{self.status_report()}") from None
         finally:
             waiting.cancel()
 

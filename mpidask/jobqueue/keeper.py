@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch.system import JobState
+from mpidask.batch.system import JobId, JobState
 from mpidask.errors import BatchError, MpidaskError
-from mpidask.jobqueue.report import obituary
+from mpidask.jobqueue.report import never_starts, obituary
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.cluster import JobQueueCluster
@@ -43,6 +43,7 @@ class Keeper:
         self.failure: BatchError | None = None
         self.ended: deque[Job] = deque(maxlen=100)
         self._asked = 0.0
+        self._hopeless: set[JobId] = set()  # jobs of which it was logged that they will never start
         self._hold_back = 0.0  # until then nothing is replaced
         self._task: asyncio.Task[None] | None = None
 
@@ -87,6 +88,7 @@ class Keeper:
             self._asked = time.monotonic()
             await self.cluster.dispatcher.look(jobs)
             self._notice_vanished(jobs)
+            self._notice_hopeless(jobs)
         gone = [job for job in jobs if job.standing.state.ended and job.standing.final]
         for job in gone:
             await self._bury(job)
@@ -102,6 +104,13 @@ class Keeper:
             if seen and job.arrived_at is not None and not job.present:
                 why = job.standing.reason or "it left the queue: killed or cancelled, or its node was lost"
                 job.standing = dataclasses.replace(job.standing, state=JobState.FAILED, reason=why, final=True)
+
+    def _notice_hopeless(self, jobs: list[Job]) -> None:
+        """Log, once for each, which jobs the batch system says will never start."""
+        hopeless = {job.identity: job for job in jobs if never_starts(job)}
+        for identity in hopeless.keys() - self._hopeless:
+            logger.warning("job %s (%s): %s", identity, hopeless[identity].name, hopeless[identity].standing.reason)
+        self._hopeless = set(hopeless)
 
     def notice_workers(self, jobs: list[Job]) -> None:
         """Take notice of the workers that are there."""

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpidask.batch.system import JobState
+from mpidask.batch.system import NEVER, JobState
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job
 
-__all__ = ["as_html", "as_text", "obituary", "summary"]
+__all__ = ["as_html", "as_text", "never_starts", "obituary", "summary"]
 
 _SHOWN = 20  # jobs in a table
 
@@ -28,6 +28,12 @@ def summary(jobs: Sequence[Job]) -> str:
         why = f" ({reasons.most_common(1)[0][0]})" if reasons and state is not JobState.RUNNING else ""
         parts.append(f"{counts[state]} {state.value}{why}")
     return ", ".join(parts) or "none"
+
+
+def never_starts(job: Job) -> bool:
+    """Whether the batch system says that a job will never start."""
+    standing = job.standing
+    return standing.state in (JobState.PENDING, JobState.HELD) and NEVER in (standing.reason or "")
 
 
 def obituary(job: Job, *, tail: bool) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import dask.config
 from distributed.cli import dask_worker
 
-from mpidask import tls_sockets
+from mpidask import job_environment, tls_sockets
 from mpidask.returning import ReturningNanny
 
 __all__ = ["TellingNanny", "main"]
@@ -38,6 +38,8 @@ class TellingNanny(ReturningNanny):
 
 def main(words: Sequence[str]) -> None:
     """Run Dask's command with these arguments; raises SystemExit at its end."""
+    for name in job_environment.set_by_the_batch_system(os.environ):
+        del os.environ[name]  # Dask has a default of its own, for workers that share the job
     command: Any = dask_worker
     command.Nanny = TellingNanny
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times

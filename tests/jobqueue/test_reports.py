@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from types import SimpleNamespace
+from unittest import mock
 
 import dask
 import pytest
+from distributed import SpecCluster
 
+from mpidask.batch import catalog
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import JobId, JobState
-from mpidask.jobqueue import HTCondorJob, LSFJob, PBSJob, SGEJob, SLURMJob, keywords, report
+from mpidask.batch.system import NEVER, JobId, JobState
+from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, keywords, report, worker
+from mpidask.jobqueue.keeper import Keeper
 
 pytestmark = pytest.mark.one_mpi
 
@@ -275,3 +281,57 @@ def test_the_system_s_words_come_after_the_job_s(tmp_path):
     (tmp_path / "3.log").write_text("from the worker\n")
     (tmp_path / "dask-worker-4711.out").write_text("slurmstepd: error: CANCELLED\n")
     assert mine.tail.splitlines() == ["from the worker", "slurmstepd: error: CANCELLED"]
+
+
+def test_a_job_that_will_never_start_is_logged_once(caplog):
+    hopeless = job(
+        0, reason="asks for more than the site has: it will never start (Can Never Run: ncpus (R: 999 A: 2))"
+    )
+    waits = job(1, reason="other jobs come first")
+    keeper = Keeper(SimpleNamespace(), 1.0, 3)
+    for _ in range(2):
+        keeper._notice_hopeless([hopeless, waits])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"job 100 (w-0): {hopeless.standing.reason}",
+    ]
+    assert report.never_starts(hopeless)
+    assert not report.never_starts(waits)
+    assert not report.never_starts(job(2, JobState.RUNNING, reason=hopeless.standing.reason))
+
+
+def test_words_for_jobs_that_wait_in_vain_end_alike():
+    words = [each for name in catalog.names() for each in catalog.find(name).reasons.values() if "never" in each]
+    assert words
+    assert all(each.endswith(NEVER) for each in words)
+
+
+def test_a_timeout_tells_why_the_jobs_wait():
+    async def waits(self, n_workers, timeout):
+        raise TimeoutError("Only 0/1 workers arrived after 1s")
+
+    cluster = object.__new__(PBSCluster)
+    cluster.keeper = SimpleNamespace(failure=None, ended=[])
+    told = {"status_report": lambda self: "1 pending (it will never start)", "failure": None}
+    with (
+        mock.patch.object(SpecCluster, "_wait_for_workers", waits),
+        mock.patch.multiple(PBSCluster, **told),
+        pytest.raises(TimeoutError, match=r"Only 0/1 workers[^$]*it will never start"),
+    ):
+        asyncio.run(PBSCluster._wait_for_workers(cluster, 1, 1))
+
+
+def test_a_worker_does_not_take_the_threads_that_pbs_sets_for_what_the_user_wants(monkeypatch, tmp_path):
+    seen = {}
+
+    def command(words):
+        seen.update(os.environ)
+        raise SystemExit(0)
+
+    for name, text in {"PBS_JOBID": "1.pbs", "NCPUS": "4", "OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "2"}.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.dask_worker, "main", command)
+    with pytest.raises(SystemExit):
+        worker.main(["tls://somewhere:1", "--local-directory", str(tmp_path)])
+    assert "OMP_NUM_THREADS" not in seen
+    assert (seen["MKL_NUM_THREADS"], seen["NCPUS"]) == ("2", "4")

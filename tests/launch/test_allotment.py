@@ -6,6 +6,7 @@ import resource
 
 import pytest
 
+from mpidask import job_environment
 from mpidask.launch.cluster.banner import banner
 from mpidask.launch.resources import allotment, hardware
 from mpidask.launch.resources.division import Facts, Limit, Wish, plan_workers
@@ -130,6 +131,6 @@ def test_a_small_job_on_a_large_node_does_not_take_the_node():
     ],
 )
 def test_what_the_batch_system_has_set_is_not_what_the_user_has_set(root, environ, theirs):
-    assert allotment.set_by_the_batch_system(environ, "n1", root) == theirs
+    assert job_environment.set_by_the_batch_system(environ, root) == theirs
     users = {name: value for name, value in environ.items() if name not in theirs}
     assert ("OMP_NUM_THREADS" in variables(1, [], {}, users)) == (bool(theirs) or "OMP_NUM_THREADS" not in environ)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections import defaultdict
 
-from mpidask import config, credentials, run_directory
+from mpidask import config, credentials, job_environment, run_directory
 from mpidask.config import Options
 from mpidask.credentials import Contact
 from mpidask.dashboard import gate
@@ -15,7 +14,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
-from mpidask.launch.resources import allotment, hardware, walltime
+from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.resources.scratch import Scratch
 from mpidask.launch.servers import redirection, worker_environment
@@ -50,7 +49,7 @@ def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
     )
     blas = min((worker.blas_threads for worker in layout.mine), default=1)
     configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
-    theirs = allotment.set_by_the_batch_system(os.environ, socket.gethostname())
+    theirs = job_environment.set_by_the_batch_system(os.environ)
     users = {name: value for name, value in os.environ.items() if name not in theirs}
     variables = worker_environment.variables(blas, layout.options.preload_import, configured, users)
     return Agent(orders, {**variables, **import_cache.offer(world.imports), TOKEN: world.guardian.token})

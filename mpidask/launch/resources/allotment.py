@@ -6,16 +6,16 @@ kernel lets it have takes what was promised to others. Reads variables and files
 
 from __future__ import annotations
 
-import re
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mpidask import run_directory
+from mpidask.job_environment import number, slot, text_of
 from mpidask.launch.resources.division import Limit
 from mpidask.launch.watchdog.launcher_environment import counts, launcher_name
 
-__all__ = ["cores", "memory", "part", "set_by_the_batch_system", "text_of"]
+__all__ = ["cores", "memory", "part"]
 
 _SCOPE = "batch"
 
@@ -29,8 +29,11 @@ class _Job:
 
     def number(self, name: str) -> int:
         """Return the number that a variable holds; 0 for none."""
-        text = self.environ.get(name, "").strip()
-        return int(text) if text.isdigit() else 0
+        return number(self.environ, name)
+
+    def slot(self, name: str) -> int:
+        """Return a number that HTCondor says of the job's slot; 0 for none."""
+        return slot(self.environ, name, self.root)
 
     def lines(self, name: str) -> list[list[str]]:
         """Return the words of each line of the file that a variable names."""
@@ -38,16 +41,16 @@ class _Job:
         return [line.split() for line in text.splitlines() if line.split()]
 
     def here(self, hosts: Iterator[tuple[str, int]]) -> int:
-        """Return this node's part of (host, number) pairs: 0 if it is not among them."""
-        return sum(number for host, number in hosts if host.partition(".")[0] == self.host)
+        """Return this node's part of (host, count) pairs: 0 if it is not among them."""
+        return sum(count for host, count in hosts if host.partition(".")[0] == self.host)
 
 
 # ----------------------------------------------------------------------- cores
 def cores(environ: Mapping[str, str], host: str, root: Path) -> Limit | None:
     """Return how many of this node's cores the job was given; None if neither batch system nor job script says."""
     job = _Job(environ, host, root)
-    said = ((source, count(job)) for source, count in _CORES.items())
-    return next((Limit(_SCOPE, number, source) for source, number in said if number), None)
+    said = ((source, told(job)) for source, told in _CORES.items())
+    return next((Limit(_SCOPE, count, source) for source, count in said if count), None)
 
 
 def _slurm(job: _Job) -> int:
@@ -68,7 +71,7 @@ def _lsf(job: _Job) -> int:
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=variables-lsb-mcpu-hosts: "host slots host slots ..."
     words = job.environ.get("LSB_MCPU_HOSTS", "").split()
     numbers = [int(word) for word in words[1::2] if word.isdigit()]
-    hosts = job.here((host, number) for host, number in zip(words[::2], numbers, strict=False))
+    hosts = job.here((host, count) for host, count in zip(words[::2], numbers, strict=False))
     return hosts or max(numbers, default=0) or job.number("LSB_DJOB_NUMPROC")
 
 
@@ -85,11 +88,6 @@ def _in_all(job: _Job) -> int:
     return -(-job.number("PBS_NCPUS") // max(1, len({words[0] for words in job.lines("PBS_NODEFILE")})))
 
 
-def _htcondor(job: _Job) -> int:
-    # https://htcondor.readthedocs.io/en/latest/users-manual/services-for-jobs.html
-    return _advertised(job, "Cpus")
-
-
 #: Where it stands -> what it says. The first that says something counts; the job script knows what was asked for.
 _CORES: dict[str, Callable[[_Job], int]] = {
     "SLURM_CPUS_ON_NODE": _slurm,
@@ -99,7 +97,7 @@ _CORES: dict[str, Callable[[_Job], int]] = {
     "PBS_NUM_PPN": lambda job: job.number("PBS_NUM_PPN"),
     "NSLOTS": _grid_engine,
     "LSB_MCPU_HOSTS": _lsf,
-    "_CONDOR_MACHINE_AD": _htcondor,
+    "_CONDOR_MACHINE_AD": lambda job: job.slot("Cpus"),
     "the job's request": lambda job: job.number(run_directory.CORES),
 }
 
@@ -108,7 +106,7 @@ _CORES: dict[str, Callable[[_Job], int]] = {
 def memory(environ: Mapping[str, str], host: str, root: Path) -> list[Limit]:
     """Return what batch system and job script say of this node's memory, in bytes."""
     job = _Job(environ, host, root)
-    said = [Limit(_SCOPE, number, source) for source, number in _memory(job) if number]
+    said = [Limit(_SCOPE, amount, source) for source, amount in _memory(job) if amount]
     asked = job.number(run_directory.MEMORY)
     return said or ([Limit(_SCOPE, asked, "the job's request")] if asked else [])
 
@@ -119,7 +117,7 @@ def _memory(job: _Job) -> Iterator[tuple[str, float]]:
     yield "SLURM_MEM_PER_CPU", job.number("SLURM_MEM_PER_CPU") * job.number("SLURM_CPUS_ON_NODE") * 2**20
     # Sites that set it mean bytes for the whole job.
     yield "PBS_VMEM", job.number("PBS_VMEM") / max(1, len({words[0] for words in job.lines("PBS_NODEFILE")}))
-    yield "_CONDOR_MACHINE_AD", _advertised(job, "Memory") * 2**20
+    yield "_CONDOR_MACHINE_AD", job.slot("Memory") * 2**20
     # What PBS, Grid Engine and LSF have of a job's limit without cgroups. The kernel does not enforce it.
     soft, _ = resource.getrlimit(resource.RLIMIT_RSS)
     yield "ulimit -m", 0 if soft == resource.RLIM_INFINITY else soft
@@ -134,28 +132,3 @@ def part(total: float, node_cores: int, mine: Limit) -> Limit | None:
     if mine.amount >= node_cores:
         return None
     return Limit(_SCOPE, total * mine.amount / node_cores, f"{mine.amount:.0f} of {node_cores} cores ({mine.source})")
-
-
-# --------------------------------------------------------------------- threads
-def set_by_the_batch_system(environ: Mapping[str, str], host: str, root: Path = Path("/")) -> set[str]:
-    """Return those variables of numerical libraries' threads that the batch system has set, not the user."""
-    job = _Job(environ, host, root)
-    # PBS Professional User's Guide, "OpenMP Jobs"; HTCondor's STARTER_NUM_THREADS_ENV_VARS names all of these:
-    # https://htcondor.readthedocs.io/en/latest/admin-manual/configuration-macros.html
-    ours = job.number("NCPUS") if "PBS_JOBID" in environ else _htcondor(job)
-    return {name for name in environ if name.endswith("_NUM_THREADS") and ours and job.number(name) == ours}
-
-
-# --------------------------------------------------------------------- reading
-def _advertised(job: _Job, name: str) -> int:
-    """Return a number that HTCondor says of the job's slot."""
-    words = (line for line in job.lines("_CONDOR_MACHINE_AD") if len(line) == 3 and line[0].lower() == name.lower())
-    return next((int(line[2]) for line in words if re.fullmatch(r"\d+", line[2])), 0)
-
-
-def text_of(path: Path) -> str:
-    """Return what a file holds, "" if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mpidask.job_environment import text_of
 from mpidask.launch.resources import allotment
-from mpidask.launch.resources.allotment import text_of
 from mpidask.launch.resources.division import Facts, Limit
 from mpidask.launch.watchdog.launcher_environment import local_size
 

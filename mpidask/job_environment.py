@@ -1,0 +1,41 @@
+"""What a batch system says to a job in its environment, for all who start workers there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["number", "set_by_the_batch_system", "slot", "text_of"]
+
+
+def set_by_the_batch_system(environ: Mapping[str, str], root: Path = Path("/")) -> set[str]:
+    """Return those variables of numerical libraries' threads that the batch system has set, not the user."""
+    # PBS Professional User's Guide, "OpenMP Jobs"; HTCondor's STARTER_NUM_THREADS_ENV_VARS names all of these:
+    # https://htcondor.readthedocs.io/en/latest/admin-manual/configuration-macros.html
+    cores = number(environ, "NCPUS") if "PBS_JOBID" in environ else slot(environ, "Cpus", root)
+    return {name for name in environ if name.endswith("_NUM_THREADS") and cores and number(environ, name) == cores}
+
+
+def number(environ: Mapping[str, str], name: str) -> int:
+    """Return the number that a variable holds; 0 for none."""
+    text = environ.get(name, "").strip()
+    return int(text) if text.isdigit() else 0
+
+
+def slot(environ: Mapping[str, str], name: str, root: Path = Path("/")) -> int:
+    """Return a number that HTCondor says of the job's slot; 0 for none.
+
+    https://htcondor.readthedocs.io/en/latest/users-manual/services-for-jobs.html
+    """
+    path = environ.get("_CONDOR_MACHINE_AD")
+    lines = (line.split() for line in text_of(root / path.lstrip("/")).splitlines()) if path else iter(())
+    known = (words[2] for words in lines if len(words) == 3 and words[0].lower() == name.lower())
+    return next((int(text) for text in known if text.isdigit()), 0)
+
+
+def text_of(path: Path) -> str:
+    """Return what a file holds, "" if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
