@@ -1,7 +1,7 @@
 """Filling in the lines with which batch systems and launchers are declared (pure).
 
 A line names fields in braces, with a unit if need be: ``--mem={memory_per_node:MiB}M``, ``-W {walltime:HH:MM}``; the
-unit ``largest`` comes with its letter: ``--mem={memory:largest}``. One
+units ``largest`` and ``letter`` come with theirs: ``--mem={memory:letter}``. One
 rule covers all that is optional: a line, or a piece of one (a tuple is one line in pieces), is left out when a field
 that it names is None.
 """
@@ -53,13 +53,15 @@ class _Formatter(string.Formatter):
         if isinstance(value, int) and unit in _BYTES:
             return str(math.ceil(value / _BYTES[unit]))
         if isinstance(value, int) and unit == "largest":
-            return _largest(value)
+            return _largest(value, 10)
+        if isinstance(value, int) and unit == "letter":
+            return _largest(value, 1)
         return str(value)
 
 
-def _largest(size: int) -> str:
-    """Return a size in the largest unit of which it has ten or more, as batch systems write it: 27G, 1177M, 2K."""
-    name, unit = next(((name, unit) for name, unit in reversed(_BYTES.items()) if size >= 10 * unit), ("KiB", 2**10))
+def _largest(size: int, least: int) -> str:
+    """Return a size in the largest unit of which it has `least` or more, as batch systems write it: 27G, 1177M, 2K."""
+    name, unit = next(((name, unit) for name, unit in reversed(_BYTES.items()) if size >= least * unit), ("KiB", 2**10))
     return f"{math.ceil(size / unit)}{name[0]}"
 
 

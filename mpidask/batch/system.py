@@ -236,6 +236,10 @@ class BatchSystem:
     stale:     the same for variables that a new job does not set anew, and that the job script so removes: names as a
                regular expression -> the field that the job must ask for, "" for any job
     variables: environment variable -> the options whose place it would take, although they stand in the script
+    several:   regular expression in an option of the user's that makes several jobs of one, or has the submit command
+               wait -> what to do instead
+    shape:     the same for options that say what mpidask says by itself, of jobs that it submits as one
+    name_limit: characters that a job's name may have
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
     job_id:    regular expression for what submit prints of a job that it has taken, searched with MULTILINE; in the
@@ -277,6 +281,9 @@ class BatchSystem:
     outer: str = ""
     stale: Mapping[str, str] = dataclasses.field(default_factory=dict)
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    several: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shape: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    name_limit: int | None = None
     signal: tuple[Line, ...] = ()
     submit: Line
     job_id: str
@@ -520,7 +527,27 @@ class BatchSystem:
                 "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (Job.directives)",
             )
         lines = (*self.options, *self.signal)
-        return [*fill(lines, self.fields(job, script)), *job.directives]
+        return [
+            *fill(lines, self.fields(job, script)),
+            *self.directives(job.directives, {**self.several, **self.shape}),
+        ]
+
+    def directives(self, given: Sequence[str], refused: Mapping[str, str]) -> list[str]:
+        """Return options of the user's, without a mark that was pasted along; raises UsageError for `refused` ones.
+
+        refused: regular expression -> what to do instead
+        """
+        mark = self.directive or ""
+        found = []
+        for text in given:
+            option = re.sub(rf"^\s*{re.escape(mark)}(?=[\s-])\s*", "", text) if mark else text
+            if "\n" in option or (mark and option.lstrip().startswith("#")):
+                raise UsageError(f"{text!r} is no option of {self.title}", "give one option, without '#'")
+            for pattern, remedy in refused.items():
+                if re.search(pattern, option):
+                    raise UsageError(f"{self.title}'s option {option!r} cannot be taken as it stands", remedy)
+            found.append(option)
+        return found
 
     def fields(self, job: Job, script: Path | None = None) -> dict[str, object]:
         """Return what lines may name."""
@@ -531,6 +558,7 @@ class BatchSystem:
             **{name: getattr(resources, name) for name in _DERIVED},
             **{field.name: getattr(job, field.name) for field in dataclasses.fields(job)},
             **{f"{launcher}_options": self.launch_options.get(launcher) for launcher in ("openmpi", "hydra")},
+            "name": job.name[: self.name_limit],
             "mpiexec": shlex.quote(job.mpiexec),
             "lead": job.lead,
             "script": script,

@@ -9,7 +9,7 @@ import dataclasses
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from mpidask.batch.job import Job, Resources
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.wrapper import launch
-from mpidask.errors import ArgumentError
+from mpidask.errors import ArgumentError, UsageError
 
 __all__ = ["Description", "Place", "refuse_lost", "texts", "walltime_seconds"]
 
 _WORKER = "distributed.cli.dask_worker"
 _OURS = "mpidask.jobqueue.worker"  # the same command, where there is mpidask and TLS
+#: Shells that understand the same lines.
+_SH = ("bash", "sh", "ksh", "zsh", "dash")
+_CSH = ("csh", "tcsh")
 #: A rank's number, whatever has started it; srun's last, because a job script under Slurm has one, too.
 _RANK = "${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-0}}}}}"
 
@@ -133,7 +136,15 @@ class Description:
         lines = [f"{mark} {line}" for line in fill(facts.options, fields)]
         skip = self.keywords["job_directives_skip"]
         lines = [line for line in lines if not any(each in line for each in skip)]
-        return lines + [f"{mark} {line}" for line in texts(self.keywords["job_extra_directives"])]
+        return lines + [f"{mark} {line}" for line in self.directives]
+
+    @property
+    def directives(self) -> list[str]:
+        """The user's own option lines; raises ArgumentError for those that make several jobs of one."""
+        try:
+            return self.system.directives(texts(self.keywords["job_extra_directives"]), self.system.several)
+        except UsageError as error:
+            raise ArgumentError(error.what, error.remedy) from None
 
     def arrays(self, place: Place) -> bool:
         """Whether the header asks for a job array; it may be among the lines to skip."""
@@ -159,6 +170,7 @@ class Description:
             "ranks": self.ranks,
             "ranks_per_node": per_node if several else None,
             "cores_per_rank": self.cores // per_node,
+            "job_name": str(self.keywords["job_name"])[: self.system.name_limit],
             "cores": self.cores,
             "slots": self.cores * self.nodes,
             "memory": self.memory,
@@ -167,7 +179,7 @@ class Description:
         }
         fields["nodes"] = self.nodes
         fields["job_cpu"] = self.keywords.get("job_cpu") or self.cores // per_node
-        fields["job_mem"] = self.keywords.get("job_mem") or "".join(fill(["{memory:largest}"], fields))
+        fields["job_mem"] = self.keywords.get("job_mem") or "".join(fill(["{memory:letter}"], fields))
         ncpus = self.keywords.get("ncpus") or self.cores * self.nodes
         fields |= {
             "ncpus": ncpus,
@@ -244,14 +256,21 @@ class Description:
     def script(self, place: Place | None = None) -> str:
         """Return the job script."""
         keywords = self.keywords
-        lines = [keywords["shebang"], "", *self.header(place), *_record(self.system, place, keywords)]
-        lines += filter(None, keywords["job_script_prologue"])
-        lines.append(self.launch_line(place))
-        epilogue = keywords["job_script_epilogue"]
-        if epilogue and _shell(keywords["shebang"]) is not None:
-            epilogue = ["status=$?", *epilogue, "exit $status"]
-        lines += epilogue
-        return "\n".join([*lines, ""])
+        shebang, prologue = keywords["shebang"], [*filter(None, keywords["job_script_prologue"])]
+        lines = [shebang, "", *self.header(place)]
+        user = [*prologue, self.launch_line(place), *keywords["job_script_epilogue"]]
+        if _shell(shebang, _SH) is not None:
+            body = [*prologue, self.launch_line(place), *_after(keywords["job_script_epilogue"])]
+            # Lines of the user's may end, replace or change their shell; the one around it tells how it ended.
+            own_shell = place is not None and len(user) > 1 and self.system.directive is not None
+            return "\n".join(
+                [*lines, *_record(self.system, place, keywords), *(["(", *body, ")"] if own_shell else body), ""]
+            )
+        if _shell(shebang, _CSH) is not None and place is not None:
+            before, after = _record_of_csh(self.system, place)
+            user = [*prologue, self.launch_line(place), "set ended = $status", *keywords["job_script_epilogue"]]
+            return "\n".join([*lines, *before, *user, *after, ""])
+        return "\n".join([*lines, *user, ""])
 
     def launch_line(self, place: Place | None = None) -> str:
         """Return the line that starts the workers, on every rank that the job has."""
@@ -273,13 +292,44 @@ class Description:
         return launch(job, self.system.fields(job), self.system.launcher)
 
 
+def _after(epilogue: Sequence[str]) -> list[str]:
+    """Return the lines after the workers', which keep their exit status."""
+    return ["status=$?", *epilogue, "exit $status"] if epilogue else []
+
+
+def _number(system: BatchSystem, place: Place) -> tuple[int, str | None]:
+    """Return the job's number, as a number and what has to be added to it in a job array."""
+    index = system.workers.index if system.workers and place.count is not None else None
+    return (place.first - 1, index) if index else (place.first, None)
+
+
+def _record_of_csh(system: BatchSystem, place: Place) -> tuple[list[str], list[str]]:
+    """Return what `_record` does in the words of csh: the lines ahead of the user's, and those after them.
+
+    What the job prints stays in the batch system's file: csh cannot redirect its own output.
+    """
+    base, index = _number(system, place)
+    directory = shlex.quote(str(place.directory))
+    execution = system.execution or f"cat {directory}/$job.{run_directory.EXECUTIONS} 2>/dev/null | wc -l"
+    execution = f"echo {execution}" if system.execution else execution
+    before = [
+        f"@ number = {base} + {index or 0}",
+        "setenv job $number",
+        f"set execution = `sh -c {shlex.quote(execution)}`",
+        f"sh -c 'echo \"$0 $(date +%s) $(hostname)\" >>{directory}/$job.{run_directory.EXECUTIONS}' $execution",
+        'set again = ""',
+        "if ( $execution > 0 ) set again = .$execution",
+    ]
+    after = [f"sh -c 'echo $0 >{directory}/$job.status$1' $ended \"$again\"", "exit $ended"]
+    return before, after
+
+
 def _record(system: BatchSystem, place: Place | None, keywords: Mapping[str, Any]) -> list[str]:
     """Return the shell lines that number the job, and leave output and exit status where the cluster finds them."""
-    if place is None or _shell(keywords["shebang"]) is None:
+    if place is None:
         return []
-    facts = system.workers
-    index = facts.index if facts and place.count is not None else None
-    number = f"$(({place.first - 1} + {index}))" if index else str(place.first)
+    base, index = _number(system, place)
+    number = f"$(({base} + {index}))" if index else str(base)
     lines = [f"job={number}"]
     if int(keywords["nodes"]) * int(keywords["ranks_per_node"]) > 1:
         lines.append("export job")
@@ -301,9 +351,8 @@ def _every_field(system: BatchSystem) -> set[str]:
     return named(lines)
 
 
-def _shell(shebang: str) -> str | None:
-    """Return the path of the shell that a first line names, None if it is not one that understands our lines."""
-    shells = ("bash", "sh", "ksh", "zsh", "dash")
+def _shell(shebang: str, shells: Sequence[str] = (*_SH, *_CSH)) -> str | None:
+    """Return the path of the shell that a first line names, None if it is none of these."""
     words = shebang.removeprefix("#!").split() or ["bash"]
     words = words[1:] if words[0].endswith("/env") else words[:1]  # then come options
     found = next((word for word in words if word.rsplit("/", 1)[-1] in shells), None)
@@ -350,7 +399,9 @@ def _span(text: str) -> float | None:
 
 
 def refuse_lost(description: Description) -> None:
-    """Raise ArgumentError if a job asks for several nodes or ranks and no line of its system carries that."""
+    """Raise ArgumentError for several nodes or ranks that no line carries, and for lines that cannot be taken."""
+    if description.system.directive is not None:
+        _ = description.directives
     facts = description.system.workers
     carried = named(kept(facts.options, description.fields(None))) if facts else set()
     carriers = {"nodes", "several_nodes", "ptile", "resource_spec", "ranks", "slots"}

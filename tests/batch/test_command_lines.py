@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mpidask.batch import catalog
+from mpidask.batch.job import Job
+from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
 
@@ -146,6 +151,70 @@ def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
     text = mpidask("script", "--system", "slurm", *directives, "-m", "package.module", "--", "-x").stdout
     assert "#SBATCH --exclusive\n#SBATCH -C gpu&nvme\n" in text, text
     assert "-m mpidask --workers-per-rank auto -m package.module -- -x &" in text, text
+
+
+SHAPES = [
+    ("slurm", "--array=1-3", "once for each"),
+    ("slurm", "-a 1-3", "once for each"),
+    ("slurm", "#SBATCH --array=1-3", "once for each"),
+    ("slurm", "hetjob", "nodes of one kind"),
+    ("slurm", "--ntasks=4", "--ranks-per-node"),
+    ("slurm", "--nodes=2", "--nodes"),
+    ("slurm", "-t 10", "--walltime"),
+    ("slurm", "-J name", "--job-name"),
+    ("slurm", "--output=x", "mpidask logs"),
+    ("slurm", "--chdir=/tmp", "--prologue"),
+    ("slurm", "##SBATCH --qos=x", "without '#'"),
+    ("slurm", "--qos=x\\nrm -r x", "one option"),
+    ("slurm", "--wait", "--wait"),
+    ("pbs", "-W block=true", "--wait"),
+    ("pbs", "-J 1-3", "once for each"),
+    ("pbs", "-l select=2", "--nodes"),
+    ("pbs", "-l walltime=1:00:00", "--walltime"),
+    ("torque", "-t 1-3", "once for each"),
+    ("torque", "-l nodes=2:ppn=4", "--nodes"),
+    ("lsf", "-K", "--wait"),
+    ("lsf", "-J x[1-3]", "once for each"),
+    ("sge", "-sync y", "--wait"),
+    ("oar", "--array 3", "once for each"),
+    ("htcondor", "queue 3", "once for each"),
+]
+
+
+@pytest.mark.parametrize(("name", "directive", "remedy"), SHAPES)
+def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_instead(name, directive, remedy):
+    job = Job(command=("true",), directives=(directive.replace("\\n", "\n"),))
+    with pytest.raises(UsageError) as caught:
+        catalog.find(name).script(job) if name != "htcondor" else catalog.find(name).description(job)
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "taken"),
+    [
+        ("slurm", "#SBATCH --qos=debug", "--qos=debug"),
+        ("slurm", "#SBATCH -C gpu", "-C gpu"),
+        ("slurm", "--exclusive", "--exclusive"),
+        ("slurm", "--mem-per-cpu=2G", "--mem-per-cpu=2G"),
+        ("slurm", "--nodelist=n1", "--nodelist=n1"),
+        ("slurm", "--time-min=10", "--time-min=10"),
+        ("pbs", "-l place=excl", "-l place=excl"),
+        ("pbs", "-W group_list=x", "-W group_list=x"),
+        ("lsf", '-R "select[type==any]"', '-R "select[type==any]"'),
+        ("oar", "-t besteffort", "-t besteffort"),
+        ("sge", "-l h_vmem=4G", "-l h_vmem=4G"),
+    ],
+)
+def test_other_directives_are_taken(name, given, taken):
+    system = catalog.find(name)
+    lines = system.script(Job(command=("true",), directives=(given,))).splitlines()
+    assert f"{system.directive} {taken}" in lines
+
+
+@pytest.mark.parametrize(("name", "longest"), [("torque", 15), ("pbs", 15), ("moab", 15), ("slurm", 99)])
+def test_names_are_no_longer_than_the_system_has_them(name, longest):
+    text = catalog.find(name).script(Job(command=("true",), name="analyse_precipitation_extremes"))
+    assert "analyse_precipitation_extremes"[:longest] in re.split(r"\s", text)
 
 
 def test_follow_may_come_last(mpidask, tmp_path):

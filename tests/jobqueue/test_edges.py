@@ -34,14 +34,6 @@ def test_a_shell_with_options_is_a_shell(shebang):
     assert "trap " in script
 
 
-def test_a_shell_of_another_kind_gets_no_lines_that_it_does_not_know():
-    script = SLURMJob(**W, shebang="#!/bin/csh", job_script_epilogue=["echo x"]).description.script(
-        Place(Path("/logs"), 3)
-    )
-    assert "status=" not in script and "trap" not in script
-    assert script.endswith("echo x\n")
-
-
 @pytest.mark.parametrize(("kind", "skip"), [(SLURMJob, "--array"), (LSFJob, "-J"), (PBSJob, "-J"), (SGEJob, "-t ")])
 def test_an_array_whose_line_is_skipped_is_none(kind, skip):
     place = Place(Path("/logs"), 3, 10)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import dask
@@ -162,7 +164,7 @@ def test_pbs_account_of_the_environment_pays_where_none_is_given(monkeypatch):
 
 #: system -> the option lines for 4 cores and 8 GB, a queue and an account or project named
 HEADERS = {
-    "slurm": "-J dask-worker|-p q|-A a|-n 1|--cpus-per-task=4|--mem=7630M|-t 00:30:00",
+    "slurm": "-J dask-worker|-p q|-A a|-n 1|--cpus-per-task=4|--mem=8G|-t 00:30:00",
     "pbs": "-S /bin/bash|-N dask-worker|-q q|-A a|-l select=1:ncpus=4:mem=7630MB|-l walltime=00:30:00",
     "moab": "-S /bin/bash|-N dask-worker|-q q|-A a|-l select=1:ncpus=4:mem=7630MB|-l walltime=00:30:00",
     "sge": "-S /bin/bash|-N dask-worker|-q q|-P a|-l h_rt=00:30:00|-cwd|-j y",
@@ -324,13 +326,68 @@ def test_in_a_cluster_a_job_leaves_number_log_and_status(native):
 
 
 @pytest.mark.parametrize("native", ["slurm", "pbs", "sge"])
-def test_a_script_of_another_shell_gets_no_lines_of_sh(native):
-    job = make(native, shebang="#!/bin/csh", job_script_prologue=["setenv A b"])
+@pytest.mark.parametrize(("shebang", "shell"), [("#!/bin/csh", "/bin/csh"), ("#!/usr/bin/env tcsh", "/bin/tcsh")])
+def test_a_script_of_csh_gets_lines_of_csh(native, shebang, shell):
+    job = make(native, shebang=shebang, job_script_prologue=["setenv A b"], job_script_epilogue=["echo x"])
     text = job.description.script(Place(LOGS, 3))
-    assert text.splitlines()[-2:] == ["setenv A b", worker(text)]
-    assert not any(line.startswith("-S") for line in header(job)), "the first line names the shell"
+    assert ordered(text, "@ number = 3 + 0", "setenv A b", worker(text), "set ended = $status", "echo x", "exit $ended")
     assert "trap" not in text
-    assert "job=3" not in text
+    assert (f"-S {shell}" in header(job)) == any(line.startswith("-S") for line in header(make(native)))
+
+
+def test_a_script_of_a_shell_that_is_not_known_gets_no_lines_of_ours():
+    job = make("slurm", shebang="#!/usr/bin/fish", job_script_prologue=["set -x A b"])
+    text = job.description.script(Place(LOGS, 3))
+    assert text.splitlines()[-2:] == ["set -x A b", worker(text)]
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh", "tcsh"])
+def test_an_element_of_an_array_leaves_its_status_in_every_shell(shell, tmp_path):
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed here")
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nenv >&2\necho "$@"\nexit 3\n')
+    python.chmod(0o755)
+    # Array, exit status and number are kept, whatever the user's lines do to a shell of sh.
+    prologue = ["setenv A b"] if shell == "tcsh" else ["trap 'echo bye' EXIT", "set -eu", "A=b; export A"]
+    job = make("slurm", shebang=f"#!{path}", python=str(python), job_script_prologue=prologue)
+    description = dataclasses.replace(job.description, name="w-{job}")
+    script = tmp_path / "job.sh"
+    script.write_text(description.script(Place(tmp_path, 3, 10)))
+    for restarts in (0, 1):
+        environment = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": str(restarts)}
+        command = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 3, done
+        log = tmp_path / f"4.log{'.1' if restarts else ''}"
+        text = done.stdout + done.stderr if shell == "tcsh" else log.read_text()
+        assert "--name w-4 " in text
+        assert "A=b\n" in text
+        assert (tmp_path / f"4.status{'.1' if restarts else ''}").read_text() == "3\n"
+    assert [line.split()[0] for line in (tmp_path / "4.executions").read_text().splitlines()] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("native", "line"),
+    [
+        ("slurm", "--array=1-3"),
+        ("slurm", "hetjob"),
+        ("pbs", "-J 1-3"),
+        ("pbs", "-W block=true"),
+        ("lsf", "-K"),
+        ("sge", "-t 1-3"),
+    ],
+)
+def test_lines_that_make_several_jobs_of_one_are_refused(native, line):
+    with pytest.raises(ArgumentError, match="cannot be taken"):
+        make(native, job_extra_directives=[line])
+
+
+def test_a_mark_that_is_pasted_along_is_understood():
+    assert header(make("slurm", job_extra_directives=["#SBATCH --qos=debug"]))[-1] == "--qos=debug"
+    with pytest.raises(ArgumentError, match="no option"):
+        make("slurm", job_extra_directives=["##SBATCH --qos=debug"])
 
 
 #: system -> the option line of a job array, and what its elements count with
@@ -379,7 +436,9 @@ def test_under_slurm_srun_starts_the_ranks_on_every_node():
     assert "--cpus-per-task=2" in header(job)
     assert "-n 1" not in header(job)
     line = worker(job.job_script())
-    assert line.startswith("srun --ntasks=8 --ntasks-per-node=2 --cpus-per-task=2 bash -c 'exec python3 -m ")
+    assert line.startswith(
+        "srun --export=ALL --ntasks=8 --ntasks-per-node=2 --cpus-per-task=2 bash -c 'exec python3 -m "
+    )
     assert "${SLURM_PROCID:-0}" in line
     assert " --nthreads 1 --memory-limit 1.86GiB --nworkers 2 " in line
     assert (job.worker_processes, job.worker_cores, job.worker_memory) == (16, 16, 32 * 10**9)

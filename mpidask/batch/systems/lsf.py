@@ -32,6 +32,19 @@ SYSTEM = BatchSystem(
     outer="LSB_(JOB|BATCH|MCPU|HOST|DJOB|ERROR|OUTPUT|INPUT|EXEC|EXIT|SUB|MAX_NUM|TRAPSIGS|UNIXGROUP|EFFECTIVE|BIND|ACCUMULATED|CHKPNT"
     "|CONTAINER|DEADLINE|RES|RSRC|RANK|AFFINITY|PJL|PROJECT|APPLICATION|QUEUE|CPUSET|XEXEC|EEXEC|INTERACTIVE)\\w*"
     "|LS_(JOBPID|EXEC_T|SUBCWD)|LSF_(EAUTH_\\w+|JOB_\\w+|SESSION_\\w+|PM_\\w+)|LSFUSER|BSUB_\\w+",
+    several={
+        r"(^|\s)-J +\S*\[": "submit the script once for each, or let its tasks be the elements",
+        r"(^|\s)-K(\s|$)": "leave it out; `mpidask submit --wait` waits",
+        r"(^|\s)-I[ps]*(\s|$)": "leave it out: the job runs by itself",
+    },
+    shape={
+        r"(^|\s)-n *\d": "say it with --nodes, --ranks-per-node and --cores-per-rank",
+        r"\bspan\[": "say it with --nodes and --ranks-per-node",
+        r"(^|\s)-W *\d": "say it with --walltime (-t)",
+        r"(^|\s)-J\s": "say it with --job-name (-J)",
+        r"(^|\s)-(o|oo|e|eo|i)\s": "`mpidask logs` shows the output; --state-directory says where it is kept",
+        r"(^|\s)-cwd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+    },
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
     job_id=r"^Job <(\d+)> is submitted",

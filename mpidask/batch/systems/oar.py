@@ -21,6 +21,17 @@ SYSTEM = BatchSystem(
     ),
     signal=("--checkpoint {lead:seconds}", "--signal 10"),
     outer="OAR_(JOB|ARRAY|NODE|FILE|O_|RESOURCE|WORK|PROJECT|KEY|USER|STD)\\w*|OAR_JOBID",
+    several={
+        r"(^|\s)--array(-param-file)?\b": "submit the script once for each, or let its tasks be the elements",
+        r"(^|\s)(-I|--interactive)(\s|$)": "leave it out: the job runs by itself",
+    },
+    shape={
+        r"(^|\s)(-l|--resource[= ])": "say it with --nodes, --cores-per-rank and --walltime: a second one is an alternative",
+        r"(^|\s)(-n|--name)[= ]": "say it with --job-name (-J)",
+        r"(^|\s)(-O|-E|--stdout\b|--stderr\b)": "`mpidask logs` shows the output; --state-directory says where it is kept",
+        r"(^|\s)(-d|--directory)[= ]": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+        r"(^|\s)(--checkpoint|--signal)\b": "say it with --walltime-margin",
+    },
     submit="oarsub -S {script}",
     job_id=r"^OAR_JOB_ID=(\d+)\s*$",
     search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),

@@ -21,6 +21,22 @@ STATUS = Query(
     absent=r"Unknown Job|has finished",
 )
 
+#: Of PBS and Torque.
+SEVERAL = {
+    r"(^|\s)-[Jt] *\d": "submit the script once for each, or let its tasks be the elements",
+    r"(^|\s)-W *([\w=,.]+,)?block=": "leave it out; `mpidask submit --wait` waits",
+    r"(^|\s)-[IXz](\s|$)": "leave it out: the job runs by itself",
+    r"(^|\s)-C(\s|$)": "leave it out: options have the mark #PBS",
+}
+SHAPE = {
+    r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and --gpus-per-rank",
+    r"(^|\s)-l *\S*\bwalltime=": "say it with --walltime (-t)",
+    r"(^|\s)-N(\s|$)": "say it with --job-name (-J)",
+    r"(^|\s)-[oejk](\s|$)": "`mpidask logs` shows the output; --state-directory says where it is kept",
+    r"(^|\s)-[dw] *[/~$]": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+    r"(^|\s)-S(\s|$)": "leave it out: the job script is bash's",
+}
+
 WORKERS = Workers(
     options=(
         "-S {shell}",
@@ -61,6 +77,9 @@ SYSTEM = BatchSystem(
     # Of the PBS_* not what tells where the server is. Another prefix would hide the options.
     outer="PBS_(JOB|O_|NODE|TASK|ARRAY|QUEUE|ENVIRONMENT|MOM|NUM|NP|PPN|GPU|MIC|WALLTIME|VNODE|COOKIE|CPUSET|DPREFIX|NCPUS)\\w*"
     "|PBS_VERSION|NCPUS|BEOWULF_JOB_MAP|QSUB_\\w+",
+    several=SEVERAL,
+    shape=SHAPE,
+    name_limit=15,  # before PBS 13, and Torque
     submit="qsub {script}",
     # Alone on its line, or in a sentence of the site's; with a server's name it is an id anywhere.
     job_id=r"^(?:[^\n]*\s)?(\d+(?:\[\d*\])?\.[A-Za-z][\w.-]*)(?:\s[^\n]*)?$|^(\d+(?:\[\d*\])?)\s*$",

@@ -27,6 +27,19 @@ SYSTEM = BatchSystem(
     ),
     outer="JOB_(ID|NAME|SCRIPT)|NSLOTS|NHOSTS|NQUEUES|QUEUE|REQUEST|RESTARTED|REQNAME|ARC|PE|PE_HOSTFILE"
     "|SGE_(TASK|O|STDOUT|STDERR|STDIN|JOB|BINARY|ACCOUNT|CKPT|CWD|BINDING|HGR)_\\w+",
+    several={
+        r"(^|\s)-t *\d": "submit the script once for each, or let its tasks be the elements",
+        r"(^|\s)-sync +[yY]": "leave it out; `mpidask submit --wait` waits",
+        r"(^|\s)-now +[yY]": "leave it out: the job waits until it can start",
+    },
+    shape={
+        r"(^|\s)-pe\s": "say it with --parallel-environment, --nodes, --ranks-per-node and --cores-per-rank",
+        r"(^|\s)-l *\S*\bh_rt=": "say it with --walltime (-t)",
+        r"(^|\s)-N\s": "say it with --job-name (-J)",
+        r"(^|\s)-(o|e|j|i)\s": "`mpidask logs` shows the output; --state-directory says where it is kept",
+        r"(^|\s)-wd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+        r"(^|\s)-S\s": "leave it out: the job script is bash's",
+    },
     submit="qsub -terse {script}",
     job_id=r"^(?:Your job(?:-array)? (\d+)\b.*|(\d+)(?:\.\d+-\d+:\d+)?\s*)$",
     search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),

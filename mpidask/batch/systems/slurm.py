@@ -56,6 +56,26 @@ SYSTEM = BatchSystem(
     "|REQ_SWITCH|RESERVATION|RESTART|RESV|RLIMIT|SCRIPT|SHARDS|SPANK|SPREAD|SRUN|STD|STEP|STEPID|SUBMIT|TASK|TASKS|TASK_PID|TEST|THREAD|THREADS"
     "|TIMELIMIT|TIME_FORMAT|TOPOLOGY|TRES|UMASK|USE_MIN|WAIT4|WCKEY|WHOLE|WORKING_\\w*)(_\\w+)?"
     "|SRUN_\\w+|SALLOC_\\w+|SBATCH_(WAIT|ARRAY_INX|BATCH|DEBUG|ERROR|INPUT|JOB_NAME|OUTPUT|SIGNAL|TEST_ONLY)",
+    several={
+        r"(^|\s)(-a *\d|--array\b)": "submit the script once for each, or let its tasks be the elements",
+        r"^(hetjob|packjob|:)\s*$|\s:\s": "ask for nodes of one kind, or join several jobs to one scheduler "
+        "(`mpidask serve --scheduler-file`)",
+        r"(^|\s)(-W|--wait)(\s|$)": "leave it out; `mpidask submit --wait` waits",
+    },
+    shape={
+        r"(^|\s)(-n *\d|--ntasks(-per-node)?[= ]|--tasks-per-node[= ])": "say it with --ranks-per-node",
+        r"(^|\s)(-N *\d|--nodes[= ])": "say it with --nodes (-N)",
+        r"(^|\s)(-c *\d|--cpus-per-task[= ])": "say it with --cores-per-rank",
+        r"(^|\s)--mem[= ]": "say it with --memory-per-node (--mem)",
+        r"(^|\s)--gpus-per-task[= ]": "say it with --gpus-per-rank",
+        r"(^|\s)(-t *\d|--time[= ])": "say it with --walltime (-t)",
+        r"(^|\s)(-J|--job-name\b)": "say it with --job-name (-J)",
+        r"(^|\s)(-o|-e|-i|--output\b|--error\b|--input\b)": "`mpidask logs` shows the output; --state-directory says where "
+        "it is kept",
+        r"(^|\s)(-D|--chdir\b|--workdir\b)": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+        r"(^|\s)--signal\b": "say it with --walltime-margin",
+        r"(^|\s)--wrap\b": "give the script to `mpidask submit`",
+    },
     stale={"SLURM_(CPU_BIND|MEM_BIND)\\w*": "", "SLURM_MEM_PER_(CPU|GPU)": "memory_per_node"},
     variables=_VARIABLES,
     prologue=("export SLURM_EXPORT_ENV=ALL",),  # as srun's --export, for launchers that start themselves with srun
