@@ -21,6 +21,9 @@ _STAYS = 300.0  # s that a job whose script a signal has ended may be listed as 
 _MOVES = 60.0  # s after which a job that changes no file may have ended
 
 
+_WAITING = (JobState.PENDING, JobState.HELD)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Standing:
     """What is known of a job.
@@ -97,7 +100,7 @@ def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
     outranks what an earlier execution of the script has left.
     """
     report = clues.report
-    earlier = _is_earlier(clues)
+    earlier = _is_earlier(before, clues)
     known = dataclasses.replace(
         before,
         asked=clues.now,
@@ -109,7 +112,9 @@ def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
         known = dataclasses.replace(
             known, native=report.native, start=report.start, absent=None, state=report.state, reason=report.reason
         )
-    if clues.exited is not None and not earlier:
+    if earlier:
+        clues = dataclasses.replace(clues, exited=None)
+    if clues.exited is not None:
         return _ended(system, known, clues)
     if report is None or (report.state is JobState.DONE and report.exit_status is None):  # says only that it is gone
         return _missing(system, before, known, clues)
@@ -118,12 +123,14 @@ def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
     return dataclasses.replace(known, exit_status=None, reason=_waits(system, before, known, report))
 
 
-def _is_earlier(clues: Clues) -> bool:
-    """Whether the exit status is that of an earlier execution: the job waits or runs again."""
+def _is_earlier(before: Standing, clues: Clues) -> bool:
+    """Whether the exit status is that of an earlier execution: the job waits or runs again, or has since."""
     report = clues.report
-    if report is None or report.state.ended or clues.exited is None:
+    if clues.exited is None:
         return False
-    waits = report.state in (JobState.PENDING, JobState.HELD) and clues.exited_before
+    if report is None:  # cancelled, it may be, while it waited to run again
+        return before.state in _WAITING and before.restarts > (clues.execution or 0)
+    waits = report.state in _WAITING and clues.exited_before
     return waits or (report.restarts or 0) > (clues.execution or 0)
 
 

@@ -149,6 +149,11 @@ def test_a_live_report_outranks_what_an_earlier_execution_has_left():
     assert judge(SYSTEM, waits, clues(report=starts, **left)).state is JobState.RUNNING
     runs = judge(SYSTEM, waits, clues(report=starts, execution=1))
     assert (runs.state, runs.reason, runs.restarts) == (JobState.RUNNING, None, 1)
+    # Or it is cancelled while it waits: that its first execution ended well says nothing.
+    gone = {"exited": 0, "execution": 0, "cancelled": True}
+    for told in (dataclasses.replace(report("CA"), restarts=1), None):
+        over = judge(SYSTEM, judge(SYSTEM, waits, clues(report=told, **gone)), clues(SUBMITTED + 120, told, **gone))
+        assert (over.state, over.exit_status, over.reason) == (JobState.CANCELLED, None, "cancelled by you")
     # A second time; nothing tells that it was preempted but what was known before.
     left |= {"execution": 1, "exited_at": SUBMITTED + 99}
     twice = judge(SYSTEM, runs, clues(report=report("PD", "Priority"), **left))

@@ -23,6 +23,7 @@ ON = {
     "lifetimes": ["local"],
     "busy": ["slurm"],
     "a_lost_node": ["slurm"],
+    "a_requeued_job": ["slurm"],
     "killed_with_its_sentinel": ["slurm"],
 }
 

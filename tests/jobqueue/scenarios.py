@@ -55,6 +55,11 @@ def cluster(system, **given):
     return CLASSES[system](**{name: value for name, value in given.items() if value is not None})
 
 
+def run(*words):
+    """Run a command to its end; return what it prints."""
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
 def until(condition, within=60):
     deadline = time.monotonic() + within
     while not condition():
@@ -148,6 +153,28 @@ def a_lost_node(system):
         with open("first", "w") as file:
             file.write(first)
         until(lambda: jobs.jobs and jobs.jobs[0].id != first and count(client) == 1, within=120)
+
+
+def a_requeued_job(system):
+    """It keeps its id and runs again: one job is wanted, and there is one; when the cluster is closed none is left."""
+    with cluster(system, queue="scavenge") as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=90)
+        first = jobs.jobs[0].id
+        node = run("squeue", "-h", "-j", first, "-o", "%N")
+        taken = ["-p", "debug", "-w", node, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 5"]
+        for requeue in (["scontrol", "requeue", first], ["sbatch", "--parsable", *taken]):
+            run(*requeue)
+            until(lambda: "waits to run again" in jobs.status_report(), within=60)
+            assert [job.id for job in jobs.jobs] == [first], jobs.status_report()
+            client.wait_for_workers(1, timeout=90)
+            until(lambda: "waits to run again" not in jobs.status_report(), within=20)
+            assert [job.id for job in jobs.jobs] == [first], jobs.status_report()
+        assert jobs.dispatcher.submissions == 1
+        assert client.submit(sum, [1, 2]).result() == 3
+        run("scontrol", "requeue", first)
+        until(lambda: "waits to run again" in jobs.status_report(), within=60)
+    assert first not in run("squeue", "-h", "-t", "pending,running", "-o", "%A")
 
 
 def killed_with_its_sentinel(system):

@@ -111,6 +111,10 @@ def test_busy(system):
     play(system, "busy")
 
 
+def test_a_requeued_job(system):
+    play(system, "a_requeued_job")
+
+
 def test_a_lost_node(system):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         playing = pool.submit(play, system, "a_lost_node", timeout=200)

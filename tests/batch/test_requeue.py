@@ -1,0 +1,85 @@
+"""Jobs that a real Slurm preempts and runs again, and what its accounting says of them."""
+
+from __future__ import annotations
+
+import re
+
+PROGRAM = """
+import os, time
+from dask.distributed import Client
+
+again = os.environ.get("SLURM_RESTART_COUNT", "0")
+print("execution", again, Client().submit(lambda: 42).result(), flush=True)
+if again == "0":
+    time.sleep(600)
+"""
+
+COMPUTE = "from dask.distributed import Client; print(Client().submit(lambda: 42).result())"
+
+ACCOUNTS = """
+import sys
+from mpidask.batch import catalog, monitor
+from mpidask.batch.system import JobId
+
+slurm = catalog.find("slurm")
+for report in monitor.ask(slurm, slurm.history, map(JobId, sys.argv[1:])).values():
+    print(report.id, report.state.value, report.native, report.exit_status)
+"""
+
+
+def preempt(slurm, job):
+    """Submit a job that takes the node of another; return its id."""
+    node = slurm.run("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
+    assert re.fullmatch(r"mn\d", node)
+    words = ("--parsable", "-p", "debug", "-w", node, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 8")
+    return slurm.run("sbatch", *words).stdout.strip()
+
+
+def test_a_preempted_job_waits_and_runs_again(slurm):
+    slurm.file("again.py", PROGRAM)
+    waiting = slurm.spawn(slurm.python, "-m", "mpidask.cli", "submit", "-p", "scavenge", "--wait", "again.py")
+    job = waiting.stdout.readline().strip()
+    slurm.until(job, lambda each: each["workers"] == 1)
+    other = preempt(slurm, job)
+    each = slurm.until(job, lambda each: each["state"] == "pending")
+    assert each["reason"].startswith("preempted once; waits to run again"), each
+    assert each["ended"] is None, each
+    assert each["exit_status"] is None, each
+    assert waiting.poll() is None, "it waits for the job's end, not for that of an execution"
+    stdout, stderr = waiting.communicate(timeout=90)
+    assert waiting.returncode == 0, (stdout, stderr)
+    (each,) = slurm.status(job)
+    assert (each["state"], each["exit_status"]) == ("done", 0), each
+    assert [execution["exit_status"] for execution in each["executions"]][-1] == 0, each
+    assert len(each["executions"]) == 2, each
+    assert "execution 1 42" in slurm.log(job)
+    assert "execution 0" not in slurm.log(job), "each execution has its own log"
+    # The accounts are in a database: sacct tells what squeue has forgotten.
+    slurm.file("accounts.py", ACCOUNTS)
+    told = slurm.run(slurm.python, "accounts.py", job, other).stdout.splitlines()
+    assert told[0] == f"{job} done COMPLETED 0", told
+
+
+def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
+    slurm.file("again.py", PROGRAM)
+    first, second = (slurm.submit("-p", "scavenge", "again.py"), slurm.mpidask("start").stdout.strip())
+    for job in (first, second):
+        slurm.until(job, lambda each: each["workers"] == 1)
+        slurm.run("scontrol", "requeue", job)
+        each = slurm.until(job, lambda each: each["state"] == "pending")
+        assert each["reason"].startswith("requeued once; waits to run again"), each
+    assert "is cancelled" in slurm.mpidask("cancel", first).stderr
+    assert "is cancelled" in slurm.mpidask("stop", second).stderr
+    for job in (first, second):
+        each = slurm.until(job, lambda each: each["ended"])
+        assert (each["state"], each["reason"]) == ("cancelled", "cancelled by you"), each
+    assert slurm.run("squeue", "-h", "--me").stdout == ""
+    # One that runs again can be connected to.
+    third = slurm.mpidask("start").stdout.strip()
+    slurm.until(third, lambda each: each["workers"] == 1)
+    slurm.run("scontrol", "requeue", third)
+    done = slurm.mpidask("connect", third, "-c", COMPUTE)
+    assert done.stdout.strip() == "42", done
+    (each,) = slurm.status(third)
+    assert len(each["executions"]) == 2, each
+    assert "ended in order" in slurm.mpidask("stop", third).stderr
