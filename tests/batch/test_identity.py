@@ -61,7 +61,7 @@ def test_questions_and_cancellations_name_the_place(batch, place, words, here):
         for at, expected in ((place, words), ((), here)):
             (question,) = batch.questions(query, ["100"], at)
             assert list(question.argv[1 : 1 + len(expected)]) == expected
-            assert question.unset == batch.ignored
+            assert question.without == batch.ignored
     assert list(batch.cancellation(["100"], place).argv[1 : 1 + len(words)]) == words
     assert list(batch.cancellation(["100"]).argv[1:]) == ["100"]
     # What the user gives for it is not said twice.
@@ -146,7 +146,7 @@ def test_the_user_is_the_one_of_this_process(monkeypatch):
 def test_a_question_has_an_environment_of_its_own(monkeypatch, batch, variables, kept):
     for name in (*variables, kept):
         monkeypatch.setenv(name, "x")
-    output = commands.run(Command(argv=("env",), unset=batch.ignored))
+    output = commands.run(Command(argv=("env",), without=batch.ignored))
     names = {line.split("=")[0] for line in output.stdout.splitlines()}
     assert not names & set(variables)
     assert {kept, "PATH", "LC_ALL"} <= names
