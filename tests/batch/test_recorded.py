@@ -72,6 +72,7 @@ REPORTS = {
         8.pbshead CANCELLED - - by root@pbshead
         9.pbshead CANCELLED - - -
         10.pbshead CANCELLED 137 2026-11-20T16:27:22 by tester@pbshead
+        11[2].pbshead CANCELLED - - by tester@pbshead
     """,
     "pbs/history-none": "",
     "pbs/status-ended": "",

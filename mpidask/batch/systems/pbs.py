@@ -11,7 +11,7 @@ STATUS = Query(
     more={
         # Substate 91: somebody has deleted the job; one that never ran has no exit status then.
         # https://github.com/openpbs/openpbs/blob/master/src/include/job.h
-        "state": r"^\s+job_state = F\b(?=(?:\n.*)*?\n\s+substate = (91)$)|^\s+job_state = (\w)",
+        "state": r"^\s+job_state = [FX]\b(?=(?:\n.*)*?\n\s+substate = (91)$)|^\s+job_state = (\w)",
         "reason": r"^\s+comment = .*\bterminated (by \S+)|^\s+comment = (?:Not Running: )?(.*)",
         "start": r"^\s+(?:stime|estimated\.start_time) = (.*\d)",
         "starts": r"^\s+run_count = (\d+)",
