@@ -20,7 +20,6 @@ import dataclasses
 import json
 import os
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +36,6 @@ __all__ = ["KEY_FILES", "Holding", "create", "living", "orphans", "read", "watch
 
 _FACTS, _JOBS, _RELEASED, _KEYS = "holding.json", "jobs", "released", ".keys"
 KEY_FILES = ".dask-jobqueue."  # how the names of files of keys begin: users of dask-jobqueue know them
-_KEPT = 20  # holdings that have been given back, whose logs are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +140,6 @@ def create(system: str, title: str, further: Sequence[str] = ()) -> Holding:
     content = {**dataclasses.asdict(holding), "directory": None}
     try:
         make_private(home)
-        _forget(home)
         directory.mkdir(mode=0o700)
         replace_json(str(directory / _FACTS), content)
     except OSError as error:
@@ -170,13 +167,6 @@ def _all(home: Path) -> Iterator[Holding]:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
                 if is_ours(directory):
                     yield read(directory)
-
-
-def _forget(home: Path) -> None:
-    """Remove the oldest of the holdings that have been given back."""
-    done = [holding for holding in _all(home) if holding.is_released]
-    for holding in done[: max(0, len(done) - _KEPT)]:
-        shutil.rmtree(holding.directory, ignore_errors=True)
 
 
 def _started(process: int) -> int:

@@ -7,6 +7,8 @@
         record.json     what was asked for, and the command that submitted it
         submissions     one line for each time it was submitted: job id, time, place
         standing.json   what the batch system said last
+        cancelled, refused, unclear   empty files: the user has cancelled the job; its submission was refused, or the
+                        batch system has not said what became of it
         job.log, status, rank-2.log, ...   what the job leaves: see `mpidask.run_directory`
 
 Everything is readable by the user alone.
@@ -38,6 +40,7 @@ __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "rec
 
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
+_REFUSED, _UNCLEAR = "refused", "unclear"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Record:
         """Note that the job was submitted, under this id."""
         with _private(self.directory / _SUBMISSIONS) as file:
             file.write(json.dumps([job.id, time.time(), job.where]) + "\n")
+        for doubt in (_REFUSED, _UNCLEAR):
+            (self.directory / doubt).unlink(missing_ok=True)
 
     @property
     def standing(self) -> Standing:
@@ -179,6 +184,24 @@ class Record:
     def cancelled(self) -> bool:
         """Whether the user has cancelled the job with us."""
         return (self.directory / _CANCELLED).exists()
+
+    def note_refused(self) -> None:
+        """Note that the batch system has refused the job."""
+        _private(self.directory / _REFUSED).close()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the batch system has refused the job."""
+        return (self.directory / _REFUSED).exists()
+
+    def note_unclear(self) -> None:
+        """Note that the job may have been submitted, under an id that is not known."""
+        _private(self.directory / _UNCLEAR).close()
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the job may have been submitted, under an id that is not known."""
+        return (self.directory / _UNCLEAR).exists()
 
     @property
     def log(self) -> Path:
@@ -292,12 +315,14 @@ def read(directory: Path) -> Record:
 
 
 def newest(directory: Path) -> float:
-    """Return when anything in a directory, but not deeper, was written last, in s since 1970; 0 if it is gone."""
+    """Return when anything in a run directory, but not deeper, was written last, in s since 1970; 0 if it is gone.
+
+    What we know of the job does not count.
+    """
     times = [0.0]
-    with contextlib.suppress(OSError):
-        times.append(directory.stat().st_mtime)
-        with os.scandir(directory) as entries:
-            for entry in entries:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name != _STANDING:
                 with contextlib.suppress(OSError):
                     times.append(entry.stat(follow_symlinks=False).st_mtime)
     return max(times)

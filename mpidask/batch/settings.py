@@ -31,6 +31,7 @@ __all__ = [
     "launcher",
     "load",
     "origin",
+    "retention",
     "section",
     "template",
     "walltime",
@@ -82,6 +83,11 @@ class JobOptions:
     poll_interval: str = option("3 s", "How often at most the batch system is asked.", "TIME")
     state_directory: str | None = option(
         None, "Where jobs leave logs and records; nodes must share it. Default: ~/.local/state/mpidask.", "DIR"
+    )
+    keep: str = option(
+        "30 days",
+        "How long run directories of jobs that have ended, and of closed clusters, are kept; or never.",
+        "TIME",
     )
 
 
@@ -218,6 +224,20 @@ def walltime(text: str) -> timedelta:
     with contextlib.suppress(UsageError):
         return timedelta(seconds=seconds(text))
     raise UsageError(f"the walltime is {text!r}", "a time such as 1:30:00, 1-12:00:00 or 90min is needed")
+
+
+def retention(text: str, name: str = "keep") -> float | None:
+    """Return a time for which something is kept, such as '30 days', in s; None for never; raises UsageError.
+
+    'never' means that nothing is removed, and so does 0. A number alone is refused: is it seconds or days?
+    """
+    if text.strip() in ("never", "0"):
+        return None
+    if re.fullmatch(r"[\d\s.]*", text):
+        raise UsageError(f"{name} is {text!r}: which unit?", "say '30 days' or '12 h', or never")
+    with contextlib.suppress(UsageError):
+        return seconds(text)
+    raise UsageError(f"{name} is {text!r}", "a time such as '30 days' or '12 h' is needed, or never")
 
 
 def origin(*path: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpidask import run_directory
-from mpidask.batch import catalog, commands, monitor, records, settings
+from mpidask.batch import catalog, cleaning, commands, monitor, records, settings
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
@@ -161,6 +161,7 @@ def submit(job: Job, system: BatchSystem | str | None = None, *, options: settin
     """
     options = options or settings.load({})
     system = system if isinstance(system, BatchSystem) else catalog.find_here(system)
+    cleaning.tidy(options)
     record, job = records.create(job, system, options.state_directory)
     _submit(system, record)
     return Handle(record, seconds(options.poll_interval, "poll-interval"))
@@ -194,7 +195,15 @@ def resubmit(directory: Path) -> tuple[Record, str]:
 
 def _submit(system: BatchSystem, record: Record) -> None:
     # A job that submits itself again is elsewhere.
-    record.add_submission(hand_in(system, record.command, record.script, record.origin, record.job))
+    try:
+        job_id = hand_in(system, record.command, record.script, record.origin, record.job)
+    except UnclearError:
+        record.note_unclear()
+        raise
+    except BatchError:
+        record.note_refused()
+        raise
+    record.add_submission(job_id)
 
 
 def hand_in(

@@ -20,6 +20,7 @@ outside, to get one:
   status   what has become of the jobs
   logs     what a job has printed
   cancel   cancel jobs
+  clean    remove the logs and records of jobs that ended long ago
 
 to compute from a notebook or shell:
   start      get a job of scheduler and workers: mpidask start -N 4 --cores-per-rank 32 -t 1:00:00
@@ -33,7 +34,7 @@ mpidask COMMAND --help tells about a command's options.
 """
 
 _OF_RANKS = ("run", "serve")
-_OF_JOBS = ("submit", "script", "status", "logs", "cancel", "resubmit")
+_OF_JOBS = ("submit", "script", "status", "logs", "cancel", "clean", "resubmit")
 _ATTACHING = ("start", "connect", "dashboard", "stop")
 
 

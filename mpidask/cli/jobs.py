@@ -1,4 +1,4 @@
-"""`mpidask submit`, `script`, `status`, `logs`, `cancel`: from a login node, without MPI."""
+"""`mpidask submit`, `script`, `status`, `logs`, `cancel`, `clean`: from a login node, without MPI."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ _STATUS = "Show what has become of jobs: those given, else those that wait, run,
 _LOGS = "Print what a job has printed: the script's output and mpidask's lines, or one rank's servers and tasks."
 
 _CANCEL = "Cancel jobs, whether they wait or run."
+
+_CLEAN = """\
+Remove the run directories of jobs that ended long ago, of failed submissions and of closed clusters.
+
+What is removed is printed, with the space that it took. Jobs that wait or run, or whose state is not known, are kept.
+Each submission does the same for what has ended longer ago than `keep` says (30 days; in the configuration
+mpidask.batch.keep)."""
 
 _DAY = 86400.0  # s
 
@@ -303,6 +310,54 @@ def _cancel_orphans() -> int:
     return 0
 
 
+def _clean(argv: Sequence[str]) -> int:
+    import click
+    from dask.utils import format_bytes
+
+    from mpidask.batch import cleaning, settings
+
+    given = read(
+        "clean",
+        _CLEAN,
+        argv,
+        [
+            click.Option(["--dry-run"], is_flag=True, help="Print what would be removed; remove nothing."),
+            click.Option(["--older-than"], metavar="TIME", help="Such as '7 days'; 0 for all. Default: keep's."),
+        ],
+    )
+    if given is None:
+        return 0
+    options = settings.load({})
+    found, kept = cleaning.look(options, _older_than(given["older_than"], options))
+    verb, freed = ("would remove", "would be freed") if given["dry_run"] else ("removed", "freed")
+    done = 0
+    for each in found:
+        if given["dry_run"] or cleaning.remove(each.directory):
+            done += each.size
+            print(f"{verb} {each.what}, {format_bytes(each.size)}: {each.directory}")
+        else:
+            kept.append(f"{each.what}: {each.directory} cannot be removed")
+    for line in kept:
+        print(f"mpidask: kept: {line}", file=sys.stderr)
+    print(f"mpidask: {format_bytes(done)} {freed}")
+    return 0
+
+
+def _older_than(given: str | None, options: JobOptions) -> float:
+    """Return how long ago what is to be removed must have ended, in s; raises UsageError."""
+    from mpidask.batch import settings
+
+    if given is not None and given.strip() == "0":
+        return 0.0
+    older = settings.retention(options.keep if given is None else given, "keep" if given is None else "--older-than")
+    if older is None:
+        raise UsageError(
+            "nothing is removed: mpidask.batch.keep is never" if given is None else "--older-than is never",
+            "name a time: mpidask clean --older-than '30 days'",
+        )
+    return older
+
+
 def _resubmit(argv: Sequence[str]) -> int:
     """Submit a job again from within itself: the job script calls this."""
     from mpidask.batch import submission
@@ -344,5 +399,6 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
+    "clean": _clean,
     "resubmit": _resubmit,
 }

@@ -28,7 +28,7 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
     progress = _progress(record)
     running = progress if standing.state is JobState.RUNNING else None
     ends = running.ends if running else None
-    executions = _executions(record, standing, progress)
+    executions = _executions(record, standing)
     last = executions[-1] if executions else {}
     began = _seconds(standing.start)
     return {
@@ -64,12 +64,13 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
 def _progress(record: Record) -> Progress | None:
     """Return how far the current execution has come, not an earlier one; None if it has not said."""
     progress = record.progress
-    if progress is None or not record.submissions or (progress.began or 0.0) < record.submitted - _SKEW:
+    if progress is None or not record.submissions:
         return None
-    return progress
+    since = record.executions[-1][1] if record.executions else record.submitted
+    return None if (progress.began or 0.0) < since - _SKEW else progress
 
 
-def _executions(record: Record, standing: Standing, progress: Progress | None) -> list[dict[str, Any]]:
+def _executions(record: Record, standing: Standing) -> list[dict[str, Any]]:
     """Return the executions of a job, the current one last: it may have submitted itself again."""
     submissions = record.submissions
     # It does so at its end, when the walltime has ended the run.
@@ -84,17 +85,15 @@ def _executions(record: Record, standing: Standing, progress: Progress | None) -
     begun = record.executions if waits else record.executions[:-1]  # the batch system has run it before
     before += [_execution(str(job), submitted, since, *record.left(number)) for number, since in begun]
     ended = record.ended(standing)
-    started = _started(standing, progress, ended)
+    started = _started(record, standing, ended)
     return [*before, _execution(str(job), submitted, started, ended, standing.exit_status)]
 
 
-def _started(standing: Standing, progress: Progress | None, ended: float | None) -> float | None:
+def _started(record: Record, standing: Standing, ended: float | None) -> float | None:
     """Return when a job's script was started, None if it was not or that is not known; s since 1970."""
     if standing.state in (JobState.PENDING, JobState.HELD):
         return None
-    started = _seconds(standing.start)
-    if started is None and progress is not None:
-        started = progress.began
+    started = record.executions[-1][1] if record.executions else _seconds(standing.start)
     # What is later was an estimate.
     return started if started is not None and started <= (ended or time.time()) else None
 

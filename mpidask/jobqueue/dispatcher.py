@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import catalog, commands, holdings, monitor, sentinel, settings, submission
+from mpidask.batch import catalog, cleaning, commands, holdings, monitor, sentinel, settings, submission
 from mpidask.batch.holdings import Holding
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.outcome import Standing
@@ -71,6 +71,7 @@ class Dispatcher:
     def holding(self) -> Holding:
         """The record of the jobs; made when it is first asked for. Raises BatchError if it cannot be."""
         if self._holding is None:
+            cleaning.tidy(settings.load({}))
             self._holding = holdings.create(self.system.name, self.title, self._further_cancel)
         return self._holding
 

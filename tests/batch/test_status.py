@@ -17,9 +17,9 @@ import pytest
 from mpidask.batch import records, settings, submission
 from mpidask.batch.job import Job
 from mpidask.batch.outcome import Standing
-from mpidask.batch.system import JobState
+from mpidask.batch.system import JobId, JobState
 from mpidask.cli import table
-from mpidask.run_directory import Progress
+from mpidask.run_directory import EXECUTIONS, Progress
 
 BLANK = {
     "job": "4711",
@@ -101,7 +101,7 @@ def record_of(tmp_path, **more):
 
     record, _ = records.create(job, SYSTEM, str(tmp_path))
     for job_id in more.get("ids", ["7"]):
-        record.add_submission(job_id)
+        record.add_submission(JobId(job_id))
     return record
 
 
@@ -123,6 +123,7 @@ def test_times_are_points_with_a_zone_and_durations_in_seconds(tmp_path):
     Progress(3, 4, ends=began + 60, dashboard="/x/status", host="n1", nodes=["n1", "n2"], began=began).write(
         str(record.directory)
     )
+    (record.directory / EXECUTIONS).write_text(f"0 {int(began)}\n")
     running = table.row(record, Standing(id="7", state=JobState.RUNNING))
     assert moment(running["started"]) == int(began)
     assert 9 < running["elapsed"] < 40
