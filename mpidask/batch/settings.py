@@ -33,6 +33,7 @@ __all__ = [
     "origin",
     "retention",
     "section",
+    "stands_in",
     "template",
     "walltime",
 ]
@@ -242,18 +243,28 @@ def retention(text: str, name: str = "keep") -> float | None:
 
 def origin(*path: str) -> str:
     """Return `` (in FILE)`` for the configuration's file in which a key of section mpidask stands, "" if none does."""
+    found = stands_in("mpidask", *path)
+    return f" (in {found})" if found else ""
+
+
+def stands_in(*path: str) -> str | None:
+    """Return the environment variable or else the configuration's file in which a key stands, None if none has it."""
     import dask.config
     import yaml
 
+    wanted = [each.lower().replace("-", "_") for each in path]
+    for name in os.environ:
+        if name.startswith("DASK_") and name[5:].lower().replace("-", "_").split("__") == wanted:
+            return name
     for directory in reversed(dask.config.paths):
         for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else [os.path.basename(directory)]:
             file = os.path.join(directory if os.path.isdir(directory) else os.path.dirname(directory), name)
             if not name.endswith((".yaml", ".yml", ".json")):
                 continue
             with contextlib.suppress(OSError, yaml.YAMLError, AttributeError), open(file, encoding="utf-8") as content:
-                if _holds(yaml.safe_load(content), ("mpidask", *path)):
-                    return f" (in {file})"
-    return ""
+                if _holds(yaml.safe_load(content), path):
+                    return str(file)
+    return None
 
 
 def _holds(tree: Any, path: tuple[str, ...]) -> bool:

@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar, Literal
 
-import dask.config
 from dask.utils import format_bytes, parse_bytes, parse_timedelta
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
@@ -22,12 +21,13 @@ from distributed.utils import NoOpAwaitable
 
 from mpidask import credentials
 from mpidask.errors import ArgumentError, BatchError
-from mpidask.jobqueue import keys, report, service
+from mpidask.jobqueue import hooks, keys, report, service
 from mpidask.jobqueue.adaptive import JobAdaptive
 from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.jobs_page import JobsPage
 from mpidask.jobqueue.keeper import Keeper
+from mpidask.jobqueue.keywords import once, settle_one
 
 __all__ = ["JobQueueCluster"]
 
@@ -54,22 +54,23 @@ class JobQueueCluster(SpecCluster):
     Raises ArgumentError (a ValueError) for arguments that cannot be used.
     """
 
-    job_cls: ClassVar[type[Job] | None] = None
+    job_cls: type[Job] | None = None
+    #: Section of the configuration, if a derived class has one of its own.
+    config_name: ClassVar[str | None] = None
     scheduler: Any
     scheduler_comm: Any
     _adaptive: Any
 
-    def __init__(  # noqa: PLR0913 - dask-jobqueue's signature
+    def __init__(  # noqa: PLR0913, PLR0917 - dask-jobqueue's signature
         self,
         n_workers: int = 0,
         job_cls: type[Job] | None = None,
-        *,
         loop: Any = None,
-        security: Security | bool | None = None,
+        security: Security | bool | None = None,  # noqa: FBT001
         shared_temp_directory: str | None = None,
         silence_logs: str = "error",
         name: str | None = None,
-        asynchronous: bool = False,
+        asynchronous: bool = False,  # noqa: FBT001, FBT002
         dashboard_address: str | None = None,
         host: str | None = None,
         scheduler_options: Mapping[str, Any] | None = None,
@@ -77,39 +78,40 @@ class JobQueueCluster(SpecCluster):
         interface: str | None = None,
         protocol: str | None = None,
         config_name: str | None = None,
+        *,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         remote_scheduler: Mapping[str, Any] | bool = False,
         **job_kwargs: Any,
     ) -> None:
         self.status = Status.created
-        self._job_class = self._class_of_jobs(job_cls)
+        hooks.refuse(type(self), hooks.REFUSED_IN_CLUSTERS)
+        self.job_cls = self._job_class = self._class_of_jobs(job_cls)
+        self._warned: set[str] = set()
         self._refuse_scheduler_arguments(dashboard_address=dashboard_address, host=host)
-        section = config_name or self._job_class.default_config_name()
-        setting = _Setting(section)
+        config_name = config_name or type(self).config_name
+        setting = _Setting(self._job_class, config_name or self._job_class.default_config_name(), type(self).__name__)
         interface = setting.get("interface", interface)
-        options = dict(setting.get("scheduler-options", scheduler_options) or {})
+        options = setting.get("scheduler_options", scheduler_options)
         security = options.get("security") if security is None else security
         protocol = options.get("protocol") if protocol is None else protocol
         self._tls = keys.settle(protocol, security=security)
         self._remembered: str | None = None
         job_kwargs |= {"config_name": config_name, "interface": interface, "protocol": self._tls.protocol}
         self._job_kwargs = job_kwargs
-        self.groups = {group: {**job_kwargs, **given} for group, given in (groups or {}).items()}
+        self.groups = {group: {**job_kwargs, **given} for group, given in _mappings(groups).items()}
         self._next = 0
         self.missing: list[dict[str, Any]] = []
         self._noticing = False
-        template = self._job_class(_NO_ADDRESS, name="dummy-name", **job_kwargs)  # refuses what cannot be used
+        template = self._make(_NO_ADDRESS, name="dummy-name", **job_kwargs)  # refuses what cannot be used
         for given in self.groups.values():
-            self._job_class(_NO_ADDRESS, name="dummy-name", **given)
+            self._make(_NO_ADDRESS, name="dummy-name", **given)
         native = self._job_class.native_name()
         self.dispatcher = Dispatcher(system_for(native), type(self).__name__, further(template))
-        shared = setting.get("shared-temp-directory", shared_temp_directory)
+        shared = setting.get("shared_temp_directory", shared_temp_directory)
         roles = ("worker", "scheduler") if remote_scheduler else ("worker",)
         self._key_files = keys.KeyFiles(self._tls.security, shared, self.dispatcher, roles)
         settled = template.description.keywords
-        self.keeper = Keeper(
-            self, float(parse_timedelta(settled["poll_interval"], "seconds")), int(settled["max_failures"])
-        )
+        self.keeper = Keeper(self, float(parse_timedelta(settled["poll_interval"], "seconds")), settled["max_failures"])
         page = JobsPage(lambda: self.jobs, lambda: self.keeper.ended)
         arguments = service.arguments(options, self._tls, interface)
         scheduler = {"cls": service.maker(scheduler_cls, options, page), "options": arguments}
@@ -131,6 +133,10 @@ class JobQueueCluster(SpecCluster):
                 self.close()
                 raise
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        hooks.remember(cls)
+
     # What it is made of.
 
     def _class_of_jobs(self, given: type[Job] | None) -> type[Job]:
@@ -140,7 +146,16 @@ class JobQueueCluster(SpecCluster):
                 f"no Job type is known: the class variable job_cls is not set in {type(self).__name__}",
                 "use SLURMCluster, PBSCluster, ..., set job_cls in the derived class, or pass job_cls=",
             )
+        if not isinstance(found, type) or not issubclass(found, Job):
+            raise ArgumentError(
+                f"job_cls is {found!r}", "derive the class of the jobs from one of mpidask.jobqueue, such as SLURMJob"
+            )
         return found
+
+    def _make(self, address: str, **given: Any) -> Job:
+        """Return a job that is not submitted. What it warns of has been said once for the cluster."""
+        with once(self._warned):
+            return self._job_class(address, **given)
 
     def _refuse_scheduler_arguments(self, **given: str | None) -> None:
         for key, value in given.items():
@@ -155,9 +170,11 @@ class JobQueueCluster(SpecCluster):
     ) -> dict[str, Any]:
         from mpidask.jobqueue.remote import SchedulerJob
 
+        if not isinstance(wanted, Mapping | bool):
+            raise ArgumentError(f"remote_scheduler is {wanted!r}", "True, False or a mapping of keywords is needed")
         given = dict(wanted) if isinstance(wanted, Mapping) else {}
         given = {**self._job_kwargs, "nodes": 1, "ranks_per_node": 1, **given}
-        job = self._job_class("", name="scheduler", dispatcher=self.dispatcher, number=-1, **given)
+        job = self._make("", name="scheduler", dispatcher=self.dispatcher, number=-1, **given)
         options = {"job": job, "options": arguments, "keys": self._key_files, "gated": gated}
         return {"cls": SchedulerJob, "options": options}
 
@@ -165,7 +182,7 @@ class JobQueueCluster(SpecCluster):
         """Return Dask's specification of a job of a group."""
         given = self.groups[group] if group else self._job_kwargs
         spec: dict[str, Any] = {"cls": self._job_class, "options": given}
-        suffixes = self._job_class(_NO_ADDRESS, name="", **given).description.suffixes
+        suffixes = self._make(_NO_ADDRESS, name="", **given).description.suffixes
         if suffixes != [""]:
             spec["group"] = suffixes
         return spec
@@ -183,7 +200,7 @@ class JobQueueCluster(SpecCluster):
 
     def _sample(self, security: Security | None = None) -> Job:
         address = getattr(getattr(self, "scheduler", None), "address", None)
-        return self._job_class(
+        return self._make(
             address or _NO_ADDRESS,
             name="dummy-name",
             dispatcher=getattr(self, "dispatcher", None),
@@ -215,9 +232,11 @@ class JobQueueCluster(SpecCluster):
 
     def new_worker_spec(self, group: str | None = None) -> dict[str, Any]:
         """Return name and specification of the next job; no name is used twice."""
-        name = f"{self._name}-{group}-{self._next}" if group else self._new_worker_name(self._next)
+        number = self._next
+        name = f"{self._name}-{group}-{number}" if group else self._new_worker_name(number)
         self._next += 1
-        return {name: self._spec_of(group) if group else self.new_spec}
+        spec = self._spec_of(group) if group else self.new_spec
+        return {name: {**spec, "number": number}}
 
     def _new_worker_name(self, worker_number: int) -> str:
         return f"{self._name}-{worker_number}"
@@ -263,7 +282,9 @@ class JobQueueCluster(SpecCluster):
         return self._carry_out()
 
     def _jobs(self, n: int | None, jobs: int, memory: str | None, cores: int | None, group: str | None) -> int:
-        job = self._job_class(_NO_ADDRESS, name="", **(self.groups[group] if group else self._job_kwargs))
+        if not (n or jobs or memory or cores):
+            return 0
+        job = self._make(_NO_ADDRESS, name="", **(self.groups[group] if group else self._job_kwargs))
         wanted = jobs if n is None else math.ceil(int(n) / job.worker_processes)
         if memory is not None:
             wanted = max(wanted, math.ceil(parse_bytes(memory) / job.worker_memory))
@@ -338,11 +359,10 @@ class JobQueueCluster(SpecCluster):
         return super().adapt(*args, **kwargs)
 
     def _threads_per_worker(self) -> int:
-        return self._sample().worker_process_threads
+        return self._sample().description.threads
 
     def _memory_per_worker(self) -> int:
-        job = self._sample()
-        return job.description.memory // job.description.processes
+        return int(parse_bytes(self._sample().description.memory_limit))
 
     # What is carried out.
 
@@ -390,9 +410,8 @@ class JobQueueCluster(SpecCluster):
         jobs = {}
         for name, spec in self.worker_spec.items():
             if name not in self.workers:
-                number = int(name.rsplit("-", 1)[1])
-                ours = {"name": name, "dispatcher": self.dispatcher, "number": number, "security": security}
-                jobs[name] = spec["cls"](address, **ours, **spec["options"])
+                ours = {"name": name, "dispatcher": self.dispatcher, "number": spec["number"], "security": security}
+                jobs[name] = self._make(address, **ours, **spec["options"])
                 jobs[name].restarts = spec.get("restarts", 0)
         try:
             await self.dispatcher.submit(list(jobs.values()))
@@ -552,16 +571,25 @@ class JobQueueCluster(SpecCluster):
             credentials.forget(self._remembered)
 
 
+hooks.remember(JobQueueCluster)
+
+
 class _Setting:
-    """The section of the configuration for what is not a keyword of the jobs."""
+    """Keywords of the jobs that the cluster itself needs, too."""
 
-    def __init__(self, section: str) -> None:
-        self.section = section
+    def __init__(self, kind: type[Job], section: str, owner: str) -> None:
+        self._of = kind.native_name(), section
+        self._owner = owner
 
-    def get(self, key: str, given: Any) -> Any:
-        if given is not None:
-            return given
-        return dask.config.get(f"jobqueue.{self.section}.{key}", default=None)
+    def get(self, name: str, given: Any) -> Any:
+        return settle_one(*self._of, name, given, self._owner)
+
+
+def _mappings(groups: Any) -> Mapping[str, Mapping[str, Any]]:
+    found = {} if groups is None else groups
+    if not isinstance(found, Mapping) or not all(isinstance(each, Mapping) for each in found.values()):
+        raise ArgumentError(f"groups is {groups!r}", "a mapping is needed, such as {'large': {'memory': '100GB'}}")
+    return found
 
 
 def _report(task: asyncio.Task[None]) -> None:

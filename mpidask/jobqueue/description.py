@@ -56,6 +56,8 @@ class Description:
     keywords:  as `keywords.settle` returns them
     arguments: further arguments of the worker's command
     command_line: what runs instead of that command
+    alone:     whether jobs cannot be submitted together, because each has a script of its own making
+    own_header, own_threads, own_memory_limit: what a derived class says instead
     """
 
     system: BatchSystem
@@ -64,6 +66,10 @@ class Description:
     keywords: Mapping[str, Any]
     arguments: tuple[str, ...] = ()
     command_line: str | None = None
+    alone: bool = False
+    own_header: tuple[str, ...] | None = None
+    own_threads: int | None = None
+    own_memory_limit: str | None = None
 
     @property
     def cores(self) -> int:
@@ -110,12 +116,12 @@ class Description:
     @property
     def threads(self) -> int:
         """Threads of each worker."""
-        return self.cores // self.processes
+        return self.own_threads or self.cores // self.processes
 
     @property
     def memory_limit(self) -> str:
         """Memory of each worker, as its command has it."""
-        return format_bytes(self.memory // self.processes).replace(" ", "")
+        return self.own_memory_limit or format_bytes(self.memory // self.processes).replace(" ", "")
 
     @property
     def suffixes(self) -> list[str]:
@@ -126,6 +132,8 @@ class Description:
 
     def header(self, place: Place | None = None) -> list[str]:
         """Return the option lines with their mark: generated ones less those to skip, then the user's own."""
+        if self.own_header is not None:
+            return list(self.own_header)
         return self._header(self.fields(place))
 
     def _header(self, fields: Mapping[str, object]) -> list[str]:
@@ -148,6 +156,8 @@ class Description:
 
     def arrays(self, place: Place) -> bool:
         """Whether the header asks for a job array; it may be among the lines to skip."""
+        if self.alone or self.own_header is not None:
+            return False
         facts = self.system.workers
         fields = self.fields(place)
         return bool(facts and facts.index) and self._header(fields) != self._header({**fields, "count": None})

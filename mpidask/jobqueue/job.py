@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dask.utils import parse_bytes
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
@@ -20,6 +22,7 @@ from mpidask.batch.holdings import KEY_FILES
 from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem, JobId, JobState
 from mpidask.errors import ArgumentError
+from mpidask.jobqueue import hooks, values
 from mpidask.jobqueue import keywords as table
 from mpidask.jobqueue.description import Description, Place, refuse_lost
 from mpidask.jobqueue.keys import tls_arguments
@@ -40,7 +43,8 @@ class Job(ProcessInterface):
     security:     keys are given as paths of files
     config_name:  section of the configuration; None: the batch system's own
     further keywords are those of the batch system: see the cluster classes
-    Raises ArgumentError (a ValueError) for keywords that cannot be used.
+    Derived classes may set keywords as attributes or properties, and override what `hooks.HONOURED` names.
+    Raises ArgumentError (a ValueError) for keywords that cannot be used, and for what is overridden without effect.
     """
 
     #: Section of the configuration, and the batch system, of classes derived from this one.
@@ -53,7 +57,7 @@ class Job(ProcessInterface):
         self,
         scheduler: str | None = None,
         name: str | None = None,
-        *,
+        *others: Any,
         protocol: str | None = None,
         security: Security | None = None,
         config_name: str | None = None,
@@ -62,17 +66,12 @@ class Job(ProcessInterface):
         **given: Any,
     ) -> None:
         super().__init__()
+        hooks.refuse(type(self))
+        _refuse_positions(type(self), others)
         self.config_name = config_name or self.default_config_name()
         self.name = name
         self.number = number
         self.dispatcher = dispatcher
-        settled = table.settle(self.native_name(), self.config_name, given, _cluster_name(type(self)))
-        self._check(settled)
-        arguments = _arguments(settled["interface"], protocol, security)
-        self.description = Description(self.system, scheduler, name, self.prepared(settled), arguments)
-        refuse_lost(self.description)
-        if not dispatcher and settled["log_directory"]:
-            Path(settled["log_directory"]).mkdir(parents=True, exist_ok=True)
         # What becomes of it.
         self.id = ""
         self.where: tuple[str, ...] = ()  # it was submitted: see `JobId`
@@ -83,6 +82,80 @@ class Job(ProcessInterface):
         self.arrived_at: float | None = None
         self.present: set[str] = set()
         self.restarts = 0  # how many have ended in whose place it is
+        # What it is.
+        own = hooks.own(type(self), (*table.KEYWORDS, *hooks.HONOURED))
+        settled = self._settle(own, given)
+        arguments = _arguments(settled["interface"], protocol, security)
+        self.description = Description(self.system, scheduler, name, self.prepared(settled), arguments)
+        self._take_hooks(own)
+        refuse_lost(self.description)
+        logs = self.description.keywords["log_directory"]
+        if not dispatcher and logs:
+            Path(os.path.expandvars(logs)).expanduser().mkdir(parents=True, exist_ok=True)
+
+    def _settle(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keywords' values; an attribute of a derived class counts where a keyword is not given."""
+        kind, native = type(self), self.native_name()
+        plain = {
+            name: table.Found(value, f"class {kind.__name__}")
+            for name, value in own.items()
+            if name in table.KEYWORDS and not callable(value) and not hooks.computed(value)
+        }
+        settled = table.settle(native, str(self.config_name), given, _cluster_name(kind), plain)
+        self._settled = dict(settled)  # what super() of a derived class's hooks tells
+        for name, command in (("submit_command", self.system.submit), ("cancel_command", self.system.cancel)):
+            if name in own:
+                extra = f"{name}_extra"
+                if extra not in settled:
+                    raise ArgumentError(f"{name} of the class {kind.__name__} has no effect with {native}", "remove it")
+                words = hooks.further_words(kind, name, getattr(self, name), "".join(command))
+                settled[extra] = [*words, *settled[extra]]
+        self._check(settled)
+        self.__dict__.update({name: settled[name] for name in plain if name in settled})
+        return settled
+
+    def _take_hooks(self, own: Mapping[str, Any]) -> None:
+        """Have the description say what properties and methods of a derived class say."""
+        owner = f"class {type(self).__name__}"
+
+        def said(name: str) -> Any:
+            system = self.native_name()
+            return table.read(table.KEYWORDS[name], system, table.Found(getattr(self, name), owner))
+
+        names = [name for name in own if name in self._settled and hooks.computed(own[name])]
+        if names:
+            settled = {**self._settled, **{name: said(name) for name in names}}
+            self._check(settled)
+            with table.once(set()):
+                self.description = dataclasses.replace(self.description, keywords=self.prepared(settled))
+        changes: dict[str, Any] = {"alone": "job_script" in own}
+        for name, field, kind in (
+            ("worker_process_threads", "own_threads", values.COUNT),
+            ("worker_process_memory", "own_memory_limit", values.SIZE),
+        ):
+            if name in own:
+                keyword = table.Keyword(name, None, kind, "")
+                found = table.Found(getattr(self, name), owner)
+                changes[field] = table.read(keyword, self.native_name(), found)
+        if changes.get("own_memory_limit") is not None:
+            changes["own_memory_limit"] = str(changes["own_memory_limit"]).replace(" ", "")
+        self.description = dataclasses.replace(self.description, **changes)
+        self._own_header = "job_header" in own
+        self.description = self._headed(self.description)
+
+    def _headed(self, description: Description) -> Description:
+        """Return a description with the option lines of a derived class, if it has its own."""
+        if not self._own_header:
+            return description
+        return dataclasses.replace(description, own_header=tuple(str(self.job_header).splitlines()))
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        hooks.remember(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        hooks.refuse_assignment(type(self), name)
+        super().__setattr__(name, value)
 
     @classmethod
     def default_config_name(cls) -> str:
@@ -120,28 +193,57 @@ class Job(ProcessInterface):
                 f"{_cluster_name(type(self))}(cores={cores}, memory={memory!r})",
                 f"or set them in the configuration, section jobqueue.{self.config_name}",
             )
-        cores, processes = int(settled["cores"]), settled["processes"]
-        if cores < 1 or (processes is not None and not 1 <= int(processes) <= cores):
+        cores, processes = settled["cores"], settled["processes"]
+        if processes is not None and processes > cores:
             raise ArgumentError(
-                f"cores={cores}, processes={processes}: each worker needs a core",
-                "give cores from 1 up, and no more processes than cores",
+                f"cores={cores}, processes={processes}: each worker needs a core", "give no more processes than cores"
             )
-        try:
-            parse_bytes(settled["memory"])
-        except (ValueError, TypeError):
-            raise ArgumentError(f"memory is {settled['memory']!r}", "a size is needed, such as '24GB'") from None
 
     # What it is.
 
     @property
     def job_name(self) -> str:
         """The job's name for the batch system."""
-        return str(self.description.keywords["job_name"])
+        return str(self._settled["job_name"])
+
+    @property
+    def shebang(self) -> str:
+        """The first line of the job script."""
+        return str(self._settled["shebang"])
+
+    @property
+    def log_directory(self) -> str | None:
+        """Where the batch system leaves its logs; None for the cluster's directory."""
+        return self._settled["log_directory"]
+
+    @property
+    def job_extra_directives(self) -> Any:
+        """Further option lines."""
+        return self._settled["job_extra_directives"]
+
+    @property
+    def job_directives_skip(self) -> list[str]:
+        """What generated option lines contain that are left out."""
+        return self._settled["job_directives_skip"]
+
+    @property
+    def submit_command(self) -> str:
+        """The submit command with the further words for it."""
+        return self._command("submit")
+
+    @property
+    def cancel_command(self) -> str:
+        """The cancel command with the further words for it."""
+        return self._command("cancel")
+
+    def _command(self, name: str) -> str:
+        line = "".join(getattr(self.system, name))
+        return shlex.join([hooks.program(line), *self._settled.get(f"{name}_command_extra", ())])
 
     @property
     def job_header(self) -> str:
         """The option lines."""
-        return "\n".join(self.description.header(self.place))
+        return "\n".join(dataclasses.replace(self.description, own_header=None).header(self.place))
 
     @property
     def _command_template(self) -> str:  # where users of dask-jobqueue look for the worker's command
@@ -165,12 +267,12 @@ class Job(ProcessInterface):
     @property
     def worker_process_threads(self) -> int:
         """Threads of each worker."""
-        return self.description.threads
+        return dataclasses.replace(self.description, own_threads=None).threads
 
     @property
     def worker_process_memory(self) -> str:
         """Memory of each worker."""
-        return self.description.memory_limit
+        return dataclasses.replace(self.description, own_memory_limit=None).memory_limit
 
     @property
     def place(self) -> Place | None:
@@ -180,15 +282,20 @@ class Job(ProcessInterface):
 
     def job_script(self) -> str:
         """Return the job script."""
-        return self.description.script(self.place)
+        return self._render(self._headed(self.description), self.place)
 
     @property
     def kind(self) -> str:
         """What jobs have in common that may be submitted together."""
-        return f"{type(self).__name__} {str(self.name).rsplit('-', 1)[0]}"
+        stem = str(self.name).removesuffix(f"-{self.number}")  # one that has no number is nobody else's
+        return f"{type(self).__name__} {stem}"
 
     def text(self, description: Description, place: Place) -> str:
-        """Return the job script for a description; HTCondor's is another text."""
+        """Return the job script for a description; a derived class may make its own."""
+        return self.job_script() if description.alone else self._render(self._headed(description), place)
+
+    def _render(self, description: Description, place: Place | None) -> str:
+        """Return the job script; HTCondor's is another text."""
         return description.script(place)
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
@@ -299,7 +406,7 @@ class Job(ProcessInterface):
         words = [word for word in match.groups() if word] if match else [re.escape(self.id)]
         pattern = re.compile(r"(?:^|.*\W|.*[a-z_])0*" + r"\D+0*".join(words) + r"(?:\W.*|_.*)?$")
         ours = re.compile(r"-?\d+\.(log|status|executions)(\.\d+)?|jobs|released|holding\.json|scheduler\.json")
-        name = self.job_name
+        name = str(self.description.keywords["job_name"])
         try:
             return sorted(
                 path
@@ -334,6 +441,17 @@ class Job(ProcessInterface):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: job {self.id or 'not submitted'}, {self.standing.state.value}>"
+
+
+hooks.remember(Job)
+
+
+def _refuse_positions(kind: type[Job], others: tuple[Any, ...]) -> None:
+    if others:
+        raise ArgumentError(
+            f"{kind.__name__} takes scheduler and name by position, and no more (got {', '.join(map(repr, others))})",
+            f"name the others: queue={others[0]!r}, for example",
+        )
 
 
 def _cluster_name(kind: type[Job]) -> str:

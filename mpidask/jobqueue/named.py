@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from dask.utils import parse_bytes
 
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.description import Description, Place, texts
+from mpidask.jobqueue.description import Description, Place
 from mpidask.jobqueue.job import Job
-from mpidask.jobqueue.keywords import document
+from mpidask.jobqueue.keywords import document, warn
 
 __all__ = [
     "FluxCluster",
@@ -57,10 +56,6 @@ class PBSJob(Job):
     config_name = "pbs"
     system_name = "pbs"
 
-    def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the keywords; PBS_ACCOUNT in the environment is the account if none is given."""
-        return super().prepared({**settled, "account": settled["account"] or os.environ.get("PBS_ACCOUNT")})
-
 
 class MoabJob(PBSJob):
     """A job under Moab."""
@@ -90,7 +85,7 @@ class LSFJob(Job):
                 f"lsf_units is {settled['lsf_units']!r}", "one of kb, mb, gb, tb, pb, eb, zb is needed there"
             )
         size = settled["mem"] or parse_bytes(settled["memory"])
-        amount = math.ceil(int(size) / 1000 ** (_UNITS.index(unit) + 1))
+        amount = math.ceil(size / 1000 ** (_UNITS.index(unit) + 1))
         return super().prepared({**settled, "lsf_memory": str(amount)})
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
@@ -112,15 +107,14 @@ class OARJob(Job):
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
         """Return the keywords; what is asked of memory is a property, of which OAR reads one line."""
         wanted = settled["memory_per_core_property_name"]
-        directives = texts(settled["job_extra_directives"])
+        directives = list(settled["job_extra_directives"])
         if wanted is None:
-            warnings.warn(
+            warn(
                 "OAR is not told about the memory of jobs: sites name the property; see memory_per_core_property_name",
                 UserWarning,
-                stacklevel=5,
             )
         elif wanted != "not_applicable":
-            each = math.ceil(parse_bytes(settled["memory"]) / int(settled["cores"]) / 2**20)
+            each = math.ceil(parse_bytes(settled["memory"]) / settled["cores"] / 2**20)
             last = next((line for line in reversed(directives) if line.startswith("-p ")), None)
             asked = f"{wanted}>={each}"
             directives.append(f"-p '{last.removeprefix('-p ')} AND {asked}'" if last else f"-p {asked}")
@@ -155,11 +149,6 @@ class HTCondorJob(Job):
         super()._check(settled)
         if settled["disk"] is None:
             raise ArgumentError("disk of each job is needed", "say how much, such as disk='1 GB'")
-        if not isinstance(settled["job_extra_directives"] or {}, Mapping):
-            raise ArgumentError(
-                f"job_extra_directives is {settled['job_extra_directives']!r}",
-                "attributes of the submit description are needed, such as {'+Project': '\"x\"'}",
-            )
 
     @property
     def job_header_dict(self) -> dict[str, Any]:
@@ -188,18 +177,22 @@ class HTCondorJob(Job):
             }
         for name in keywords["job_directives_skip"]:
             attributes.pop(name, None)
-        return attributes | dict(keywords["job_extra_directives"] or {})
+        return attributes | dict(keywords["job_extra_directives"])
 
     @property
     def job_header(self) -> str:
         """The attributes, as lines."""
         return "\n".join(f"{name} = {value}" for name, value in self.job_header_dict.items())
 
-    def job_script(self) -> str:
-        """Return the submit description."""
-        return self.text(self.description, self.place)
+    def _headed(self, description: Description) -> Description:
+        return description  # there are no option lines in it
 
-    def text(self, description: Description, place: Place | None) -> str:
+    @property
+    def executable(self) -> str:
+        """What runs the job's lines: it gets them after -c, as a shell does."""
+        return "/bin/sh"
+
+    def _render(self, description: Description, place: Place | None) -> str:
         """Return the submit description for a job's description."""
         plain = {**description.keywords, "shebang": "#!/bin/sh"}
         lines = dataclasses.replace(description, keywords=plain).script(place).splitlines()[2:]
@@ -213,20 +206,10 @@ class HTCondorJob(Job):
                 self.job_header,
                 "",
                 f'Arguments = "{_quoted(["-c", command])}"',
-                "Executable = /bin/sh",
+                f"Executable = {self.executable}",
                 "",
             ]
         )
-
-    @property
-    def submit_command(self) -> str:
-        """The command with the further words for it."""
-        return " ".join(["condor_submit", *self.description.keywords["submit_command_extra"]])
-
-    @property
-    def cancel_command(self) -> str:
-        """The command with the further words for it."""
-        return " ".join(["condor_rm", *self.description.keywords["cancel_command_extra"]])
 
 
 def _quoted(words: list[str]) -> str:

@@ -101,7 +101,8 @@ class SchedulerJob(ProcessInterface):
         }
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
         replace_json(str(arguments), told)
-        return shlex.join([self.job.description.keywords["python"], "-m", "mpidask.jobqueue.serving", str(arguments)])
+        python = self.job.description.keywords["python"]  # for the shell: it may be several words
+        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.serving', str(arguments)])}"
 
     async def close(self) -> None:
         """Cancel the job; the scheduler has been told to end before."""
