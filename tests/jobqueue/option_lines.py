@@ -28,7 +28,20 @@ NAMES = {
     "htcondor": "HTCondor",
 }
 
-MEMORY = ["8GB", "8 GB", "16GiB", "500 MB", "1.5TB", "100GB", "190 GiB", "8g", "4000MB", "25 GB", "12345678kB", 16 * 10**9]
+MEMORY = [
+    "8GB",
+    "8 GB",
+    "16GiB",
+    "500 MB",
+    "1.5TB",
+    "100GB",
+    "190 GiB",
+    "8g",
+    "4000MB",
+    "25 GB",
+    "12345678kB",
+    16 * 10**9,
+]
 NAMED = ["normal", "gpu", "long-queue", "abc_1", "p.42"]
 LINES = {
     "slurm": ["--exclusive", "--qos=debug", "-C geyser", "--gres=gpu:1", "--mail-type=ALL"],
@@ -86,7 +99,7 @@ def choices(system, dice):
     if system == "htcondor":
         return found | {extra: dice.choice(ATTRIBUTES), "submit_command_extra": ["-name", "far"]}
     lines = several(LINES[system], dice)
-    found[extra] = dice.choice([lines, lines, tuple(lines), {line: None for line in lines}, " ".join(lines[:1])])
+    found[extra] = dice.choice([lines, lines, tuple(lines), dict.fromkeys(lines), " ".join(lines[:1])])
     found["queue"] = dice.choice(NAMED)
     found["walltime"] = dice.choice(WALLTIMES)
     if system in ("slurm", "pbs", "moab"):
@@ -129,7 +142,9 @@ def record():
         kind = getattr(importlib.import_module(f"dask_jobqueue.{system}"), f"{NAMES[system]}Job")
         job = kind("tcp://10.0.0.1:8786", "w-0", **given)
         attributes = getattr(job, "job_header_dict", None)
-        header = [f"{key} = {value}" for key, value in attributes.items()] if attributes else job.job_header.splitlines()
+        header = (
+            [f"{key} = {value}" for key, value in attributes.items()] if attributes else job.job_header.splitlines()
+        )
         lines.append(json.dumps([system, given, header]))
     RECORDED.write_text("\n".join([*lines, ""]))
 

@@ -13,7 +13,7 @@ from collections import Counter
 import dask
 import pytest
 from dask.utils import parse_bytes
-from option_lines import COUNT, draw, recorded
+from jobqueue.option_lines import COUNT, draw, recorded
 
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import keywords, named
