@@ -83,7 +83,7 @@ class JobQueueCluster(SpecCluster):
         remote_scheduler: Mapping[str, Any] | bool = False,
         **job_kwargs: Any,
     ) -> None:
-        self.status = Status.created
+        self.status = Status.closed  # there is nothing to close until the arguments have been looked at
         hooks.refuse(type(self), hooks.REFUSED_IN_CLUSTERS)
         self.job_cls = self._job_class = self._class_of_jobs(job_cls)
         self._warned: set[str] = set()
@@ -117,6 +117,7 @@ class JobQueueCluster(SpecCluster):
         scheduler = {"cls": service.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:
             scheduler = self._remote(remote_scheduler, arguments, gated="http_prefix" not in options)
+        self.status = Status.created
         super().__init__(
             scheduler=scheduler,
             worker=self._spec_of(None),

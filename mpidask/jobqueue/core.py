@@ -2,5 +2,10 @@
 
 from mpidask.jobqueue.cluster import JobQueueCluster
 from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.keywords import document
 
-__all__ = ["Job", "JobQueueCluster"]
+__all__ = ["Job", "JobQueueCluster", "cluster_parameters", "job_parameters"]
+
+#: For the docstrings of derived classes.
+job_parameters = document("")
+cluster_parameters = JobQueueCluster.__doc__ or ""
