@@ -10,8 +10,8 @@ import contextlib
 import contextvars
 import dataclasses
 import difflib
+import inspect
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -425,8 +425,8 @@ def warn(text: str, category: type[Warning]) -> None:
         if text in said:
             return
         said.add(text)
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and _is_library(frame.f_globals.get("__name__", "")):
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and _is_library(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
 

@@ -22,7 +22,8 @@ SIZE = {"cores": 4, "memory": "8GB"}
 def nobodys_configuration(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
+    with dask.config.set({"jobqueue": keywords.defaults()}), dask.config.set(quiet):
         yield
 
 
@@ -120,7 +121,12 @@ def test_a_cluster_class_has_its_jobs_class_and_its_section():
         job_cls = derived(SLURMJob, job_script=lambda self: "mine\n")
         config_name = "mine"
 
-    with dask.config.set({"jobqueue.mine": {**SIZE, "queue": "fat"}}), Mine() as cluster:
+    with (
+        dask.config.set(
+            {"jobqueue.mine": {**SIZE, "queue": "fat", "scheduler-options": {"dashboard_address": "127.0.0.1:0"}}}
+        ),
+        Mine() as cluster,
+    ):
         assert cluster.job_script() == "mine\n"
         assert "#SBATCH -p fat" in cluster.job_header
     other = derived(SLURMJob)

@@ -5,14 +5,12 @@ What dask-jobqueue 0.9.0 makes of them is recorded by option_lines.py.
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections import Counter
 
 import dask
 import pytest
-from dask.utils import parse_bytes
 from jobqueue.option_lines import COUNT, draw, recorded
 
 from mpidask.errors import ArgumentError
@@ -80,23 +78,13 @@ def logs_of_oar(system, given, lines):
     return [*lines[:at], *(line for line in added if not skipped(given, line)), *lines[at:]]
 
 
-def memory_of_slurm(system, given, lines):
-    """Memory is given in the unit of which there are ten or more, as for PBS, which asks for less above the limit."""
-    if system != "slurm" or "job_mem" in given:
-        return lines
-    size = parse_bytes(given["memory"])
-    if not 2**30 <= size < 10 * 2**30:
-        return lines
-    return [re.sub(r"--mem=\d+G", f"--mem={math.ceil(size / 2**20)}M", line) for line in lines]
-
-
 def processes_without_cores(system, given, lines):
     """More workers than cores are refused; there each gets no thread."""
     return "ArgumentError" if given.get("processes", 1) > given["cores"] else lines
 
 
 #: In this order.
-DIFFERENCES = [text_for_a_list, shell, logs_of_lsf, logs_of_oar, memory_of_slurm, processes_without_cores]
+DIFFERENCES = [text_for_a_list, shell, logs_of_lsf, logs_of_oar, processes_without_cores]
 
 
 def ours(system, given):

@@ -22,7 +22,8 @@ SIZE = {"cores": 4, "memory": "8GB"}
 def nobodys_configuration(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
+    with dask.config.set({"jobqueue": keywords.defaults()}), dask.config.set(quiet):
         yield
 
 
