@@ -30,7 +30,20 @@ exit $status
 ) &
 body=$!
 trap 'kill -TERM $body 2>/dev/null' TERM HUP INT
+preempting() { timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
+preempted= grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
+if [ "${grace:-0}" -gt 0 ]; then
+    (trap 'kill $!; exit' TERM
+    while sleep $((grace / 4 + 1)) & wait $!; do
+        preempting && { : >"$MPIDASK_WALLTIME_WARNING"; break; }
+    done) 2>/dev/null &
+    watch=$!
+fi
 while wait $body; status=$?; kill -0 $body 2>/dev/null; do :; done
 [ $status -le 128 ] || { wait $body; status=$?; }
+if [ "${grace:-0}" -gt 0 ]; then
+    kill $watch 2>/dev/null
+    while [ $status -ne 0 ] && preempting; do preempted=1; sleep 1; done
+fi
 rm -f "$MPIDASK_WALLTIME_WARNING"
 exit $status

@@ -255,6 +255,8 @@ class BatchSystem:
     places:    the choices of where jobs are submitted
     spellings: regular expressions of a job id, strict ones first: ids whose first groups are the same mean one job
     execution: shell expression: how often the job has been started again
+    preempting: shell command that succeeds while the job is told to make room for another and has not been ended yet
+    grace:     shell expression: s between the two
     preempted: regular expression in what the system prints about a job that makes room for another
     ignored:   regular expression: environment variables that change what commands ask for or print
     states:    the system's words for each state
@@ -297,6 +299,8 @@ class BatchSystem:
     places: tuple[Place, ...] = ()
     spellings: tuple[str, ...] = ()
     execution: str | None = None
+    preempting: str | None = None
+    grace: str | None = None
     preempted: str | None = None
     ignored: str | None = None
     states: Mapping[JobState, str]

@@ -181,9 +181,40 @@ def _around(job: Job, system: BatchSystem) -> list[str]:
     return [
         "body=$!",
         "trap 'kill -TERM $body 2>/dev/null' TERM HUP INT",
+        *_grace(system),
         *_waited("body"),
+        *_requeued(system),
         *([f'rm -f "${run.WARNING}"'] if system.signal else []),
         *_left(job),
+    ]
+
+
+def _grace(system: BatchSystem) -> list[str]:
+    """Return the lines that warn the run when the job is to make room for another, as ahead of the walltime's end."""
+    if not (system.signal and system.preempting and system.grace):
+        return []
+    return [
+        f"preempting() {{ {system.preempting}; }}",
+        f"preempted= grace={system.grace}",
+        'if [ "${grace:-0}" -gt 0 ]; then',
+        "    (trap 'kill $!; exit' TERM",
+        "    while sleep $((grace / 4 + 1)) & wait $!; do",
+        f'        preempting && {{ : >"${run.WARNING}"; break; }}',
+        "    done) 2>/dev/null &",
+        "    watch=$!",
+        "fi",
+    ]
+
+
+def _requeued(system: BatchSystem) -> list[str]:
+    """Return the lines that wait for the end of the grace time: a job that ends before is not run again."""
+    if not (system.signal and system.preempting and system.grace):
+        return []
+    return [
+        'if [ "${grace:-0}" -gt 0 ]; then',
+        "    kill $watch 2>/dev/null",
+        "    while [ $status -ne 0 ] && preempting; do preempted=1; sleep 1; done",
+        "fi",
     ]
 
 
@@ -194,7 +225,7 @@ def _left(job: Job) -> list[str]:
     leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
     if not job.requeue:
         return [leave]
-    again = f"{job.python} -m mpidask.cli resubmit"
+    again = f'[ -z "$preempted" ] && {job.python} -m mpidask.cli resubmit'
     return [
         # The job that comes after this one will say how it ended.
         f'if ! {{ [ $status -eq {WalltimeError.status} ] && {again} "${run.DIRECTORY}"; }}; then',

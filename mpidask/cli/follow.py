@@ -88,12 +88,16 @@ class _Output:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = 0  # its number in the file system
         self._done = 0
 
     def copy(self, line: _StatusLine) -> None:
         """Write to stdout what has come since."""
         try:
             with self._path.open("rb") as file:
+                number = os.fstat(file.fileno()).st_ino
+                if number != self._file:  # the job runs again, and has begun another
+                    self._file, self._done = number, 0
                 file.seek(self._done)
                 new = file.read()
         except OSError:

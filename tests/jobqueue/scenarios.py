@@ -157,7 +157,7 @@ def a_lost_node(system):
 
 def a_requeued_job(system):
     """It keeps its id and runs again: one job is wanted, and there is one; when the cluster is closed none is left."""
-    with cluster(system, queue="scavenge") as jobs, Client(jobs) as client:
+    with cluster(system, queue="scavenge", job_extra_directives=["-w mn4"]) as jobs, Client(jobs) as client:
         jobs.scale(jobs=1)
         client.wait_for_workers(1, timeout=90)
         first = jobs.jobs[0].id

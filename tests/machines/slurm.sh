@@ -31,7 +31,7 @@ up() {
         case $(sinfo -h -n $node -o %T) in *down* | *drain*) scontrol update nodename=$node state=resume ;; esac
     done
     for attempt in $(seq 400); do
-        [ "$(sinfo -h -p debug -t idle -o %D 2>/dev/null)" = 4 ] && return
+        [ "$(sinfo -h -N -p debug -t idle,mix,alloc -o %N 2>/dev/null | wc -l)" = 4 ] && return
         sleep 0.05
     done
     sinfo >&2

@@ -103,6 +103,11 @@ SYSTEM = BatchSystem(
         here=("--federation",),
     ),
     execution="${SLURM_RESTART_COUNT:-0}",
+    # At the beginning of the grace time the steps get SIGTERM, but not the job script:
+    # https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
+    preempting='timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk \'{for (i = 1; i <= NF; i++) {split($i, w, "="); '
+    'v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}\'',
+    grace='$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\\([0-9]*\\).*/\\1/p")',
     preempted="DUE TO PREEMPTION",
     # https://slurm.schedmd.com/multi_cluster.html
     places=(
