@@ -25,6 +25,7 @@ ON = {
     "a_lost_node": ["slurm"],
     "a_requeued_job": ["slurm"],
     "killed_with_its_sentinel": ["slurm"],
+    "jobs_of_tcsh": ["slurm"],
 }
 
 

@@ -60,6 +60,22 @@ def run(*words):
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
+def jobs_of_tcsh(system):
+    """A job array with another kind of shell: each element has its number, its workers, and its exit status."""
+    given = {"shebang": "#!/usr/bin/env tcsh", "job_script_prologue": ["setenv SET_IN_THE_PROLOGUE yes"]}
+    with cluster(system, **given) as jobs, Client(jobs) as client:
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=60)
+        jobs.scale(jobs=3)
+        client.wait_for_workers(3, timeout=60)
+        assert jobs.dispatcher.submissions == 2, "one job, then an array of two"
+        assert set(client.run(lambda: os.environ["SET_IN_THE_PROLOGUE"]).values()) == {"yes"}
+        assert len({info["name"] for info in client.scheduler_info(n_workers=-1)["workers"].values()}) == 3
+        left = [jobs.dispatcher.directory / f"{job.number}.status" for job in jobs.workers.values()]
+        jobs.scale(0)
+        until(lambda: all(path.exists() for path in left))
+
+
 def until(condition, within=60):
     deadline = time.monotonic() + within
     while not condition():

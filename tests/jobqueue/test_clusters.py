@@ -55,6 +55,10 @@ def test_a_broken_prologue(system):
     assert "Traceback" not in done.stderr, done.stderr
 
 
+def test_jobs_of_tcsh(system):
+    play(system, "jobs_of_tcsh")
+
+
 def test_a_refusal(system):
     play(system, "a_refusal")
 

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 . ./lib.sh
 NODES="mn1 mn2 mn3 mn4"
-PACKAGES="munge slurmctld slurmd slurm-client slurmdbd mariadb-server"
+PACKAGES="munge slurmctld slurmd slurm-client slurmdbd mariadb-server tcsh"
 ACCOUNTS=/run/mysqld/mysqld.sock # where Slurm looks for it
 MARK="mpidask-lab $(cksum < slurm.sh)" # of a configuration: that of another version of this file is replaced
 
