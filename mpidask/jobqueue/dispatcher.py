@@ -154,7 +154,7 @@ class Dispatcher:
         script.chmod(0o700)
         logs = description.keywords["log_directory"]
         if logs:
-            Path(os.path.expandvars(logs)).expanduser().mkdir(parents=True, exist_ok=True)
+            Path(logs).mkdir(parents=True, exist_ok=True)
         self.submissions += 1
         command = self.system.handing_in(text, self._fields(description, script))
         command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))

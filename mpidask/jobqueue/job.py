@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import re
 import shlex
 import time
@@ -16,12 +15,12 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
-from mpidask import run_directory
+from mpidask import config, run_directory
 from mpidask.batch import catalog
 from mpidask.batch.holdings import KEY_FILES
 from mpidask.batch.outcome import Standing
 from mpidask.batch.system import BatchSystem, JobId, JobState
-from mpidask.errors import ArgumentError
+from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue import hooks, values
 from mpidask.jobqueue import keywords as table
 from mpidask.jobqueue.description import Description, Place, refuse_lost
@@ -91,7 +90,7 @@ class Job(ProcessInterface):
         refuse_lost(self.description)
         logs = self.description.keywords["log_directory"]
         if not dispatcher and logs:
-            Path(os.path.expandvars(logs)).expanduser().mkdir(parents=True, exist_ok=True)
+            Path(logs).mkdir(parents=True, exist_ok=True)
 
     def _settle(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords' values; an attribute of a derived class counts where a keyword is not given."""
@@ -183,7 +182,8 @@ class Job(ProcessInterface):
         """Return the keywords as the description needs them; derived classes add what their system needs."""
         import sys
 
-        return {**settled, "python": settled["python"] or sys.executable}
+        logs = _path(settled["log_directory"], "log_directory")
+        return {**settled, "python": settled["python"] or sys.executable, "log_directory": logs}
 
     def _check(self, settled: Mapping[str, Any]) -> None:
         if settled["cores"] is None or settled["memory"] is None:
@@ -456,6 +456,14 @@ def _refuse_positions(kind: type[Job], others: tuple[Any, ...]) -> None:
 
 def _cluster_name(kind: type[Job]) -> str:
     return kind.cluster_name or kind.__name__.removesuffix("Job") + "Cluster"
+
+
+def _path(value: Any, name: str) -> str | None:
+    """Return a path that a keyword gives, as the shell reads it now: batch systems do not know `~` or variables."""
+    try:
+        return config.path(str(value), name) if value else None
+    except UsageError as error:
+        raise ArgumentError(error.what, error.remedy) from None
 
 
 def _arguments(interface: str | None, protocol: str | None, security: Security | None) -> tuple[str, ...]:

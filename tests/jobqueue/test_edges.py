@@ -158,3 +158,13 @@ def test_a_traceback_shows_the_remedy():
     assert "did you mean walltime?" in "".join(traceback.format_exception(caught.value))
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.__notes__ == caught.value.__notes__ == ["remedy: did you mean walltime?"]
+
+
+def test_a_directory_of_logs_is_what_the_shell_reads_here(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", "here")
+    for given in ("~/$PLACE/logs", "$HOME/${PLACE}/logs"):
+        job = SLURMJob(**W, log_directory=given)
+        assert f"#SBATCH -o {tmp_path}/here/logs/dask-worker-%J.out" in job.description.header()
+    with pytest.raises(ArgumentError, match="NOT_SET"):
+        SLURMJob(**W, log_directory="$NOT_SET/logs")
