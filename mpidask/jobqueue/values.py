@@ -63,6 +63,8 @@ class Kind:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) == 1:
+        (value,) = value
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, bool):
@@ -128,7 +130,13 @@ def _size(value: Any) -> str | int:
 
 
 def _bytes(value: Any) -> int:
-    return config.size(str(_size(value)))
+    """Read a size of which the unit is documented to be bytes."""
+    if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
+        raise UnfitError
+    try:
+        return config.size(str(value))
+    except UsageError:
+        raise UnfitError from None
 
 
 def _time(value: Any) -> Any:
@@ -201,6 +209,8 @@ def _mapping(value: Any) -> dict[Any, Any]:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
+    if isinstance(value, list | tuple) and not value:  # nothing, where other systems have a list
+        return {}
     if not isinstance(value, Mapping):
         raise UnfitError
     return dict(value)

@@ -89,6 +89,7 @@ def test_what_cannot_be_meant_is_refused(name, value, words):
         ("log_directory", Path("logs"), "logs"),
         ("nanny", 0, False),
         ("queue", "gpu\n", "gpu"),
+        ("account", ["abc_1"], "abc_1"),
         ("job_extra_directives", "--qos=debug", ["--qos=debug"]),
         ("job_extra_directives", "--qos=debug\n--exclusive\n", ["--qos=debug", "--exclusive"]),
         ("job_extra_directives", ["--qos=debug\n--exclusive", ""], ["--qos=debug", "--exclusive"]),
@@ -144,8 +145,9 @@ def test_a_section_that_is_no_mapping_is_refused():
 
 def test_lsf_s_memory_is_a_size():
     assert settled(LSFJob, mem="16GB")["mem"] == 16 * 10**9
-    with pytest.raises(ArgumentError, match="that is 16 bytes"):
-        settled(LSFJob, mem=16)
+    assert settled(LSFJob, mem=10**9)["mem"] == 10**9, "its unit is bytes"
+    with pytest.raises(ArgumentError, match="mem is 'much'"):
+        settled(LSFJob, mem="much")
 
 
 def test_attributes_of_htcondor_are_texts_or_numbers():
