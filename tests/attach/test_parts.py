@@ -393,7 +393,7 @@ def test_a_dry_run_shows_the_script_and_leaves_nothing(mpidask, tmp_path):
     words = ["--system", "slurm", "--python", "python", "-N", "8", "--nthreads", "2", "--no-nanny"]
     done = mpidask("start", "--dry-run", *words)
     assert "#SBATCH -N 8\n" in done.stdout, done
-    assert "python -m mpidask.cli serve --nthreads 2 --no-nanny --idle-timeout '1 h')" in done.stdout, done
+    assert "python -m mpidask.cli serve --nthreads 2 --no-nanny --idle-timeout '1 h'" in done.stdout, done
     assert not (tmp_path / "state").exists()
 
 
