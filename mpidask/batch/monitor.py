@@ -6,6 +6,7 @@ queue only where the question was about it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import time
@@ -18,7 +19,7 @@ from mpidask.batch.records import Record
 from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report, by_place
 from mpidask.errors import BatchError, MpidaskError
 
-__all__ = ["Watched", "ask", "judge_all", "look"]
+__all__ = ["Watched", "ask", "judge_all", "look", "look_again"]
 
 _EXPLAIN = 30.0  # s between two questions why a job waits
 _APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
@@ -40,6 +41,32 @@ def look(records: Sequence[Record], interval: float) -> dict[str, Standing]:
         if any(_due(record, standings[record.name], interval) for record in mine):
             standings.update(_ask(name, mine))
     return standings
+
+
+def look_again(records: Sequence[Record]) -> dict[str, Standing]:
+    """Return run name -> what is known of each job; those that were given up are asked about, too.
+
+    What was taken for an end may have been none: a job that the batch system lists has not ended.
+    """
+    standings = look(records, 0.0)
+    lost = [record for record in records if record.id and standings[record.name].state.ended_badly]
+    for name in sorted({record.system for record in lost}):
+        mine = [record for record in lost if record.system == name]
+        with contextlib.suppress(MpidaskError):  # then what is known counts
+            system = catalog.find(name)
+            reports = ask(system, system.status, [record.identity for record in mine])
+            for record in mine:
+                report = reports.get(record.identity)
+                if report is not None and not report.state.ended and report.state is not JobState.UNKNOWN:
+                    standings[record.name] = _revived(standings[record.name], report)
+                    record.keep(standings[record.name])
+    return standings
+
+
+def _revived(before: Standing, report: Report) -> Standing:
+    return dataclasses.replace(
+        before, state=report.state, native=report.native, reason=None, exit_status=None, absent=None, final=False
+    )
 
 
 def _due(record: Record, standing: Standing, interval: float) -> bool:

@@ -287,7 +287,7 @@ def _cancel(argv: Sequence[str]) -> int:
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
     handles = chosen(given["jobs"])
-    standings = monitor.look([handle.record for handle in handles], 0.0)
+    standings = monitor.look_again([handle.record for handle in handles])
     live = [handle for handle in handles if not standings[handle.name].state.ended]
     for handle in handles:
         if handle not in live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 
@@ -176,6 +177,21 @@ def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
     assert records.find(str(tmp_path), "100;far").job == "far", "as sbatch prints it"
     assert records.find(str(tmp_path), "100").job == "here"
     assert records.find(str(tmp_path), "99").job == "far"
+
+
+def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkeypatch):
+    from mpidask.batch.job import Job
+
+    record, _ = records.create(Job(command=("true",)), SLURM, str(tmp_path))
+    record.add_submission(JobId("100"))
+    record.keep(dataclasses.replace(record.standing, state=JobState.FAILED, final=True))
+    answers(monkeypatch, squeue=row("100", "CA"))
+    assert monitor.look_again([record])[record.name].state is JobState.FAILED
+    answers(monkeypatch, squeue=row("100", "R"))
+    assert monitor.look([record], 0.0)[record.name].final
+    standing = monitor.look_again([record])[record.name]
+    assert (standing.state, standing.final) == (JobState.RUNNING, False)
+    assert record.standing == standing
 
 
 def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, monkeypatch):
