@@ -164,7 +164,7 @@ def _watch(job: Job) -> list[str]:
         "(",
         f"for ((moment = 0; moment < {2 * seconds}; moment++)); do",
         # Not [ -e ]: what was not there is remembered for a while where directories are on another machine.
-        f'    case " $(echo "{place}"/{run.CAME}*) " in *"/{run.CAME} "*) exit ;; esac',
+        f"    case $'\\n'$(ls \"{place}\")$'\\n' in *$'\\n'{run.CAME}$'\\n'*) exit ;; esac",
         "    sleep 0.5",
         "    kill -0 $launcher 2>/dev/null || exit",
         "done",

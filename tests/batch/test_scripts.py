@@ -397,7 +397,7 @@ def test_a_launcher_that_starts_no_rank_is_ended(name, ground):
 def test_a_launcher_that_starts_ranks_is_left_alone(ground):
     run = ground.directory / "run"
     run.mkdir()
-    job = ground.job("exit 3", prologue=(), run_directory=run, launch_timeout=timedelta(seconds=1))
+    job = ground.job("exit 3", prologue=("set -efu",), run_directory=run, launch_timeout=timedelta(seconds=1))
     assert ground.run("slurm", dataclasses.replace(job, command=("sh", "-c", "sleep 2.5; exit 3")))[0] == 3
 
 
