@@ -222,8 +222,9 @@ def _why(system: BatchSystem, report: Report | None, status: int | None, clues: 
         return "the walltime was reached; the run ended in order"
     if clues.cancelled:
         return "cancelled by you"
-    said = (report.native, report.reason) if report else ()  # the reason may be an older one
-    words = system.cause(*said, clues.log) or _guess(system, report, status)
+    native, reason = (report.native, report.reason) if report else (None, None)
+    # What it has printed about the job is often more to the point than the reason, which may be an older one.
+    words = system.cause(native, clues.log, reason) or _guess(system, report, status)
     if words == "cancelled" and report and (by := re.match(r"by (\S+)$", report.reason or "")):
         words = f"cancelled by {_user(by[1])}"
     return words
