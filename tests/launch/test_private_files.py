@@ -16,6 +16,7 @@ from harness import MPI
 
 from mpidask import scheduler_file
 from mpidask.batch import holdings, records
+from mpidask.batch.system import JobId
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
 from mpidask.launch.resources import scratch
@@ -107,7 +108,7 @@ def test_a_run_under_an_open_umask(ranks):
 def test_the_state_directory_is_private_whatever_the_umask(tmp_path, monkeypatch, no_umask):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new" / "state"))
     holding = holdings.create("local", "Test")
-    holding.add([(1, "17")])
+    holding.add([(1, JobId("17"))])
     holding.note_keys(tmp_path)
     assert open_to_others(tmp_path / "new") == {}
 
