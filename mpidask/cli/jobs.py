@@ -240,7 +240,9 @@ def _status(argv: Sequence[str]) -> int:
 
 
 def _is_recent(handle: Handle, standing: Standing) -> bool:
-    """Whether a job is shown without being asked for: it has not ended, or has within a day."""
+    """Whether a job is shown without being asked for: it was not refused, and has not ended, or has within a day."""
+    if handle.record.refused:
+        return False
     ended = handle.record.ended(standing)
     return ended is None or time.time() - ended < _DAY
 

@@ -327,7 +327,7 @@ def test_a_cluster_whose_job_ends_says_so(system):
     until_said(process, process.stderr, rf"mpidask: job {job} has ended: .*\n")
     stdout, stderr = process.communicate("\n", timeout=30)
     assert process.returncode == 0, stderr
-    assert re.search("state (done|failed)", stdout), (stdout, stderr)
+    assert re.search("state (done|failed|cancelled)", stdout), (stdout, stderr)
 
 
 def test_clusters_that_do_not_come_up(slurm):
