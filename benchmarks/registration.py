@@ -43,14 +43,14 @@ from distributed.comm import connect
 from distributed.core import send_recv
 from distributed.versions import get_versions
 
-from mpidask import credentials
-from mpidask.dashboard import gate
+from mpidask.dashboard import access
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, server_start
 from mpidask.launch.servers.plugins.registration import Registration, let_go
 from mpidask.launch.servers.specs import Place, SchedulerPlan
 from mpidask.run_directory import Progress
-from mpidask.scheduler_file import About
+from mpidask.security import credentials
+from mpidask.security.scheduler_file import About
 
 RESULTS = Path(__file__).resolve().parent / "results" / "registration.json"
 VARIANTS = ("Dask", "at once", "waves", "waves, 128 per rank")
@@ -120,7 +120,7 @@ async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe
         directory=directory,
         file=None,
         about=About("run", None, keys=keys),
-        token=gate.token(),
+        token=access.token(),
         places=[Place(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
         record=(directory, Progress(0, case.workers, names=names)),
     )

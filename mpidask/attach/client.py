@@ -8,9 +8,9 @@ from typing import Any
 
 from distributed import Client
 
-from mpidask import credentials, tls_sockets
-from mpidask.attach import waiting
-from mpidask.scheduler_file import Entry
+from mpidask.attach import wait
+from mpidask.security import credentials, tls_sockets
+from mpidask.security.scheduler_file import Entry
 
 __all__ = ["JobClient", "connect"]
 
@@ -27,7 +27,7 @@ class JobClient(Client):
         if entry.keys is not None:
             credentials.remember(entry.address, entry.keys)  # for further clients of this process
             options = {"security": entry.keys.security(), **options}
-        super().__init__(entry.address, timeout=waiting.CONNECT, **options)
+        super().__init__(entry.address, timeout=wait.CONNECT, **options)
 
     @property
     def dashboard_link(self) -> str | None:
@@ -52,16 +52,16 @@ def connect(
     Raises UsageError if there is no such job, BatchError with reason and last words of a job that has ended,
     StartupError if the time is up or nothing answers.
     """
-    search = waiting.find(job)
+    search = wait.find(job)
     if client_options.get("asynchronous"):
         return _connect_async(search, timeout, client_options, quiet=quiet)
-    return waiting.reach(search, lambda entry: JobClient(entry, **client_options), timeout=timeout, quiet=quiet)
+    return wait.reach(search, lambda entry: JobClient(entry, **client_options), timeout=timeout, quiet=quiet)
 
 
 async def _connect_async(
-    search: waiting.Search, timeout: float | str | None, options: dict[str, Any], *, quiet: bool
+    search: wait.Search, timeout: float | str | None, options: dict[str, Any], *, quiet: bool
 ) -> JobClient:
     def make(entry: Entry) -> Awaitable[JobClient]:
         return JobClient(entry, **options)
 
-    return await waiting.reach_async(search, make, timeout=timeout, quiet=quiet)
+    return await wait.reach_async(search, make, timeout=timeout, quiet=quiet)

@@ -16,14 +16,14 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.utils import Log, Logs
 
-from mpidask import tls_sockets
-from mpidask.attach import ending, order, waiting
-from mpidask.attach.waiting import JobSearch
+from mpidask.attach import shutdown, spec, wait
+from mpidask.attach.wait import JobSearch
 from mpidask.batch import submission
-from mpidask.batch.catalog import find_here
+from mpidask.batch.registry import find_here
 from mpidask.batch.submission import Handle
 from mpidask.errors import BatchError, UsageError
-from mpidask.scheduler_file import Entry
+from mpidask.security import tls_sockets
+from mpidask.security.scheduler_file import Entry
 
 __all__ = ["MPICluster"]
 
@@ -69,17 +69,15 @@ class MPICluster(Cluster):
         self._leaving = False  # at the interpreter's end no thread or process can be started
         self._starting = asyncio.Lock()
         named = {} if name is None else {"job_name": name}
-        self._options, self._of_run = order.divided({**named, **keywords})
-        job = order.describe(self._options, self._of_run)
+        self._options, self._of_run = spec.divided({**named, **keywords})
+        job = spec.describe(self._options, self._of_run)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
         if not self.called_from_running_loop:
             self._loop_runner.start()
             try:
                 self._submit()
-                waiting.reach(
-                    self._search(), lambda entry: self.sync(self._attach, entry), timeout=timeout, quiet=quiet
-                )
+                wait.reach(self._search(), lambda entry: self.sync(self._attach, entry), timeout=timeout, quiet=quiet)
             except BaseException:  # an interrupt, too: nobody has this object, and the job would go on without a use
                 self._give_up()
                 self._loop_runner.stop()
@@ -88,10 +86,10 @@ class MPICluster(Cluster):
     # Its start.
 
     def _submit(self) -> None:
-        job = order.describe(self._options, self._of_run)
+        job = spec.describe(self._options, self._of_run)
         self.job = submission.submit(job, find_here(self._options.system), options=self._options)
         if not self.quiet:
-            idle = order.idle_timeout(self._of_run)
+            idle = spec.idle_timeout(self._of_run)
             ends = "" if idle is None else f"; it ends by itself when nobody has used it for {idle}"
             sys.stderr.write(f"mpidask: job {self.job.id} is submitted{ends}\n")
 
@@ -104,7 +102,7 @@ class MPICluster(Cluster):
         self.entry = entry
         tls_sockets.mend()
         self.security = Security() if entry.keys is None else entry.keys.security()
-        self.scheduler_comm = ending.connection(entry)
+        self.scheduler_comm = shutdown.connection(entry)
         try:
             await super()._start()
         except OSError:
@@ -120,7 +118,7 @@ class MPICluster(Cluster):
                 return
             try:
                 await asyncio.to_thread(self._submit)
-                await waiting.reach_async(self._search(), self._attach, timeout=self._timeout, quiet=self.quiet)
+                await wait.reach_async(self._search(), self._attach, timeout=self._timeout, quiet=self.quiet)
             except BaseException:
                 await asyncio.to_thread(self._give_up)
                 raise
@@ -148,7 +146,7 @@ class MPICluster(Cluster):
         while True:
             standing = await asyncio.to_thread(self.job.refresh)
             if standing.final:
-                sys.stderr.write(f"mpidask: {waiting.ended(standing)}\n")
+                sys.stderr.write(f"mpidask: {wait.ended(standing)}\n")
                 return
             watch: asyncio.Future[None] = self._watch_worker_status_task  # which ends with the scheduler
             await asyncio.wait([watch], timeout=_REFRESH)
@@ -222,11 +220,11 @@ class MPICluster(Cluster):
         self.status = Status.closing
         if was_running:
             self._refreshing.cancel()
-            await ending.shut_down(self.scheduler_comm)
+            await shutdown.shut_down(self.scheduler_comm)
         await super()._close()
         _open.discard(self)
         if self.job is not None and not self._leaving:
-            await asyncio.to_thread(ending.await_end, self.job)
+            await asyncio.to_thread(shutdown.await_end, self.job)
 
     def close(self, timeout: float | None = None) -> Any:
         """End the job in order; with asynchronous=True what is returned is to be awaited."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mpidask.batch import commands
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
-from mpidask.dashboard import reach
+from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 
 __all__ = ["show"]
@@ -109,5 +109,5 @@ def _free(wanted: int | None, like: int) -> int:
 def _tell(link: str) -> None:
     """Say how to get there, from here and from elsewhere."""
     print(link, flush=True)
-    for _, way in reach.ways(link, socket.gethostname(), os.environ):
+    for _, way in links.ways(link, socket.gethostname(), os.environ):
         sys.stderr.write(f"mpidask: {way}\n")

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mpidask.batch import holdings, monitor, records, settings
-from mpidask.batch.outcome import Standing
+from mpidask.batch import leases, monitor, records, settings
 from mpidask.batch.records import Record
+from mpidask.batch.status import Standing
 from mpidask.files import is_ours
 
 __all__ = ["Remains", "look", "remove", "tidy"]
@@ -114,7 +114,7 @@ def _clusters(before: float, kept: list[str]) -> list[Remains]:
     found = []
     for directory in _made_before(records.home(None, "clusters"), before):
         with contextlib.suppress(*_BROKEN):
-            holding = holdings.read(directory)
+            holding = leases.read(directory)
             if holding.is_released and records.newest(directory) <= before:
                 found.append(Remains(directory=directory, what="a closed cluster", size=0))
             elif holding.is_orphaned:

@@ -5,7 +5,7 @@ Ranks are not bound to cores: a rank finds out which cores it may use and shares
 
 from __future__ import annotations
 
-from mpidask.batch.fields import Line
+from mpidask.batch.template import Line
 
 __all__ = ["LAUNCHERS", "RANK_VARIABLES", "line"]
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mpidask.batch import catalog, commands
-from mpidask.batch.outcome import Clues, Standing, judge
+from mpidask.batch import commands, registry
 from mpidask.batch.records import Record
+from mpidask.batch.status import Clues, Standing, judge
 from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report, by_place
 from mpidask.errors import BatchError, MpidaskError
 
@@ -53,7 +53,7 @@ def look_again(records: Sequence[Record]) -> dict[str, Standing]:
     for name in sorted({record.system for record in lost}):
         mine = [record for record in lost if record.system == name]
         with contextlib.suppress(MpidaskError):  # then what is known counts
-            system = catalog.find(name)
+            system = registry.find(name)
             reports = ask(system, system.status, [record.identity for record in mine])
             for record in mine:
                 report = reports.get(record.identity)
@@ -177,7 +177,7 @@ def _survey(system: BatchSystem, jobs: Sequence[JobId]) -> tuple[dict[JobId, Rep
 def _ask(name: str, mine: Sequence[Record]) -> dict[str, Standing]:
     """Ask one batch system about jobs and write down the answer."""
     try:
-        found = judge_all(catalog.find(name), mine, len(mine))
+        found = judge_all(registry.find(name), mine, len(mine))
     except MpidaskError as error:  # in the configuration
         found = [_unheard(each, error) for each in mine]
     standings = {record.name: standing for record, standing in zip(mine, found, strict=True)}

@@ -30,7 +30,7 @@ from typing import Any
 from mpidask import config, run_directory
 from mpidask.batch import settings
 from mpidask.batch.job import Job
-from mpidask.batch.outcome import Standing
+from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, Command, JobId
 from mpidask.errors import BatchError, UsageError
 from mpidask.files import is_ours, make_private, replace_json

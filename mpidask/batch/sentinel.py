@@ -9,12 +9,12 @@ import signal
 import sys
 from pathlib import Path
 
-from mpidask.batch import commands, holdings
+from mpidask.batch import commands, leases
 
 __all__ = ["start"]
 
 
-def start(holding: holdings.Holding) -> int:
+def start(holding: leases.Holding) -> int:
     """Start the sentinel for a holding of this process; return the descriptor that keeps it waiting."""
     return commands.attend([sys.executable, "-m", __name__, str(holding.directory)])
 
@@ -22,4 +22,4 @@ def start(holding: holdings.Holding) -> int:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # meant for the program; it acts when that has ended
         signal.signal(number, signal.SIG_IGN)
-    holdings.watch(Path(sys.argv[1]))
+    leases.watch(Path(sys.argv[1]))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import config
-from mpidask.batch.fields import fill
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.template import fill
 from mpidask.config import checked, keys, option, path, seconds, size
 from mpidask.errors import UsageError
 

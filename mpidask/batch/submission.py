@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpidask import run_directory
-from mpidask.batch import catalog, cleaning, commands, monitor, records, settings
+from mpidask.batch import cleaning, commands, monitor, records, registry, settings
 from mpidask.batch.job import Job
-from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
+from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, SilenceError, UnclearError, UsageError, WalltimeError
@@ -160,7 +160,7 @@ def submit(job: Job, system: BatchSystem | str | None = None, *, options: settin
     Raises UsageError for what the system has no option for, BatchError if it refuses the job: the script is kept.
     """
     options = options or settings.load({})
-    system = system if isinstance(system, BatchSystem) else catalog.find_here(system)
+    system = system if isinstance(system, BatchSystem) else registry.find_here(system)
     cleaning.tidy(options)
     record, job = records.create(job, system, options.state_directory)
     _submit(system, record)
@@ -189,7 +189,7 @@ def resubmit(directory: Path) -> tuple[Record, str]:
             "submit it with a longer --walltime or a higher --requeue-limit",
         )
     record.forget_exit()
-    _submit(catalog.find(record.system), record)
+    _submit(registry.find(record.system), record)
     return record, record.id
 
 
@@ -266,7 +266,7 @@ def cancel(handles: list[Handle]) -> None:
         mine = [handle.record for handle in handles if handle.record.system == name]
         for record in mine:
             record.note_cancelled()
-        system = catalog.find(name)
+        system = registry.find(name)
         for command in system.cancellations(record.identity for record in mine):
             output = commands.run(command)
             if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):

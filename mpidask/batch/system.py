@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mpidask.batch.fields import Line, fill, kept, named
 from mpidask.batch.job import Job
+from mpidask.batch.job_script import wrapper
 from mpidask.batch.launchers import RANK_VARIABLES
-from mpidask.batch.wrapper import wrapper
+from mpidask.batch.template import Line, fill, kept, named
 from mpidask.errors import UsageError
 
 __all__ = ["NEVER", "BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers", "by_place"]

@@ -56,27 +56,27 @@ def main(name: str, argv: Sequence[str]) -> int:
 def _start(argv: Sequence[str]) -> int:
     import click
 
-    from mpidask.attach import order
+    from mpidask.attach import spec
     from mpidask.batch import records, settings, submission
-    from mpidask.batch.catalog import find_here
+    from mpidask.batch.registry import find_here
     from mpidask.config import Options
 
     dry_run = click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing.")
-    of_job, of_run = words.options_of(settings.JobOptions), words.options_of(Options, order.OF_OTHERS)
+    of_job, of_run = words.options_of(settings.JobOptions), words.options_of(Options, spec.OF_OTHERS)
     given = jobs.read("start", _START, argv, [*of_job, dry_run, *of_run])
     if given is None:
         return 0
     options = settings.load({name: given[name] for name in settings.JobOptions.__dataclass_fields__})
     run = {option.name: given[option.name] for option in of_run if option.name is not None}
-    job = order.describe(options, run)
+    job = spec.describe(options, run)
     system = find_here(options.system)
     if given["dry_run"]:
         print(system.script(records.planned(job, options.state_directory)), end="")
         return 0
     handle = submission.submit(job, system, options=options)
     jobs.tell(handle, job, system.title)
-    if order.serves(handle.record):
-        idle = order.idle_timeout(run)
+    if spec.serves(handle.record):
+        idle = spec.idle_timeout(run)
         ends = f"ends by itself when nobody has used it for {idle}" if idle else "does not end by itself"
         connect = f'`mpidask connect {handle.id}`; in Python: client = mpidask.connect("{handle.id}")'
         sys.stderr.write(f"mpidask: it {ends}; `mpidask stop {handle.id}` ends it\nmpidask: {connect}\n")
@@ -151,13 +151,13 @@ def _interact(client: JobClient, job: str | None) -> None:
 def _dashboard(argv: Sequence[str]) -> int:
     import click
 
-    from mpidask.attach import tunnel, waiting
+    from mpidask.attach import tunnel, wait
 
     port = click.Option(["--port"], type=int, metavar="PORT", help="Of the tunnel, on this machine.")
     given = jobs.read("dashboard", _DASHBOARD, argv, [click.Argument(["job"], required=False), port])
     if given is None:
         return 0
-    handle = jobs.chosen([given["job"]])[0] if given["job"] else waiting.newest()
+    handle = jobs.chosen([given["job"]])[0] if given["job"] else wait.newest()
     return tunnel.show(handle, given["port"])
 
 
@@ -170,10 +170,10 @@ def _stop(argv: Sequence[str]) -> int:
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to end; `mpidask status` lists them")
     handles = jobs.chosen(given["jobs"])
-    from mpidask.attach import ending
+    from mpidask.attach import shutdown
 
     for handle in handles:
-        print(f"mpidask: job {handle.id} {ending.stop(handle)}", file=sys.stderr)
+        print(f"mpidask: job {handle.id} {shutdown.stop(handle)}", file=sys.stderr)
     return 0
 
 

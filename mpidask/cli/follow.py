@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from mpidask.batch.outcome import Standing
+from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
 from mpidask.cli import table

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import click
 
     from mpidask.batch.job import Job
-    from mpidask.batch.outcome import Standing
     from mpidask.batch.settings import JobOptions
+    from mpidask.batch.status import Standing
     from mpidask.batch.submission import Handle
 
 __all__ = ["chosen", "guarded", "main", "read", "tell"]
@@ -75,7 +75,7 @@ def guarded(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int
 
 def _submit(argv: Sequence[str]) -> int:
     from mpidask.batch import records, submission
-    from mpidask.batch.catalog import find_here
+    from mpidask.batch.registry import find_here
 
     found = _describe("submit", _SUBMIT, argv)
     if isinstance(found, str):
@@ -99,7 +99,7 @@ def _submit(argv: Sequence[str]) -> int:
 
 
 def _script(argv: Sequence[str]) -> int:
-    from mpidask.batch.catalog import find_here
+    from mpidask.batch.registry import find_here
 
     found = _describe("script", _SCRIPT, argv)
     if isinstance(found, str):
@@ -184,7 +184,7 @@ def _title(program: Sequence[str]) -> str:
 
 def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
-    from mpidask.batch import catalog
+    from mpidask.batch import registry
 
     resources = job.resources
     sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}
@@ -193,7 +193,7 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     shape = " x ".join(f"{number} {name}{'s' * (number > 1)}" for name, number in sizes.items())
     choices = {name: getattr(job, name) for name in ("walltime", "queue", "account")}
     asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
-    system = catalog.find(handle.record.system)
+    system = registry.find(handle.record.system)
     text = handle.record.command.stdin or handle.record.script.read_text(encoding="utf-8", errors="replace")
     added = system.added(text, os.environ)
     asked += added
@@ -302,9 +302,9 @@ def _cancel(argv: Sequence[str]) -> int:
 
 def _cancel_orphans() -> int:
     """Cancel the jobs of clusters whose process has ended on this host without closing them."""
-    from mpidask.batch import holdings
+    from mpidask.batch import leases
 
-    cancelled = [job for holding in holdings.orphans() for job in holding.release()]
+    cancelled = [job for holding in leases.orphans() for job in holding.release()]
     for job in cancelled:
         print(f"mpidask: job {job} is cancelled", file=sys.stderr)
     if not cancelled:

@@ -26,7 +26,7 @@ from distributed import Scheduler
 from distributed.dashboard import scheduler as pages
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 
-from mpidask.dashboard.ranks import HEADINGS, SOURCE, Source, columns, summary
+from mpidask.dashboard.table import HEADINGS, SOURCE, Source, columns, summary
 
 __all__ = ["register"]
 

@@ -10,8 +10,7 @@
 
 from mpidask.jobqueue import configuration
 from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.job import Job
-from mpidask.jobqueue.named import (
+from mpidask.jobqueue.clusters import (
     FluxCluster,
     FluxJob,
     HTCondorCluster,
@@ -31,6 +30,7 @@ from mpidask.jobqueue.named import (
     SLURMCluster,
     SLURMJob,
 )
+from mpidask.jobqueue.job import Job
 
 configuration.install()
 

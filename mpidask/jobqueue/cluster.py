@@ -19,15 +19,15 @@ from distributed.scheduler import Scheduler
 from distributed.security import Security
 from distributed.utils import NoOpAwaitable
 
-from mpidask import credentials
 from mpidask.errors import ArgumentError, BatchError
-from mpidask.jobqueue import hooks, keys, report, service
+from mpidask.jobqueue import hooks, keys, report, scheduler_settings
 from mpidask.jobqueue.adaptive import JobAdaptive
 from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.jobs_page import JobsPage
-from mpidask.jobqueue.keeper import Keeper
 from mpidask.jobqueue.keywords import once, settle_one
+from mpidask.jobqueue.reconciler import Keeper
+from mpidask.security import credentials
 
 __all__ = ["JobQueueCluster"]
 
@@ -113,8 +113,8 @@ class JobQueueCluster(SpecCluster):
         settled = template.description.keywords
         self.keeper = Keeper(self, float(parse_timedelta(settled["poll_interval"], "seconds")), settled["max_failures"])
         page = JobsPage(lambda: self.jobs, lambda: self.keeper.ended)
-        arguments = service.arguments(options, self._tls, interface)
-        scheduler = {"cls": service.maker(scheduler_cls, options, page), "options": arguments}
+        arguments = scheduler_settings.arguments(options, self._tls, interface)
+        scheduler = {"cls": scheduler_settings.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:
             scheduler = self._remote(remote_scheduler, arguments, gated="http_prefix" not in options)
         self.status = Status.created
@@ -192,7 +192,7 @@ class JobQueueCluster(SpecCluster):
     def dashboard_link(self) -> str:
         """Where the dashboard is: on loopback, unless it is told otherwise; the link is for its user alone."""
         options = self.scheduler_spec["options"]
-        return service.link(super().dashboard_link, options.get("options", options))
+        return scheduler_settings.link(super().dashboard_link, options.get("options", options))
 
     @property
     def _dummy_job(self) -> Job:

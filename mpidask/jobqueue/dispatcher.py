@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import catalog, cleaning, commands, holdings, monitor, sentinel, settings, submission
-from mpidask.batch.holdings import Holding
+from mpidask.batch import cleaning, commands, leases, monitor, registry, sentinel, settings, submission
 from mpidask.batch.job import Job as BatchJob
-from mpidask.batch.outcome import Standing
+from mpidask.batch.leases import Holding
+from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
-from mpidask.jobqueue.description import Description, Place
+from mpidask.jobqueue.job_spec import Description, Place
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job
@@ -72,7 +72,7 @@ class Dispatcher:
         """The record of the jobs; made when it is first asked for. Raises BatchError if it cannot be."""
         if self._holding is None:
             cleaning.tidy(settings.load({}))
-            self._holding = holdings.create(self.system.name, self.title, self._further_cancel)
+            self._holding = leases.create(self.system.name, self.title, self._further_cancel)
         return self._holding
 
     def guarded(self) -> Holding:
@@ -168,7 +168,7 @@ class Dispatcher:
         return ids
 
     def _fields(self, description: Description, script: Path) -> dict[str, object]:
-        from mpidask.jobqueue.description import walltime_seconds
+        from mpidask.jobqueue.job_spec import walltime_seconds
 
         seconds = walltime_seconds(self.system, description.keywords.get("walltime"))
         job = BatchJob(command=("true",), run_directory=script.parent)
@@ -220,7 +220,7 @@ class Dispatcher:
         again, pause = True, 0.2
         while left and time.monotonic() - begin < timeout:
             try:
-                living = await asyncio.to_thread(holdings.living, self.system, [job.identity for job in left])
+                living = await asyncio.to_thread(leases.living, self.system, [job.identity for job in left])
             except BatchError as error:
                 logger.debug("%s", error.what)
                 return
@@ -254,12 +254,12 @@ def system_for(native: str) -> BatchSystem:
     """Return the batch system that is meant by the class of that name: PBS may be Torque here, too."""
     variant = {"pbs": "torque"}.get(native)
     if variant is None:
-        return catalog.find(native)
-    system, other = catalog.find(native), catalog.find(variant)
+        return registry.find(native)
+    system, other = registry.find(native), registry.find(variant)
     if settings.section().get("system") == variant:
         return other
-    silent = commands.installed(other.detect) and not catalog.answers(system)
-    return other if silent and catalog.answers(other) else system
+    silent = commands.installed(other.detect) and not registry.answers(system)
+    return other if silent and registry.answers(other) else system
 
 
 def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:

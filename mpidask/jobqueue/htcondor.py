@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.htcondor``."""
 
-from mpidask.jobqueue.named import HTCondorCluster, HTCondorJob
+from mpidask.jobqueue.clusters import HTCondorCluster, HTCondorJob
 
 __all__ = ["HTCondorCluster", "HTCondorJob"]

@@ -16,14 +16,14 @@ from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
 from mpidask import config, run_directory
-from mpidask.batch import catalog
-from mpidask.batch.holdings import KEY_FILES
-from mpidask.batch.outcome import Standing
+from mpidask.batch import registry
+from mpidask.batch.leases import KEY_FILES
+from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, JobId, JobState
 from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue import hooks, values
 from mpidask.jobqueue import keywords as table
-from mpidask.jobqueue.description import Description, Place, refuse_lost
+from mpidask.jobqueue.job_spec import Description, Place, refuse_lost
 from mpidask.jobqueue.keys import tls_arguments
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Job(ProcessInterface):
         """The batch system's facts."""
         if self.dispatcher is not None:
             return self.dispatcher.system
-        return catalog.find(self.native_name())
+        return registry.find(self.native_name())
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
         """Return the keywords as the description needs them; derived classes add what their system needs."""

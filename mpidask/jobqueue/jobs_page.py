@@ -11,7 +11,7 @@ from distributed import Scheduler, SchedulerPlugin, Status
 from distributed.scheduler import WorkerState
 
 from mpidask.batch.system import JobState
-from mpidask.dashboard.ranks import SOURCE, Row
+from mpidask.dashboard.table import SOURCE, Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ _FAILED = 10  # jobs that are shown after they have failed
 
 
 class JobsPage(SchedulerPlugin):
-    """Tells the dashboard how each job is doing: `mpidask.dashboard.ranks.Source`.
+    """Tells the dashboard how each job is doing: `mpidask.dashboard.table.Source`.
 
     jobs:  returns those that wait or run
     ended: returns those that have ended

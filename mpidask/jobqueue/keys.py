@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from distributed.security import Security
 
-from mpidask import config, credentials, tls_sockets
-from mpidask.batch.holdings import KEY_FILES
-from mpidask.credentials import Keys
+from mpidask import config
+from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
+from mpidask.security import credentials, tls_sockets
+from mpidask.security.credentials import Keys
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.dispatcher import Dispatcher

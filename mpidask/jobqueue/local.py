@@ -1,6 +1,6 @@
 """The names of ``dask_jobqueue.local``."""
 
-from mpidask.jobqueue.named import LocalJob, LocalJobCluster
+from mpidask.jobqueue.clusters import LocalJob, LocalJobCluster
 
 __all__ = ["LocalCluster", "LocalJob", "LocalJobCluster"]
 

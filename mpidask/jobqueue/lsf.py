@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.lsf``."""
 
-from mpidask.jobqueue.named import LSFCluster, LSFJob
+from mpidask.jobqueue.clusters import LSFCluster, LSFJob
 
 __all__ = ["LSFCluster", "LSFJob"]

@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.moab``."""
 
-from mpidask.jobqueue.named import MoabCluster, MoabJob
+from mpidask.jobqueue.clusters import MoabCluster, MoabJob
 
 __all__ = ["MoabCluster", "MoabJob"]

@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.oar``."""
 
-from mpidask.jobqueue.named import OARCluster, OARJob
+from mpidask.jobqueue.clusters import OARCluster, OARJob
 
 __all__ = ["OARCluster", "OARJob"]

@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.pbs``."""
 
-from mpidask.jobqueue.named import PBSCluster, PBSJob
+from mpidask.jobqueue.clusters import PBSCluster, PBSJob
 
 __all__ = ["PBSCluster", "PBSJob"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
-from mpidask.batch.holdings import KEY_FILES
+from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
 from mpidask.jobqueue.keys import tls_files
@@ -102,7 +102,7 @@ class SchedulerJob(ProcessInterface):
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
         replace_json(str(arguments), told)
         python = self.job.description.keywords["python"]  # for the shell: it may be several words
-        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.serving', str(arguments)])}"
+        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.scheduler_main', str(arguments)])}"
 
     async def close(self) -> None:
         """Cancel the job; the scheduler has been told to end before."""

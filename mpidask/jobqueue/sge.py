@@ -1,5 +1,5 @@
 """The names of ``dask_jobqueue.sge``."""
 
-from mpidask.jobqueue.named import SGECluster, SGEJob
+from mpidask.jobqueue.clusters import SGECluster, SGEJob
 
 __all__ = ["SGECluster", "SGEJob"]

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from mpidask.jobqueue.named import SLURMCluster, SLURMJob
+from mpidask.jobqueue.clusters import SLURMCluster, SLURMJob
 
 __all__ = ["SLURMCluster", "SLURMJob"]  # and SLURMRunner, which needs MPI
 

@@ -18,8 +18,9 @@ from typing import Any
 import dask.config
 from distributed.cli import dask_worker
 
-from mpidask import job_environment, tls_sockets
+from mpidask import job_environment
 from mpidask.returning import ReturningNanny
+from mpidask.security import tls_sockets
 
 __all__ = ["TellingNanny", "main"]
 

@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 from typing import NoReturn
 
 from mpidask import config
-from mpidask.credentials import Contact
 from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.client_rank import Around
@@ -26,6 +25,7 @@ from mpidask.launch.script.main_module import Program
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.script_process import ScriptProcess
+from mpidask.security.credentials import Contact
 
 __all__ = ["be_client"]
 

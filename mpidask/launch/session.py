@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from mpidask import config, credentials
+from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch import process_state
@@ -29,6 +29,7 @@ from mpidask.launch.servers import log_filters
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import segments_of
 from mpidask.launch.watchdog.watchdog import Guardian
+from mpidask.security import credentials
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from mpidask import credentials, run_directory, scheduler_file
-from mpidask.attach import order, tunnel, waiting
+from mpidask import run_directory
+from mpidask.attach import spec, tunnel, wait
 from mpidask.attach.line import StatusLine
 from mpidask.batch import commands
-from mpidask.batch.outcome import Standing
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
+from mpidask.batch.status import Standing
 from mpidask.batch.system import Command, JobState
 from mpidask.cli import words
 from mpidask.config import Options
 from mpidask.errors import ArgumentError, BatchError, StartupError, UsageError
+from mpidask.security import credentials, scheduler_file
 
 pytestmark = pytest.mark.one_mpi
 
@@ -62,7 +63,7 @@ GIVEN = {
 
 
 def test_options_of_a_run_arrive_as_they_were_given():
-    job = order.describe(JobOptions(nodes=4), GIVEN)
+    job = spec.describe(JobOptions(nodes=4), GIVEN)
     assert job.command[:4] == (job.python, "-m", "mpidask.cli", "serve")
     read = words.read(words.command("serve", "", words.options_of(Options)), job.command[4:])
     given = {name: value for name, value in read.items() if value not in (None, ())}
@@ -71,49 +72,49 @@ def test_options_of_a_run_arrive_as_they_were_given():
 
 
 def test_a_job_that_nobody_looks_at_ends_by_itself():
-    assert "--idle-timeout 1 h" in " ".join(order.describe(JobOptions(), {}).command)
-    assert order.idle_timeout({}) == "1 h"
-    assert order.idle_timeout({"idle_timeout": "0"}) is None
-    assert "--idle-timeout 0" in " ".join(order.describe(JobOptions(), {"idle_timeout": "0"}).command)
+    assert "--idle-timeout 1 h" in " ".join(spec.describe(JobOptions(), {}).command)
+    assert spec.idle_timeout({}) == "1 h"
+    assert spec.idle_timeout({"idle_timeout": "0"}) is None
+    assert "--idle-timeout 0" in " ".join(spec.describe(JobOptions(), {"idle_timeout": "0"}).command)
     joining = {"scheduler": False, "scheduler_file": "cluster.json"}
-    command = " ".join(order.describe(JobOptions(), joining).command)
+    command = " ".join(spec.describe(JobOptions(), joining).command)
     assert "serve --no-scheduler --scheduler-file cluster.json" in command
     assert "--idle-timeout" not in command, "workers end with their scheduler"
 
 
 def test_a_rank_that_has_its_node_to_itself_hosts_several_workers():
     for nodes in (1, 2):
-        command = " ".join(order.describe(JobOptions(nodes=nodes), {}).command)
+        command = " ".join(spec.describe(JobOptions(nodes=nodes), {}).command)
         assert command.endswith("serve --workers-per-rank auto --idle-timeout 1 h"), "all ranks host workers"
     for options, given in (
         (JobOptions(nodes=2, ranks_per_node=2), {}),
         (JobOptions(nodes=2), {"nanny": False}),
     ):
-        assert "--workers-per-rank" not in order.describe(options, given).command
-    command = " ".join(order.describe(JobOptions(nodes=2), {"workers_per_rank": 4}).command)
+        assert "--workers-per-rank" not in spec.describe(options, given).command
+    command = " ".join(spec.describe(JobOptions(nodes=2), {"workers_per_rank": 4}).command)
     assert command.endswith("serve --workers-per-rank 4 --idle-timeout 1 h")
 
 
 @pytest.mark.parametrize("given", [{"nanny": False}, {"workers_per_rank": 1}, {"inclusive_workers": False}])
 def test_a_single_rank_hosts_scheduler_and_workers(given):
     """Whatever is given: there is no other."""
-    assert "--inclusive-workers" in order.describe(JobOptions(), given).command
-    assert "--inclusive-workers" not in order.describe(JobOptions(nodes=2), given).command
+    assert "--inclusive-workers" in spec.describe(JobOptions(), given).command
+    assert "--inclusive-workers" not in spec.describe(JobOptions(nodes=2), given).command
 
 
 def test_keywords_are_those_of_job_and_run():
-    options, run = order.divided({"nodes": 4, "walltime": "2 h", "nthreads": 2, "directive": ["--exclusive"]})
+    options, run = spec.divided({"nodes": 4, "walltime": "2 h", "nthreads": 2, "directive": ["--exclusive"]})
     assert (options.nodes, options.walltime, options.directive) == (4, "2 h", ("--exclusive",))
     assert run == {"nthreads": 2}
-    assert order.describe(options, run).walltime == timedelta(hours=2)
+    assert spec.describe(options, run).walltime == timedelta(hours=2)
     with pytest.raises(ArgumentError, match="unknown keyword: node") as refused:
-        order.divided({"node": 4})
+        spec.divided({"node": 4})
     assert "did you mean nodes?" in refused.value.remedy
     for name in ("scheduler", "scheduler_address", "client_rank"):
         with pytest.raises(ArgumentError, match=name):
-            order.divided({name: None})
+            spec.divided({name: None})
     with pytest.raises(UsageError, match="nodes is '4'"):
-        order.divided({"nodes": "4"})
+        spec.divided({"nodes": "4"})
 
 
 def a_record(directory, *command):
@@ -133,15 +134,15 @@ def a_record(directory, *command):
 
 def test_which_jobs_serve_and_where_they_say_so():
     serving = a_record("/run", "python", "-m", "mpidask.cli", "serve", "--nthreads", "1")
-    assert order.serves(serving)
-    assert order.file_of(serving) == f"/run/{run_directory.SCHEDULER}"
+    assert spec.serves(serving)
+    assert spec.file_of(serving) == f"/run/{run_directory.SCHEDULER}"
     elsewhere = a_record("/run", "python", "-m", "mpidask.cli", "serve", "--scheduler-file", "here.json")
-    assert order.file_of(elsewhere) == "/origin/here.json"
+    assert spec.file_of(elsewhere) == "/origin/here.json"
     for other in (
         ("python", "-m", "mpidask", "serve"),
         ("python", "-m", "mpidask.cli", "serve", "--no-scheduler", "--scheduler-file", "f"),
     ):
-        assert not order.serves(a_record("/run", *other))
+        assert not spec.serves(a_record("/run", *other))
 
 
 # The scheduler file.
@@ -174,7 +175,7 @@ def test_a_stale_file_is_told(file):
 def test_a_file_that_does_not_come_is_told(tmp_path, monkeypatch):
     from mpidask.attach.client import connect
 
-    monkeypatch.setattr(waiting, "_APPEARS", 0.5)
+    monkeypatch.setattr(wait, "_APPEARS", 0.5)
     with pytest.raises(StartupError, match="there is no scheduler file"):
         connect(tmp_path / "nosuch.json")
     with pytest.raises(StartupError, match="there is no scheduler file"):
@@ -208,11 +209,11 @@ def test_another_users_file_is_refused(file, with_keys):
 
 def test_what_is_said_of_a_job_that_waits():
     pending = Standing(id="7", reason="waits for free nodes (Resources)", start="2026-11-21T15:10:00")
-    assert waiting._said(pending) == (
+    assert wait._said(pending) == (
         "job 7 pending, waits for free nodes (Resources), estimated start 2026-11-21 15:10:00"
     )
     running = Standing(id="7", state=JobState.RUNNING, start="2026-11-21T15:10:00")
-    assert waiting._said(running) == "job 7 running, its scheduler starts"
+    assert wait._said(running) == "job 7 running, its scheduler starts"
 
 
 def test_a_line_for_each_change(capsys):
@@ -238,9 +239,9 @@ class Never:
 
 def test_the_time_is_up(capsys):
     with pytest.raises(StartupError, match="no connection after 0 s: job 7 pending"):
-        waiting.reach(Never(), lambda entry: None, timeout="0 s", quiet=True)
+        wait.reach(Never(), lambda entry: None, timeout="0 s", quiet=True)
     with pytest.raises(UsageError, match="timeout is 'soon'"):
-        waiting.reach(Never(), lambda entry: None, timeout="soon", quiet=True)
+        wait.reach(Never(), lambda entry: None, timeout="soon", quiet=True)
     assert capsys.readouterr().err == ""
 
 

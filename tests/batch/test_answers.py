@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mpidask.batch import catalog, commands, submission
+from mpidask.batch import commands, registry, submission
 from mpidask.batch.system import Command
 from mpidask.errors import BatchError, UnclearError
 
@@ -40,12 +40,12 @@ NONE = [
 
 @pytest.mark.parametrize(("name", "text", "job_id"), FORMS)
 def test_an_answer_is_read_by_its_form(name, text, job_id):
-    assert catalog.find(name).submitted(text) == job_id
+    assert registry.find(name).submitted(text) == job_id
 
 
 @pytest.mark.parametrize(("name", "text"), NONE)
 def test_what_only_looks_like_an_answer(name, text):
-    assert catalog.find(name).submitted(text) is None
+    assert registry.find(name).submitted(text) is None
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def slurm(tmp_path, monkeypatch):
         for name, text in (("sbatch", sbatch), ("squeue", squeue)):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
-        system = catalog.find("slurm")
+        system = registry.find("slurm")
         return submission.hand_in(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
 
     submit.script = script
@@ -136,14 +136,14 @@ def test_variables_that_a_command_is_not_to_see(monkeypatch):
 
 
 def test_a_system_whose_command_hangs_is_no_reason_to_compute_here(slurm, monkeypatch, tmp_path):
-    monkeypatch.setattr(catalog, "_DETECTION", 0.5)
+    monkeypatch.setattr(registry, "_DETECTION", 0.5)
     monkeypatch.setattr(commands, "_PATIENCE", 60.0)
-    monkeypatch.setattr(catalog, "names", lambda: ["oar", "local"])
+    monkeypatch.setattr(registry, "names", lambda: ["oar", "local"])
     (tmp_path / "oarsub").write_text("#!/bin/sh\nexec sleep 600\n")
     (tmp_path / "oarsub").chmod(0o755)
-    catalog._detect.cache_clear()
+    registry._detect.cache_clear()
     with pytest.raises(BatchError, match="OAR are here, but do not answer") as caught:
-        catalog.find_here()
+        registry.find_here()
     assert "--system" in caught.value.remedy
 
 
@@ -155,7 +155,7 @@ OPTIONS = """#!/bin/bash
 
 
 def test_what_is_asked_for_wins_over_the_environment():
-    system = catalog.find("slurm")
+    system = registry.find("slurm")
     given = {
         f"SBATCH_{name}": "x" for name in ("TIMELIMIT", "QOS", "PARTITION", "WAIT", "JOB_NAME", "CLUSTERS", "EXPORT")
     }
@@ -192,7 +192,7 @@ STAY = {
 
 @pytest.mark.parametrize("name", OUTER)
 def test_what_an_outer_job_has_does_not_reach_the_submission(name):
-    pattern = catalog.find(name).kept_from("")
+    pattern = registry.find(name).kept_from("")
     assert [each for each in OUTER[name].split() if not re.fullmatch(pattern, each)] == []
     assert [each for each in STAY.get(name, "").split() if re.fullmatch(pattern, each)] == []
 

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from mpidask.batch import cleaning, holdings, monitor, records, settings, submission
+from mpidask.batch import cleaning, leases, monitor, records, settings, submission
 from mpidask.batch.job import Job
-from mpidask.batch.outcome import Standing
+from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
 from mpidask.batch.systems.slurm import SYSTEM
 from mpidask.errors import BatchError, UnclearError, UsageError
@@ -106,7 +106,7 @@ def test_failed_submissions(state):
 
 
 def test_clusters_by_the_same_rule(state):
-    closed, younger, held = (holdings.create("local", "Test") for _ in range(3))
+    closed, younger, held = (leases.create("local", "Test") for _ in range(3))
     for each in (closed, younger):
         each.note_released()
     places = [aged(closed.directory, 31), aged(younger.directory, 29), aged(held.directory, 31)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 from mpidask.batch.job import Job
 from mpidask.errors import UsageError
 
@@ -185,7 +185,7 @@ SHAPES = [
 def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_instead(name, directive, remedy):
     job = Job(command=("true",), directives=(directive.replace("\\n", "\n"),))
     with pytest.raises(UsageError) as caught:
-        catalog.find(name).script(job) if name != "htcondor" else catalog.find(name).description(job)
+        registry.find(name).script(job) if name != "htcondor" else registry.find(name).description(job)
     assert remedy in caught.value.remedy
 
 
@@ -206,14 +206,14 @@ def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_inst
     ],
 )
 def test_other_directives_are_taken(name, given, taken):
-    system = catalog.find(name)
+    system = registry.find(name)
     lines = system.script(Job(command=("true",), directives=(given,))).splitlines()
     assert f"{system.directive} {taken}" in lines
 
 
 @pytest.mark.parametrize(("name", "longest"), [("torque", 15), ("pbs", 15), ("moab", 15), ("slurm", 99)])
 def test_names_are_no_longer_than_the_system_has_them(name, longest):
-    text = catalog.find(name).script(Job(command=("true",), name="analyse_precipitation_extremes"))
+    text = registry.find(name).script(Job(command=("true",), name="analyse_precipitation_extremes"))
     assert "analyse_precipitation_extremes"[:longest] in re.split(r"\s", text)
 
 

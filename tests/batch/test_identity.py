@@ -8,14 +8,14 @@ import pwd
 
 import pytest
 
-from mpidask.batch import catalog, commands, holdings, monitor, records
+from mpidask.batch import commands, leases, monitor, records, registry
 from mpidask.batch.commands import Output
 from mpidask.batch.system import Command, JobId, JobState
 from mpidask.errors import BatchError
 
 pytestmark = pytest.mark.one_mpi
 
-SLURM, CONDOR, PBS, SGE = (catalog.find(name) for name in ("slurm", "htcondor", "pbs", "sge"))
+SLURM, CONDOR, PBS, SGE = (registry.find(name) for name in ("slurm", "htcondor", "pbs", "sge"))
 
 
 def where(system, words=(), lines=(), environ=None, output="100"):
@@ -97,7 +97,7 @@ def test_two_jobs_with_the_same_number_are_two(monkeypatch):
     monkeypatch.setattr(commands, "run", run)
     reports = monitor.ask(SLURM, SLURM.status, [here, far])
     assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
-    assert [str(job) for job in holdings.living(SLURM, [here, far])] == ["100@far"]
+    assert [str(job) for job in leases.living(SLURM, [here, far])] == ["100@far"]
     assert [list(each.argv) for each in SLURM.cancellations([here, far, JobId("101")])] == [
         ["scancel", "100", "101"],
         ["scancel", "--clusters=far", "100"],
@@ -166,7 +166,7 @@ def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
     from mpidask.batch.job import Job
 
     def record(name, *jobs):
-        made, _ = records.create(Job(command=("true",), name=name), catalog.find("local"), str(tmp_path))
+        made, _ = records.create(Job(command=("true",), name=name), registry.find("local"), str(tmp_path))
         for job in jobs:
             made.add_submission(job)
         return made
@@ -196,11 +196,11 @@ def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkey
 
 def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    holding = holdings.create("slurm", "Test")
+    holding = leases.create("slurm", "Test")
     holding.add([(0, JobId("100", ("far",))), (1, JobId("101"))])
     assert holding.ids == [JobId("100", ("far",)), JobId("101")]
     asked = answers(monkeypatch, squeue=row("100", "R"))
-    assert [str(job) for job in holdings.read(holding.directory).release()] == ["100@far"]
+    assert [str(job) for job in leases.read(holding.directory).release()] == ["100@far"]
     assert asked[-1] == ("scancel", "--clusters=far", "100")
 
 
@@ -210,7 +210,7 @@ def test_each_execution_of_a_job_has_its_own_status(tmp_path):
     record, job = records.create(Job(command=("true",)), SLURM, str(tmp_path))
     script = record.script.read_text()
     assert "execution=${SLURM_RESTART_COUNT:-0}" in script
-    assert "$(cat" in catalog.find("pbs").script(job)
+    assert "$(cat" in registry.find("pbs").script(job)
     assert (record.execution, record.exited) == (None, None)
     (record.directory / "status").write_text("143\n")
     (record.directory / "executions").write_text("0 1764205200 mn1\n")
@@ -230,7 +230,7 @@ def test_a_job_script_that_runs_again_keeps_what_it_has_left_apart(tmp_path, nam
     from mpidask.batch.job import Job
 
     job = Job(command=("bash", "-c", "echo run $n; exit $n"), name="again")
-    record, _ = records.create(job, catalog.find(name), str(tmp_path))
+    record, _ = records.create(job, registry.find(name), str(tmp_path))
     for n in (3, 0):
         environ = {**os.environ, "n": str(n), "SLURM_RESTART_COUNT": str(int(n == 0)), "SLURM_JOB_ID": "1"}
         subprocess.run(["bash", record.script], env=environ, check=False, timeout=60)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpidask.batch import commands, monitor
-from mpidask.batch.outcome import Clues, Standing, judge
+from mpidask.batch.status import Clues, Standing, judge
 from mpidask.batch.system import JobId, JobState, Report
 from mpidask.batch.systems import pbs
 from mpidask.batch.systems.slurm import SYSTEM

@@ -11,10 +11,10 @@ import dask
 import pytest
 import yaml
 
-from mpidask.batch import catalog, settings, submission
-from mpidask.batch.fields import fill, named
+from mpidask.batch import registry, settings, submission
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.system import JobState
+from mpidask.batch.template import fill, named
 from mpidask.config import seconds
 from mpidask.errors import BatchError, UsageError
 
@@ -70,13 +70,13 @@ def configured(tmp_path, monkeypatch):
 
 def test_a_site_s_variant(configured):
     configured('systems: {ours: {like: slurm, launcher: hydra, options: ["-J {name}", ["-N {nodes}", " -C {queue}"]]}}')
-    system = catalog.find("ours")
+    system = registry.find("ours")
     job = Job(command=("python", "x.py"), resources=Resources(nodes=2))
     text = system.script(job)
     assert "#SBATCH -J mpidask\n#SBATCH -N 2\n" in text
     assert "mpiexec -n 2 -ppn 1 python x.py" in text
     assert system.submit == "sbatch --parsable {script}"
-    assert "ours" in catalog.names()
+    assert "ours" in registry.names()
 
 
 def test_a_whole_system(configured):
@@ -91,7 +91,7 @@ systems:
     status: {command: "ourstat {ids}", row: "^(?P<id>\\\\d+) (?P<state>\\\\w+)$"}
     states: {RUNNING: "R", PENDING: "Q H", DONE: "E"}
 """)
-    system = catalog.find("ours")
+    system = registry.find("ours")
     assert "#OURS -n 4" in system.script(Job(command=("x",), resources=Resources(ranks_per_node=4)))
     assert system.submitted("job 17 accepted") == "17"
     assert system.reports(system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
@@ -114,7 +114,7 @@ def test_a_wrong_declaration_is_refused_with_its_file(configured, name):
     text, what, remedy = WRONG[name]
     file = configured(text)
     with pytest.raises(UsageError) as caught:
-        catalog.find("ours")
+        registry.find("ours")
     assert what in caught.value.what
     assert f"(in {file})" in caught.value.what
     assert remedy in caught.value.remedy
@@ -152,40 +152,40 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
 
     def put(commands):
-        catalog._detect.cache_clear()
+        registry._detect.cache_clear()
         for name, text in commands.items():
             (tmp_path / name).write_text(f"#!/bin/sh\necho '{text or 'no answer'}'\nexit {0 if text else 1}\n")
             (tmp_path / name).chmod(0o755)
 
     with dask.config.set({"mpidask": {}}):
         yield put
-    catalog._detect.cache_clear()
+    registry._detect.cache_clear()
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_system_that_answers_is_taken(here, name):
     command, text = ANSWERS[name]
     here({command: text})
-    assert catalog.find_here().name == name
-    assert catalog.find_here("local").name == "local"
+    assert registry.find_here().name == name
+    assert registry.find_here("local").name == "local"
 
 
 def test_some_speak_for_others(here):
     here({"qstat": "Version: 6.1.2", "sinfo": "debug*", "condor_q": "Total for query: 0 jobs; 0 completed"})
-    assert catalog.find_here().name == "slurm"
+    assert registry.find_here().name == "slurm"
 
 
 def test_one_that_is_silent_is_passed_over_for_one_that_answers(here):
     here({"sinfo": None, "lsid": "My cluster name is c1"})
-    assert catalog.find_here().name == "lsf"
+    assert registry.find_here().name == "lsf"
     here({"lsid": None})
     with pytest.raises(BatchError, match="Slurm are here, but do not answer"):
-        catalog.find_here()
+        registry.find_here()
 
 
 def test_without_any_the_job_runs_here(here):
     here({})
-    assert catalog.find_here().name == "local"
+    assert registry.find_here().name == "local"
 
 
 def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 from mpidask.batch.system import BatchSystem, JobState
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -232,7 +232,7 @@ def recorded(name: str) -> tuple[BatchSystem, str]:
     """Return the system and what it printed."""
     source, _, text = (RECORDED / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
     assert source.startswith("# source: "), name
-    return catalog.find(name.split("/", maxsplit=1)[0]), text
+    return registry.find(name.split("/", maxsplit=1)[0]), text
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -270,25 +270,25 @@ def test_refusals(name):
 def test_every_file_is_read_and_every_system_is_recorded():
     files = {f"{path.parent.name}/{path.stem}" for path in RECORDED.glob("*/*.txt")}
     assert files == {*REPORTS, *SUBMITTED, *REFUSED}
-    for name in catalog.names():
+    for name in registry.names():
         kinds = {file.split("/")[1].split("-")[0] for file in files if file.startswith(f"{name}/")}
-        system = catalog.find(name)
+        system = registry.find(name)
         wanted = {"submit", "status", *(["refused"] if system.refusals else [])}
         wanted |= {kind for kind in ("explain", "history") if getattr(system, kind) is not None}
         assert wanted <= kinds, name
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_a_state_that_is_not_declared_is_unknown(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     assert system.state("never seen") is JobState.UNKNOWN
     natives = [native for words in system.states.values() for native in words.split()]
     assert len(natives) == len(set(natives)), "a word has one meaning"
 
 
-@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_the_output_of_a_command_that_fails_says_nothing(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     for query in filter(None, (system.status, system.explain, system.history)):
         assert system.reports(query, "") == {}
         assert system.reports(query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}

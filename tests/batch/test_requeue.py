@@ -26,10 +26,10 @@ COMPUTE = "from dask.distributed import Client; print(Client().submit(lambda: 42
 
 ACCOUNTS = """
 import sys
-from mpidask.batch import catalog, monitor
+from mpidask.batch import monitor, registry
 from mpidask.batch.system import JobId
 
-slurm = catalog.find("slurm")
+slurm = registry.find("slurm")
 for report in monitor.ask(slurm, slurm.history, map(JobId, sys.argv[1:])).values():
     print(report.id, report.state.value, report.native, report.exit_status)
 """

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from harness import default_signals, pids, read, state
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.launchers import LAUNCHERS
 from mpidask.batch.system import CARRIERS, BatchSystem
 from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
-SYSTEMS = catalog.names()
-WARNING = [name for name in SYSTEMS if catalog.find(name).signal]
+SYSTEMS = registry.names()
+WARNING = [name for name in SYSTEMS if registry.find(name).signal]
 
 #: A job that asks for everything; `asked` leaves out what a system cannot be asked for.
 EVERYTHING = Job(
@@ -123,7 +123,7 @@ def asked(system: BatchSystem, job: Job) -> Job:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_examples(name, example, request):
     """`pytest --write-jobs` writes them anew."""
-    system = catalog.find(name)
+    system = registry.find(name)
     job = asked(system, EXAMPLES[example])
     texts = {f"{example}.sh": system.script(job)}
     if system.directive is None:
@@ -198,7 +198,7 @@ class Ground:
     @contextlib.contextmanager
     def running(self, system: str, job: Job, **environment: str):
         """Start the script as a batch system would: from elsewhere, in a session of its own."""
-        found = catalog.find(system)
+        found = registry.find(system)
         script = self.directory / "job.sh"
         script.write_text(found.script(asked(found, job)))
         process = subprocess.Popen(
@@ -441,7 +441,7 @@ def test_the_run_knows_its_end(ground):
 def test_the_batch_system_tells_the_end(name, command, answer, left, ground):
     ground.command(command, f"#!/bin/bash\necho {shlex.quote(answer)}\n")
     script = ground.directory / "ends.sh"
-    script.write_text(f"{catalog.find(name).end_time}\necho ends ${{MPIDASK_END_TIME-never}}\n")
+    script.write_text(f"{registry.find(name).end_time}\necho ends ${{MPIDASK_END_TIME-never}}\n")
     done = subprocess.run(
         ["bash", script],
         env={**ground.environment, "LSB_JOBID": "1", "SLURM_JOB_ID": "1", "TZ": "UTC"},
@@ -473,13 +473,13 @@ def wanting() -> list[tuple[str, str]]:
     return [
         (name, field)
         for name in SYSTEMS
-        for field in catalog.find(name).missing(reset(EVERYTHING, ["parallel_environment"]))
+        for field in registry.find(name).missing(reset(EVERYTHING, ["parallel_environment"]))
     ]
 
 
 @pytest.mark.parametrize(("name", "field"), wanting())
 def test_what_no_option_carries_is_refused(name, field):
-    system = catalog.find(name)
+    system = registry.find(name)
     job = reset(EVERYTHING, [other for other in CARRIERS if other != field])
     with pytest.raises(UsageError, match=f"{system.title} has no option for {field}") as caught:
         options(system, job)
@@ -496,7 +496,7 @@ def test_what_is_refused_is_known():
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_what_is_not_given_is_left_to_the_site(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     small, full = ("\n".join(options(system, job)) for job in (Job(command=("true",)), asked(system, EVERYTHING)))
     assert "None" not in small
     for value in ("normal", "project", "1:00", "16384", "3600"):
@@ -516,12 +516,12 @@ def options(system: BatchSystem, job: Job) -> list[str]:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_directives_come_last_and_verbatim(name):
     directives = ('--comment="a  b" $X {nodes}', "-x")
-    assert options(catalog.find(name), Job(command=("true",), directives=directives))[-2:] == [*directives]
+    assert options(registry.find(name), Job(command=("true",), directives=directives))[-2:] == [*directives]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_submission_and_cancellation(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     job = Job(command=("true",), run_directory=Path("/a b/run"))
     script = Path("/a b/run/job.sh")
     command = system.submission(job, script)

@@ -16,7 +16,7 @@ import pytest
 
 from mpidask.batch import records, settings, submission
 from mpidask.batch.job import Job
-from mpidask.batch.outcome import Standing
+from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
 from mpidask.cli import table
 from mpidask.run_directory import EXECUTIONS, Progress

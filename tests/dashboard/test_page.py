@@ -17,7 +17,7 @@ from distributed import Scheduler, SchedulerPlugin
 from distributed.dashboard import scheduler as pages
 
 from mpidask.dashboard import page
-from mpidask.dashboard.ranks import SOURCE, Row
+from mpidask.dashboard.table import SOURCE, Row
 
 PREFIX = "a-secret"
 

@@ -12,7 +12,7 @@ import pytest
 from distributed import Status
 
 from mpidask.config import Options
-from mpidask.dashboard.ranks import HEADINGS, SOURCE, Row, columns, summary
+from mpidask.dashboard.table import HEADINGS, SOURCE, Row, columns, summary
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.planning import places
 from mpidask.launch.resources.division import Facts, Limit, WorkerPlan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 
 pytestmark = pytest.mark.one_mpi
 
@@ -58,7 +58,7 @@ def recorded(name):
     """Return the system and what it printed."""
     source, _, text = (RECORDED / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
     assert source.startswith("# source: "), name
-    return catalog.find(name.split("-", maxsplit=1)[0]), text
+    return registry.find(name.split("-", maxsplit=1)[0]), text
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -87,7 +87,7 @@ SUBMITTED = {
 
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_the_id_of_an_element_follows_from_that_of_the_array(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     output, array, element = SUBMITTED[name]
     assert system.submitted(output) == array
     assert system.workers.element_id(array, 3) == element
@@ -95,12 +95,12 @@ def test_the_id_of_an_element_follows_from_that_of_the_array(name):
 
 
 def test_an_array_of_pbs_may_belong_to_a_server_of_any_name():
-    assert catalog.find("pbs").workers.element_id("4711[].pbs-1.site.org", 12) == "4711[12].pbs-1.site.org"
+    assert registry.find("pbs").workers.element_id("4711[].pbs-1.site.org", 12) == "4711[12].pbs-1.site.org"
 
 
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_elements_are_asked_for_and_cancelled_by_their_ids(name):
-    system = catalog.find(name)
+    system = registry.find(name)
     ids = [system.workers.element_id(SUBMITTED[name][1], index) for index in (1, 2)]
     assert set(ids) <= set(system.cancellation(ids).argv)
     (question,) = system.questions(system.status, ids)
@@ -109,5 +109,7 @@ def test_elements_are_asked_for_and_cancelled_by_their_ids(name):
 
 
 def test_systems_without_arrays_say_so():
-    without = {name for name in catalog.names() if (facts := catalog.find(name).workers) is None or facts.index is None}
-    assert set(catalog.names()) - without == set(SUBMITTED)
+    without = {
+        name for name in registry.names() if (facts := registry.find(name).workers) is None or facts.index is None
+    }
+    assert set(registry.names()) - without == set(SUBMITTED)

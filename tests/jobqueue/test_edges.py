@@ -11,10 +11,10 @@ import dask.config
 import pytest
 from distributed import Client
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, OARJob, PBSJob, SGEJob, SLURMJob, keywords
-from mpidask.jobqueue.description import Place
+from mpidask.jobqueue.job_spec import Place
 
 pytestmark = pytest.mark.one_mpi
 
@@ -95,7 +95,7 @@ def test_sizes_that_make_no_worker_are_refused(given):
 
 def test_what_is_told_of_an_element_after_its_end():
     """Grid Engine's accounting tells of all elements, LSF's explanation names the index."""
-    sge = catalog.find("sge")
+    sge = registry.find("sge")
     (command,) = sge.questions(sge.history, ["13.3"])
     assert command.argv[-1] == "13"
     rule = "=" * 62
@@ -106,7 +106,7 @@ def test_what_is_told_of_an_element_after_its_end():
     assert sge.reports(sge.history, text)["13.3"].exit_status == 3
     alone = text.split(rule)[1].replace("taskid       2", "taskid       undefined")
     assert sge.reports(sge.history, alone)["13"].exit_status == 2
-    lsf = catalog.find("lsf")
+    lsf = registry.find("lsf")
     told = "Job <12[3]>, Job Name <w[3]>, User <u>\n PENDING REASONS:\n Job slot limit has been reached;\n"
     assert lsf.reports(lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
 

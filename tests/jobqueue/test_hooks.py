@@ -10,7 +10,7 @@ import pytest
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob, hooks, keywords
 from mpidask.jobqueue.core import JobQueueCluster, cluster_parameters, job_parameters
-from mpidask.jobqueue.description import Place
+from mpidask.jobqueue.job_spec import Place
 
 pytestmark = pytest.mark.one_mpi
 

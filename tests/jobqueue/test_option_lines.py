@@ -14,18 +14,18 @@ import pytest
 from jobqueue.option_lines import COUNT, draw, recorded
 
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import keywords, named
+from mpidask.jobqueue import clusters, keywords
 
 pytestmark = pytest.mark.one_mpi
 
 CLASSES = {
-    "slurm": named.SLURMJob,
-    "pbs": named.PBSJob,
-    "moab": named.MoabJob,
-    "sge": named.SGEJob,
-    "lsf": named.LSFJob,
-    "oar": named.OARJob,
-    "htcondor": named.HTCondorJob,
+    "slurm": clusters.SLURMJob,
+    "pbs": clusters.PBSJob,
+    "moab": clusters.MoabJob,
+    "sge": clusters.SGEJob,
+    "lsf": clusters.LSFJob,
+    "oar": clusters.OARJob,
+    "htcondor": clusters.HTCondorJob,
 }
 MARKS = {"slurm": "#SBATCH", "pbs": "#PBS", "moab": "#PBS", "sge": "#$", "lsf": "#BSUB", "oar": "#OAR"}
 

@@ -11,11 +11,11 @@ import dask
 import pytest
 from distributed import SpecCluster
 
-from mpidask.batch import catalog
-from mpidask.batch.outcome import Standing
+from mpidask.batch import registry
+from mpidask.batch.status import Standing
 from mpidask.batch.system import NEVER, JobId, JobState
 from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, keywords, report, worker
-from mpidask.jobqueue.keeper import Keeper
+from mpidask.jobqueue.reconciler import Keeper
 
 pytestmark = pytest.mark.one_mpi
 
@@ -300,7 +300,7 @@ def test_a_job_that_will_never_start_is_logged_once(caplog):
 
 
 def test_words_for_jobs_that_wait_in_vain_end_alike():
-    words = [each for name in catalog.names() for each in catalog.find(name).reasons.values() if "never" in each]
+    words = [each for name in registry.names() for each in registry.find(name).reasons.values() if "never" in each]
     assert words
     assert all(each.endswith(NEVER) for each in words)
 

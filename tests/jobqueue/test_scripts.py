@@ -12,7 +12,7 @@ from pathlib import Path
 import dask
 import pytest
 
-from mpidask.batch import catalog
+from mpidask.batch import registry
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import (
     FluxJob,
@@ -26,7 +26,7 @@ from mpidask.jobqueue import (
     SLURMJob,
     keywords,
 )
-from mpidask.jobqueue.description import Place, walltime_seconds
+from mpidask.jobqueue.job_spec import Place, walltime_seconds
 
 pytestmark = pytest.mark.one_mpi
 
@@ -240,7 +240,7 @@ def test_without_a_log_directory_the_logs_are_with_the_cluster_or_where_the_syst
 
 
 def test_torque_asks_for_nodes_where_pbs_selects_chunks():
-    description = dataclasses.replace(make("pbs").description, system=catalog.find("torque"))
+    description = dataclasses.replace(make("pbs").description, system=registry.find("torque"))
     assert "#PBS -l nodes=1:ppn=4,mem=7630MB" in description.header()
     assert not description.arrays(Place(LOGS, 3, 10))
 
@@ -518,13 +518,13 @@ WALLTIMES = {
 
 @pytest.mark.parametrize("native", WALLTIMES)
 def test_walltimes_mean_what_they_mean_to_each_system(native):
-    system = catalog.find(native)
+    system = registry.find(native)
     assert {text: walltime_seconds(system, text) for text in WALLTIMES[native]} == WALLTIMES[native]
 
 
 @pytest.mark.parametrize("text", [None, "", "infinite", "UNLIMITED", "1:2:3:4", "-5", "soon"])
 def test_words_that_only_the_batch_system_knows_are_no_time(text):
-    assert walltime_seconds(catalog.find("slurm"), text) is None
+    assert walltime_seconds(registry.find("slurm"), text) is None
     assert "--lifetime" not in make("slurm", walltime=text or "unlimited").job_script()
 
 

@@ -10,13 +10,13 @@ import pytest
 from distributed import Status
 from distributed.security import Security
 
-from mpidask import credentials
-from mpidask.batch import holdings
-from mpidask.batch.outcome import Standing
+from mpidask.batch import leases
+from mpidask.batch.status import Standing
 from mpidask.batch.system import JobState
 from mpidask.errors import ArgumentError, BatchError, UsageError
-from mpidask.jobqueue import SLURMJob, keys, service
+from mpidask.jobqueue import SLURMJob, keys, scheduler_settings
 from mpidask.jobqueue.jobs_page import JobsPage
+from mpidask.security import credentials
 
 pytestmark = pytest.mark.one_mpi
 
@@ -103,7 +103,7 @@ class Desk:
     """What stands in for a dispatcher."""
 
     def __init__(self):
-        self.holding = holdings.create("local", "Test")
+        self.holding = leases.create("local", "Test")
 
     def guarded(self):
         return self.holding
@@ -150,7 +150,7 @@ def test_in_a_shared_directory_keys_have_one_of_their_own(desk, tmp_path, monkey
     (place,) = [path for path in secrets(shared) if path.is_dir()]
     assert mode(place) == 0o700
     assert len(secrets(place)) == 5 and made.tls_worker_key.startswith(str(place)), "one of them is the same for both"
-    holdings.read(desk.holding.directory).remove_keys()
+    leases.read(desk.holding.directory).remove_keys()
     assert [path.name for path in secrets(shared)] == [".dask-jobqueue.other"]
     assert not list(desk.holding.directory.glob(".*"))
 
@@ -206,7 +206,7 @@ def test_the_keys_of_a_program_that_was_killed_go_even_if_the_batch_system_is_si
         raise BatchError("no answer")
 
     _ = keys.KeyFiles(KEYS.security(), None, desk).security
-    monkeypatch.setattr(holdings, "living", silent)
+    monkeypatch.setattr(leases, "living", silent)
     with pytest.raises(BatchError):
         desk.holding.release()
     assert secrets(desk.holding.directory) == []
@@ -226,16 +226,19 @@ def test_a_key_is_not_taken_for_a_log(tmp_path):
 
 def test_the_scheduler_s_arguments():
     tls = keys.settle(None, security=None)
-    ours = service.arguments({}, tls, "ib0")
+    ours = scheduler_settings.arguments({}, tls, "ib0")
     assert ours["dashboard_address"].startswith("127.0.0.1:")
-    assert len(ours["http_prefix"]) > 20 and ours["http_prefix"] != service.arguments({}, tls, None)["http_prefix"]
+    assert (
+        len(ours["http_prefix"]) > 20
+        and ours["http_prefix"] != scheduler_settings.arguments({}, tls, None)["http_prefix"]
+    )
     assert (ours["protocol"], ours["interface"]) == ("tls://", "ib0")
     given = {"dashboard_address": ":8787", "http_prefix": "/", "host": "tcp://10.0.0.1", "contact_address": "tcp://a:1"}
-    theirs = service.arguments(given, tls, "ib0")
+    theirs = scheduler_settings.arguments(given, tls, "ib0")
     assert theirs["dashboard_address"] == ":8787" and theirs["http_prefix"] == "/"
     assert (theirs["host"], theirs["contact_address"]) == ("tls://10.0.0.1", "tls://a:1")
     assert "interface" not in theirs
-    assert service.arguments(given, keys.Tls(None, None), None)["host"] == "tcp://10.0.0.1"
+    assert scheduler_settings.arguments(given, keys.Tls(None, None), None)["host"] == "tcp://10.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ def test_the_scheduler_s_arguments():
     ],
 )
 def test_the_link_has_the_prefix_and_the_host_where_it_listens(shown, options, link):
-    assert service.link(shown, options) == link
+    assert scheduler_settings.link(shown, options) == link
 
 
 # The page "Ranks".

@@ -15,12 +15,12 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask import credentials
+from mpidask.security import credentials
 
 MPIDASK = [sys.executable, "-m", "mpidask.cli"]
 
 CONNECT = (
-    "import os, sys, time\nfrom mpidask import scheduler_file\nfrom distributed import Client\n"
+    "import os, sys, time\nfrom mpidask.security import scheduler_file\nfrom distributed import Client\n"
     "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
     "entry = scheduler_file.read(sys.argv[1])\n"
     "client = Client(entry.address, security=entry.keys.security(), timeout=20)\nclient.wait_for_workers(2, timeout=30)\n"

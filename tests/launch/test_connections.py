@@ -15,7 +15,8 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask import credentials, returning, tls_sockets
+from mpidask import returning
+from mpidask.security import credentials, tls_sockets
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

@@ -10,10 +10,10 @@ import stat
 import dask.config
 import pytest
 
-from mpidask import credentials, scheduler_file
-from mpidask.credentials import Contact
-from mpidask.dashboard import gate, reach
+from mpidask.dashboard import access, links
 from mpidask.errors import StartupError
+from mpidask.security import credentials, scheduler_file
+from mpidask.security.credentials import Contact
 
 pytestmark = pytest.mark.one_mpi
 
@@ -55,7 +55,7 @@ def test_clients_find_the_keys_of_schedulers_that_are_known(keys):
     key = "distributed.client.security-loader"
     with dask.config.set({key: f"{__name__}.users_own"}):
         credentials.remember("tls://10.0.0.1:1", keys)
-        assert dask.config.get(key) == "mpidask.credentials.known"
+        assert dask.config.get(key) == "mpidask.security.credentials.known"
         assert credentials.known({"address": "tls://10.0.0.1:1"}).tls_client_key == keys.key
         credentials._before[:] = ["os.path.basename"]  # stands for the user's own loader, which is asked for all others
         with pytest.raises(TypeError):
@@ -128,11 +128,11 @@ def test_the_gate_hides_all_pages(tmp_path):
     from tornado.httpclient import AsyncHTTPClient
 
     async def main():
-        token = gate.token()
+        token = access.token()
         made = Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0", http_prefix=token)
-        gate.close(made, token)
+        access.close(made, token)
         async with made as scheduler:
-            root = gate.link(scheduler, token).removesuffix(f"/{token}/status")
+            root = access.link(scheduler, token).removesuffix(f"/{token}/status")
             client, found = AsyncHTTPClient(), {}
             paths = ["", "/", "/health", "/sitemap.json", "/info/main/workers.html", "/metrics", f"//{token}/health"]
             for path in [*paths, f"/{token}x/health", f"/{token[:-1]}/health", f"/{token}/health", "/%FF/health"]:
@@ -153,21 +153,21 @@ LINK = "http://127.0.0.1:41234/t0ken/status"
 
 
 def test_the_tunnel_goes_by_the_login_node():
-    assert reach.tunnel(LINK, "n17", {"USER": "ann"}) == "ssh -N -L 41234:127.0.0.1:41234 ann@n17"
+    assert links.tunnel(LINK, "n17", {"USER": "ann"}) == "ssh -N -L 41234:127.0.0.1:41234 ann@n17"
     batch = {"USER": "ann", "SLURM_SUBMIT_HOST": "login2.site.org"}
-    assert reach.tunnel(LINK, "n17", batch) == "ssh -N -L 41234:127.0.0.1:41234 -J ann@login2.site.org ann@n17"
-    assert reach.tunnel(LINK, "login2", batch, 8787) == "ssh -N -L 8787:127.0.0.1:41234 ann@login2"
+    assert links.tunnel(LINK, "n17", batch) == "ssh -N -L 41234:127.0.0.1:41234 -J ann@login2.site.org ann@n17"
+    assert links.tunnel(LINK, "login2", batch, 8787) == "ssh -N -L 8787:127.0.0.1:41234 ann@login2"
 
 
 def test_the_proxy_is_detected_or_configured():
     hub = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ann/", "JUPYTERHUB_USER": "ann"}
-    assert reach.proxied(LINK, "n17", {}) is None
-    assert reach.proxied(LINK, "n17", hub) == "/user/ann/proxy/41234/t0ken/status"
-    assert reach.proxied(LINK, "n17", {**hub, "SLURM_SUBMIT_HOST": "login2"}) is None
+    assert links.proxied(LINK, "n17", {}) is None
+    assert links.proxied(LINK, "n17", hub) == "/user/ann/proxy/41234/t0ken/status"
+    assert links.proxied(LINK, "n17", {**hub, "SLURM_SUBMIT_HOST": "login2"}) is None
     template = "https://hub.site.org/user/{JUPYTERHUB_USER}/proxy/{host}:{port}/status"
-    assert reach.proxied(LINK, "n17", hub, template) == "https://hub.site.org/user/ann/proxy/n17:41234/t0ken/status"
-    assert reach.proxied(LINK, "n17", {}, template) is None
+    assert links.proxied(LINK, "n17", hub, template) == "https://hub.site.org/user/ann/proxy/n17:41234/t0ken/status"
+    assert links.proxied(LINK, "n17", {}, template) is None
     ondemand = "https://ood.site.org/rnode/{host}/{port}/status"
-    assert reach.proxied(LINK, "n17", {}, ondemand) == "https://ood.site.org/rnode/n17/41234/t0ken/status"
-    labels = reach.ways(LINK, "n17", {**hub, "USER": "ann"}, "{scheme}://{host}:{port}/status")
+    assert links.proxied(LINK, "n17", {}, ondemand) == "https://ood.site.org/rnode/n17/41234/t0ken/status"
+    labels = links.ways(LINK, "n17", {**hub, "USER": "ann"}, "{scheme}://{host}:{port}/status")
     assert [text.split(": ")[0] for _, text in labels] == ["from elsewhere", "by the proxy"]

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from harness import MPI
 
-from mpidask import scheduler_file
-from mpidask.batch import holdings, records
+from mpidask.batch import leases, records
 from mpidask.batch.system import JobId
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
 from mpidask.launch.resources import scratch
 from mpidask.launch.watchdog import watch
+from mpidask.security import scheduler_file
 
 NOBODY, DAEMON = 65534, 1
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="files of other users are made by root")
@@ -67,7 +67,7 @@ def planted(path, user):
 
 def run_as(user, code, *arguments):
     """Run Python code as another user; its imports are done before."""
-    imports = "import os, sys\nfrom mpidask import errors, scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
+    imports = "import os, sys\nfrom mpidask import errors\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
     drop = f"os.setgroups([]); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n"
     words = [sys.executable, "-c", imports + drop + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True, cwd="/").stdout.strip()
@@ -107,7 +107,7 @@ def test_a_run_under_an_open_umask(ranks):
 # ------------------------------------------------------------------- records of jobs
 def test_the_state_directory_is_private_whatever_the_umask(tmp_path, monkeypatch, no_umask):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new" / "state"))
-    holding = holdings.create("local", "Test")
+    holding = leases.create("local", "Test")
     holding.add([(1, JobId("17"))])
     holding.note_keys(tmp_path)
     assert open_to_others(tmp_path / "new") == {}
@@ -119,7 +119,7 @@ def test_one_that_is_open_is_closed(tmp_path, monkeypatch, mode):
     place = records.home(None, "clusters")
     place.mkdir(parents=True)
     place.chmod(mode)
-    holdings.create("local", "Test")
+    leases.create("local", "Test")
     assert stat.S_IMODE(place.stat().st_mode) & OPEN == 0
     assert place.stat().st_mode & stat.S_ISGID == mode & stat.S_ISGID
 
@@ -127,12 +127,12 @@ def test_one_that_is_open_is_closed(tmp_path, monkeypatch, mode):
 @as_root
 def test_records_that_another_user_has_put_there_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    holding = holdings.create("local", "Test")
+    holding = leases.create("local", "Test")
     facts = json.loads((holding.directory / "holding.json").read_text())
     (holding.directory / "holding.json").write_text(json.dumps({**facts, "process": 2**22 + 1}))
-    assert len(holdings.orphans()) == 1
+    assert len(leases.orphans()) == 1
     planted(holding.directory, NOBODY)
-    assert holdings.orphans() == []
+    assert leases.orphans() == []
 
 
 @as_root
@@ -142,7 +142,7 @@ def test_a_state_directory_of_another_user_is_refused(tmp_path, monkeypatch):
     make_private(place)
     planted(place, NOBODY)
     with pytest.raises(BatchError, match="is another user's") as caught:
-        holdings.create("local", "Test")
+        leases.create("local", "Test")
     assert "name another place" in caught.value.remedy
 
 

@@ -11,9 +11,10 @@ import time
 import pytest
 from selection import some
 
-from mpidask import run_directory, scheduler_file
+from mpidask import run_directory
 from mpidask.launch.servers.plugins.progress import Recorder
 from mpidask.run_directory import Progress
+from mpidask.security import scheduler_file
 
 pytestmark = pytest.mark.one_mpi
 

@@ -38,7 +38,7 @@ def wait_for_file(run, file, timeout=30):
 def client(file, workers):
     from distributed import Client
 
-    from mpidask import scheduler_file
+    from mpidask.security import scheduler_file
 
     entry = scheduler_file.read(str(file))
     with Client(entry.address, security=entry.keys.security(), timeout=20) as connection:

@@ -31,7 +31,7 @@ PRIVATE = re.compile("PRIVATE KEY|MIGHAgEA")  # how keys begin, in PEM form and 
 STEADY = """
 import json, os, subprocess, sys, time
 from distributed import Client
-from mpidask.credentials import known
+from mpidask.security.credentials import known
 
 def whole(client):
     workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -68,7 +68,7 @@ PROBE = """
 import asyncio, json, os, ssl, sys
 from distributed import Client, rpc
 from distributed.security import Security
-from mpidask.credentials import Keys, make
+from mpidask.security.credentials import Keys, make
 
 orders = json.load(sys.stdin)
 
@@ -248,7 +248,7 @@ def test_both_sides_look_at_the_keys():
 
     from distributed.comm import connect, listen
 
-    from mpidask.credentials import make
+    from mpidask.security.credentials import make
 
     async def meet(here, there):
         heard = []
@@ -278,7 +278,7 @@ def test_clocks_may_differ():
 
     from cryptography import x509
 
-    from mpidask.credentials import make
+    from mpidask.security.credentials import make
 
     made, now = x509.load_pem_x509_certificate(make().certificate.encode()), dt.datetime.now(dt.UTC)
     assert made.not_valid_before_utc < now - dt.timedelta(days=30)

@@ -22,7 +22,7 @@ from distributed import Client
 from harness import marked, read, segments
 
 import mpidask
-from mpidask import scheduler_file
+from mpidask.security import scheduler_file
 
 SECONDS = float(os.environ.get("MPIDASK_SOAK_SECONDS", "600"))
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 import mpidask
 from mpidask import config
-from mpidask.credentials import Contact
-from mpidask.dashboard import reach
+from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.polling import Patience
 from mpidask.launch.resources.roles import Role
+from mpidask.security.credentials import Contact
 
 __all__ = ["Progress", "print_banner", "print_closing"]
 
@@ -78,7 +78,7 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
     if options.dashboard and not layout.joined:
         about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
         if dashboard is not None:
-            about += reach.ways(dashboard, layout.hosts[layout.speaker], os.environ)
+            about += links.ways(dashboard, layout.hosts[layout.speaker], os.environ)
     if options.idle_timeout is not None and layout.client is None and not layout.joined:
         about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
     inside = config.inside(options)

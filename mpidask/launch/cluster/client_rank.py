@@ -6,9 +6,8 @@ import contextlib
 import signal
 from typing import Any, Protocol
 
-from mpidask import dask_settings, tls_sockets
+from mpidask import dask_settings
 from mpidask.compat import dask as compat
-from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import Progress, print_banner, print_closing
@@ -22,6 +21,8 @@ from mpidask.launch.resources import staggering
 from mpidask.launch.script import current
 from mpidask.launch.servers import log_filters
 from mpidask.launch.servers.agent import Agent
+from mpidask.security import tls_sockets
+from mpidask.security.credentials import Contact
 
 __all__ = ["Around", "Here", "InProcess", "close_clients", "restore_signals"]
 

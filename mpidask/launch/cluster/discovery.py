@@ -8,13 +8,14 @@ import os
 import sys
 import time
 
-from mpidask import config, credentials, scheduler_file
+from mpidask import config
 from mpidask.config import Options, transport
-from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError, caught
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources import network
+from mpidask.security import credentials, scheduler_file
+from mpidask.security.credentials import Contact
 
 __all__ = ["locate"]
 

@@ -13,15 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpidask import config, credentials, dask_settings
+from mpidask import config, dask_settings
 from mpidask.config import Options
-from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught
 from mpidask.launch.cluster import banner
 from mpidask.launch.comm.polling import Patience, wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources import division, gpus, hardware, network, roles, scratch, staggering, ucx, walltime
 from mpidask.launch.resources.roles import Role
+from mpidask.security import credentials
+from mpidask.security.credentials import Contact
 
 __all__ = ["Layout", "meet", "settle"]
 

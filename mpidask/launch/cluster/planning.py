@@ -6,10 +6,9 @@ import os
 import time
 from collections import defaultdict
 
-from mpidask import config, credentials, job_environment, run_directory
+from mpidask import config, job_environment, run_directory
 from mpidask.config import Options
-from mpidask.credentials import Contact
-from mpidask.dashboard import gate
+from mpidask.dashboard import access
 from mpidask.errors import StartupError
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.world import World
@@ -23,7 +22,9 @@ from mpidask.launch.servers.specs import Place, SchedulerPlan, WorkersPlan
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
-from mpidask.scheduler_file import About
+from mpidask.security import credentials
+from mpidask.security.credentials import Contact
+from mpidask.security.scheduler_file import About
 
 __all__ = ["make_agent", "places", "scheduler_plan", "workers_plan"]
 
@@ -78,7 +79,7 @@ def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
             idle_timeout=options.idle_timeout if idle and layout.client is None else None,
         ),
         clients=_for_clients(options),
-        token=gate.token() if options.tls else "",  # who can run code here need not be kept from looking
+        token=access.token() if options.tls else "",  # who can run code here need not be kept from looking
         dashboard=options.dashboard,
         idle=idle,
         places=places(layout),

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mpidask import config, dask_settings
-from mpidask.credentials import Contact
 from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import Progress, print_banner, print_closing
@@ -26,6 +25,7 @@ from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import SchedulerPlan
+from mpidask.security.credentials import Contact
 
 __all__ = ["serve"]
 

@@ -16,7 +16,7 @@ NAMES = (
     "importlib_metadata._adapters",
     "importlib_metadata._text",
     "mpidask.launch.servers.server_start",
-    "mpidask.memory_keys",
+    "mpidask.security.in_memory",
     "multiprocessing.popen_forkserver",
     "multiprocessing.queues",
     "multiprocessing.resource_sharer",

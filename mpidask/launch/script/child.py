@@ -53,8 +53,9 @@ def _import() -> None:
 
 def _prepare(prepare: Prepare) -> Code:
     """Configure Dask and find the program; raises UsageError if there is none."""
-    from mpidask import dask_settings, tls_sockets
+    from mpidask import dask_settings
     from mpidask.launch.resources import staggering
+    from mpidask.security import tls_sockets
 
     os.environ.update(prepare.environ)
     dask_settings.update(prepare.config)

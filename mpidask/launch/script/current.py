@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-from mpidask import credentials
-from mpidask.credentials import Contact
-from mpidask.dashboard import reach
+from mpidask.dashboard import links
+from mpidask.security import credentials
+from mpidask.security.credentials import Contact
 
 __all__ = ["Surrounding", "current", "enter", "introduce", "leave"]
 
@@ -56,6 +56,6 @@ def introduce(contact: Contact, dashboard: str | None, host: str) -> None:
     if dashboard is None:
         return
     template = dask.config.get("distributed.dashboard.link")
-    if template != reach.STANDARD:  # the user's, for a web proxy
-        dashboard = reach.configured(dashboard, host, os.environ, template) or dashboard
+    if template != links.STANDARD:  # the user's, for a web proxy
+        dashboard = links.configured(dashboard, host, os.environ, template) or dashboard
     dask.config.set({"distributed.dashboard.link": dashboard})

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mpidask.credentials import Contact
 from mpidask.errors import MpidaskError
 from mpidask.launch.resources.staggering import Turn
 from mpidask.launch.script.main_module import Program
+from mpidask.security.credentials import Contact
 
 __all__ = ["Begin", "EndWithin", "Prepare", "Ready"]
 

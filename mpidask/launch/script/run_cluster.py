@@ -19,10 +19,10 @@ from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.security import Security
 
-from mpidask import credentials
 from mpidask.compat import dask as compat
 from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
+from mpidask.security import credentials
 
 __all__ = ["RunCluster", "install"]
 

@@ -25,7 +25,6 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mpidask.credentials import Contact
 from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.comm.polling import Steps
 from mpidask.launch.imports import import_cache
@@ -34,6 +33,7 @@ from mpidask.launch.resources.staggering import Turn
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters, redirection, worker_environment
 from mpidask.launch.servers.specs import SchedulerPlan, WorkersPlan
+from mpidask.security.credentials import Contact
 
 __all__ = ["Agent", "Orders"]
 

@@ -22,10 +22,9 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import config, returning, scheduler_file, tls_sockets
+from mpidask import config, returning
 from mpidask.compat import dask as compat
-from mpidask.credentials import Contact, answer_clients, security_of
-from mpidask.dashboard import gate
+from mpidask.dashboard import access
 from mpidask.errors import StartupError
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerPlan
@@ -38,6 +37,8 @@ from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
 from mpidask.launch.servers.specs import SchedulerPlan, WorkersPlan
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
+from mpidask.security import scheduler_file, tls_sockets
+from mpidask.security.credentials import Contact, answer_clients, security_of
 
 __all__ = [
     "close_all",
@@ -88,7 +89,7 @@ async def start_scheduler(plan: SchedulerPlan, on_hopeless: Callable[[], None] =
         if plan.idle == 0:
             made.idle_timeout = None
         if plan.token:
-            gate.close(made, plan.token)
+            access.close(made, plan.token)
         scheduler: Scheduler = await made
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
         taken = _taken(doors, error)
@@ -143,7 +144,7 @@ def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:
     """Return where the scheduler's dashboard is, None if there is none, or none for want of bokeh."""
     if not plan.dashboard or importlib.util.find_spec("bokeh") is None:
         return None
-    return gate.link(scheduler, plan.token)
+    return access.link(scheduler, plan.token)
 
 
 def idled_out(scheduler: Scheduler) -> bool:

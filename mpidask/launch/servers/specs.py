@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpidask.credentials import Contact, Keys
 from mpidask.launch.resources.division import WorkerPlan
 from mpidask.launch.resources.staggering import Turn
 from mpidask.run_directory import Progress
-from mpidask.scheduler_file import About
+from mpidask.security.credentials import Contact, Keys
+from mpidask.security.scheduler_file import About
 
 __all__ = ["Place", "SchedulerPlan", "WorkersPlan"]
 

@@ -13,7 +13,7 @@ import psutil
 from distributed import Scheduler, SchedulerPlugin, Status
 from distributed.scheduler import WorkerState
 
-from mpidask.dashboard.ranks import SOURCE, Row
+from mpidask.dashboard.table import SOURCE, Row
 from mpidask.launch.servers.plugins.worker_exits import Death, Postmortem
 from mpidask.launch.servers.specs import Place
 
@@ -24,7 +24,7 @@ _NEVER = Death(0, "")
 
 
 class RanksPlugin(SchedulerPlugin):
-    """Tells the dashboard how each rank is doing: `mpidask.dashboard.ranks.Source`."""
+    """Tells the dashboard how each rank is doing: `mpidask.dashboard.table.Source`."""
 
     name = SOURCE
     heading = "rank"

@@ -44,7 +44,7 @@ class Keys:
 
     def security(self) -> Security:
         """Return what Dask's servers and clients take."""
-        from mpidask.memory_keys import MemorySecurity
+        from mpidask.security.in_memory import MemorySecurity
 
         roles = ("client", "scheduler", "worker")
         files = {f"tls_{role}_cert": self.certificate for role in roles} | {

@@ -27,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpidask.batch import catalog, commands, monitor, records
+from mpidask.batch import commands, monitor, records, registry
 from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import is_ours, make_private, replace_json
@@ -109,7 +109,7 @@ class Holding:
         Raises BatchError if the batch system does not answer or refuses.
         """
         self.remove_keys()  # whatever the batch system says: nobody has a use for them any more
-        system = catalog.find(self.system)
+        system = registry.find(self.system)
         left = living(system, self.ids)
         for command in system.cancellations(left, self.further):
             output = commands.run(command)

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mpidask import run_directory as run
-from mpidask.batch.fields import fill
 from mpidask.batch.job import Job
 from mpidask.batch.launchers import RANK_VARIABLES, line
+from mpidask.batch.template import fill
 from mpidask.errors import LostError, WalltimeError
 
 if TYPE_CHECKING:

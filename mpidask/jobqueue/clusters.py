@@ -14,8 +14,8 @@ from dask.utils import parse_bytes
 
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.description import Description, Place
 from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.job_spec import Description, Place
 from mpidask.jobqueue.keywords import document, warn
 
 __all__ = [

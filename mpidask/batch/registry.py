@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mpidask.batch import commands, systems
-from mpidask.batch.fields import named
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.settings import origin, section
 from mpidask.batch.system import BatchSystem, Command, JobState, Query
+from mpidask.batch.template import named
 from mpidask.errors import BatchError, SilenceError, UsageError
 
 __all__ = ["answers", "find", "find_here", "names"]

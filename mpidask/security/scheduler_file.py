@@ -15,9 +15,9 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from mpidask.credentials import Keys
 from mpidask.errors import StartupError
 from mpidask.files import open_plain, replace_json
+from mpidask.security.credentials import Keys
 
 __all__ = ["About", "Entry", "read", "write"]
 

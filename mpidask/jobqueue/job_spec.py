@@ -16,11 +16,11 @@ from typing import Any
 from dask.utils import format_bytes, parse_bytes
 
 from mpidask import config, run_directory
-from mpidask.batch.fields import fill, kept, named
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
-from mpidask.batch.wrapper import launch
+from mpidask.batch.template import fill, kept, named
 from mpidask.errors import ArgumentError, UsageError
 
 __all__ = ["Description", "Place", "refuse_lost", "texts", "walltime_seconds"]

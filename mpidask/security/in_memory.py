@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed.security import Security
 
-from mpidask import tls_sockets
+from mpidask.security import tls_sockets
 
 __all__ = ["MemorySecurity"]
 

@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mpidask import scheduler_file
-from mpidask.attach import order
+from mpidask.attach import spec
 from mpidask.attach.line import StatusLine
 from mpidask.batch import records, settings, submission
-from mpidask.batch.outcome import Standing
+from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, StartupError, UsageError
 from mpidask.run_directory import SCHEDULER
-from mpidask.scheduler_file import Entry
+from mpidask.security import scheduler_file
+from mpidask.security.scheduler_file import Entry
 
 __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
 
@@ -55,7 +55,7 @@ class JobSearch:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._file = order.file_of(handle.record)
+        self._file = spec.file_of(handle.record)
         self.said = f"job {handle.id}"
 
     def look(self) -> Entry | None:
@@ -72,7 +72,7 @@ class JobSearch:
             except StartupError:
                 if os.path.exists(self._file):  # or the run has just removed it
                     raise
-        if not order.serves(self._handle.record):
+        if not spec.serves(self._handle.record):
             raise UsageError(
                 f"job {standing.id} runs a script: there is no scheduler for others to connect to",
                 "`mpidask start` gets a job for that",
@@ -134,7 +134,7 @@ def find(job: str | int | os.PathLike[str] | None) -> Search:
 def newest() -> Handle:
     """Return the newest job of `mpidask start` that has not ended; raises UsageError if there is none."""
     for handle in reversed(submission.jobs()):
-        if handle.id and order.serves(handle.record) and not handle.state.ended:
+        if handle.id and spec.serves(handle.record) and not handle.state.ended:
             return handle
     raise UsageError("there is no job with a scheduler", "get one: mpidask start -N 4")
 

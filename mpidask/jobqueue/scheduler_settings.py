@@ -16,7 +16,7 @@ import dask.config
 from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
-from mpidask.dashboard import gate
+from mpidask.dashboard import access
 from mpidask.jobqueue.keys import Tls, encrypted
 
 __all__ = ["arguments", "link", "make", "maker"]
@@ -27,7 +27,7 @@ _DASHBOARD = 8787
 def arguments(given: Mapping[str, Any], tls: Tls, interface: str | None) -> dict[str, Any]:
     """Return the scheduler's arguments: those that are given, then ours."""
     ours = {"protocol": tls.protocol, "dashboard_address": _dashboard(), "security": tls.security}
-    options = encrypted({**ours, "http_prefix": gate.token(), **given}, tls)
+    options = encrypted({**ours, "http_prefix": access.token(), **given}, tls)
     if "host" not in options and "interface" not in options:
         options["interface"] = interface
     return options
@@ -68,7 +68,7 @@ def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any
     if directory is not None:
         weakref.finalize(scheduler, shutil.rmtree, directory, ignore_errors=True)
     if gated:
-        gate.close(scheduler, options["http_prefix"])
+        access.close(scheduler, options["http_prefix"])
     if page is not None:
         scheduler.add_plugin(page)
     return scheduler

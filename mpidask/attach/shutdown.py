@@ -11,13 +11,13 @@ from typing import Any
 from distributed.core import rpc
 from distributed.security import Security
 
-from mpidask import scheduler_file
-from mpidask.attach import order, waiting
+from mpidask.attach import spec, wait
 from mpidask.batch import monitor, submission
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
 from mpidask.errors import MpidaskError
-from mpidask.scheduler_file import Entry
+from mpidask.security import scheduler_file
+from mpidask.security.scheduler_file import Entry
 
 __all__ = ["await_end", "connection", "shut_down", "stop"]
 
@@ -33,7 +33,7 @@ def stop(handle: Handle) -> str:
     standing = monitor.look([handle.record], 0.0)[handle.name]
     if standing.state.ended:
         return "has ended already"
-    file = order.file_of(handle.record)
+    file = spec.file_of(handle.record)
     if standing.state is not JobState.RUNNING or not os.path.exists(file):  # the file may be of an earlier execution
         submission.cancel([handle])
         return "is cancelled"
@@ -57,7 +57,7 @@ def connection(entry: Entry) -> Any:
     """Return a connection to a scheduler, not opened yet: Dask's rpc."""
     security = Security() if entry.keys is None else entry.keys.security()
     arguments = security.get_connection_args("client")
-    return rpc(entry.address, timeout=waiting.CONNECT, connection_args=arguments)
+    return rpc(entry.address, timeout=wait.CONNECT, connection_args=arguments)
 
 
 async def shut_down(scheduler: Any) -> None:

@@ -1,0 +1,1 @@
+"""Who may connect: keys of one run or cluster, how they are kept, and the file that hands them on."""
