@@ -19,6 +19,7 @@ __all__ = [
     "DIRECTORY",
     "END",
     "EXECUTIONS",
+    "GRACE",
     "LOG",
     "MEMORY",
     "SCHEDULER",
@@ -35,6 +36,7 @@ __all__ = [
 DIRECTORY = "MPIDASK_RUN_DIRECTORY"
 END = "MPIDASK_END_TIME"  # when the walltime ends: seconds since 1970
 WARNING = "MPIDASK_WALLTIME_WARNING"  # a file that appears when the batch system warns of the walltime
+GRACE = "MPIDASK_GRACE_TIME"  # s between a SIGTERM to the ranks and the end of a job that makes room for another
 CORES = "MPIDASK_CORES"  # of each node, as the job asks for them
 MEMORY = "MPIDASK_MEMORY"  # the same; bytes
 

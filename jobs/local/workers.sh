@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # asked for: 2 ranks of 2 cores
 
-unset $(compgen -e | grep -xE 'MPIDASK_RUN_DIRECTORY|MPIDASK_END_TIME|MPIDASK_WALLTIME_WARNING|MPIDASK_CORES|MPIDASK_MEMORY|PMI2?_(RANK|SIZE|FD|PORT|ID|JOBID|KVS\w*|SPAWNED|APPNUM|CONTROL_PORT)|PMIX_(RANK|NAMESPACE|ID|HOSTNAME|VERSION|(SERVER|SECURITY|BFROP|GDS|PTL)_\w+)|PALS_\w+|HYDI_\w+|MPI_LOCAL\w+|OMPI_(COMM_WORLD|UNIVERSE|WORLD|APP_CTX|FIRST|NUM_APP|FILE|COMMAND|ARGV)\w*|OMPI_MCA_(num_procs|initial_wdir|cpu_type|ess_\w+|orte_(ess|hnp|jobid|local|app|launch)\w*)')  # those of a job or a launcher around this one
+unset $(compgen -e | grep -xE 'MPIDASK_RUN_DIRECTORY|MPIDASK_END_TIME|MPIDASK_WALLTIME_WARNING|MPIDASK_GRACE_TIME|MPIDASK_CORES|MPIDASK_MEMORY|PMI2?_(RANK|SIZE|FD|PORT|ID|JOBID|KVS\w*|SPAWNED|APPNUM|CONTROL_PORT)|PMIX_(RANK|NAMESPACE|ID|HOSTNAME|VERSION|(SERVER|SECURITY|BFROP|GDS|PTL)_\w+)|PALS_\w+|HYDI_\w+|MPI_LOCAL\w+|OMPI_(COMM_WORLD|UNIVERSE|WORLD|APP_CTX|FIRST|NUM_APP|FILE|COMMAND|ARGV)\w*|OMPI_MCA_(num_procs|initial_wdir|cpu_type|ess_\w+|orte_(ess|hnp|jobid|local|app|launch)\w*)')  # those of a job or a launcher around this one
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
 module load mpi

@@ -9,7 +9,7 @@
 #SBATCH -t 01:00:00
 #SBATCH --signal=B:USR1@60
 
-unset $(compgen -e | grep -xE 'MPIDASK_RUN_DIRECTORY|MPIDASK_END_TIME|MPIDASK_WALLTIME_WARNING|MPIDASK_CORES|MPIDASK_MEMORY|PMI2?_(RANK|SIZE|FD|PORT|ID|JOBID|KVS\w*|SPAWNED|APPNUM|CONTROL_PORT)|PMIX_(RANK|NAMESPACE|ID|HOSTNAME|VERSION|(SERVER|SECURITY|BFROP|GDS|PTL)_\w+)|PALS_\w+|HYDI_\w+|MPI_LOCAL\w+|OMPI_(COMM_WORLD|UNIVERSE|WORLD|APP_CTX|FIRST|NUM_APP|FILE|COMMAND|ARGV)\w*|OMPI_MCA_(num_procs|initial_wdir|cpu_type|ess_\w+|orte_(ess|hnp|jobid|local|app|launch)\w*)|SLURM_(CPU_BIND|MEM_BIND)\w*|SLURM_MEM_PER_(CPU|GPU)')  # those of a job or a launcher around this one
+unset $(compgen -e | grep -xE 'MPIDASK_RUN_DIRECTORY|MPIDASK_END_TIME|MPIDASK_WALLTIME_WARNING|MPIDASK_GRACE_TIME|MPIDASK_CORES|MPIDASK_MEMORY|PMI2?_(RANK|SIZE|FD|PORT|ID|JOBID|KVS\w*|SPAWNED|APPNUM|CONTROL_PORT)|PMIX_(RANK|NAMESPACE|ID|HOSTNAME|VERSION|(SERVER|SECURITY|BFROP|GDS|PTL)_\w+)|PALS_\w+|HYDI_\w+|MPI_LOCAL\w+|OMPI_(COMM_WORLD|UNIVERSE|WORLD|APP_CTX|FIRST|NUM_APP|FILE|COMMAND|ARGV)\w*|OMPI_MCA_(num_procs|initial_wdir|cpu_type|ess_\w+|orte_(ess|hnp|jobid|local|app|launch)\w*)|SLURM_(CPU_BIND|MEM_BIND)\w*|SLURM_MEM_PER_(CPU|GPU)')  # those of a job or a launcher around this one
 export MPIDASK_CORES=8
 export MPIDASK_MEMORY=17179869184
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
@@ -17,6 +17,9 @@ end=$(env -u SLURM_TIME_FORMAT -u SLURM_CLUSTERS timeout 20 squeue --noheader --
 export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
+preempting() { timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
+preempted= grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
+[ "${grace:-0}" -eq 0 ] || export MPIDASK_GRACE_TIME=$grace
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
 trap '' USR1
 export SLURM_EXPORT_ENV=ALL
@@ -30,8 +33,6 @@ exit $status
 ) &
 body=$!
 trap 'kill -TERM $body 2>/dev/null' TERM HUP INT
-preempting() { timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
-preempted= grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
 if [ "${grace:-0}" -gt 0 ]; then
     (trap 'kill $!; exit' TERM
     while sleep $((grace / 4 + 1)) & wait $!; do

@@ -60,7 +60,7 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
 
 def _clean(job: Job, system: BatchSystem) -> list[str]:
     """Return the lines that remove what a job that submits this one, or a launcher around it, may have left."""
-    ours = (run.DIRECTORY, run.END, run.WARNING, run.CORES, run.MEMORY)
+    ours = (run.DIRECTORY, run.END, run.WARNING, run.GRACE, run.CORES, run.MEMORY)
     stale = (names for names, field in system.stale.items() if not field or job.asks(field))
     names = "|".join([*ours, RANK_VARIABLES, *stale])
     return [f"unset $(compgen -e | grep -xE '{names}')  # those of a job or a launcher around this one"]
@@ -131,7 +131,18 @@ def _clock(job: Job, system: BatchSystem) -> list[str]:
         place = f"${run.DIRECTORY}/walltime" if job.run_directory else "$HOME/.mpidask-walltime-$(hostname)-$$"
         # To the ranks by a file: launchers pass signals on to every rank, or die of them.
         lines += [f'export {run.WARNING}="{place}"', f'rm -f "${run.WARNING}"', f"trap ': >\"${run.WARNING}\"' USR1"]
+    if _makes_room(system):
+        lines += [
+            f"preempting() {{ {system.preempting}; }}",
+            f"preempted= grace={system.grace}",
+            f'[ "${{grace:-0}}" -eq 0 ] || export {run.GRACE}=$grace',
+        ]
     return lines
+
+
+def _makes_room(system: BatchSystem) -> bool:
+    """Whether the batch system may have the job make room for another, and gives it time for that."""
+    return bool(system.signal and system.preempting and system.grace)
 
 
 def _run(job: Job, fields: Mapping[str, object], system: BatchSystem) -> list[str]:
@@ -191,11 +202,9 @@ def _around(job: Job, system: BatchSystem) -> list[str]:
 
 def _grace(system: BatchSystem) -> list[str]:
     """Return the lines that warn the run when the job is to make room for another, as ahead of the walltime's end."""
-    if not (system.signal and system.preempting and system.grace):
+    if not _makes_room(system):
         return []
     return [
-        f"preempting() {{ {system.preempting}; }}",
-        f"preempted= grace={system.grace}",
         'if [ "${grace:-0}" -gt 0 ]; then',
         "    (trap 'kill $!; exit' TERM",
         "    while sleep $((grace / 4 + 1)) & wait $!; do",
@@ -208,7 +217,7 @@ def _grace(system: BatchSystem) -> list[str]:
 
 def _requeued(system: BatchSystem) -> list[str]:
     """Return the lines that wait for the end of the grace time: a job that ends before is not run again."""
-    if not (system.signal and system.preempting and system.grace):
+    if not _makes_room(system):
         return []
     return [
         'if [ "${grace:-0}" -gt 0 ]; then',

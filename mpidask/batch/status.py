@@ -218,7 +218,7 @@ def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
 
 def _why(system: BatchSystem, report: Report | None, status: int | None, clues: Clues) -> str | None:
     """Return in plain words why a job failed or was cancelled, None if its script just ended with that status."""
-    if status == WalltimeError.status:
+    if status == WalltimeError.status and not (report and report.state is JobState.CANCELLED):
         return "the walltime was reached; the run ended in order"
     if clues.cancelled:
         return "cancelled by you"

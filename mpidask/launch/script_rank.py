@@ -21,6 +21,7 @@ from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.standard_input import Feed
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
+from mpidask.launch.resources import walltime
 from mpidask.launch.script.main_module import Program
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
 from mpidask.launch.watchdog.launcher_environment import TOKEN
@@ -175,6 +176,8 @@ class Script:
                 signal.signal(number, lambda number, frame: self._pass_on(number))
 
     def _pass_on(self, number: int) -> None:
+        if number == signal.SIGTERM and walltime.take_for_warning():
+            return
         if self._status is None:
             self._process.signal(number)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness import MPI
+
 PROGRAM = """
 import os, time
 import mpidask
@@ -68,6 +70,24 @@ def test_a_preempted_job_waits_and_runs_again(slurm):
     slurm.file("accounts.py", ACCOUNTS)
     told = slurm.run(slurm.python, "accounts.py", job, other).stdout.splitlines()
     assert f"{job} done COMPLETED 0" in told, told
+
+
+def test_ranks_that_srun_has_started_are_warned_too(slurm):
+    """They get SIGTERM when the grace time begins."""
+    if not MPI.is_mpich:
+        return  # srun starts Open MPI with PMIx, which Debian's Slurm does not bring
+    slurm.file("again.py", PROGRAM)
+    shape = ["-N", "1", "--ranks-per-node", "3", "--launcher", "srun --mpi=pmi2"]
+    job = slurm.mpidask("submit", "-p", "scavenge", NODE, *shape, "again.py").stdout.strip()
+    slurm.until(job, lambda each: each["workers"] == 1)
+    preempt(slurm, job)
+    each = slurm.until(job, lambda each: each["state"] == "pending")
+    assert each["reason"].startswith("preempted once; waits to run again"), each
+    log = slurm.log(job)
+    assert "warned" in log, log
+    assert "got SIGTERM" not in log, log
+    assert slurm.mpidask("cancel", job).returncode == 0
+    assert slurm.until(job, lambda each: each["ended"])["state"] == "cancelled"
 
 
 def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):

@@ -19,7 +19,7 @@ from mpidask.launch.comm.polling import End, Steps, wait_async
 from mpidask.launch.comm.startup_errors import no_scheduler
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
-from mpidask.launch.resources import staggering
+from mpidask.launch.resources import staggering, walltime
 from mpidask.launch.resources.walltime import Clock
 from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
@@ -326,6 +326,8 @@ def _take_signals(world: World, layout: Layout, serving: Serving) -> None:
 
 def _on_term(world: World, layout: Layout) -> None:
     """End the run, but first let a script that has a handler of its own do what it needs to."""
+    if walltime.take_for_warning():
+        return
 
     def end() -> None:
         sys.stderr.write(

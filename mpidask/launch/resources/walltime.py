@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -15,14 +16,24 @@ from typing import Any, TypeVar
 from mpidask import run_directory
 from mpidask.errors import UsageError, WalltimeError
 
-__all__ = ["CALLBACKS", "SHARED", "Clock", "check", "ends", "on_walltime", "time_left"]
+__all__ = [
+    "CALLBACKS",
+    "SHARED",
+    "Clock",
+    "check",
+    "ends",
+    "on_walltime",
+    "spare_first_sigterm",
+    "take_for_warning",
+    "time_left",
+]
 
 C = TypeVar("C", bound=Callable[[], Any])
 
 _SLURM = "SLURM_JOB_END_TIME"  # set by Slurm 22.05 and newer: seconds since 1970
 
 #: Variables that all ranks must have; not every launcher takes them to other nodes.
-SHARED = (run_directory.DIRECTORY, run_directory.END, run_directory.WARNING, _SLURM)
+SHARED = (run_directory.DIRECTORY, run_directory.END, run_directory.WARNING, run_directory.GRACE, _SLURM)
 
 #: What is to be called when the walltime ends, in this order.
 CALLBACKS: list[Callable[[], Any]] = []
@@ -79,6 +90,35 @@ def check() -> None:
         )
 
 
+def take_for_warning() -> bool:
+    """Take a SIGTERM for the batch system's warning, where it may be one: the job makes room for another after a while.
+
+    Returns whether it is taken for that: the first one in a job whose script has said that there is a grace time.
+    """
+    warning = os.environ.get(run_directory.WARNING)
+    if not warning or not os.environ.pop(run_directory.GRACE, ""):
+        return False
+    try:
+        with open(warning, "a", encoding="ascii"):
+            return True
+    except OSError:
+        return False
+
+
+def spare_first_sigterm() -> None:
+    """Have this process live through one SIGTERM, where it may be the batch system's warning; a second one ends it.
+
+    Slurm sends it to all processes of a step, not only to the ranks.
+    """
+    if run_directory.GRACE in os.environ and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _spare)
+
+
+def _spare(number: int, frame: object) -> None:
+    take_for_warning()
+    signal.signal(number, signal.SIG_DFL)
+
+
 class Clock:
     """Tells when a run has to come to its end.
 
@@ -88,6 +128,8 @@ class Clock:
     def __init__(self, margin: float) -> None:
         self._ends = ends()
         self._warning = os.environ.get(run_directory.WARNING)
+        grace = os.environ.get(run_directory.GRACE, "")
+        self._grace = float(grace) if grace.isdecimal() else float("inf")
         left = time_left()
         self.margin = margin if left is None else min(margin, left / 4)
 
@@ -104,6 +146,14 @@ class Clock:
     def is_due(self) -> bool:
         """Whether the end has come near, or the batch system has warned."""
         return self.left <= self.margin or bool(self._warning and os.path.exists(self._warning))
+
+    @property
+    def room(self) -> float:
+        """Seconds in which a run that is due has to come to its end: there are fewer where it makes room for another.
+
+        Half of the grace time may have gone by when the batch system's warning is noticed.
+        """
+        return self.margin if self.left <= self.margin else min(self.margin, self._grace / 2)
 
     def pause(self) -> float:
         """Return the seconds until the next look."""

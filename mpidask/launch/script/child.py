@@ -75,10 +75,12 @@ class _Script:
 
     def run(self, code: Code) -> None:
         """Run it; raises SystemExit with its status."""
+        from mpidask.launch.resources import walltime
         from mpidask.launch.script import run_cluster
         from mpidask.launch.script.walltime_alarm import Alarm
 
         run_cluster.install(self._begin, self._prepare)
+        walltime.spare_first_sigterm()
         if self._prepare.walltime_margin:
             self._alarm = Alarm(self._prepare.walltime_margin, self, self._give_up)
             self._alarm.set()

@@ -106,7 +106,7 @@ class Alarm:
         while not self._clock.is_due():
             if self._stopped.wait(self._clock.pause()):
                 return
-        margin = self._clock.margin
+        margin = self._clock.room
         self._guardian.end_within(max(0.0, min(margin, self._clock.left) - _FOR_KILL * margin))
         if self._in_script:
             self._call_back(_FOR_CALLBACKS * margin)

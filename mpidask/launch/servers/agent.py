@@ -217,7 +217,7 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    asyncio.run(_beas_mpidask_error(orders, connection), debug=False)
+    asyncio.run(_be_told(orders, connection), debug=False)
 
 
 def _import(orders: Orders) -> None:
@@ -297,7 +297,7 @@ class _Ear:
             self.closed.set()
 
 
-async def _beas_mpidask_error(orders: Orders, connection: Connection) -> None:
+async def _be_told(orders: Orders, connection: Connection) -> None:
     """Serve until the rank closes its end; does not return."""
     ear = _Ear(connection)
     serving = _Serving(orders, connection, ear)

@@ -13,6 +13,7 @@ import sys
 
 from mpidask import run_directory
 from mpidask.errors import StartupError
+from mpidask.launch.resources import walltime
 from mpidask.launch.servers import worker_environment
 from mpidask.launch.servers.log_filters import ignore_lost_peers, tell_refusals
 
@@ -25,6 +26,7 @@ with contextlib.suppress(OSError):
 
 # Ctrl-C reaches the whole process group: it is the script's, the cluster goes on until the script has ended.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+walltime.spare_first_sigterm()
 
 # What keeps a worker from starting is told by its rank.
 logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
