@@ -10,10 +10,13 @@ __all__ = ["number", "set_by_the_batch_system", "slot", "text_of"]
 
 def set_by_the_batch_system(environ: Mapping[str, str], root: Path = Path("/")) -> set[str]:
     """Return those variables of numerical libraries' threads that the batch system has set, not the user."""
-    # PBS Professional User's Guide, "OpenMP Jobs"; HTCondor's STARTER_NUM_THREADS_ENV_VARS names all of these:
+    # HTCondor's STARTER_NUM_THREADS_ENV_VARS names all of these:
     # https://htcondor.readthedocs.io/en/latest/admin-manual/configuration-macros.html
-    cores = number(environ, "NCPUS") if "PBS_JOBID" in environ else slot(environ, "Cpus", root)
-    return {name for name in environ if name.endswith("_NUM_THREADS") and cores and number(environ, name) == cores}
+    cpus = slot(environ, "Cpus", root)
+    theirs = {name for name in environ if name.endswith("_NUM_THREADS") and cpus and number(environ, name) == cpus}
+    # PBS sets this one alone, to the value of NCPUS: PBS Professional User's Guide, "OpenMP Jobs", https://help.altair.com/
+    ncpus = number(environ, "NCPUS") if "PBS_JOBID" in environ else 0
+    return theirs | ({"OMP_NUM_THREADS"} if ncpus and number(environ, "OMP_NUM_THREADS") == ncpus else set())
 
 
 def number(environ: Mapping[str, str], name: str) -> int:

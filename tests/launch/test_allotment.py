@@ -122,6 +122,7 @@ def test_a_small_job_on_a_large_node_does_not_take_the_node():
     [
         ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "OMP_NUM_THREADS": "8"}, {"OMP_NUM_THREADS"}),
         ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "OMP_NUM_THREADS": "2"}, set()),
+        ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "OMP_NUM_THREADS": "8", "MKL_NUM_THREADS": "8"}, {"OMP_NUM_THREADS"}),
         ({"NCPUS": "8", "OMP_NUM_THREADS": "8"}, set()),
         (
             {"_CONDOR_MACHINE_AD": "/machine.ad", "OMP_NUM_THREADS": "5", "MKL_NUM_THREADS": "5"},
