@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 
 import pytest
@@ -12,6 +13,7 @@ from mpidask.launch.resources import allotment, hardware
 from mpidask.launch.resources.division import Facts, Limit, Wish, plan_workers
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.worker_environment import variables
+from mpidask.launch.watchdog import launcher_environment
 
 GIB = 2**30
 
@@ -19,6 +21,19 @@ FILES = {
     "pbs_nodes": "n1.site.org\nn1.site.org\nn2.site.org\n",
     "pe_hosts": "n2.site.org 6 all.q@n2 UNDEFINED\nn1.site.org 3 all.q@n1 UNDEFINED\n",
     "machine.ad": 'Cpus = 5\nDetectedCpus = 64\nMemory = 3072\nName = "slot1_1@n1"\nTotalSlotMemory = 9999\n',
+}
+
+SLURM = {"SLURM_JOB_ID": "1", "SLURM_CPUS_ON_NODE": "2"}
+
+#: `srun -n 2 -c 8` in a job that has a node with 128 hardware threads for itself.
+STEP = {
+    "SLURM_JOB_ID": "1",
+    "SLURM_JOB_NODELIST": "n1",
+    "SLURM_JOB_CPUS_PER_NODE": "128",
+    "SLURM_CPUS_ON_NODE": "16",
+    "SLURM_PROCID": "0",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
 }
 
 #: What a job's environment says -> its cores on the node n1, and where that stands.
@@ -29,18 +44,16 @@ CORES = [
     ({"PBS_JOBID": "1.pbs", "NCPUS": "1", "PBS_NODEFILE": "/pbs_nodes"}, (2, "NCPUS")),  # ompthreads=1:mpiprocs=2
     ({"PBS_JOBID": "1.pbs", "PBS_NCPUS": "96", "PBS_NODEFILE": "/pbs_nodes"}, (48, "PBS_NCPUS")),
     ({"PBS_JOBID": "1.pbs", "PBS_NP": "8", "PBS_NUM_PPN": "4", "PBS_NODEFILE": "/pbs_nodes"}, (4, "PBS_NUM_PPN")),
-    ({"SLURM_JOB_ID": "1", "SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_CPUS_PER_NODE": "2"}, (2, "SLURM_CPUS_ON_NODE")),
-    ({"SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_CPUS_PER_NODE": "2,8(x3)"}, (8, "SLURM_CPUS_ON_NODE")),
+    ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "2"}, (2, "SLURM_CPUS_ON_NODE")),
+    ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "2,8(x3)"}, (2, "SLURM_CPUS_ON_NODE")),  # without the nodes: what is safe
+    ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "48,4", "SLURM_JOB_NODELIST": "n[2,1]"}, (4, "SLURM_CPUS_ON_NODE")),
+    ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "48,4", "SLURM_JOB_NODELIST": "n[1-2]"}, (48, "SLURM_CPUS_ON_NODE")),
     (
-        {
-            "SLURM_CPUS_ON_NODE": "2",
-            "SLURM_JOB_CPUS_PER_NODE": "2,8(x3)",
-            "SLURM_PROCID": "0",
-            "SLURM_STEP_NUM_TASKS": "1",
-            "SLURM_STEP_TASKS_PER_NODE": "1",
-        },
-        (2, "SLURM_CPUS_ON_NODE"),
+        {**SLURM, "SLURM_JOB_CPUS_PER_NODE": "48,4", "SLURM_JOB_NODELIST": "c[08-09]", "SLURMD_NODENAME": "c09"},
+        (4, "SLURM_CPUS_ON_NODE"),
     ),
+    ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "48", "SLURM_JOB_NODELIST": "n7"}, None),  # salloc's shell on a login node
+    (STEP, (16, "SLURM_CPUS_ON_NODE")),
     ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/pe_hosts"}, (3, "NSLOTS")),
     ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/on/another/node"}, (5, "NSLOTS")),
     ({"NSLOTS": "1"}, (1, "NSLOTS")),
@@ -73,8 +86,19 @@ def test_cores(root, environ, said):
     [
         ({}, []),
         ({"MPIDASK_MEMORY": str(GIB)}, [(GIB, "the job's request")]),
-        ({"MPIDASK_MEMORY": str(GIB), "SLURM_MEM_PER_NODE": "2048"}, [(2 * GIB, "SLURM_MEM_PER_NODE")]),
-        ({"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}, [(2 * GIB, "SLURM_MEM_PER_CPU")]),
+        ({**SLURM, "MPIDASK_MEMORY": str(GIB), "SLURM_MEM_PER_NODE": "2048"}, [(2 * GIB, "SLURM_MEM_PER_NODE")]),
+        ({**SLURM, "MPIDASK_MEMORY": str(GIB), "SLURM_MEM_PER_NODE": "0"}, [(math.inf, "SLURM_MEM_PER_NODE")]),
+        ({**SLURM, "SLURM_JOB_NODELIST": "n7", "SLURM_MEM_PER_NODE": "2048"}, []),  # salloc's shell on a login node
+        ({**SLURM, "SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}, [(2 * GIB, "SLURM_MEM_PER_CPU")]),
+        (
+            {
+                **SLURM,
+                "SLURM_MEM_PER_CPU": "512",
+                "SLURM_JOB_CPUS_PER_NODE": "2,4",
+                "SLURM_JOB_NODELIST": "n2,n1",
+            },
+            [(2 * GIB, "SLURM_MEM_PER_CPU")],
+        ),
         ({"PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/pbs_nodes"}, [(2 * GIB, "PBS_VMEM")]),
         ({"_CONDOR_MACHINE_AD": "/machine.ad"}, [(3 * GIB, "_CONDOR_MACHINE_AD")]),
     ],
@@ -95,12 +119,45 @@ def test_the_limit_that_pbs_sets_without_cgroups(root, monkeypatch):
     ]
 
 
-def test_who_asks_for_no_memory_gets_what_goes_with_the_cores(root, monkeypatch):
-    monkeypatch.setattr(hardware, "_physical_cores", lambda: 8)
-    told = list(hardware.memory_limits({"PBS_JOBID": "1.pbs", "NCPUS": "2"}, root))
-    assert (told[-1].amount, told[-1].source) == (4 * GIB, "2 of 8 cores (NCPUS)")
-    assert len(list(hardware.memory_limits({"PBS_JOBID": "1.pbs", "NCPUS": "8"}, root))) == 1
-    assert len(list(hardware.memory_limits({}, root))) == 1
+@pytest.mark.parametrize(
+    ("environ", "last"),
+    [
+        ({}, (16 * GIB, "node")),
+        ({"PBS_JOBID": "1.pbs", "NCPUS": "32"}, (4 * GIB, "32 of 128 CPUs (NCPUS)")),
+        ({"PBS_JOBID": "1.pbs", "NCPUS": "128"}, (16 * GIB, "node")),
+        # Systems that count cores.
+        ({"LSB_JOBID": "1", "LSB_MCPU_HOSTS": "n1 16"}, (4 * GIB, "16 of 64 cores (LSB_MCPU_HOSTS)")),
+        ({"LSB_JOBID": "1", "LSB_MCPU_HOSTS": "n1 64"}, (16 * GIB, "node")),
+        ({"LSB_JOBID": "1", "LSB_MCPU_HOSTS": "n1 96"}, (12 * GIB, "96 of 128 CPUs (LSB_MCPU_HOSTS)")),
+        ({"MPIDASK_CORES": "16"}, (4 * GIB, "16 of 64 cores (the job's request)")),
+        # The job has the node, its step a part of it; half of a node's threads; all memory; salloc on a login node.
+        (STEP, (16 * GIB, "node")),
+        (
+            {"SLURM_JOB_ID": "1", "SLURM_JOB_CPUS_PER_NODE": "64", "SLURM_CPUS_ON_NODE": "64"},
+            (8 * GIB, "64 of 128 CPUs (SLURM_CPUS_ON_NODE)"),
+        ),
+        ({**STEP, "SLURM_JOB_CPUS_PER_NODE": "16", "SLURM_MEM_PER_NODE": "0"}, (16 * GIB, "node")),
+        ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "16", "SLURM_JOB_NODELIST": "n7"}, (16 * GIB, "node")),
+    ],
+)
+def test_who_asks_for_no_memory_gets_what_goes_with_the_cores(root, monkeypatch, environ, last):
+    monkeypatch.setattr(hardware, "_node_cores", lambda: (128, 64))
+    monkeypatch.setattr(hardware.socket, "gethostname", lambda: "n1.site.org")
+    told = list(hardware.memory_limits(environ, root))
+    assert (told[-1].amount, told[-1].source) == last
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("n1", ["n1"]),
+        ("login,n[1-3],m[08-10,12]", ["login", "n1", "n2", "n3", "m08", "m09", "m10", "m12"]),
+        ("r[1-2]n[1,3]-ib", ["r1n1-ib", "r1n3-ib", "r2n1-ib", "r2n3-ib"]),
+    ],
+)
+def test_names_of_nodes_in_the_short_form_of_slurm(text, names):
+    assert launcher_environment.node_names(text) == names
 
 
 def test_a_small_job_on_a_large_node_does_not_take_the_node():

@@ -6,6 +6,8 @@ kernel lets it have takes what was promised to others. Reads variables and files
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 from mpidask import run_directory
 from mpidask.job_environment import number, slot, text_of
 from mpidask.launch.resources.division import Limit
-from mpidask.launch.watchdog.launcher_environment import counts, launcher_name
+from mpidask.launch.watchdog.launcher_environment import counts, launcher_name, node_names
 
 __all__ = ["cores", "memory", "part"]
 
@@ -45,20 +47,65 @@ class _Job:
         return sum(count for host, count in hosts if host.partition(".")[0] == self.host)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Something that says how many cores a job has on a node.
+
+    cores:   what it says of this node, for the processes that share it; 0 for nothing
+    holds:   whether a job of that system runs here: variables alone may come from a profile, or from another job
+    whole:   what the job has of this node, where `cores` may be a part of it
+    threads: whether it counts hardware threads, not cores
+    """
+
+    cores: Callable[[_Job], int]
+    holds: Callable[[_Job], bool] = lambda job: True
+    whole: Callable[[_Job], int] | None = None
+    threads: bool = True
+
+
 # ----------------------------------------------------------------------- cores
 def cores(environ: Mapping[str, str], host: str, root: Path) -> Limit | None:
     """Return how many of this node's cores the job was given; None if neither batch system nor job script says."""
     job = _Job(environ, host, root)
-    said = ((source, told(job)) for source, told in _CORES.items())
-    return next((Limit(_SCOPE, count, source) for source, count in said if count), None)
+    name, source = _counts(job)
+    return Limit(_SCOPE, source.cores(job), name) if source else None
 
 
-def _slurm(job: _Job) -> int:
-    # https://slurm.schedmd.com/srun.html: the first is this node's if srun has started this process; other launchers
-    # pass on that of the node where they were started.
-    if launcher_name(job.environ) == "srun":
-        return job.number("SLURM_CPUS_ON_NODE")
-    return max(counts(job.environ.get("SLURM_JOB_CPUS_PER_NODE", "")), default=job.number("SLURM_CPUS_ON_NODE"))
+def _counts(job: _Job) -> tuple[str, _Source | None]:
+    """Return the first source that says something, and its name."""
+    said = (pair for pair in _CORES.items() if pair[1].holds(job) and pair[1].cores(job))
+    return next(said, ("", None))
+
+
+def _in_slurm(job: _Job) -> bool:
+    # https://slurm.schedmd.com/salloc.html: its shell may stay on the login node, of which the job has nothing.
+    return "SLURM_JOB_ID" in job.environ and (_slurm_place(job) is not None or not job.environ.get(_SLURM_NODES))
+
+
+def _slurm_place(job: _Job) -> int | None:
+    """Return this node's place among the job's; None if it is not among them."""
+    # The second is the name that Slurm has for the node, set for batch scripts and by srun. Launchers may pass on the
+    # one of the node where they were started, so the host's name comes first.
+    names = [name.partition(".")[0] for name in node_names(job.environ.get(_SLURM_NODES, ""))]
+    mine = (job.host, job.environ.get("SLURMD_NODENAME", "").partition(".")[0])
+    return next((names.index(name) for name in mine if name in names), None)
+
+
+def _slurm_step(job: _Job) -> int:
+    # https://slurm.schedmd.com/srun.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES: the step's CPUs on this node, if srun
+    # has started this process; other launchers pass on the number of the node where they were started.
+    return (job.number("SLURM_CPUS_ON_NODE") if launcher_name(job.environ) == "srun" else 0) or _slurm_job(job)
+
+
+def _slurm_job(job: _Job) -> int:
+    # The job's CPUs on each node, "72(x2),36", in the order of the job's list of nodes.
+    numbers, place = counts(job.environ.get("SLURM_JOB_CPUS_PER_NODE", "")), _slurm_place(job)
+    if place is not None and place < len(numbers):
+        return numbers[place]
+    return min(numbers, default=job.number("SLURM_CPUS_ON_NODE"))
+
+
+_SLURM_NODES = "SLURM_JOB_NODELIST"
 
 
 def _grid_engine(job: _Job) -> int:
@@ -89,22 +136,23 @@ def _in_all(job: _Job) -> int:
 
 
 #: Where it stands -> what it says. The first that says something counts; the job script knows what was asked for.
-_CORES: dict[str, Callable[[_Job], int]] = {
-    "SLURM_CPUS_ON_NODE": _slurm,
-    "NCPUS": _pbs,
-    "PBS_NCPUS": _in_all,
+_CORES = {
+    "SLURM_CPUS_ON_NODE": _Source(_slurm_step, _in_slurm, _slurm_job),
+    "NCPUS": _Source(_pbs),
+    "PBS_NCPUS": _Source(_in_all),
     # http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm: "Exported Batch Environment Variables"
-    "PBS_NUM_PPN": lambda job: job.number("PBS_NUM_PPN"),
-    "NSLOTS": _grid_engine,
-    "LSB_MCPU_HOSTS": _lsf,
-    "_CONDOR_MACHINE_AD": lambda job: job.slot("Cpus"),
-    "the job's request": lambda job: job.number(run_directory.CORES),
+    "PBS_NUM_PPN": _Source(lambda job: job.number("PBS_NUM_PPN")),
+    "NSLOTS": _Source(_grid_engine),
+    # https://www.hpc.dtu.dk/lsf931/lsf_admin/lim_core_detection.html: LSF counts cores unless the site changes that.
+    "LSB_MCPU_HOSTS": _Source(_lsf, threads=False),
+    "_CONDOR_MACHINE_AD": _Source(lambda job: job.slot("Cpus")),
+    "the job's request": _Source(lambda job: job.number(run_directory.CORES), threads=False),
 }
 
 
 # ---------------------------------------------------------------------- memory
 def memory(environ: Mapping[str, str], host: str, root: Path) -> list[Limit]:
-    """Return what batch system and job script say of this node's memory, in bytes."""
+    """Return what batch system and job script say of this node's memory, in bytes; infinity for all of it."""
     job = _Job(environ, host, root)
     said = [Limit(_SCOPE, amount, source) for source, amount in _memory(job) if amount]
     asked = job.number(run_directory.MEMORY)
@@ -112,9 +160,13 @@ def memory(environ: Mapping[str, str], host: str, root: Path) -> list[Limit]:
 
 
 def _memory(job: _Job) -> Iterator[tuple[str, float]]:
-    # https://slurm.schedmd.com/sbatch.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES: megabytes
-    yield "SLURM_MEM_PER_NODE", job.number("SLURM_MEM_PER_NODE") * 2**20
-    yield "SLURM_MEM_PER_CPU", job.number("SLURM_MEM_PER_CPU") * job.number("SLURM_CPUS_ON_NODE") * 2**20
+    if _in_slurm(job):
+        # https://slurm.schedmd.com/sbatch.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES: megabytes;
+        # https://slurm.schedmd.com/sbatch.html#OPT_mem: 0 is all that the node has.
+        given = job.environ.get("SLURM_MEM_PER_NODE") == "0"
+        yield "SLURM_MEM_PER_NODE", math.inf if given else job.number("SLURM_MEM_PER_NODE") * 2**20
+        # https://slurm.schedmd.com/srun.html#OPT_mem-per-cpu: Slurm gives a step that much for each of its own CPUs.
+        yield "SLURM_MEM_PER_CPU", job.number("SLURM_MEM_PER_CPU") * _slurm_step(job) * 2**20
     # Sites that set it mean bytes for the whole job.
     yield "PBS_VMEM", job.number("PBS_VMEM") / max(1, len({words[0] for words in job.lines("PBS_NODEFILE")}))
     yield "_CONDOR_MACHINE_AD", job.slot("Memory") * 2**20
@@ -123,12 +175,20 @@ def _memory(job: _Job) -> Iterator[tuple[str, float]]:
     yield "ulimit -m", 0 if soft == resource.RLIM_INFINITY else soft
 
 
-def part(total: float, node_cores: int, mine: Limit) -> Limit | None:
+def part(
+    environ: Mapping[str, str], host: str, root: Path, total: float, node_threads: int, node_cores: int
+) -> Limit | None:
     """Return the memory that goes with the job's cores, for where nobody says how much; None if that is all of it.
 
-    total:      the node's, in bytes
-    node_cores: how many cores the node has
+    total:        the node's, in bytes
+    node_threads: how many hardware threads the node has
+    node_cores:   how many cores
     """
-    if mine.amount >= node_cores:
+    job = _Job(environ, host, root)
+    name, source = _counts(job)
+    if source is None:
         return None
-    return Limit(_SCOPE, total * mine.amount / node_cores, f"{mine.amount:.0f} of {node_cores} cores ({mine.source})")
+    mine = (source.whole or source.cores)(job)
+    in_threads = source.threads or mine > node_cores
+    node, unit = (node_threads, "CPUs") if in_threads else (node_cores, "cores")
+    return Limit(_SCOPE, total * mine / node, f"{mine} of {node} {unit} ({name})") if mine < node else None

@@ -75,17 +75,17 @@ def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Li
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         known.append(Limit(f"process:{os.getpid()}", soft, "ulimit -v"))
-    yield from known
-    given = None if known else allotment.cores(environ, host, root)
-    if given is not None and (mine := allotment.part(total, _physical_cores(), given)):
+    yield from (limit for limit in known if limit.amount < total)
+    if not known and (mine := allotment.part(environ, host, root, total, *_node_cores())):
         yield mine
 
 
-def _physical_cores() -> int:
-    """Return the node's cores; batch systems that count hardware threads have more to give."""
-    import psutil  # Dask needs it too
+def _node_cores() -> tuple[int, int]:
+    """Return how many hardware threads and how many cores the node has."""
+    import psutil  # Dask needs it too; unlike os.cpu_count, it does not heed PYTHON_CPU_COUNT
 
-    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    threads = psutil.cpu_count() or os.cpu_count() or 1
+    return threads, psutil.cpu_count(logical=False) or threads
 
 
 def cpu_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:

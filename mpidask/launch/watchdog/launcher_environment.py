@@ -6,7 +6,7 @@ Imported before MPI is up: nothing but the standard library's smallest modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "RANK_VARIABLES",
@@ -17,6 +17,7 @@ __all__ = [
     "launcher_rank",
     "launcher_size",
     "local_size",
+    "node_names",
     "rank_identity",
 ]
 
@@ -114,3 +115,23 @@ def counts(text: str) -> list[int]:
             return []
         numbers += [int(match[1])] * int(match[2] or 1)
     return numbers
+
+
+def node_names(text: str) -> list[str]:
+    """Return the names of Slurm's ``n[1-2,08]-ib,login``, in its order: n1-ib, n2-ib, n08-ib, login."""
+    return [name for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text) for name in _expanded(part)]
+
+
+def _expanded(text: str) -> list[str]:
+    before, bracket, rest = text.partition("[")
+    numbers, _, after = rest.partition("]")
+    return [before + number + end for number in _numbers(numbers) for end in _expanded(after)] if bracket else [text]
+
+
+def _numbers(text: str) -> Iterator[str]:
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if dash and first.isdigit() and last.isdigit():
+            yield from (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+        else:
+            yield part
