@@ -365,7 +365,7 @@ def seconds(text: str, name: str = "the time") -> float:
 
     try:
         value = float(parse_timedelta(re.sub(r"(?<![a-zA-Z])mins?$", "m", text.strip())))  # which Dask does not know
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError):
         raise UsageError(f"{name} is {text!r}", "a time is needed, such as '90 s' or '5 min'") from None
     if value < 0:
         raise UsageError(f"{name} is {text!r}", "a time is needed, not one before now")

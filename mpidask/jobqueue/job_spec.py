@@ -224,7 +224,7 @@ class Description:
             words += ["--nworkers", processes] if processes > 1 else []
             words += ["--nanny" if keywords["nanny"] else "--no-nanny"]
         for option in ("death_timeout", "local_directory"):
-            if keywords[option] is not None:
+            if keywords[option] not in (None, ""):
                 words += [f"--{option.replace('_', '-')}", keywords[option]]
         words += texts(keywords["worker_extra_args"])
         if keywords["resources"]:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import numbers
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
@@ -140,13 +141,16 @@ def _bytes(value: Any) -> int:
 
 
 def _time(value: Any) -> Any:
+    """Read a time: as it was written if that is a word that Dask's commands read, else in seconds."""
     if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
         raise UnfitError
     try:
-        config.seconds(str(value))
+        found = config.seconds(str(value))
     except UsageError as error:
         raise UnfitError("before now" if "before" in error.remedy else "") from None
-    return value
+    if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?(us|ms|s|m|h|d)?", value):
+        return value
+    return int(found) if found.is_integer() else found
 
 
 def _truth(value: Any) -> bool:

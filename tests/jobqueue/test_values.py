@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import dask
 import pytest
 import yaml
+from dask.utils import parse_timedelta
 
+from mpidask import config
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob, keywords
 
@@ -52,6 +55,7 @@ def settled(kind=SLURMJob, **given):
         ("nanny", "no", "True or False"),
         ("shebang", "/bin/bash", "did you mean '#!/bin/bash'"),
         ("death_timeout", "soon", "a time"),
+        ("death_timeout", "", "a time"),
         ("lifetime_margin", -60, "a time"),
         ("poll_interval", True, "a time"),
         ("job_extra_directives", [None], "None in it|quote it"),
@@ -73,6 +77,32 @@ def test_what_cannot_be_meant_is_refused(name, value, words):
         assert each in f"{caught.value.what} {caught.value.remedy}"
     with dask.config.set({f"jobqueue.slurm.{keywords.KEYWORDS[name].path}": value}), pytest.raises(ArgumentError):
         SLURMJob("tcp://10.0.0.1:8786", "w-0", **{each: SIZE[each] for each in SIZE if each != name})
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (60, "60"),
+        (1.5, "1.5"),
+        ("60", "60"),
+        ("60s", "60s"),
+        ("2m", "2m"),
+        ("5 min", "300"),
+        ("5min", "300"),
+        (" 2 h", "7200"),
+    ],
+)
+def test_a_time_is_one_word_of_the_worker_s_command_that_dask_reads(given, word):
+    command = SLURMJob("tcp://10.0.0.1:8786", "w-0", death_timeout=given, **SIZE).description.command()
+    words = shlex.split(command)
+    assert words[words.index("--death-timeout") + 1] == word
+    assert words[words.index("--death-timeout") + 2].startswith("--")
+    assert parse_timedelta(word) == config.seconds(str(given))
+
+
+def test_an_empty_directory_is_none():
+    command = SLURMJob("tcp://10.0.0.1:8786", "w-0", local_directory="", **SIZE).description.command()
+    assert "--local-directory" not in command
 
 
 @pytest.mark.parametrize(
