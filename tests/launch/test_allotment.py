@@ -19,9 +19,15 @@ GIB = 2**30
 
 FILES = {
     "pbs_nodes": "n1.site.org\nn1.site.org\nn2.site.org\n",
+    "packed": "n1.site.org\n" * 4,
+    "affinity": "n2 0,1,2,3 0 1\nn1 0,1,2,3 0 1\nn1.site.org 4,5,6,7 0 1\n",
     "pe_hosts": "n2.site.org 6 all.q@n2 UNDEFINED\nn1.site.org 3 all.q@n1 UNDEFINED\n",
     "machine.ad": 'Cpus = 5\nDetectedCpus = 64\nMemory = 3072\nName = "slot1_1@n1"\nTotalSlotMemory = 9999\n',
 }
+
+GRID_ENGINE = {"JOB_ID": "7", "SGE_TASK_ID": "undefined"}
+
+LSF = {"LSB_JOBID": "1", "LSB_DJOB_NUMPROC": "6"}
 
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_CPUS_ON_NODE": "2"}
 
@@ -42,6 +48,11 @@ CORES = [
     ({"NCPUS": "4"}, None),  # Cray's and other sites' modules set it, too
     ({"PBS_JOBID": "1.pbs", "NCPUS": "1", "OMP_NUM_THREADS": "1"}, (1, "NCPUS")),
     ({"PBS_JOBID": "1.pbs", "NCPUS": "1", "PBS_NODEFILE": "/pbs_nodes"}, (2, "NCPUS")),  # ompthreads=1:mpiprocs=2
+    # Chunks packed on one host, or processes of one chunk: the job script says which, else the least counts.
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "PBS_NODEFILE": "/packed"}, (8, "NCPUS")),
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "PBS_NODEFILE": "/packed", "MPIDASK_CORES": "32"}, (32, "NCPUS")),
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "PBS_NODEFILE": "/packed", "MPIDASK_CORES": "64"}, (8, "NCPUS")),
+    ({"PBS_JOBID": "1.pbs", "NCPUS": "8", "PBS_NODEFILE": "/packed", "MPIDASK_CORES": "2"}, (8, "NCPUS")),
     ({"PBS_JOBID": "1.pbs", "PBS_NCPUS": "96", "PBS_NODEFILE": "/pbs_nodes"}, (48, "PBS_NCPUS")),
     ({"PBS_JOBID": "1.pbs", "PBS_NP": "8", "PBS_NUM_PPN": "4", "PBS_NODEFILE": "/pbs_nodes"}, (4, "PBS_NUM_PPN")),
     ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "2"}, (2, "SLURM_CPUS_ON_NODE")),
@@ -54,12 +65,25 @@ CORES = [
     ),
     ({**SLURM, "SLURM_JOB_CPUS_PER_NODE": "48", "SLURM_JOB_NODELIST": "n7"}, None),  # salloc's shell on a login node
     (STEP, (16, "SLURM_CPUS_ON_NODE")),
-    ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/pe_hosts"}, (3, "NSLOTS")),
-    ({"NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/on/another/node"}, (5, "NSLOTS")),
-    ({"NSLOTS": "1"}, (1, "NSLOTS")),
-    ({"LSB_DJOB_NUMPROC": "6", "LSB_MCPU_HOSTS": "n2 4 n1 2"}, (2, "LSB_MCPU_HOSTS")),
-    ({"LSB_DJOB_NUMPROC": "6", "LSB_MCPU_HOSTS": "launch 1 m2 4"}, (4, "LSB_MCPU_HOSTS")),
-    ({"LSB_DJOB_NUMPROC": "6"}, (6, "LSB_MCPU_HOSTS")),
+    ({**GRID_ENGINE, "NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/pe_hosts"}, (3, "NSLOTS")),
+    ({**GRID_ENGINE, "NSLOTS": "9", "NHOSTS": "2", "PE_HOSTFILE": "/on/another/node"}, (5, "NSLOTS")),
+    ({**GRID_ENGINE, "NSLOTS": "1"}, (1, "NSLOTS")),
+    # From a profile, or under another batch system: no job of the system that would vouch for it.
+    ({"NSLOTS": "1"}, None),
+    ({"NSLOTS": "1", "SGE_ROOT": "/opt/sge"}, None),
+    ({"NSLOTS": "1", "JOB_ID": "7"}, None),
+    ({"LSB_DJOB_NUMPROC": "6", "LSB_MCPU_HOSTS": "n2 4 n1 2"}, None),
+    ({"PBS_NUM_PPN": "4", "PBS_NCPUS": "96"}, None),
+    ({"SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_CPUS_PER_NODE": "2"}, None),
+    ({"NSLOTS": "1", "MPIDASK_CORES": "4"}, (4, "the job's request")),
+    ({**LSF, "LSB_MCPU_HOSTS": "n2 4 n1 2"}, (2, "LSB_MCPU_HOSTS")),
+    ({**LSF, "LSB_MCPU_HOSTS": "launch 1 m2 4"}, (4, "LSB_MCPU_HOSTS")),
+    (LSF, (6, "LSB_MCPU_HOSTS")),
+    # With affinity[core(4)] a slot is several cores: those of the file, of the list, or else of each process's mask.
+    ({**LSF, "LSB_MCPU_HOSTS": "n2 1 n1 2", "LSB_AFFINITY_HOSTFILE": "/affinity"}, (8, "LSB_AFFINITY_HOSTFILE")),
+    ({**LSF, "LSB_MCPU_HOSTS": "n1 1", "LSB_BIND_CPU_LIST": "0-3,8"}, (5, "LSB_AFFINITY_HOSTFILE")),
+    ({**LSF, "LSB_MCPU_HOSTS": "n2 1 n1 1", "LSB_BIND_CPU_LIST": "0-3", "MPIDASK_CORES": "1"}, None),
+    ({**LSF, "LSB_MCPU_HOSTS": "n1 1", "LSB_AFFINITY_HOSTFILE": "/elsewhere"}, None),
     ({"_CONDOR_MACHINE_AD": "/machine.ad"}, (5, "_CONDOR_MACHINE_AD")),
     ({"MPIDASK_CORES": "7"}, (7, "the job's request")),
     ({"MPIDASK_CORES": "7", "PBS_JOBID": "1.pbs", "NCPUS": "3"}, (3, "NCPUS")),  # a directive asked for something else
@@ -99,7 +123,9 @@ def test_cores(root, environ, said):
             },
             [(2 * GIB, "SLURM_MEM_PER_CPU")],
         ),
-        ({"PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/pbs_nodes"}, [(2 * GIB, "PBS_VMEM")]),
+        ({"PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/pbs_nodes"}, []),
+        ({"SLURM_MEM_PER_NODE": "2048"}, []),
+        ({"PBS_JOBID": "1.pbs", "PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/pbs_nodes"}, [(2 * GIB, "PBS_VMEM")]),
         ({"_CONDOR_MACHINE_AD": "/machine.ad"}, [(3 * GIB, "_CONDOR_MACHINE_AD")]),
     ],
 )
@@ -130,6 +156,12 @@ def test_the_limit_that_pbs_sets_without_cgroups(root, monkeypatch):
         ({"LSB_JOBID": "1", "LSB_MCPU_HOSTS": "n1 64"}, (16 * GIB, "node")),
         ({"LSB_JOBID": "1", "LSB_MCPU_HOSTS": "n1 96"}, (12 * GIB, "96 of 128 CPUs (LSB_MCPU_HOSTS)")),
         ({"MPIDASK_CORES": "16"}, (4 * GIB, "16 of 64 cores (the job's request)")),
+        # CPUs that LSF has bound the job to; NSLOTS in a profile.
+        (
+            {**LSF, "LSB_MCPU_HOSTS": "n1 2", "LSB_AFFINITY_HOSTFILE": "/affinity"},
+            (GIB, "8 of 128 CPUs (LSB_AFFINITY_HOSTFILE)"),
+        ),
+        ({"NSLOTS": "1"}, (16 * GIB, "node")),
         # The job has the node, its step a part of it; half of a node's threads; all memory; salloc on a login node.
         (STEP, (16 * GIB, "node")),
         (

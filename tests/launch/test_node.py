@@ -88,7 +88,7 @@ def test_kills_for_want_of_memory_are_counted(machine):
     [
         ({"SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "2048"}, 2 * GIB),
         ({"SLURM_JOB_ID": "1", "SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}, 2 * GIB),
-        ({"PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/nodes"}, 2 * GIB),
+        ({"PBS_JOBID": "1.pbs", "PBS_VMEM": str(4 * GIB), "PBS_NODEFILE": "/nodes"}, 2 * GIB),
     ],
 )
 def test_limits_of_batch_systems(machine, environ, amount):

@@ -51,15 +51,15 @@ class _Job:
 class _Source:
     """Something that says how many cores a job has on a node.
 
-    cores:   what it says of this node, for the processes that share it; 0 for nothing
+    cores:   what it says of this node, for the processes that share it; 0 for nothing, infinity if their masks say it
     holds:   whether a job of that system runs here: variables alone may come from a profile, or from another job
     whole:   what the job has of this node, where `cores` may be a part of it
     threads: whether it counts hardware threads, not cores
     """
 
-    cores: Callable[[_Job], int]
+    cores: Callable[[_Job], float]
     holds: Callable[[_Job], bool] = lambda job: True
-    whole: Callable[[_Job], int] | None = None
+    whole: Callable[[_Job], float] | None = None
     threads: bool = True
 
 
@@ -68,7 +68,8 @@ def cores(environ: Mapping[str, str], host: str, root: Path) -> Limit | None:
     """Return how many of this node's cores the job was given; None if neither batch system nor job script says."""
     job = _Job(environ, host, root)
     name, source = _counts(job)
-    return Limit(_SCOPE, source.cores(job), name) if source else None
+    amount = source.cores(job) if source else math.inf
+    return Limit(_SCOPE, amount, name) if amount < math.inf else None
 
 
 def _counts(job: _Job) -> tuple[str, _Source | None]:
@@ -108,10 +109,20 @@ def _slurm_job(job: _Job) -> int:
 _SLURM_NODES = "SLURM_JOB_NODELIST"
 
 
+def _in_grid_engine(job: _Job) -> bool:
+    # https://gridscheduler.sourceforge.net/htmlman/htmlman1/qsub.html, "ENVIRONMENTAL VARIABLES"
+    theirs = ("PE_HOSTFILE", "SGE_TASK_ID", "SGE_JOB_SPOOL_DIR", "SGE_ROOT")
+    return job.number("JOB_ID") > 0 and any(name in job.environ for name in theirs)
+
+
 def _grid_engine(job: _Job) -> int:
     # https://gridscheduler.sourceforge.net/htmlman/htmlman5/sge_pe.html: "host slots queue processors"
     pairs = ((words[0], int(words[1])) for words in job.lines("PE_HOSTFILE") if words[1:] and words[1].isdigit())
     return job.here(pairs) or -(-job.number("NSLOTS") // max(1, job.number("NHOSTS")))
+
+
+def _in_lsf(job: _Job) -> bool:
+    return "LSB_JOBID" in job.environ
 
 
 def _lsf(job: _Job) -> int:
@@ -122,12 +133,45 @@ def _lsf(job: _Job) -> int:
     return hosts or max(numbers, default=0) or job.number("LSB_DJOB_NUMPROC")
 
 
+def _bound_by_lsf(job: _Job) -> bool:
+    return _in_lsf(job) and any(job.environ.get(name) for name in ("LSB_AFFINITY_HOSTFILE", "LSB_BIND_CPU_LIST"))
+
+
+def _lsf_affinity(job: _Job) -> float:
+    # https://www.ibm.com/docs/SSWRJV_10.1.0/lsf_admin/affinity_res_req_string.html: with `affinity[core(8)]` a slot has
+    # 8 cores. The file has a line for each task: "host CPUs NUMA-nodes policy". The list is that of a job's first host.
+    lines = [words for words in job.lines("LSB_AFFINITY_HOSTFILE") if words[1:]]
+    cpus = {cpu for words in lines if words[0].partition(".")[0] == job.host for cpu in _numbers(words[1])}
+    if len(set(job.environ.get("LSB_MCPU_HOSTS", "").split()[::2])) == 1:
+        cpus = cpus or _numbers(job.environ.get("LSB_BIND_CPU_LIST", ""))
+    return len(cpus) or math.inf
+
+
+def _numbers(text: str) -> set[int]:
+    """Return the numbers of ``0,2,4-6``."""
+    ends = [part.partition("-") for part in text.split(",")]
+    pairs = ((first, last or first) for first, _, last in ends)
+    return {
+        number
+        for first, last in pairs
+        if first.isdigit() and last.isdigit()
+        for number in range(int(first), int(last) + 1)
+    }
+
+
+def _in_pbs(job: _Job) -> bool:
+    return "PBS_JOBID" in job.environ
+
+
 def _pbs(job: _Job) -> int:
-    # PBS Professional User's Guide, "OpenMP Jobs": the cores of a chunk, or its `ompthreads` if the job names them;
-    # the file then still has a line for each of its processes.
-    if not job.number("NCPUS") or "PBS_JOBID" not in job.environ:
+    # PBS Professional User's Guide, "OpenMP Jobs", https://help.altair.com/: the cores of a chunk, or its `ompthreads`
+    # if the job names them. The file has a line for each process of each chunk: 4 lines are one chunk with
+    # `mpiprocs=4` or 4 with `mpiprocs=1`. Which of them the variables do not tell, the job script may.
+    cores, lines = job.number("NCPUS"), job.here((words[0], 1) for words in job.lines("PBS_NODEFILE"))
+    if not cores:
         return 0
-    return max(job.number("NCPUS"), job.here((words[0], 1) for words in job.lines("PBS_NODEFILE")))
+    least, most, asked = max(cores, lines), cores * max(1, lines), job.number(run_directory.CORES)
+    return asked if least <= asked <= most else least
 
 
 def _in_all(job: _Job) -> int:
@@ -138,13 +182,14 @@ def _in_all(job: _Job) -> int:
 #: Where it stands -> what it says. The first that says something counts; the job script knows what was asked for.
 _CORES = {
     "SLURM_CPUS_ON_NODE": _Source(_slurm_step, _in_slurm, _slurm_job),
-    "NCPUS": _Source(_pbs),
-    "PBS_NCPUS": _Source(_in_all),
+    "NCPUS": _Source(_pbs, _in_pbs),
+    "PBS_NCPUS": _Source(_in_all, _in_pbs),
     # http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm: "Exported Batch Environment Variables"
-    "PBS_NUM_PPN": _Source(lambda job: job.number("PBS_NUM_PPN")),
-    "NSLOTS": _Source(_grid_engine),
+    "PBS_NUM_PPN": _Source(lambda job: job.number("PBS_NUM_PPN"), _in_pbs),
+    "NSLOTS": _Source(_grid_engine, _in_grid_engine),
+    "LSB_AFFINITY_HOSTFILE": _Source(_lsf_affinity, _bound_by_lsf),
     # https://www.hpc.dtu.dk/lsf931/lsf_admin/lim_core_detection.html: LSF counts cores unless the site changes that.
-    "LSB_MCPU_HOSTS": _Source(_lsf, threads=False),
+    "LSB_MCPU_HOSTS": _Source(_lsf, _in_lsf, threads=False),
     "_CONDOR_MACHINE_AD": _Source(lambda job: job.slot("Cpus")),
     "the job's request": _Source(lambda job: job.number(run_directory.CORES), threads=False),
 }
@@ -168,7 +213,8 @@ def _memory(job: _Job) -> Iterator[tuple[str, float]]:
         # https://slurm.schedmd.com/srun.html#OPT_mem-per-cpu: Slurm gives a step that much for each of its own CPUs.
         yield "SLURM_MEM_PER_CPU", job.number("SLURM_MEM_PER_CPU") * _slurm_step(job) * 2**20
     # Sites that set it mean bytes for the whole job.
-    yield "PBS_VMEM", job.number("PBS_VMEM") / max(1, len({words[0] for words in job.lines("PBS_NODEFILE")}))
+    if _in_pbs(job):
+        yield "PBS_VMEM", job.number("PBS_VMEM") / max(1, len({words[0] for words in job.lines("PBS_NODEFILE")}))
     yield "_CONDOR_MACHINE_AD", job.slot("Memory") * 2**20
     # What PBS, Grid Engine and LSF have of a job's limit without cgroups. The kernel does not enforce it.
     soft, _ = resource.getrlimit(resource.RLIMIT_RSS)
@@ -191,4 +237,4 @@ def part(
     mine = (source.whole or source.cores)(job)
     in_threads = source.threads or mine > node_cores
     node, unit = (node_threads, "CPUs") if in_threads else (node_cores, "cores")
-    return Limit(_SCOPE, total * mine / node, f"{mine} of {node} {unit} ({name})") if mine < node else None
+    return Limit(_SCOPE, total * mine / node, f"{mine:.0f} of {node} {unit} ({name})") if mine < node else None
