@@ -189,7 +189,7 @@ def test_who_asks_for_no_memory_gets_what_goes_with_the_cores(root, monkeypatch,
     ],
 )
 def test_names_of_nodes_in_the_short_form_of_slurm(text, names):
-    assert launcher_environment.node_names(text) == names
+    assert launcher_environment.node_names(text) == tuple(names)
 
 
 def test_a_small_job_on_a_large_node_does_not_take_the_node():

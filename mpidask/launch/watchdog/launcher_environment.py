@@ -5,6 +5,7 @@ Imported before MPI is up: nothing but the standard library's smallest modules.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -117,9 +118,10 @@ def counts(text: str) -> list[int]:
     return numbers
 
 
-def node_names(text: str) -> list[str]:
+@functools.lru_cache(maxsize=1)
+def node_names(text: str) -> tuple[str, ...]:
     """Return the names of Slurm's ``n[1-2,08]-ib,login``, in its order: n1-ib, n2-ib, n08-ib, login."""
-    return [name for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text) for name in _expanded(part)]
+    return tuple(name for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text) for name in _expanded(part))
 
 
 def _expanded(text: str) -> list[str]:
