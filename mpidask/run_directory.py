@@ -25,6 +25,7 @@ __all__ = [
     "SCHEDULER",
     "SILENT",
     "STATUS",
+    "SUCCEEDED",
     "WARNING",
     "Progress",
     "executions",
@@ -46,6 +47,7 @@ STATUS = "status"  # the exit status, written when the job script has ended by i
 EXECUTIONS = "executions"  # a line for each time that the job was started: how often before, time, host
 CAME = "came"  # a rank was started
 SILENT = "no-rank-came"  # the launcher was ended because it has started none
+SUCCEEDED = "succeeded-by-another"  # a file: the job has submitted itself again
 PROGRESS = "progress.json"
 SCHEDULER = "scheduler.json"  # where the scheduler is, and the keys, of a job that serves clients from elsewhere
 

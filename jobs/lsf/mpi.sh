@@ -11,18 +11,18 @@ unset $(compgen -e | grep -xE 'MPIDASK_RUN_DIRECTORY|MPIDASK_END_TIME|MPIDASK_WA
 export MPIDASK_CORES=8
 export MPIDASK_MEMORY=17179869184
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
-left=$(bjobs -noheader -o time_left "$LSB_JOBID" 2>/dev/null); [[ $left =~ ^([0-9]+):([0-9]+) ]] && export MPIDASK_END_TIME=$(($(date +%s) + 60 * (60 * 10#${BASH_REMATCH[1]} + 10#${BASH_REMATCH[2]})))
+left=$(timeout 20 bjobs -noheader -o time_left "$LSB_JOBID" 2>/dev/null); [[ $left =~ ^([0-9]+):([0-9]+)[[:space:]]L ]] && export MPIDASK_END_TIME=$(($(date +%s) + 60 * (60 * 10#${BASH_REMATCH[1]} + 10#${BASH_REMATCH[2]})))
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
 module load mpi
 mpiexec -n 2 python -m mpidask --workers-per-rank auto flights.py &
 launcher=$! told=-9
-trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null' TERM HUP INT
+trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null || :' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $launcher; status=$?; }
+[ $status -le 128 ] || { wait $launcher && status=0 || status=$?; }
 exit $status
 ) &
 body=$!
 trap 'kill -TERM $body 2>/dev/null' TERM HUP INT
 while wait $body; status=$?; kill -0 $body 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $body; status=$?; }
+[ $status -le 128 ] || { wait $body && status=0 || status=$?; }
 exit $status

@@ -18,7 +18,7 @@ export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
 preempting() { timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
-preempted= grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
+grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
 [ "${grace:-0}" -eq 0 ] || export MPIDASK_GRACE_TIME=$grace
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
 trap '' USR1
@@ -26,9 +26,9 @@ export SLURM_EXPORT_ENV=ALL
 module load mpi
 srun --export=ALL --ntasks=2 --ntasks-per-node=2 --cpus-per-task=2 python -m mpidask.cli serve --no-scheduler --scheduler-file cluster.json &
 launcher=$! told=-9
-trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null' TERM HUP INT
+trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null || :' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $launcher; status=$?; }
+[ $status -le 128 ] || { wait $launcher && status=0 || status=$?; }
 exit $status
 ) &
 body=$!
@@ -41,10 +41,10 @@ if [ "${grace:-0}" -gt 0 ]; then
     watch=$!
 fi
 while wait $body; status=$?; kill -0 $body 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $body; status=$?; }
+[ $status -le 128 ] || { wait $body && status=0 || status=$?; }
 if [ "${grace:-0}" -gt 0 ]; then
     kill $watch 2>/dev/null
-    while [ $status -ne 0 ] && preempting; do preempted=1; sleep 1; done
+    while [ $status -ne 0 ] && preempting; do sleep 1; done
 fi
 rm -f "$MPIDASK_WALLTIME_WARNING"
 exit $status

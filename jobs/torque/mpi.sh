@@ -18,13 +18,13 @@ cd "$PBS_O_WORKDIR" || exit 1
 module load mpi
 mpiexec -n 2 python -m mpidask --workers-per-rank auto flights.py &
 launcher=$! told=-9
-trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null' TERM HUP INT
+trap '[ $((SECONDS - told)) -lt 2 ] || { told=$SECONDS; case $(readlink /proc/$launcher/exe) in */bash | */sh | */dash | */ksh) children=$(cat /proc/$launcher/task/*/children) ;; *) children= ;; esac; kill -TERM ${children:-$launcher}; } 2>/dev/null || :' TERM HUP INT
 while wait $launcher; status=$?; kill -0 $launcher 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $launcher; status=$?; }
+[ $status -le 128 ] || { wait $launcher && status=0 || status=$?; }
 exit $status
 ) &
 body=$!
 trap 'kill -TERM $body 2>/dev/null' TERM HUP INT
 while wait $body; status=$?; kill -0 $body 2>/dev/null; do :; done
-[ $status -le 128 ] || { wait $body; status=$?; }
+[ $status -le 128 ] || { wait $body && status=0 || status=$?; }
 exit $status

@@ -48,6 +48,7 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         *system.prologue,
         *job.prologue,
         *_run(job, fields, system),
+        *_again(job, system),
         *job.epilogue,
         "exit $status",
         ") &",
@@ -134,7 +135,7 @@ def _clock(job: Job, system: BatchSystem) -> list[str]:
     if _makes_room(system):
         lines += [
             f"preempting() {{ {system.preempting}; }}",
-            f"preempted= grace={system.grace}",
+            f"grace={system.grace}",
             f'[ "${{grace:-0}}" -eq 0 ] || export {run.GRACE}=$grace',
         ]
     return lines
@@ -152,7 +153,7 @@ def _run(job: Job, fields: Mapping[str, object], system: BatchSystem) -> list[st
         *([f'rm -f "${run.DIRECTORY}/{run.CAME}" "${run.DIRECTORY}/{run.SILENT}"'] if watched else []),
         f"{launch(job, fields, system.launcher)} &",
         "launcher=$! told=-9",
-        f"trap '[ $((SECONDS - told)) -lt 2 ] || {{ told=$SECONDS; {_END_LAUNCHER}; }} 2>/dev/null' TERM HUP INT",
+        f"trap '[ $((SECONDS - told)) -lt 2 ] || {{ told=$SECONDS; {_END_LAUNCHER}; }} 2>/dev/null || :' TERM HUP INT",
         *(_watch(job) if watched else []),
         *_waited("launcher"),
         *([f'[ ! -e "${run.DIRECTORY}/{run.SILENT}" ] || status={LostError.status}'] if watched else []),
@@ -163,7 +164,7 @@ def _waited(process: str) -> list[str]:
     """Return the lines that wait for a process in the background, whose exit status they leave in `status`."""
     return [
         f"while wait ${process}; status=$?; kill -0 ${process} 2>/dev/null; do :; done",
-        f"[ $status -le 128 ] || {{ wait ${process}; status=$?; }}",
+        f"[ $status -le 128 ] || {{ wait ${process} && status=0 || status=$?; }}",  # -e may be set
     ]
 
 
@@ -180,7 +181,7 @@ def _watch(job: Job) -> list[str]:
         "    kill -0 $launcher 2>/dev/null || exit",
         "done",
         f'echo "mpidask: error: no rank was started within {seconds} s; what the launcher printed stands above" >&2',
-        'echo "mpidask: remedy: name the launcher of this site with --launcher, such as srun, openmpi or hydra" >&2',
+        'echo "mpidask: remedy: allow more time (--launch-timeout) or name a launcher (--launcher srun)" >&2',
         f': >"{place}/{run.SILENT}"',
         f"{{ {_END_LAUNCHER}; sleep 5; kill -KILL $launcher; }} 2>/dev/null",
         ") &",
@@ -222,22 +223,30 @@ def _requeued(system: BatchSystem) -> list[str]:
     return [
         'if [ "${grace:-0}" -gt 0 ]; then',
         "    kill $watch 2>/dev/null",
-        "    while [ $status -ne 0 ] && preempting; do preempted=1; sleep 1; done",
+        "    while [ $status -ne 0 ] && preempting; do sleep 1; done",
+        "fi",
+    ]
+
+
+def _again(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that submit the job again when the walltime has ended the run, with all that the prologue set.
+
+    Not when the job makes room for another: then the batch system runs it again.
+    """
+    if job.run_directory is None or not job.requeue:
+        return []
+    room = '{ [ "${grace:-0}" -gt 0 ] && preempting; }' if _makes_room(system) else "false"
+    submit = f'{job.python} -m mpidask.cli resubmit "${run.DIRECTORY}"'
+    return [
+        f"if [ $status -eq {WalltimeError.status} ] && ! {room} && {submit}; then",
+        f'    : >"${run.DIRECTORY}/{run.SUCCEEDED}"',
         "fi",
     ]
 
 
 def _left(job: Job) -> list[str]:
-    """Return the lines that leave the exit status, or submit the job again when the walltime has ended the run."""
+    """Return the lines that leave the exit status; the job that comes after this one, if any, will say how it ended."""
     if job.run_directory is None:
         return []
     leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
-    if not job.requeue:
-        return [leave]
-    again = f'[ -z "$preempted" ] && {job.python} -m mpidask.cli resubmit'
-    return [
-        # The job that comes after this one will say how it ended.
-        f'if ! {{ [ $status -eq {WalltimeError.status} ] && {again} "${run.DIRECTORY}"; }}; then',
-        f"    {leave}",
-        "fi",
-    ]
+    return [f'rm "${run.DIRECTORY}/{run.SUCCEEDED}" 2>/dev/null || {leave}' if job.requeue else leave]

@@ -223,8 +223,9 @@ def _why(system: BatchSystem, report: Report | None, status: int | None, clues: 
     if clues.cancelled:
         return "cancelled by you"
     native, reason = (report.native, report.reason) if report else (None, None)
-    # What it has printed about the job is often more to the point than the reason, which may be an older one.
-    words = system.cause(native, clues.log, reason) or _guess(system, report, status)
+    # What it has printed of a job that it killed is often more to the point than the reason, which may be an older one.
+    printed = system.printed_words(clues.log) if status is None or _is_signal(status) else []
+    words = system.cause(native, *printed, reason) or _guess(system, report, status)
     if words == "cancelled" and report and (by := re.match(r"by (\S+)$", report.reason or "")):
         words = f"cancelled by {_user(by[1])}"
     return words

@@ -261,6 +261,7 @@ class BatchSystem:
     ignored:   regular expression: environment variables that change what commands ask for or print
     states:    the system's words for each state
     held:      regular expression in the reason of a job that waits because it is held
+    printed:   regular expression of a line that the system itself prints into a job's output when it ends it
     reasons:   regular expression in a reason or state -> plain words; "" if it says nothing. Words that begin with
                `cancelled` mean that somebody has cancelled the job: it did not fail. Words that end with `NEVER` mean
                that it waits in vain
@@ -305,6 +306,7 @@ class BatchSystem:
     ignored: str | None = None
     states: Mapping[JobState, str]
     held: str | None = None
+    printed: str | None = None
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refusals: Mapping[str, str] = dataclasses.field(default_factory=dict)
     launcher: str = "mpiexec"
@@ -496,6 +498,10 @@ class BatchSystem:
             if words and words != text:
                 return words
         return None
+
+    def printed_words(self, log: str) -> list[str]:
+        """Return the lines of a job's output that are the batch system's own, the last one first."""
+        return [] if self.printed is None else re.findall(self.printed, log, re.MULTILINE)[::-1]
 
     def plain(self, *said: str | None) -> str | None:
         """Return plain words for what the system says; the first that is said counts, None for nothing said."""

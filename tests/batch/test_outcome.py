@@ -234,3 +234,24 @@ def test_a_server_without_history_says_nothing_of_jobs(status, monkeypatch):
     gone.standing = dataclasses.replace(standing, absent=time.time() - 60)
     (standing,) = monitor.judge_all(pbs.SYSTEM, [gone], 0)
     assert (standing.state, standing.final) == (JobState.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "log"),
+    [
+        (SYSTEM, "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-27T01:00:00 DUE TO JOB REQUEUE ***"),
+        (pbs.SYSTEM, "Job terminated with exit status 1"),
+        (pbs.SYSTEM, "=>> PBS: job killed: walltime 60 exceeded limit 30"),
+    ],
+)
+def test_what_is_printed_explains_no_end_that_the_script_has_told(facts, log):
+    """The log may hold lines of an earlier execution, or of the job itself."""
+    standing = judge(facts, SEEN, clues(exited=1, log=log))
+    assert (standing.state, standing.exit_status) == (JobState.FAILED, 1)
+
+
+def test_only_the_systems_own_lines_explain_an_end():
+    killed = judge(pbs.SYSTEM, SEEN, clues(exited=137, log="site epilogue: job terminated, out of memory? no"))
+    assert (killed.state, killed.reason) == (JobState.FAILED, "killed by signal 9")
+    killed = judge(pbs.SYSTEM, SEEN, clues(exited=137, log="x\n=>> PBS: job killed: mem 9kb exceeded limit 8kb\ny"))
+    assert killed.reason == "out of memory"

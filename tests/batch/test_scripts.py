@@ -379,6 +379,25 @@ def test_the_status_is_left_whatever_the_user_does_to_the_shell(name, prologue, 
     assert not list(ground.directory.glob("scratch.*"))
 
 
+@pytest.mark.parametrize("prologue", [(), ("set -euo pipefail",)])
+def test_the_epilogue_runs_after_a_run_that_a_signal_has_ended(prologue, ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    job = ground.job("die 15", prologue=prologue, epilogue=("echo after",), run_directory=run)
+    assert ground.run("local", job)[0] == 143
+    assert "after" in (run / "job.log").read_text()
+
+
+def test_a_job_submits_itself_again_with_what_its_prologue_has_set(ground):
+    run = ground.directory / "run"
+    run.mkdir()
+    python = "sh -c 'echo again with $MODULES'"
+    job = ground.job("exit 75", prologue=("export MODULES=loaded",), run_directory=run, requeue=1)
+    assert ground.run("local", dataclasses.replace(job, python=python))[0] == 75
+    assert "again with loaded" in (run / "job.log").read_text()
+    assert not (run / "status").exists()
+
+
 @pytest.mark.parametrize("name", ["slurm", "pbs"])
 def test_a_launcher_that_starts_no_rank_is_ended(name, ground):
     run = ground.directory / "run"
@@ -425,6 +444,7 @@ def test_the_run_knows_its_end(ground):
     ("name", "command", "answer", "left"),
     [
         ("lsf", "bjobs", "1:08 L", 4080),
+        ("lsf", "bjobs", "1:08 E", None),  # an estimate that LSF does not enforce
         ("lsf", "bjobs", "-", None),
         ("lsf", "bjobs", "Cannot connect to LSF. Please wait ...", None),
         ("flux", "flux", "3600", 3600),

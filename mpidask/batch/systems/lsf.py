@@ -41,8 +41,8 @@ SYSTEM = BatchSystem(
         r"(^|\s)-n *\d": "say it with --nodes, --ranks-per-node and --cores-per-rank",
         r"\bspan\[": "say it with --nodes and --ranks-per-node",
         r"(^|\s)-W *\d": "say it with --walltime (-t)",
-        r"(^|\s)-J\s": "say it with --job-name (-J)",
-        r"(^|\s)-(o|oo|e|eo|i)\s": "`mpidask logs` shows the output; --state-directory says where it is kept",
+        r"(^|\s)-J": "say it with --job-name (-J)",
+        r"(^|\s)-(o|oo|e|eo|i)(\s|/)": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(^|\s)-cwd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
     },
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
@@ -72,6 +72,7 @@ SYSTEM = BatchSystem(
         JobState.FAILED: "EXIT ZOMBI",
     },
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=jobs-termination-reasons-displayed-by-bacct-bhist-bjobs
+    printed=r"^TERM_\w+: .*$",
     reasons={
         r"TERM_RUNLIMIT": "the walltime was reached",
         r"TERM_(MEMLIMIT|SWAP)": "out of memory",
@@ -103,7 +104,7 @@ SYSTEM = BatchSystem(
         r"Error (in|near|with) ": "LSF does not understand a resource requirement (-R)",
     },
     launch_options={"openmpi": '--hostfile "$LSB_DJOB_HOSTFILE"'},
-    end_time='left=$(bjobs -noheader -o time_left "$LSB_JOBID" 2>/dev/null); [[ $left =~ ^([0-9]+):([0-9]+) ]] && '
+    end_time='left=$(timeout 20 bjobs -noheader -o time_left "$LSB_JOBID" 2>/dev/null); [[ $left =~ ^([0-9]+):([0-9]+)[[:space:]]L ]] && '
     "export MPIDASK_END_TIME=$(($(date +%s) + 60 * (60 * 10#${BASH_REMATCH[1]} + 10#${BASH_REMATCH[2]})))",
     workers=Workers(
         options=(

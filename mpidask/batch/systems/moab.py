@@ -48,6 +48,7 @@ SYSTEM = BatchSystem(
         JobState.DONE: "Completed",
         JobState.FAILED: "Removed Vacated",  # why a job was removed is in its completion code
     },
+    printed=torque.SYSTEM.printed,
     reasons={
         r"^CNCLD$": "cancelled",
         r"job has hold in place|^User$": "held; release it with `mjobctl -u`",

@@ -29,10 +29,12 @@ SEVERAL = {
     r"(^|\s)-C(\s|$)": "leave it out: options have the mark #PBS",
 }
 SHAPE = {
-    r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and --gpus-per-rank",
+    r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and "
+    "--gpus-per-rank; what else a chunk needs, such as :model=, is declared with the options of a system of the site's in "
+    "mpidask.batch.systems",
     r"(^|\s)-l *\S*\bwalltime=": "say it with --walltime (-t)",
-    r"(^|\s)-N(\s|$)": "say it with --job-name (-J)",
-    r"(^|\s)-[oejk](\s|$)": "`mpidask logs` shows the output; --state-directory says where it is kept",
+    r"(^|\s)-N": "say it with --job-name (-J)",
+    r"(^|\s)-[oejk](\s|/|$)": "`mpidask logs` shows the output; --state-directory says where it is kept",
     r"(^|\s)-[dw] *[/~$]": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
     r"(^|\s)-S(\s|$)": "leave it out: the job script is bash's",
 }
@@ -102,6 +104,7 @@ SYSTEM = BatchSystem(
         JobState.DONE: "F X",
         JobState.CANCELLED: "91",
     },
+    printed=r"^=>> PBS: .*$",
     reasons={
         r"^91$": "cancelled",
         r"exceeded resource walltime|job killed: walltime": "the walltime was reached",

@@ -35,7 +35,7 @@ SYSTEM = BatchSystem(
     shape={
         r"(^|\s)-pe\s": "say it with --parallel-environment, --nodes, --ranks-per-node and --cores-per-rank",
         r"(^|\s)-l *\S*\bh_rt=": "say it with --walltime (-t)",
-        r"(^|\s)-N\s": "say it with --job-name (-J)",
+        r"(^|\s)-N": "say it with --job-name (-J)",
         r"(^|\s)-(o|e|j|i)\s": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(^|\s)-wd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
         r"(^|\s)-S\s": "leave it out: the job script is bash's",

@@ -130,6 +130,7 @@ SYSTEM = BatchSystem(
         JobState.CANCELLED: "CA CANCELLED",
     },
     held=r"^JobHeld(User|Admin)$",
+    printed=r"^(?:slurmstepd|srun)\S*: error: .*$",
     reasons={
         r"^(TO|TIMEOUT|TimeLimit)$|DUE TO TIME LIMIT": "the walltime was reached",
         r"^(OOM|OUT_OF_MEMORY|OutOfMemory)$|oom.kill event|[Ee]xceeded (job |step )?memory limit": "out of memory",

@@ -40,6 +40,7 @@ SYSTEM = dataclasses.replace(
         JobState.DONE: "C",
     },
     # http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm: "Job Exit Status"
+    printed=pbs.SYSTEM.printed,
     reasons={
         r"^exit_status = -11": "the walltime was reached",
         r"^exit_status = -10": "out of memory",
