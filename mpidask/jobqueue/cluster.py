@@ -27,6 +27,7 @@ from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.jobs_page import JobsPage
 from mpidask.jobqueue.keywords import once, settle_one
 from mpidask.jobqueue.reconciler import Keeper
+from mpidask.jobqueue.remote import SchedulerJob
 from mpidask.security import credentials
 
 __all__ = ["JobQueueCluster"]
@@ -169,8 +170,6 @@ class JobQueueCluster(SpecCluster):
     def _remote(
         self, wanted: Mapping[str, Any] | Literal[True], arguments: Mapping[str, Any], *, gated: bool
     ) -> dict[str, Any]:
-        from mpidask.jobqueue.remote import SchedulerJob
-
         if not isinstance(wanted, Mapping | bool):
             raise ArgumentError(f"remote_scheduler is {wanted!r}", "True, False or a mapping of keywords is needed")
         given = dict(wanted) if isinstance(wanted, Mapping) else {}
@@ -369,13 +368,25 @@ class JobQueueCluster(SpecCluster):
 
     async def _start(self) -> None:
         first = self.status == Status.created
-        await super()._start()
+        try:
+            await super()._start()
+        except asyncio.CancelledError:  # Ctrl-C: nobody has the cluster in hand, so nobody else would close it
+            if first:
+                self.status = Status.failed
+                await self._close()
+            raise
         if first and self._tls.keys is not None:
             self._remembered = self.scheduler_address
             credentials.remember(self._remembered, self._tls.keys)
         if first and self._warning is not None:
             logger.warning("%s", self._warning)
         self.keeper.start()
+
+    def _correct_state(self) -> Any:
+        waiting = self._correct_state_waiting
+        if waiting is not None and waiting.done():  # it was cancelled before it began
+            self._correct_state_waiting = None
+        return super()._correct_state()
 
     async def _correct_state_internal(self) -> None:
         async with self._lock:
@@ -417,6 +428,7 @@ class JobQueueCluster(SpecCluster):
         try:
             await self.dispatcher.submit(list(jobs.values()))
         finally:
+            await self.dispatcher.settle()
             for name, job in jobs.items():
                 if job.id:
                     self.workers[name] = job
@@ -563,6 +575,8 @@ class JobQueueCluster(SpecCluster):
         try:
             await super()._close()  # the workers close with the scheduler: their data need no new home
         finally:
+            if isinstance(self.scheduler, SchedulerJob):  # its start may have been cut off
+                await self.scheduler.close()
             await self.dispatcher.cancel([job for job in jobs if not job.cancelled], math.inf if was_running else 0.0)
             for job in jobs:
                 job.status = Status.closed

@@ -61,6 +61,8 @@ class Dispatcher:
         self._sentinel: int | None = None
         self._proven = False
         self._arrays = True
+        self._under_way: set[asyncio.Task[None]] = set()  # submit commands
+        self._over: set[JobId] = set()  # jobs that are known to have left the queue
 
     @classmethod
     def alone(cls, job: Job) -> Dispatcher:
@@ -93,6 +95,7 @@ class Dispatcher:
         """Submit jobs. The first one ever is the canary: the others follow when the batch system has taken it.
 
         Raises BatchError if the batch system refuses; jobs that it has taken until then are running (`Job.status`).
+        A submit command that is under way cannot be taken back: whoever cancels this waits for it with `settle`.
         """
         waiting = list(jobs)
         if not self._proven and waiting:
@@ -134,13 +137,18 @@ class Dispatcher:
         """Submit one job, or several as an array, with one command."""
         for job in run:
             job.directory = self.holding.directory
-        ids = await asyncio.to_thread(self._hand_in, run)
-        now = time.time()
-        for job, job_id in zip(run, ids, strict=True):
-            job.id, job.where, job.submitted, job.status = job_id.id, job_id.where, now, Status.running
-            job.standing = Standing(id=str(job_id))
+        task = asyncio.ensure_future(asyncio.to_thread(self._hand_in, run))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.shield(task)
 
-    def _hand_in(self, run: Sequence[Job]) -> list[JobId]:
+    async def settle(self) -> None:
+        """Wait for the submit commands that are under way: then it is known which jobs there are."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _hand_in(self, run: Sequence[Job]) -> None:
+        """Submit one job, or several as an array; each knows its id afterwards."""
         first = run[0]
         holding = self.guarded()
         count = len(run) if len(run) > 1 else None
@@ -164,8 +172,11 @@ class Dispatcher:
         assert facts is not None
         elements = [facts.element_id(handed.id, index + 1) for index in range(count or 0)]
         ids = [JobId(element, handed.where) for element in elements] or [handed]
+        now = time.time()
+        for job, job_id in zip(run, ids, strict=True):
+            job.id, job.where, job.submitted, job.status = job_id.id, job_id.where, now, Status.running
+            job.standing = Standing(id=str(job_id))
         holding.add(zip((job.number for job in run), ids, strict=True))
-        return ids
 
     def _fields(self, description: Description, script: Path) -> dict[str, object]:
         from mpidask.jobqueue.job_spec import walltime_seconds
@@ -181,7 +192,9 @@ class Dispatcher:
         """Cancel jobs, with one command. A batch system that does not take it is reported, not raised.
 
         patience: s in which those that run may end by themselves, because their workers have been closed
+        Submit commands that are under way come to their end first.
         """
+        await self.settle()
         left = [job for job in jobs if job.id and not job.standing.final]
         deadline = time.monotonic() + min(patience, _FAREWELL)
         closing = [job for job in left if job.present or job.arrived_at is not None]
@@ -195,7 +208,10 @@ class Dispatcher:
     async def _cancel(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             job.cancelled = True
-        for command in self.system.cancellations([job.identity for job in jobs], self._further_cancel):
+        await self._cancel_ids([job.identity for job in jobs])
+
+    async def _cancel_ids(self, ids: Sequence[JobId]) -> None:
+        for command in self.system.cancellations(ids, self._further_cancel):
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:
@@ -212,24 +228,38 @@ class Dispatcher:
         standings = await asyncio.to_thread(monitor.judge_all, self.system, mine, 1)
         for job, standing in zip(mine, standings, strict=True):
             job.standing = standing
+            if standing.final:
+                self._over.add(job.identity)
 
     async def confirm(self, jobs: Sequence[Job], timeout: float) -> None:
-        """Wait until none of the jobs is left in the queue; what is left after a while is cancelled again."""
+        """Wait until no job that was ever submitted is left in the queue.
+
+        jobs: those that have just been cancelled; what is left of them after a while is cancelled again
+        """
         begin = time.monotonic()
-        left = [job for job in jobs if job.id and not job.standing.final and self._may_be_left(job)]
+        ended = {job.identity for job in jobs if job.standing.final or not self._may_be_left(job)}
+        cancelled = {job.identity for job in jobs if job.id} - ended
+        left = sorted({*self._submitted, *cancelled} - ended - self._over)
         again, pause = True, 0.2
         while left and time.monotonic() - begin < timeout:
             try:
-                living = await asyncio.to_thread(leases.living, self.system, [job.identity for job in left])
+                left = await asyncio.to_thread(leases.living, self.system, left)
             except BatchError as error:
                 logger.debug("%s", error.what)
+                await self._cancel_ids(left)
                 return
-            left = [job for job in left if job.identity in living]
-            if left and again and time.monotonic() - begin > timeout / 2:
-                again = False
-                await self._cancel(left)
+            late = again and time.monotonic() - begin > timeout / 2
+            again = again and not late
+            remains = [each for each in left if late or each not in cancelled]
+            await self._cancel_ids(remains)
+            cancelled.update(remains)
             await asyncio.sleep(pause if left else 0)
             pause = min(2 * pause, 2.0)
+
+    @property
+    def _submitted(self) -> list[JobId]:
+        """All jobs that were ever submitted, those that nobody knows any more among them."""
+        return [] if self._holding is None else self._holding.ids
 
     def _may_be_left(self, job: Job) -> bool:
         """Whether a job may still be in the queue: one that was preempted is, though its script has ended."""

@@ -168,7 +168,7 @@ class Keeper:
         planned = self.cluster.replenish(1 if self.failures else None)
         if planned:
             try:
-                await self.cluster._correct_state()
+                await asyncio.shield(self.cluster._correct_state())  # the cluster's end waits for it
             except BatchError as error:
                 lost = [spec for name, spec in planned.items() if name not in self.cluster.workers]
                 self.cluster.missing.extend(lost)

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
 from mpidask.batch.leases import KEY_FILES
+from mpidask.batch.system import JobState
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
 from mpidask.jobqueue.keys import tls_files
@@ -78,6 +80,8 @@ class SchedulerJob(ProcessInterface):
                 if file.exists():
                     break
                 await asyncio.sleep(_GLANCE)
+        job.arrived_at = time.time()
+        job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
         told = json.loads(file.read_text())
         self.address, self.host = told["address"], told["host"]
         logger.warning("%s", self.note)
@@ -105,9 +109,10 @@ class SchedulerJob(ProcessInterface):
         return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.scheduler_main', str(arguments)])}"
 
     async def close(self) -> None:
-        """Cancel the job; the scheduler has been told to end before."""
+        """Cancel the job; if it came up, the scheduler has been told to end before."""
+        if self.status == Status.closed:
+            return
         assert self.job.dispatcher is not None
-        self.job.arrived_at = self.job.arrived_at or 0.0  # it came up: it may end by itself
         await self.job.dispatcher.cancel([self.job], 5.0)
         self.status = Status.closed
         await super().close()

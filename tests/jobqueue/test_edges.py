@@ -125,7 +125,8 @@ def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     desk = dispatcher.Dispatcher.alone(job)
     job.dispatcher, desk._sentinel = desk, -1
     job.directory = desk.holding.directory
-    assert desk._hand_in([job]) == [JobId("7")]
+    desk._hand_in([job])
+    assert job.identity == JobId("7")
     assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]
 
 

@@ -1,0 +1,153 @@
+"""No job is lost from sight: whatever cuts a submission off, and however a job ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+
+import dask.config
+import pytest
+
+from mpidask.batch import commands, sentinel, submission
+from mpidask.batch.status import Standing
+from mpidask.batch.system import JobId, JobState
+from mpidask.jobqueue import SLURMCluster, keywords
+
+pytestmark = pytest.mark.one_mpi
+
+_LONG = 30.0  # s after which a test gives up
+
+
+class StandIn:
+    """What stands in for Slurm.
+
+    queue:      job id -> state
+    cancelled:  the jobs that scancel was told of
+    submitted:  how many jobs it has taken
+    go_on:      a submission waits for it
+    error:      what a submission raises after the job has been taken
+    """
+
+    def __init__(self):
+        self.queue: dict[str, str] = {}
+        self.scripts: dict[str, str] = {}
+        self.cancelled: list[str] = []
+        self.submitted = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.error: Exception | None = None
+        self.mute = False
+
+    def hand_in(self, system, command, script, directory=None, name=""):
+        self.submitted += 1
+        taken = str(100 + self.submitted)
+        self.go_on.wait(_LONG)
+        self.queue[taken], self.scripts[taken] = "PD", str(script)
+        if self.error is not None:
+            raise self.error
+        return JobId(taken)
+
+    def run(self, command, *args, **options):
+        status, out = 0, ""
+        if command.argv[0] == "squeue":
+            status = int(self.mute)
+            out = "" if self.mute else "".join(f"{job}|{state}|None|N/A|0|0|\n" for job, state in self.queue.items())
+        elif command.argv[0] == "scancel":
+            self.cancelled += command.argv[1:]
+            for job in command.argv[1:]:
+                self.queue.pop(job, None)
+        return commands.Output(command, status, out, "")
+
+
+@pytest.fixture
+def slurm(monkeypatch, tmp_path):
+    """Stand in for Slurm."""
+    stand_in = StandIn()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(submission, "hand_in", stand_in.hand_in)
+    monkeypatch.setattr(commands, "run", stand_in.run)
+    monkeypatch.setattr(sentinel, "start", lambda holding: os.open(os.devnull, os.O_RDONLY))
+    with dask.config.set({"jobqueue": keywords.defaults()}):
+        yield stand_in
+
+
+def cluster(**given):
+    scheduler = {} if given.get("remote_scheduler") else {"dashboard": False}
+    given = {"cores": 1, "memory": "1GB", "security": False, "scheduler_options": scheduler, "max_failures": 3, **given}
+    return SLURMCluster(**given, asynchronous=True, poll_interval="50 ms")
+
+
+async def until(condition):
+    """Wait until a condition holds."""
+    end = time.monotonic() + _LONG
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+def dies(slurm, job):
+    """Have a job end badly that had its workers."""
+    slurm.queue.pop(job.id, None)
+    job.arrived_at = time.time()
+    job.standing = Standing(id=job.id, state=JobState.FAILED, final=True)
+
+
+def test_a_job_whose_submission_is_cut_off_belongs_to_the_cluster(slurm):
+    async def interrupted():
+        async with cluster() as held:
+            slurm.go_on.clear()
+            scaling = asyncio.ensure_future(held.scale(1))
+            await until(lambda: slurm.submitted)
+            scaling.cancel()
+            await asyncio.sleep(0.1)
+            slurm.go_on.set()
+            await until(lambda: [job.id for job in held.jobs] == ["101"])
+
+    asyncio.run(interrupted())
+    assert slurm.cancelled == ["101"] and not slurm.queue
+
+
+def test_a_cluster_that_closes_while_a_job_is_replaced_cancels_the_replacement(slurm):
+    async def closing():
+        async with cluster() as held:
+            await held.scale(1)
+            slurm.go_on.clear()
+            dies(slurm, held.jobs[0])
+            await until(lambda: slurm.submitted == 2)
+            asyncio.get_running_loop().call_later(0.5, slurm.go_on.set)
+
+    asyncio.run(closing())
+    assert slurm.cancelled == ["102"] and not slurm.queue
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_a_scheduler_s_job_that_waits_is_cancelled_with_the_cluster_s_start(slurm, under_way):
+    async def starting():
+        held = cluster(remote_scheduler=True)
+        if under_way:
+            slurm.go_on.clear()
+        start = asyncio.ensure_future(held._start())
+        await until(lambda: slurm.submitted if under_way else slurm.queue)
+        start.cancel()
+        asyncio.get_running_loop().call_later(0.5, slurm.go_on.set)
+        with contextlib.suppress(asyncio.CancelledError):
+            await start
+        await held.close()
+        assert held.dispatcher.holding.is_released
+
+    asyncio.run(starting())
+    assert slurm.cancelled == ["101"] and not slurm.queue
+
+
+def test_what_is_on_record_and_alive_at_the_end_is_cancelled(slurm):
+    async def forgotten():
+        async with cluster() as held:
+            await held.scale(1)
+            held.dispatcher.holding.add([(7, JobId("77"))])
+            slurm.queue["77"] = "R"
+
+    asyncio.run(forgotten())
+    assert sorted(slurm.cancelled) == ["101", "77"] and not slurm.queue
