@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 from dask.utils import parse_bytes
 
 from mpidask.errors import ArgumentError
+from mpidask.jobqueue import hooks
 from mpidask.jobqueue.cluster import JobQueueCluster
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.job_spec import Description, Place
@@ -152,7 +154,21 @@ class HTCondorJob(Job):
 
     @property
     def job_header_dict(self) -> dict[str, Any]:
-        """The attributes of the submit description."""
+        """The attributes of the submit description, which a derived class may change after `__init__`, too."""
+        attributes = self._attributes.refreshed(self._generated())
+        return dict(attributes) if "job_header_dict" in hooks.own(type(self), ["job_header_dict"]) else attributes
+
+    @job_header_dict.setter
+    def job_header_dict(self, attributes: Mapping[str, Any]) -> None:
+        self._attributes.generated = self._generated()
+        self._attributes.current = dict(attributes)
+
+    @functools.cached_property
+    def _attributes(self) -> _Attributes:
+        return _Attributes()
+
+    def _generated(self) -> dict[str, Any]:
+        """Return the attributes that follow from the keywords, the job's name, and where it leaves its logs."""
         keywords = self.description.keywords
         attributes: dict[str, Any] = {
             "MY.DaskWorkerName": '"htcondor--$F(MY.JobId)--"',
@@ -210,6 +226,29 @@ class HTCondorJob(Job):
                 "",
             ]
         )
+
+
+_ABSENT = object()
+
+
+@dataclasses.dataclass
+class _Attributes:
+    """Attributes of a submit description that may be changed: those that nobody has changed stay the generated ones.
+
+    generated: what they were when they were generated last
+    current:   what they are
+    """
+
+    generated: dict[str, Any] = dataclasses.field(default_factory=dict)
+    current: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def refreshed(self, generated: dict[str, Any]) -> dict[str, Any]:
+        """Return the attributes, with newly generated values of those that are as they were generated before."""
+        for name, value in generated.items():
+            if self.current.get(name, _ABSENT) == self.generated.get(name, _ABSENT):
+                self.current[name] = value
+        self.generated = generated
+        return self.current
 
 
 def _quoted(words: list[str]) -> str:

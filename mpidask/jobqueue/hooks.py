@@ -64,6 +64,9 @@ HONOURED = (
     "worker_process_threads",
 )
 
+#: Those of them that may also be assigned to a job, after `super().__init__()`.
+ASSIGNABLE = ("job_header_dict",)
+
 #: What a job of dask-jobqueue has from keywords.
 ATTRIBUTES = ("job_name", "shebang", "log_directory", "job_extra_directives", "job_directives_skip", "use_stdin")
 
@@ -124,6 +127,8 @@ def _has(kind: type, name: str) -> bool:
 
 def refuse_assignment(kind: type, name: str) -> None:
     """Raise ArgumentError if what is assigned to an attribute of a job has no effect: its script is made already."""
+    if name in ASSIGNABLE and _has(kind, name) and not own(kind, [name]):
+        return
     if name in REFUSED or name in HONOURED or name in ATTRIBUTES:
         remedy = REFUSED.get(name) or (
             f"make it a property of the class: `@property`, `def {name}(self): ...`; super().{name} is what it was"

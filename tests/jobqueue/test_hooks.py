@@ -116,6 +116,50 @@ def test_htcondor_s_executable_and_attributes():
     assert "\nExecutable = /bin/bash\n" in text and "\nRank = Memory\n" in text
 
 
+def test_htcondor_s_attributes_may_be_changed_after_init():
+    class Changed(HTCondorJob):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.job_header_dict.update({"+MaxRuntime": 3600, "batch_name": "mine"})
+            self.job_header_dict.pop("Stream_Output")
+
+    class Assigned(HTCondorJob):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.job_header_dict = {**self.job_header_dict, "+MaxRuntime": 3600, "batch_name": "mine"}
+            del self.job_header_dict["Stream_Output"]
+
+    for kind in (Changed, Assigned):
+        job = kind(**GIVEN, disk="1GB", log_directory="logs")
+        for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 3)), job.job_header):
+            assert "+MaxRuntime = 3600" in text and "batch_name = mine" in text and "Stream_Error" in text
+            assert "Stream_Output" not in text
+
+
+def test_htcondor_s_attributes_that_nobody_has_changed_follow_the_job():
+    class Mine(HTCondorJob):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.job_header_dict["+MaxRuntime"] = 3600
+
+    job = Mine(**GIVEN, disk="1GB")
+    assert "LogDirectory" not in job.job_header
+    job.directory, job.name = Path("/logs"), "w-7"
+    assert {"LogDirectory = /logs", "batch_name = w-7", "+MaxRuntime = 3600"} < set(job.job_header.splitlines())
+
+
+def test_an_own_property_of_htcondor_s_attributes_is_given_a_dict_of_its_own():
+    class Mine(HTCondorJob):
+        @property
+        def job_header_dict(self):
+            found = super().job_header_dict
+            found["Rank"] = found.get("Rank", "Memory") + " + Cpus"
+            return found
+
+    job = Mine(**GIVEN, disk="1GB")
+    assert "Rank = Memory + Cpus\n" in job.job_script() == job.job_script()
+
+
 def test_a_cluster_class_has_its_jobs_class_and_its_section():
     class Mine(SLURMCluster):
         job_cls = derived(SLURMJob, job_script=lambda self: "mine\n")
