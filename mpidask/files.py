@@ -9,10 +9,20 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["is_ours", "make_private", "open_plain", "open_private", "replace", "replace_json"]
+__all__ = [
+    "append_json",
+    "is_ours",
+    "json_lines",
+    "make_private",
+    "open_plain",
+    "open_private",
+    "replace",
+    "replace_json",
+]
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -33,6 +43,33 @@ def replace(path: str, content: str | bytes) -> None:
 def replace_json(path: str, content: Any) -> None:
     """Write content as JSON, in the same way; raises OSError."""
     replace(path, json.dumps(content, indent=2, default=str))
+
+
+def append_json(path: Path, values: Iterable[Any]) -> None:
+    """Append a line of JSON for each value to a file, mode 0600; raises OSError.
+
+    An unfinished last line, which a full disk may have left, is ended first.
+    """
+    lines = "".join(json.dumps(value) + "\n" for value in values).encode()
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            lines = lines if file.read(1) == b"\n" else b"\n" + lines
+        file.write(lines)
+
+
+def json_lines(path: Path) -> Iterator[Any]:
+    """Yield the value of each line of a file that `append_json` has written, none if it is not there.
+
+    Lines that cannot be read are left out: an unfinished one must not hide the others.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            yield json.loads(line)
 
 
 def open_plain(path: str) -> IO[str]:

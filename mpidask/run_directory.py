@@ -102,7 +102,8 @@ def status_file(execution: int) -> str:
 def executions(text: str) -> list[tuple[int, float]]:
     """Return what the file of executions tells: number and time (s since 1970) of each."""
     lines = (line.split() for line in text.splitlines())
-    return [(int(line[0]), float(line[1])) for line in lines if len(line) > 1 and line[0].isdecimal()]
+    whole = (line for line in lines if len(line) > 1 and line[0].isdecimal() and line[1].isdecimal())
+    return [(int(line[0]), float(line[1])) for line in whole]
 
 
 def rank_log(directory: str, rank: int) -> str:

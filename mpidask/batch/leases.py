@@ -30,7 +30,7 @@ from typing import Any
 from mpidask.batch import commands, monitor, records, registry
 from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, MpidaskError
-from mpidask.files import is_ours, make_private, replace_json
+from mpidask.files import append_json, is_ours, json_lines, make_private, replace_json
 
 __all__ = ["KEY_FILES", "Holding", "create", "living", "orphans", "read", "watch"]
 
@@ -56,16 +56,17 @@ class Holding:
 
     def add(self, jobs: Iterable[tuple[int, JobId]]) -> None:
         """Note jobs that were submitted, with their numbers."""
-        with _private(self.directory / _JOBS) as file:
-            file.write("".join(json.dumps([number, job.id, job.where]) + "\n" for number, job in jobs))
+        append_json(self.directory / _JOBS, ([number, job.id, job.where] for number, job in jobs))
 
     @property
     def ids(self) -> list[JobId]:
         """All jobs that were ever submitted."""
-        with contextlib.suppress(OSError):
-            entries = map(json.loads, (self.directory / _JOBS).read_text().splitlines())
-            return [JobId(str(job_id), tuple(where)) for _, job_id, where in entries]
-        return []
+        found = []
+        for line in json_lines(self.directory / _JOBS):
+            match line:
+                case [_, str(job_id), *rest] if job_id:
+                    found.append(JobId.from_json(job_id, *rest[:1]))
+        return found
 
     @property
     def is_released(self) -> bool:
@@ -80,14 +81,11 @@ class Holding:
 
     def note_keys(self, directory: Path) -> None:
         """Note another directory that is going to hold files of keys, and is removed with them; raises OSError."""
-        with _private(self.directory / _KEYS) as file:
-            file.write(json.dumps(str(directory)) + "\n")
+        append_json(self.directory / _KEYS, [str(directory)])
 
     def remove_keys(self) -> None:
         """Remove the files of keys, and the directories that were noted. Where others may write, nothing else is."""
-        noted: list[Path] = []
-        with contextlib.suppress(OSError, ValueError):
-            noted = [Path(json.loads(line)) for line in (self.directory / _KEYS).read_text().splitlines()]
+        noted = [Path(line) for line in json_lines(self.directory / _KEYS) if isinstance(line, str)]
         for directory in [*noted, self.directory]:
             for path in directory.glob(f"{KEY_FILES}*"):
                 with contextlib.suppress(OSError):

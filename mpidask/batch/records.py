@@ -33,7 +33,7 @@ from mpidask.batch.job import Job
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, Command, JobId
 from mpidask.errors import BatchError, UsageError
-from mpidask.files import is_ours, make_private, replace_json
+from mpidask.files import append_json, is_ours, json_lines, make_private, replace_json
 from mpidask.run_directory import Progress
 
 __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "records"]
@@ -80,9 +80,7 @@ class Record:
     @property
     def submissions(self) -> list[tuple[JobId, float]]:
         """Job and time (s since 1970) of each submission; the last one counts."""
-        lines = _text(self.directory / _SUBMISSIONS).splitlines()
-        entries = map(json.loads, filter(None, lines))
-        return [(JobId(str(entry[0]), tuple(entry[2])), float(entry[1])) for entry in entries]
+        return [each for line in json_lines(self.directory / _SUBMISSIONS) if (each := _submission(line))]
 
     @property
     def identity(self) -> JobId:
@@ -101,15 +99,14 @@ class Record:
 
     def add_submission(self, job: JobId) -> None:
         """Note that the job was submitted, under this id."""
-        with _private(self.directory / _SUBMISSIONS) as file:
-            file.write(json.dumps([job.id, time.time(), job.where]) + "\n")
+        append_json(self.directory / _SUBMISSIONS, [[job.id, time.time(), job.where]])
         for doubt in (_REFUSED, _UNCLEAR):
             (self.directory / doubt).unlink(missing_ok=True)
 
     @property
     def standing(self) -> Standing:
         """What is known of the current submission."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = Standing.from_json(json.loads((self.directory / _STANDING).read_text()))
             if known.id == self.id:
                 return known
@@ -305,13 +302,21 @@ def _write(record: Record) -> None:
 
 def read(directory: Path) -> Record:
     """Return the record in a run directory; raises OSError, ValueError, KeyError or TypeError if there is none."""
-    content: dict[str, Any] = json.loads((directory / _RECORD).read_text())
+    content: dict[str, Any] = dict(json.loads((directory / _RECORD).read_text()))
     command = content.pop("command")
     return Record(
         directory=directory,
         command=Command(argv=tuple(command["argv"]), stdin=command["stdin"]),
         **{**content, "words": tuple(content["words"])},
     )
+
+
+def _submission(line: Any) -> tuple[JobId, float] | None:
+    """Return the job and the time that a line of the file of submissions tells of, None for an odd line."""
+    match line:
+        case [str(job_id), float(moment) | int(moment), *rest] if job_id:
+            return JobId.from_json(job_id, *rest[:1]), float(moment)
+    return None
 
 
 def newest(directory: Path) -> float:

@@ -91,6 +91,11 @@ class JobId:
     def __str__(self) -> str:
         return "@".join([self.id, *filter(None, self.where)])
 
+    @classmethod
+    def from_json(cls, job_id: str, where: object = ()) -> JobId:
+        """Return a job from what a file tells of it; without a list of places it was submitted here."""
+        return cls(job_id, tuple(map(str, where)) if isinstance(where, list) else ())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Place:

@@ -238,3 +238,47 @@ def test_a_job_script_that_runs_again_keeps_what_it_has_left_apart(tmp_path, nam
     assert record.execution == 1
     assert record.log.read_text() == "run 0\n"
     assert (record.directory / "execution-0" / "job.log").read_text() == "run 3\n"
+
+
+ODD = ['["100", 17', "17", "null", '"100"', "[]", '["", 17]', '["101", "soon", []]', "[" * 5000, "\xff", "\x00"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_line_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
+    """As a full disk leaves it."""
+    from mpidask.batch.job import Job
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    whole, broken = (records.create(Job(command=("true",)), SLURM, None)[0] for _ in range(2))
+    whole.add_submission(JobId("100"))
+    (broken.directory / "submissions").write_bytes(odd.encode("latin-1"))
+    (broken.directory / "executions").write_text("0 soon n1\n0")
+    (broken.directory / "standing.json").write_text('{"id": ""}')
+    assert {each.id for each in records.records(None)} == {"100", ""}
+    assert records.find(None, "100").name == whole.name
+    assert (broken.standing.id, broken.execution) == ("", None)
+    broken.add_submission(JobId("102", ("far",)))
+    assert [job for job, _ in broken.submissions] == [JobId("102", ("far",))], "its line is not glued to the odd one"
+
+
+@pytest.mark.parametrize("odd", ['[0, "100', "17", "[0]", '[0, 7, "far"]', "null", "\xff"])
+def test_a_line_of_a_cluster_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    holding = leases.create("slurm", "Test")
+    holding.add([(0, JobId("100", ("far",)))])
+    with (holding.directory / "jobs").open("ab") as file:
+        file.write(odd.encode("latin-1"))
+    holding.add([(1, JobId("101"))])
+    assert leases.read(holding.directory).ids == [JobId("100", ("far",)), JobId("101")]
+
+
+def test_a_job_without_a_place_was_submitted_here(tmp_path, monkeypatch):
+    from mpidask.batch.job import Job
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    record, _ = records.create(Job(command=("true",)), SLURM, None)
+    (record.directory / "submissions").write_text('["77", 17]\n["78", 18.5, null]\n')
+    assert record.submissions == [(JobId("77"), 17.0), (JobId("78"), 18.5)]
+    holding = leases.create("slurm", "Test")
+    (holding.directory / "jobs").write_text('[0, "77"]\n')
+    assert holding.ids == [JobId("77")]
