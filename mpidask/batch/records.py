@@ -83,6 +83,11 @@ class Record:
         return [each for line in json_lines(self.directory / _SUBMISSIONS) if (each := _submission(line))]
 
     @property
+    def known(self) -> list[JobId]:
+        """All jobs that it was submitted as."""
+        return [job for job, _ in self.submissions]
+
+    @property
     def identity(self) -> JobId:
         """The job that was submitted last; its id is "" if there was none."""
         return (self.submissions or [(JobId(""), 0.0)])[-1][0]

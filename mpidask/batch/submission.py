@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpidask import run_directory
@@ -196,7 +196,7 @@ def resubmit(directory: Path) -> tuple[Record, str]:
 def _submit(system: BatchSystem, record: Record) -> None:
     # A job that submits itself again is elsewhere.
     try:
-        job_id = hand_in(system, record.command, record.script, record.origin, record.job)
+        job_id = hand_in(system, record.command, record.script, record.origin, record.job, record.known)
     except UnclearError:
         record.note_unclear()
         raise
@@ -207,12 +207,18 @@ def _submit(system: BatchSystem, record: Record) -> None:
 
 
 def hand_in(
-    system: BatchSystem, command: Command, script: Path, directory: str | None = None, name: str = "mpidask"
+    system: BatchSystem,
+    command: Command,
+    script: Path,
+    directory: str | None = None,
+    name: str = "mpidask",
+    earlier: Sequence[JobId] = (),
 ) -> JobId:
     """Run a command that submits a job; return which job it is.
 
     script: the job script, by which the job is found if the answer does not tell its id
     name:   the job's name
+    earlier: jobs that this script was submitted as before
     Raises BatchError with command, exit status and output if the batch system refuses, UnclearError if it may have
     taken the job.
     """
@@ -222,13 +228,13 @@ def hand_in(
     try:
         output = commands.run(command, directory=directory, enough=lambda text: system.submitted(text) is not None)
     except SilenceError as silence:
-        return _looked_for(system, script, name, where, silence.what)
+        return _looked_for(system, script, name, where, earlier, silence.what)
     job_id = system.submitted(output.stdout)
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
         return JobId(job_id, system.where(command, text, os.environ, output.stdout))
     if words is None and _unclear(system, output):
-        return _looked_for(system, script, name, where, output.text)
+        return _looked_for(system, script, name, where, earlier, output.text)
     raise BatchError(
         f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
         "" if words else "the batch system's own words are above; the script is kept",
@@ -240,24 +246,37 @@ def _unclear(system: BatchSystem, output: commands.Output) -> bool:
     return output.status <= 0 or re.search(system.unclear, output.stderr + output.stdout) is not None
 
 
-def _looked_for(system: BatchSystem, script: Path, name: str, where: tuple[str, ...], heard: str) -> JobId:
+def _looked_for(
+    system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId], heard: str
+) -> JobId:
     """Return a job whose submission was not answered in a way that is understood; raises UnclearError."""
-    question = system.searching(name, where)
-    for pause in _LOOKS:
-        if question is None:
-            break
+    for pause in _LOOKS if system.search is not None else ():
         time.sleep(pause)
-        with contextlib.suppress(BatchError):
-            found = system.found(commands.run(question, _LOOK_TAKES).stdout, script)
-            if found is not None:
-                sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found}\n")
-                return JobId(found, where)
+        found = _search(system, script, name, where, earlier)
+        if found is not None:
+            sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
+            return found
     looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
         f"script: {script}",
         f"see with the batch system's command whether it is in the queue before you submit it again: {looks}",
     )
+
+
+def _search(
+    system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId]
+) -> JobId | None:
+    """Return the job with this script that is none of the earlier ones; None if there is none, or no answer."""
+    question = system.searching(name, where)
+    if question is None:
+        return None
+    # A place may only be known once a job was taken there.
+    besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
+    with contextlib.suppress(BatchError):
+        found = system.found(commands.run(question, _LOOK_TAKES).stdout, script, besides)
+        return None if found is None else JobId(found, where)
+    return None
 
 
 def cancel(handles: list[Handle]) -> None:

@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from mpidask.batch.job import Job
 from mpidask.batch.job_script import wrapper
@@ -23,6 +24,8 @@ from mpidask.batch.template import Line, fill, kept, named
 from mpidask.errors import UsageError
 
 __all__ = ["NEVER", "BatchSystem", "Command", "JobId", "JobState", "Place", "Query", "Report", "Workers", "by_place"]
+
+T = TypeVar("T")
 
 _BATCH = 200  # job ids on one command line
 
@@ -373,8 +376,11 @@ class BatchSystem:
         words = _words(self.search.command, {"user": _user(), "name": job_name})
         return Command(argv=words, without=self.ignored).further(self.naming(where))
 
-    def found(self, output: str, script: Path) -> str | None:
-        """Return the id of the job with this script in what `searching` gives; None if there is none, or several."""
+    def found(self, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
+        """Return the id of the job with this script in what `searching` gives; None if there is none, or several.
+
+        besides: ids of jobs with this script that are known already
+        """
         if self.search is None:
             return None
         rows = {
@@ -382,6 +388,7 @@ class BatchSystem:
             for match in re.finditer(self.search.row, output, re.MULTILINE)
             if f"{script.parent}/" in re.sub(r"\n\s*", "", match[0])
         }
+        rows -= set(self.matched([*besides], {row: row for row in rows}).values())
         return rows.pop() if len(rows) == 1 else None
 
     @property
@@ -444,8 +451,11 @@ class BatchSystem:
                 found[report.id] = report
         return found
 
-    def matched(self, job_ids: Sequence[str], reports: Mapping[str, Report]) -> dict[str, Report]:
-        """Return job id -> report, by the ids as they were asked for; the answer may spell them in another way."""
+    def matched(self, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
+        """Return job id -> report, or what else is told of each job, by the ids as they were asked for.
+
+        The answer may spell them in another way.
+        """
         found = {each: reports[each] for each in job_ids if each in reports}
         for spelling in self.spellings:
             asked, told = (_spelt_as(spelling, [*ids]) for ids in (job_ids, reports))

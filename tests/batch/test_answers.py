@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 
 import pytest
 
-from mpidask.batch import commands, registry, submission
-from mpidask.batch.system import Command
-from mpidask.errors import BatchError, UnclearError
+from mpidask.batch import commands, records, registry, submission
+from mpidask.batch.job import Job
+from mpidask.batch.system import Command, JobId
+from mpidask.errors import BatchError, SilenceError, UnclearError
 
 #: System, what it prints around and in place of the plain id, the id that is meant.
 FORMS = [
@@ -205,3 +207,49 @@ def test_the_submit_command_sees_none_of_it(slurm, monkeypatch):
         slurm("env | grep -E 'SLURM_MEM|SBATCH_|PMI_'; echo end of it")
     assert "SBATCH_" not in caught.value.what
     assert "stdout: end of it" in caught.value.what
+
+
+def answering(monkeypatch, **answers):
+    """Have commands answer: name -> what a function returns for the words, a text or an exception."""
+    asked = []
+
+    def run(command, *_, **__):
+        asked.append(command.argv)
+        answer = answers.get(command.argv[0], "")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, commands.Output) else commands.Output(command, 0, answer, "")
+
+    monkeypatch.setattr(commands, "run", run)
+    return asked
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Return the record of a job of Slurm that the walltime has ended, and that may be submitted again."""
+    monkeypatch.setattr(submission, "_LOOKS", (0.0,))
+    job = Job(command=("true",), walltime=timedelta(hours=1), requeue=5)
+    record, _ = records.create(job, registry.find("slurm"), str(tmp_path))
+    record.add_submission(JobId("100"))
+    (record.directory / "status").write_text("75\n")
+    return record
+
+
+def test_a_job_that_is_submitted_again_is_not_taken_for_the_one_before(record, monkeypatch):
+    answering(monkeypatch, sbatch=SilenceError("no answer"), squeue=f"100|{record.script}\n")
+    with pytest.raises(UnclearError):
+        submission.resubmit(record.directory)
+    assert (record.known, record.unclear) == ([JobId("100")], True)
+
+
+def test_a_job_that_is_submitted_again_is_found_beside_the_one_before(record, monkeypatch):
+    answering(monkeypatch, sbatch=SilenceError("no answer"), squeue=f"100|{record.script}\n101|{record.script}\n")
+    assert submission.resubmit(record.directory)[1] == "101"
+
+
+def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(record):
+    pbs = registry.find("pbs")
+    row = f"Job Id: {{}}\n    Output_Path = n1:{record.directory}/system.log\n"
+    text = row.format("7.pbs") + row.format("8.pbs")
+    assert pbs.found(text, record.script) is None
+    assert pbs.found(text, record.script, ["7.pbs.site.org"]) == "8.pbs"
