@@ -18,7 +18,7 @@ from mpidask.batch import cleaning, commands, leases, monitor, registry, sentine
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.leases import Holding
 from mpidask.batch.status import Standing
-from mpidask.batch.system import BatchSystem, JobId
+from mpidask.batch.system import BatchSystem, JobId, JobState
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
 from mpidask.jobqueue.job_spec import Description, Place
@@ -32,6 +32,7 @@ logger = logging.getLogger("mpidask.jobqueue")
 
 _ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 _AT_ONCE = 4  # submit commands, where there are no job arrays
+_SIGNALS = 128  # exit statuses above tell of a signal
 _FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
 
 
@@ -197,11 +198,11 @@ class Dispatcher:
         await self.settle()
         left = [job for job in jobs if job.id and not job.standing.final]
         deadline = time.monotonic() + min(patience, _FAREWELL)
-        closing = [job for job in left if job.present or job.arrived_at is not None]
+        closing = [job for job in left if job.present or (job.arrived_at is not None and not _waits(job))]
         now = [job for job in left if job not in closing]
         await self._cancel(now)
         while closing and time.monotonic() < deadline:
-            closing = [job for job in closing if job.exited is None]
+            closing = [job for job in closing if not self._has_ended(job)]
             await asyncio.sleep(0.05)
         await self._cancel(closing)
 
@@ -261,6 +262,12 @@ class Dispatcher:
         """All jobs that were ever submitted, those that nobody knows any more among them."""
         return [] if self._holding is None else self._holding.ids
 
+    def _has_ended(self, job: Job) -> bool:
+        """Whether a job has ended by itself, and not only an execution after which it runs again."""
+        earlier = _waits(job) or job.standing.restarts > (job.execution or 0)
+        preempted = self.system.runs_again and (job.exited or 0) > _SIGNALS
+        return job.exited is not None and not earlier and not preempted
+
     def _may_be_left(self, job: Job) -> bool:
         """Whether a job may still be in the queue: one that was preempted is, though its script has ended."""
         return job.exited is None or self.system.runs_again
@@ -278,6 +285,11 @@ def further(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return further words of the submit and of the cancel command, as the keywords give them."""
     keywords = job.description.keywords
     return tuple(keywords.get("submit_command_extra") or ()), tuple(keywords.get("cancel_command_extra") or ())
+
+
+def _waits(job: Job) -> bool:
+    """Whether a job waits, for the first time or to run again."""
+    return job.standing.state in (JobState.PENDING, JobState.HELD)
 
 
 def system_for(native: str) -> BatchSystem:

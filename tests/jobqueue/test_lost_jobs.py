@@ -151,3 +151,39 @@ def test_what_is_on_record_and_alive_at_the_end_is_cancelled(slurm):
 
     asyncio.run(forgotten())
     assert sorted(slurm.cancelled) == ["101", "77"] and not slurm.queue
+
+
+def leaves(job, status):
+    """Have a job's script end, in its first execution."""
+    (job.directory / f"{job.number}.executions").write_text("0 1 h\n")
+    (job.directory / f"{job.number}.status").write_text(f"{status}\n")
+
+
+def test_a_job_that_was_preempted_is_cancelled_and_one_that_closes_is_not(slurm, monkeypatch):
+    """What an earlier execution has left is not the job's end, be it known that it waits again or not."""
+
+    async def scaled_down():
+        async with cluster() as held:
+            await held.scale(3)
+            await held.keeper.stop()
+            waits, preempted, closes = held.jobs
+            for job in held.jobs:
+                job.arrived_at = time.time()
+                job.standing = Standing(id=job.id, native="R", state=JobState.RUNNING)
+                leaves(job, 0 if job is closes else 143)
+            waits.standing = Standing(id=waits.id, native="PD", restarts=1)
+            await held.dispatcher.cancel(held.jobs, 0.5)
+            assert sorted(slurm.cancelled) == sorted([waits.id, preempted.id])
+            slurm.queue.clear()
+
+    asyncio.run(scaled_down())
+
+
+def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm):
+    async def closed():
+        async with cluster() as held:
+            await held.scale(1)
+            slurm.mute = True
+
+    asyncio.run(closed())
+    assert slurm.cancelled == ["101", "101"]
