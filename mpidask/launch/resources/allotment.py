@@ -216,7 +216,7 @@ def _memory(job: _Job) -> Iterator[tuple[str, float]]:
     if _in_pbs(job):
         yield "PBS_VMEM", job.number("PBS_VMEM") / max(1, len({words[0] for words in job.lines("PBS_NODEFILE")}))
     yield "_CONDOR_MACHINE_AD", job.slot("Memory") * 2**20
-    # What PBS, Grid Engine and LSF have of a job's limit without cgroups. The kernel does not enforce it.
+    # What PBS, Grid Engine, LSF and Slurm have of a job's limit without cgroups. The kernel does not enforce it.
     soft, _ = resource.getrlimit(resource.RLIMIT_RSS)
     yield "ulimit -m", 0 if soft == resource.RLIM_INFINITY else soft
 
