@@ -247,6 +247,8 @@ class BatchSystem:
     several:   regular expression in an option of the user's that makes several jobs of one, or has the submit command
                wait -> what to do instead
     shape:     the same for options that say what mpidask says by itself, of jobs that it submits as one
+    time_option: regular expression in an option that sets the walltime: among several the last one counts. "" if the
+               walltime is no option
     name_limit: characters that a job's name may have
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
@@ -294,6 +296,7 @@ class BatchSystem:
     variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
     several: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shape: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    time_option: str = ""
     name_limit: int | None = None
     signal: tuple[Line, ...] = ()
     submit: Line

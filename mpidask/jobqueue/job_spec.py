@@ -254,7 +254,7 @@ class Description:
         if not self._is_dask_s or any(re.match(r"--lifetime(=|\s|$)", str(word)) for word in words):
             return []
         total = walltime_seconds(self.system, self.keywords.get("walltime"))
-        if total is None:
+        if total is None or not self._keeps_walltime():
             return []
         margin = self.keywords["lifetime_margin"]
         margin = min(total / 10, 300.0) if margin is None else config.seconds(str(margin), "lifetime_margin")
@@ -262,6 +262,18 @@ class Description:
         if not margin or margin + stagger >= total:
             return []
         return ["--lifetime", f"{total - margin - stagger:.0f}s", "--lifetime-stagger", f"{stagger:.0f}s"]
+
+    def _keeps_walltime(self) -> bool:
+        """Whether the option that sets the time is the generated one, neither left out nor followed by another."""
+        pattern, facts = self.system.time_option, self.system.workers
+        if not pattern or facts is None:
+            return True
+        mark = self.system.directive or ""
+        options = [line.removeprefix(mark).strip() for line in self.header() if line.startswith(mark)]
+        generated = fill([line for line in facts.options if "walltime" in named([line])], self.fields(None))
+        timed = [option for option in options if re.search(pattern, option)]
+        further = shlex.join(self.keywords.get("submit_command_extra", ()))
+        return timed[-1:] == generated and not re.search(pattern, further)
 
     def script(self, place: Place | None = None) -> str:
         """Return the job script."""

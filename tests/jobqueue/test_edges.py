@@ -13,7 +13,18 @@ from distributed import Client
 
 from mpidask.batch import registry
 from mpidask.errors import ArgumentError, BatchError, UsageError
-from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, OARJob, PBSJob, SGEJob, SLURMJob, keywords
+from mpidask.jobqueue import (
+    FluxJob,
+    HTCondorJob,
+    LocalJobCluster,
+    LSFJob,
+    MoabJob,
+    OARJob,
+    PBSJob,
+    SGEJob,
+    SLURMJob,
+    keywords,
+)
 from mpidask.jobqueue.job_spec import Place
 
 pytestmark = pytest.mark.one_mpi
@@ -48,6 +59,43 @@ def test_flux_puts_its_id_into_the_name_of_the_log():
 @pytest.mark.parametrize("given", [["--lifetime", "25m"], ["--lifetime=25m"], ["--lifetime 25m"]])
 def test_a_lifetime_of_the_users_own_counts(given):
     assert SLURMJob(**W, worker_extra_args=given).description.command().count("--lifetime") == 1
+
+
+OWN_TIMES = [
+    (SLURMJob, "-t ", "--time=10:00:00"),
+    (SLURMJob, "-t ", "-t UNLIMITED"),
+    (PBSJob, "walltime=", "-l mem=1gb,walltime=10:00:00"),
+    (MoabJob, "walltime=", "-l walltime=10:00:00"),
+    (SGEJob, "h_rt=", "-l h_rt=10:00:00"),
+    (LSFJob, "-W", "-W 10:00"),
+    (OARJob, "-l", "-l /nodes=1,walltime=10"),
+    (FluxJob, "--time-limit", "-t10h"),
+]
+
+
+@pytest.mark.parametrize(("kind", "skip", "line"), OWN_TIMES)
+def test_no_lifetime_follows_from_a_walltime_that_is_not_the_job_s(kind, skip, line):
+    given = {**W, "memory_per_core_property_name": "not_applicable"} if kind is OARJob else W
+    assert "--lifetime" in kind(**given).job_script()
+    assert "--lifetime" not in kind(**given, job_extra_directives=[line]).job_script(), "a later option counts"
+    assert "--lifetime" not in kind(**given, job_directives_skip=[skip]).job_script()
+    assert "--lifetime" not in kind(**given, job_directives_skip=[skip], job_extra_directives=[line]).job_script()
+
+
+def test_no_lifetime_follows_from_a_walltime_that_an_own_header_or_the_submit_command_changes():
+    class Longer(SLURMJob):
+        @property
+        def job_header(self):
+            return super().job_header.replace("-t 00:30:00", "-t 05:00:00")
+
+    class Noted(SLURMJob):
+        @property
+        def job_header(self):
+            return super().job_header + "\n#SBATCH --nice\n# not -t 1"
+
+    assert "--lifetime" not in Longer(**W).job_script()
+    assert "--lifetime" in Noted(**W).job_script()
+    assert "--lifetime" not in SLURMJob(**W, submit_command_extra=["--time=1"]).job_script()
 
 
 def test_the_margin_is_a_time():

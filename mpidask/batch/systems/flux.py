@@ -6,6 +6,9 @@ that is cancelled gets HUP. In a job `flux` means the job's own instance: a job 
 
 from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
+#: An option line that sets the walltime.
+_TIME_OPTION = r"^(-t|--time-limit\b)"
+
 SYSTEM = BatchSystem(
     name="flux",
     title="Flux",
@@ -28,12 +31,13 @@ SYSTEM = BatchSystem(
         r"^(-N|--nodes\b)": "say it with --nodes (-N)",
         r"^(-n|--nslots\b)": "say it with --ranks-per-node",
         r"^(-c|--cores-per-slot\b)": "say it with --cores-per-rank",
-        r"^(-t|--time-limit\b)": "say it with --walltime (-t)",
+        _TIME_OPTION: "say it with --walltime (-t)",
         r"^--job-name\b": "say it with --job-name (-J)",
         r"^--(output|error|input)\b": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"^--cwd\b": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
         r"^--wrap\b": "give the script to `mpidask submit`",
     },
+    time_option=_TIME_OPTION,
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
     submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",

@@ -9,6 +9,9 @@ from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 
+#: An option line that sets the walltime.
+_TIME_OPTION = r"(^|\s)-W *\d"
+
 SYSTEM = BatchSystem(
     name="lsf",
     title="LSF",
@@ -40,11 +43,12 @@ SYSTEM = BatchSystem(
     shape={
         r"(^|\s)-n *\d": "say it with --nodes, --ranks-per-node and --cores-per-rank",
         r"\bspan\[": "say it with --nodes and --ranks-per-node",
-        r"(^|\s)-W *\d": "say it with --walltime (-t)",
+        _TIME_OPTION: "say it with --walltime (-t)",
         r"(^|\s)-J": "say it with --job-name (-J)",
         r"(^|\s)-(o|oo|e|eo|i)(\s|/)": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(^|\s)-cwd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
     },
+    time_option=_TIME_OPTION,
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
     job_id=r"^Job <(\d+)> is submitted",

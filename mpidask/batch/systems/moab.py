@@ -21,6 +21,7 @@ SYSTEM = BatchSystem(
     outer=f"{torque.SYSTEM.outer}|MOAB_\\w+",
     several=pbs.SEVERAL,
     shape=pbs.SHAPE,
+    time_option=pbs.TIME_OPTION,
     name_limit=15,
     submit="msub {script}",
     job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line

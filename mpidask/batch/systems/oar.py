@@ -5,6 +5,9 @@ Nodes, cores and walltime share one -l: a second one would ask for an alternativ
 
 from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
+#: An option line that sets the walltime.
+_TIME_OPTION = r"(^|\s)(-l|--resource[= ])"
+
 SYSTEM = BatchSystem(
     name="oar",
     title="OAR",
@@ -26,12 +29,13 @@ SYSTEM = BatchSystem(
         r"(^|\s)(-I|--interactive)(\s|$)": "leave it out: the job runs by itself",
     },
     shape={
-        r"(^|\s)(-l|--resource[= ])": "say it with --nodes, --cores-per-rank and --walltime: a second one is an alternative",
+        _TIME_OPTION: "say it with --nodes, --cores-per-rank and --walltime: a second one is an alternative",
         r"(^|\s)(-n|--name)[= ]": "say it with --job-name (-J)",
         r"(^|\s)(-O|-E|--stdout\b|--stderr\b)": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(^|\s)(-d|--directory)[= ]": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
         r"(^|\s)(--checkpoint|--signal)\b": "say it with --walltime-margin",
     },
+    time_option=_TIME_OPTION,
     submit="oarsub -S {script}",
     job_id=r"^OAR_JOB_ID=(\d+)\s*$",
     search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),

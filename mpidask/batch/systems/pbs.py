@@ -28,11 +28,14 @@ SEVERAL = {
     r"(^|\s)-[IXz](\s|$)": "leave it out: the job runs by itself",
     r"(^|\s)-C(\s|$)": "leave it out: options have the mark #PBS",
 }
+#: An option line that sets the walltime.
+TIME_OPTION = r"(^|\s)-l *\S*\bwalltime="
+
 SHAPE = {
     r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and "
     "--gpus-per-rank; what else a chunk needs, such as :model=, is declared with the options of a system of the site's in "
     "mpidask.batch.systems",
-    r"(^|\s)-l *\S*\bwalltime=": "say it with --walltime (-t)",
+    TIME_OPTION: "say it with --walltime (-t)",
     r"(^|\s)-N": "say it with --job-name (-J)",
     r"(^|\s)-[oejk](\s|/|$)": "`mpidask logs` shows the output; --state-directory says where it is kept",
     r"(^|\s)-[dw] *[/~$]": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
@@ -81,6 +84,7 @@ SYSTEM = BatchSystem(
     "|PBS_VERSION|NCPUS|BEOWULF_JOB_MAP|QSUB_\\w+",
     several=SEVERAL,
     shape=SHAPE,
+    time_option=TIME_OPTION,
     name_limit=15,  # before PBS 13, and Torque
     submit="qsub {script}",
     # Alone on its line, or in a sentence of the site's; with a server's name it is an id anywhere.

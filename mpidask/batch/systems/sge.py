@@ -8,6 +8,9 @@ from mpidask.batch.system import BatchSystem, JobState, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
 
+#: An option line that sets the walltime.
+_TIME_OPTION = r"(^|\s)-l *\S*\bh_rt="
+
 SYSTEM = BatchSystem(
     name="sge",
     title="Grid Engine",
@@ -34,12 +37,13 @@ SYSTEM = BatchSystem(
     },
     shape={
         r"(^|\s)-pe\s": "say it with --parallel-environment, --nodes, --ranks-per-node and --cores-per-rank",
-        r"(^|\s)-l *\S*\bh_rt=": "say it with --walltime (-t)",
+        _TIME_OPTION: "say it with --walltime (-t)",
         r"(^|\s)-N": "say it with --job-name (-J)",
         r"(^|\s)-(o|e|j|i)\s": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(^|\s)-wd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
         r"(^|\s)-S\s": "leave it out: the job script is bash's",
     },
+    time_option=_TIME_OPTION,
     submit="qsub -terse {script}",
     job_id=r"^(?:Your job(?:-array)? (\d+)\b.*|(\d+)(?:\.\d+-\d+:\d+)?\s*)$",
     search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),

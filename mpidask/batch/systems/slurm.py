@@ -32,6 +32,9 @@ _VARIABLES = {f"SBATCH_{name}": f"--{name.lower().replace('_', '-')}" for name i
     "SBATCH_TIMELIMIT": "-t --time",
 }
 
+#: An option line that sets the walltime.
+_TIME_OPTION = r"(^|\s)(-t *\w|--time[= ])"
+
 SYSTEM = BatchSystem(
     name="slurm",
     title="Slurm",
@@ -68,7 +71,7 @@ SYSTEM = BatchSystem(
         r"(^|\s)(-c *\d|--cpus-per-task[= ])": "say it with --cores-per-rank",
         r"(^|\s)--mem[= ]": "say it with --memory-per-node (--mem)",
         r"(^|\s)--gpus-per-task[= ]": "say it with --gpus-per-rank",
-        r"(^|\s)(-t *\d|--time[= ])": "say it with --walltime (-t)",
+        _TIME_OPTION: "say it with --walltime (-t)",
         r"(^|\s)(-J|--job-name\b)": "say it with --job-name (-J)",
         r"(^|\s)(-o|-e|-i|--output\b|--error\b|--input\b)": "`mpidask logs` shows the output; --state-directory says where "
         "it is kept",
@@ -76,6 +79,7 @@ SYSTEM = BatchSystem(
         r"(^|\s)--signal\b": "say it with --walltime-margin",
         r"(^|\s)--wrap\b": "give the script to `mpidask submit`",
     },
+    time_option=_TIME_OPTION,
     stale={"SLURM_(CPU_BIND|MEM_BIND)\\w*": "", "SLURM_MEM_PER_(CPU|GPU)": "memory_per_node"},
     variables=_VARIABLES,
     prologue=("export SLURM_EXPORT_ENV=ALL",),  # as srun's --export, for launchers that start themselves with srun
