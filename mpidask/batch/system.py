@@ -157,7 +157,7 @@ class Query:
              with {base} too, which of a job array's element is the array's id
     row:     a regular expression that matches all that is said of one job; searched with MULTILINE
     more:    regular expressions searched within a row; their last group counts
-    folded:  what a line that is too long is folded with; it is taken out before anything is searched
+    folded:  regular expression of what a line that is too long is folded with; it is taken out before the search
     absent:  regular expression in what a command prints about jobs that it does not know (any more)
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
@@ -447,7 +447,7 @@ class BatchSystem:
         last one.
         """
         found: dict[str, Report] = {}
-        text = output.replace(query.folded, "") if query.folded else output
+        text = re.sub(query.folded, "", output) if query.folded else output
         for match in re.finditer(query.row, text, re.MULTILINE):
             report = self._report(query, match)
             if report.id not in found or found[report.id].state.ended or not report.state.ended:

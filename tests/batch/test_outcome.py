@@ -12,7 +12,7 @@ import pytest
 from mpidask.batch import commands, monitor
 from mpidask.batch.status import Clues, Standing, judge
 from mpidask.batch.system import JobId, JobState, Report
-from mpidask.batch.systems import pbs
+from mpidask.batch.systems import pbs, torque
 from mpidask.batch.systems.slurm import SYSTEM
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -255,3 +255,10 @@ def test_only_the_systems_own_lines_explain_an_end():
     assert (killed.state, killed.reason) == (JobState.FAILED, "killed by signal 9")
     killed = judge(pbs.SYSTEM, SEEN, clues(exited=137, log="x\n=>> PBS: job killed: mem 9kb exceeded limit 8kb\ny"))
     assert killed.reason == "out of memory"
+
+
+def test_a_qstat_that_indents_every_line_folds_none():
+    """Slurm's own, for those who are used to Torque's; PBS folds long lines in the same way."""
+    text = "Job Id: 124\n\tJob_Name = words\n\tjob_state = R\n\tcomment = Not Running: too\n\tmany jobs\n"
+    (told,) = torque.SYSTEM.reports(torque.SYSTEM.status, text).values()
+    assert (told.id, told.state, told.reason) == ("124", JobState.RUNNING, "Not Running: toomany jobs")

@@ -173,7 +173,7 @@ def test_a_fork_server_is_left_alone(monkeypatch):
 
 def test_ticks_of_a_server_at_rest():
     async def measure():
-        async with distributed.Scheduler(port=0, dashboard=False) as scheduler:
+        async with distributed.Scheduler(port=0, dashboard=False, dashboard_address="127.0.0.1:0") as scheduler:
             observed = scheduler._tick_interval_observed
             compat.tick_no_later_than(scheduler, 1000.0, 5.0)
             assert scheduler._last_tick == 5.0

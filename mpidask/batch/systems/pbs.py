@@ -17,7 +17,7 @@ STATUS = Query(
         "starts": r"^\s+run_count = (\d+)",
         "exit": r"^\s+[Ee]xit_status = (-?\d+)",
     },
-    folded="\n\t",
+    folded=r"\n\t(?![\w.]+ = )",  # Slurm's qstat indents every line so
     absent=r"Unknown Job|has finished",
 )
 
