@@ -22,7 +22,7 @@ from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, SilenceError, UnclearError, UsageError, WalltimeError
 
-__all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "resubmit", "submit", "submit_async"]
+__all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "look_for", "resubmit", "submit", "submit_async"]
 
 _GLANCE = 0.3  # s between two looks at a file
 _LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
@@ -252,10 +252,11 @@ def _looked_for(
     """Return a job whose submission was not answered in a way that is understood; raises UnclearError."""
     for pause in _LOOKS if system.search is not None else ():
         time.sleep(pause)
-        found = _search(system, script, name, where, earlier)
-        if found is not None:
-            sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
-            return found
+        with contextlib.suppress(BatchError):
+            found = look_for(system, script, name, where, earlier)
+            if found is not None:
+                sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
+                return found
     looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
@@ -264,18 +265,27 @@ def _looked_for(
     )
 
 
-def _search(
-    system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId]
+def look_for(
+    system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId] = ()
 ) -> JobId | None:
-    """Return the job with this script that is none of the earlier ones; None if there is none, or no answer."""
+    """Return the job with this script that is none of the earlier ones; None if the batch system lists none.
+
+    Raises BatchError if it does not answer, or not in a way that tells.
+    """
     question = system.searching(name, where)
     if question is None:
-        return None
+        raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
     # A place may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
-    with contextlib.suppress(BatchError):
-        found = system.found(commands.run(question, _LOOK_TAKES).stdout, script, besides)
-        return None if found is None else JobId(found, where)
+    output = commands.run(question, _LOOK_TAKES)
+    found = system.found(output.stdout, script, besides)
+    if found is not None:
+        return JobId(found, where)
+    said = output.stdout + output.stderr
+    empty = system.status.absent is not None and re.search(system.status.absent, said)
+    several = not besides and f"{script.parent}/" in re.sub(r"\n\s*", "", said)
+    if several or (output.status != 0 and not empty):
+        raise BatchError(f"{system.title} did not tell whether it has the job\n{output.text}", "it will be asked again")
     return None
 
 

@@ -430,7 +430,7 @@ class JobQueueCluster(SpecCluster):
         finally:
             await self.dispatcher.settle()
             for name, job in jobs.items():
-                if job.id:
+                if job.id or job.unclear:
                     self.workers[name] = job
                 else:  # it was refused: what cannot be had is not planned either
                     self.worker_spec.pop(name, None)

@@ -32,8 +32,21 @@ logger = logging.getLogger("mpidask.jobqueue")
 
 _ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 _AT_ONCE = 4  # submit commands, where there are no job arrays
+_APPEARS = 30.0  # s in which a job may be on its way into the queue
 _SIGNALS = 128  # exit statuses above tell of a signal
 _FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unclear:
+    """One job, or those of an array, of which it is not known whether the batch system has taken them.
+
+    where: where they were submitted; see `JobId`
+    """
+
+    run: Sequence[Job]
+    script: Path
+    where: tuple[str, ...]
 
 
 class Dispatcher:
@@ -64,6 +77,7 @@ class Dispatcher:
         self._arrays = True
         self._under_way: set[asyncio.Task[None]] = set()  # submit commands
         self._over: set[JobId] = set()  # jobs that are known to have left the queue
+        self.unclear: list[_Unclear] = []
 
     @classmethod
     def alone(cls, job: Job) -> Dispatcher:
@@ -168,16 +182,49 @@ class Dispatcher:
         command = self.system.handing_in(text, self._fields(description, script))
         command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
         command = command.further(self._further_submit)
-        handed = submission.hand_in(self.system, command, script, name=first.job_name)
+        for job in run:
+            job.submitted = time.time()
+        try:
+            handed = submission.hand_in(self.system, command, script, name=first.job_name)
+        except UnclearError:
+            for job in run:
+                job.unclear, job.status = True, Status.running
+                job.standing = Standing(id="", state=JobState.UNKNOWN, reason="it may have been submitted")
+            where = self.system.where(command, text, os.environ, "")
+            self.unclear.append(_Unclear(run, script, where))
+            raise
+        self._note_taken(run, handed)
+
+    def _note_taken(self, run: Sequence[Job], handed: JobId) -> None:
+        """Note the ids of jobs that the batch system has taken: of one job, or of those of an array."""
         facts = self.system.workers
         assert facts is not None
-        elements = [facts.element_id(handed.id, index + 1) for index in range(count or 0)]
-        ids = [JobId(element, handed.where) for element in elements] or [handed]
-        now = time.time()
+        elements = [facts.element_id(handed.id, index + 1) for index in range(len(run))]
+        ids = [handed] if len(run) == 1 else [JobId(element, handed.where) for element in elements]
         for job, job_id in zip(run, ids, strict=True):
-            job.id, job.where, job.submitted, job.status = job_id.id, job_id.where, now, Status.running
+            job.id, job.where, job.unclear, job.status = job_id.id, job_id.where, False, Status.running
             job.standing = Standing(id=str(job_id))
-        holding.add(zip((job.number for job in run), ids, strict=True))
+        self.holding.add(zip((job.number for job in run), ids, strict=True))
+
+    async def _search(self) -> None:
+        """Look for the jobs that may have been submitted; what is found and not wanted any more is cancelled."""
+        for each in list(self.unclear):
+            try:
+                name = each.run[0].job_name
+                found = await asyncio.to_thread(submission.look_for, self.system, each.script, name, each.where)
+            except BatchError as error:
+                logger.debug("%s", error.what)
+                continue
+            if found is not None:
+                logger.warning("%s has taken job %s, though it did not say so", self.system.title, found)
+                self._note_taken(each.run, found)
+                await self._cancel([job for job in each.run if job.cancelled])
+            elif time.time() - each.run[0].submitted > _APPEARS and not any(job.present for job in each.run):
+                for job in each.run:
+                    job.unclear, job.standing = False, _not_there(job)
+            else:
+                continue
+            self.unclear.remove(each)
 
     def _fields(self, description: Description, script: Path) -> dict[str, object]:
         from mpidask.jobqueue.job_spec import walltime_seconds
@@ -196,6 +243,8 @@ class Dispatcher:
         Submit commands that are under way come to their end first.
         """
         await self.settle()
+        for job in jobs:
+            job.cancelled = job.cancelled or job.unclear  # when it is found
         left = [job for job in jobs if job.id and not job.standing.final]
         deadline = time.monotonic() + min(patience, _FAREWELL)
         closing = [job for job in left if job.present or (job.arrived_at is not None and not _waits(job))]
@@ -223,6 +272,7 @@ class Dispatcher:
 
     async def look(self, jobs: Sequence[Job]) -> None:
         """Ask the batch system about jobs, with one status command; their `standing` tells what it says."""
+        await self._search()
         mine = [job for job in jobs if job.id and not job.standing.final]
         if not mine:
             return
@@ -238,6 +288,9 @@ class Dispatcher:
         jobs: those that have just been cancelled; what is left of them after a while is cancelled again
         """
         begin = time.monotonic()
+        await self._search()
+        for each in self.unclear:
+            logger.warning("a job may be left in the queue, nobody says so: %s", each.script)
         ended = {job.identity for job in jobs if job.standing.final or not self._may_be_left(job)}
         cancelled = {job.identity for job in jobs if job.id} - ended
         left = sorted({*self._submitted, *cancelled} - ended - self._over)
@@ -285,6 +338,13 @@ def further(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return further words of the submit and of the cancel command, as the keywords give them."""
     keywords = job.description.keywords
     return tuple(keywords.get("submit_command_extra") or ()), tuple(keywords.get("cancel_command_extra") or ())
+
+
+def _not_there(job: Job) -> Standing:
+    """Return what is known of a job that may have been submitted and that the batch system does not list."""
+    state = JobState.DONE if job.exited == 0 else JobState.FAILED
+    reason = None if job.exited == 0 else "the batch system did not say that it took the job, and does not list it"
+    return dataclasses.replace(job.standing, state=state, exit_status=job.exited, reason=reason, final=True)
 
 
 def _waits(job: Job) -> bool:

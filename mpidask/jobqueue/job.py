@@ -76,6 +76,7 @@ class Job(ProcessInterface):
         self.where: tuple[str, ...] = ()  # it was submitted: see `JobId`
         self.directory: Path | None = None
         self.submitted = 0.0
+        self.unclear = False  # whether it may have been submitted, and nobody has said so
         self.standing = Standing(id="")
         self.cancelled = False
         self.arrived_at: float | None = None
@@ -436,6 +437,7 @@ class Job(ProcessInterface):
         if self.dispatcher is not None:
             await self.dispatcher.cancel([self])
             if self.dispatcher.lonely:
+                await self.dispatcher.confirm([self], 0.0)
                 self.dispatcher.end()
         await super().close()
 

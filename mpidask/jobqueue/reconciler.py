@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from distributed.core import Status
 
 from mpidask.batch.system import JobId, JobState
-from mpidask.errors import BatchError, MpidaskError
+from mpidask.errors import BatchError, MpidaskError, UnclearError
 from mpidask.jobqueue.report import never_starts, obituary
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ class Keeper:
         A job whose script has ended, but which the batch system still lists as running, may be run again: it counts
         until that is settled.
         """
-        jobs = [job for job in self.cluster.workers.values() if job.id]
+        jobs = [job for job in self.cluster.workers.values() if job.id or job.unclear]
         self.notice_workers(jobs)
         due = time.monotonic() - self._asked >= self.interval
         news = any(_just_exited(job) for job in jobs)
-        if jobs and (due or news):
+        if (jobs or self.cluster.dispatcher.unclear) and (due or news):
             self._asked = time.monotonic()
             await self.cluster.dispatcher.look(jobs)
             self._notice_vanished(jobs)
@@ -117,7 +117,7 @@ class Keeper:
         names = {str(worker["name"]) for worker in self.cluster.scheduler_info["workers"].values()}
         for job in jobs:
             job.present = job.among(names)
-            if job.present and job.standing.state is JobState.PENDING:
+            if job.present and job.standing.state in (JobState.PENDING, JobState.UNKNOWN):
                 job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
             if job.present and job.arrived_at is None:
                 job.arrived_at = time.time()
@@ -180,10 +180,15 @@ class Keeper:
         return self.failure is not None or time.monotonic() < self._hold_back
 
     def note_refusal(self, error: BatchError) -> None:
-        """Take notice of a submission, not the user's own, that was refused: wait, and give up after some."""
-        self.failures += 1
-        self._hold_back = time.monotonic() + min(2.0**self.failures, _BACKOFF)
+        """Take notice of a submission, not the user's own, that was refused: wait, and give up after some.
+
+        One that may have been taken has failed only when the job is looked for and not there.
+        """
+        self._hold_back = time.monotonic() + min(2.0 ** (self.failures + 1), _BACKOFF)
         logger.warning("%s", error.what)
+        if isinstance(error, UnclearError):
+            return
+        self.failures += 1
         if self.failures >= self.limit:
             self.failure = error
             self.cluster.missing.clear()

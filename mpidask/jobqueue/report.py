@@ -42,7 +42,7 @@ def obituary(job: Job, *, tail: bool) -> str:
     what = "ended" if job.arrived_at is not None else "ended before its workers came"
     causes = [f"exit status {standing.exit_status}" if standing.exit_status is not None else None, standing.reason]
     why = ": ".join(filter(None, causes))
-    lines = [f"job {job.identity} ({job.name}) {what}{': ' if why else ''}{why}"]
+    lines = [f"job {str(job.identity) or '-'} ({job.name}) {what}{': ' if why else ''}{why}"]
     if tail:
         lines += [f"  | {line}" for line in job.tail.splitlines()] or ["  | (it has printed nothing)"]
     return "\n".join(lines)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import time
+from pathlib import Path
 
 import dask.config
 import pytest
 
-from mpidask.batch import commands, sentinel, submission
+from mpidask.batch import commands, registry, sentinel, submission
 from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
-from mpidask.jobqueue import SLURMCluster, keywords
+from mpidask.errors import BatchError, UnclearError
+from mpidask.jobqueue import SLURMCluster, dispatcher, keywords
 
 pytestmark = pytest.mark.one_mpi
 
@@ -187,3 +190,85 @@ def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm)
 
     asyncio.run(closed())
     assert slurm.cancelled == ["101", "101"]
+
+
+@pytest.fixture
+def unclear(slurm, monkeypatch):
+    """Have Slurm take jobs and not say so; by their scripts they can be found."""
+
+    def look_for(system, script, name, where=(), earlier=()):
+        if slurm.mute:
+            raise BatchError("no answer")
+        return next((JobId(job) for job, each in slurm.scripts.items() if each == str(script)), None)
+
+    monkeypatch.setattr(submission, "look_for", look_for)
+    slurm.error = UnclearError("the job may have been submitted")
+    slurm.mute = True
+    return slurm
+
+
+def test_a_job_that_may_have_been_submitted_takes_its_place_until_it_is_found(unclear):
+    async def replaced():
+        async with cluster() as held:
+            unclear.error = None
+            await held.scale(1)
+            unclear.error = UnclearError("the job may have been submitted")
+            dies(unclear, held.jobs[0])
+            await until(lambda: unclear.submitted == 2 and held.jobs)
+            assert "unknown  (it may have been submitted)" in held.status_report()
+            await asyncio.sleep(3)  # longer than the pause before the next try
+            assert unclear.submitted == 2 and held.failure is None and len(held.planned_jobs) == 1
+            unclear.mute = False
+            await until(lambda: held.jobs[0].id == "102")
+
+    asyncio.run(replaced())
+    assert unclear.cancelled == ["102"] and not unclear.queue
+
+
+def test_a_job_that_may_have_been_submitted_is_looked_for_at_the_end(unclear):
+    async def closed():
+        async with cluster() as held:
+            with pytest.raises(UnclearError):
+                await held.scale(2)
+            assert len(held.planned_jobs) == len(held.jobs) == 1
+            await held.scale(0)
+            unclear.mute = False
+
+    asyncio.run(closed())
+    assert unclear.cancelled == ["101"] and not unclear.queue
+
+
+def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch):
+    monkeypatch.setattr(dispatcher, "_APPEARS", 0.0)
+
+    async def given_up():
+        async with cluster(max_failures=1) as held:
+            with pytest.raises(UnclearError):
+                await held.scale(1)
+            unclear.scripts.clear()
+            unclear.queue.clear()
+            unclear.mute = False
+            await until(lambda: held.failure is not None)
+            assert "does not list it" in held.failure.what and not held.jobs
+
+    asyncio.run(given_up())
+    assert not unclear.cancelled
+
+
+@pytest.mark.parametrize(
+    ("status", "rows", "told"),
+    [
+        (0, "7|/x/other/job.sh\n", None),
+        (0, "7|/x/0/job.sh\n", JobId("7")),
+        (0, "7|/x/0/job.sh\n8|/x/0/job.sh\n", BatchError),
+        (1, "", BatchError),
+    ],
+)
+def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):
+    monkeypatch.setattr(commands, "run", lambda command, *args: commands.Output(command, status, rows, ""))
+    search = functools.partial(submission.look_for, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ())
+    if told is BatchError:
+        with pytest.raises(BatchError, match="did not tell"):
+            search()
+    else:
+        assert search() == told
