@@ -9,6 +9,7 @@
         standing.json   what the batch system said last
         cancelled, refused, unclear   empty files: the user has cancelled the job; its submission was refused, or the
                         batch system has not said what became of it
+        resubmitting.1  an empty file: a process has taken on to submit it once more, after 1 submission
         job.log, status, rank-2.log, ...   what the job leaves: see `mpidask.run_directory`
 
 Everything is readable by the user alone.
@@ -40,7 +41,7 @@ __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "rec
 
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
-_REFUSED, _UNCLEAR = "refused", "unclear"
+_REFUSED, _UNCLEAR, _RESUBMITTING = "refused", "unclear", "resubmitting"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +187,27 @@ class Record:
     def cancelled(self) -> bool:
         """Whether the user has cancelled the job with us."""
         return (self.directory / _CANCELLED).exists()
+
+    def claim(self) -> bool:
+        """Take on the next submission of the job; return whether nobody else has. Raises OSError."""
+        try:
+            os.close(os.open(self._claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    def unclaim(self) -> None:
+        """Leave the next submission to others: the job was not submitted."""
+        self._claim.unlink(missing_ok=True)
+
+    @property
+    def claimed_at(self) -> float | None:
+        """When somebody took on the next submission, in s since 1970; None if nobody has."""
+        return _changed(self._claim) or None
+
+    @property
+    def _claim(self) -> Path:
+        return self.directory / f"{_RESUBMITTING}.{len(self.submissions)}"
 
     def note_refused(self) -> None:
         """Note that the batch system has refused the job."""

@@ -20,13 +20,14 @@ from mpidask.batch.records import Record
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.config import seconds
-from mpidask.errors import BatchError, SilenceError, UnclearError, UsageError, WalltimeError
+from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError, UsageError, WalltimeError
 
 __all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "look_for", "resubmit", "submit", "submit_async"]
 
 _GLANCE = 0.3  # s between two looks at a file
 _LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
 _LOOK_TAKES = 10.0  # s at most
+_SUBMITTING = 600.0  # s that a submission may take
 
 
 class Handle:
@@ -108,11 +109,19 @@ class Handle:
             time.sleep(_GLANCE)
 
     def _again(self, standing: Standing) -> bool:
-        """Submit a job again that wanted to, but could not from its node: some sites allow that on login nodes only."""
-        left = len(self.record.submissions) <= self.record.requeue
-        if standing.exit_status != WalltimeError.status or not left:
+        """Submit a job again that wanted to, but could not from its node: some sites allow that on login nodes only.
+
+        Return whether it goes on: another process may be submitting it.
+        """
+        record = self.record
+        left = len(record.submissions) <= record.requeue
+        if standing.exit_status != WalltimeError.status or not left or record.cancelled or record.unclear:
             return False
-        resubmit(self.directory)
+        claimed = record.claimed_at
+        if claimed is not None:
+            return time.time() - claimed < _SUBMITTING
+        with contextlib.suppress(ClaimedError):
+            resubmit(self.directory)
         return True
 
     def logs(self, rank: int | None = None) -> str:
@@ -174,23 +183,50 @@ async def submit_async(
     return AsyncHandle(await asyncio.to_thread(lambda: submit(job, system, options=options)))
 
 
+class ClaimedError(UnclearError):
+    """Another process is submitting the job again."""
+
+
 def resubmit(directory: Path) -> tuple[Record, str]:
     """Submit a job again, as it was; return its record and the new job id.
 
-    Raises BatchError if it was submitted as often as it may be, or if it is refused.
+    Job script and followers may all want to: the first one claims it. Raises BatchError if the job was submitted as
+    often as it may be, was cancelled, or is refused; UnclearError if it may have been submitted again already.
     """
     try:
         record = records.read(directory)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{directory} is not a run directory: {error}", "give that of a job on record") from None
+    _check_resubmission(record)
+    if not record.claim():
+        raise ClaimedError(
+            f"another process submits job {record.id} again", f"`mpidask status {record.name}` shows what became of it"
+        )
+    try:
+        _check_resubmission(record)  # it may have been cancelled meanwhile
+        record.forget_exit()
+        _submit(registry.find(record.system), record)
+    except UnclearError:  # nobody may try again
+        raise
+    except MpidaskError:  # not for others, such as a full disk: the job may have been taken
+        record.unclaim()
+        raise
+    return record, record.id
+
+
+def _check_resubmission(record: Record) -> None:
+    """Raise BatchError or UnclearError for a job that may not be submitted again."""
+    if record.cancelled:
+        raise BatchError(f"job {record.id} was cancelled", "submit it anew: mpidask submit")
+    if record.unclear:
+        raise UnclearError(
+            f"job {record.id} may have been submitted again already", f"look for it: mpidask status {record.name}"
+        )
     if len(record.submissions) > record.requeue:
         raise BatchError(
             f"the job was submitted {len(record.submissions)} times, which is the limit",
             "submit it with a longer --walltime or a higher --requeue-limit",
         )
-    record.forget_exit()
-    _submit(registry.find(record.system), record)
-    return record, record.id
 
 
 def _submit(system: BatchSystem, record: Record) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidask.cli import words
-from mpidask.errors import MpidaskError, UsageError
+from mpidask.errors import MpidaskError, UnclearError, UsageError
 
 if TYPE_CHECKING:
     import click
@@ -366,7 +366,11 @@ def _resubmit(argv: Sequence[str]) -> int:
 
     if len(argv) != 1:
         raise UsageError("mpidask resubmit takes a run directory", "job scripts call it")
-    record, job_id = submission.resubmit(Path(argv[0]))
+    try:
+        record, job_id = submission.resubmit(Path(argv[0]))
+    except UnclearError as error:  # the job that may come after this one will say how it ended
+        sys.stderr.write(error.text())
+        return 0
     times = len(record.submissions) - 1
     again = f"submitted again as job {job_id} ({times} of at most {record.requeue})"
     sys.stderr.write(f"mpidask: the walltime has ended the run; {again}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from datetime import timedelta
@@ -10,7 +11,9 @@ import pytest
 
 from mpidask.batch import commands, records, registry, submission
 from mpidask.batch.job import Job
-from mpidask.batch.system import Command, JobId
+from mpidask.batch.status import Standing
+from mpidask.batch.system import Command, JobId, JobState
+from mpidask.cli import jobs
 from mpidask.errors import BatchError, SilenceError, UnclearError
 
 #: System, what it prints around and in place of the plain id, the id that is meant.
@@ -253,3 +256,60 @@ def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(reco
     text = row.format("7.pbs") + row.format("8.pbs")
     assert pbs.found(text, record.script) is None
     assert pbs.found(text, record.script, ["7.pbs.site.org"]) == "8.pbs"
+
+
+ENDED = Standing(id="100", state=JobState.FAILED, exit_status=75, final=True)
+
+
+def test_a_job_that_may_have_been_submitted_again_is_not_submitted_again(record, monkeypatch, capsys):
+    asked = answering(monkeypatch, sbatch="101\n")
+    record.note_unclear()
+    assert not submission.Handle(record, 0.0)._again(ENDED)
+    with pytest.raises(UnclearError, match="may have been submitted again"):
+        submission.resubmit(record.directory)
+    assert jobs.main("resubmit", [str(record.directory)]) == 0, "its script leaves no status: the next job will"
+    assert "may have been submitted again" in capsys.readouterr().err
+    assert asked == []
+    assert record.exited == 75
+
+
+def test_a_job_that_was_cancelled_is_not_submitted_again(record, monkeypatch):
+    asked = answering(monkeypatch, sbatch="101\n")
+    record.note_cancelled()
+    assert not submission.Handle(record, 0.0)._again(ENDED)
+    with pytest.raises(BatchError, match="was cancelled"):
+        submission.resubmit(record.directory)
+    assert asked == []
+
+
+def test_a_job_is_submitted_again_by_one_process(record, monkeypatch):
+    """Whoever comes while the first one submits waits for what becomes of it."""
+    follower, found = submission.Handle(record, 0.0), []
+
+    def sbatch(command, *_, **__):
+        found.append(command.argv[0])
+        if len(found) == 1:  # in the meantime
+            assert follower._again(ENDED), "it goes on to wait"
+            with pytest.raises(UnclearError, match="another process"):
+                submission.resubmit(record.directory)
+        return commands.Output(command, 0, f"{100 + len(found)}\n", "")
+
+    monkeypatch.setattr(commands, "run", sbatch)
+    assert submission.resubmit(record.directory)[1] == "101"
+    assert found == ["sbatch"]
+    assert submission.resubmit(record.directory)[1] == "102", "the next time is claimed anew"
+
+
+def test_a_refused_resubmission_is_left_to_others_and_one_that_never_ends_to_nobody(record, monkeypatch):
+    refused = commands.Output(Command(argv=("sbatch",)), 1, "", "sbatch: error: Access denied\n")
+    answering(monkeypatch, sbatch=refused)
+    with pytest.raises(BatchError, match="did not take the job"):
+        submission.resubmit(record.directory)
+    asked = answering(monkeypatch, sbatch="101\n")
+    assert record.claim()
+    os.utime(record.directory / "resubmitting.1", (1.0, 1.0))
+    assert not submission.Handle(record, 0.0)._again(ENDED)
+    assert asked == []
+    record.unclaim()
+    assert submission.Handle(record, 0.0)._again(ENDED)
+    assert record.id == "101"
