@@ -135,7 +135,7 @@ class MPICluster(Cluster):
         self.status = Status.closed
         if self.job is not None:
             with contextlib.suppress(BatchError):  # what went wrong first is what is told
-                if not self.job.state.ended:
+                if not self.job.recheck().state.ended:
                     self.job.cancel()
 
     # What is said of it.

@@ -12,7 +12,7 @@ from distributed.core import rpc
 from distributed.security import Security
 
 from mpidask.attach import spec, wait
-from mpidask.batch import monitor, submission
+from mpidask.batch import submission
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
 from mpidask.errors import MpidaskError
@@ -30,7 +30,7 @@ def stop(handle: Handle) -> str:
 
     Raises BatchError if the batch system refuses.
     """
-    standing = monitor.look([handle.record], 0.0)[handle.name]
+    standing = handle.recheck()
     if standing.state.ended:
         return "has ended already"
     file = spec.file_of(handle.record)

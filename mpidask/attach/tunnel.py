@@ -39,6 +39,8 @@ def show(handle: Handle, port: int | None) -> int:
 def _place(handle: Handle) -> tuple[str, str]:
     """Return the scheduler's node and the dashboard's link."""
     standing = handle.refresh()
+    if standing.state.ended_badly:
+        standing = handle.recheck()
     if standing.state is not JobState.RUNNING:
         reason = f": {standing.reason}" if standing.reason else ""
         raise StartupError(

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from mpidask.attach import spec
 from mpidask.attach.line import StatusLine
-from mpidask.batch import records, settings, submission
+from mpidask.batch import monitor, records, settings, submission
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
 from mpidask.batch.system import JobState
@@ -63,7 +63,9 @@ class JobSearch:
         standing = self._handle.refresh()
         self.said = _said(standing)
         if standing.final and standing.id == self._handle.id:  # it may have submitted itself again
-            raise _ended(self._handle, standing)
+            standing = self._handle.recheck()
+            if standing.final:
+                raise _ended(self._handle, standing)
         if standing.state.ended or standing.state in (JobState.PENDING, JobState.HELD):
             return None  # a file may be that of an earlier execution
         if os.path.exists(self._file):
@@ -133,8 +135,10 @@ def find(job: str | int | os.PathLike[str] | None) -> Search:
 
 def newest() -> Handle:
     """Return the newest job of `mpidask start` that has not ended; raises UsageError if there is none."""
-    for handle in reversed(submission.jobs()):
-        if handle.id and spec.serves(handle.record) and not handle.state.ended:
+    serving = [handle for handle in submission.jobs() if handle.id and spec.serves(handle.record)]
+    standings = monitor.look_again([handle.record for handle in serving])
+    for handle in reversed(serving):
+        if not standings[handle.name].state.ended:
             return handle
     raise UsageError("there is no job with a scheduler", "get one: mpidask start -N 4")
 

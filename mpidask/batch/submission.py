@@ -63,6 +63,10 @@ class Handle:
         """Return what is known of the job; asks the batch system if that is more than `interval` s old."""
         return monitor.look([self.record], self.interval)[self.name]
 
+    def recheck(self) -> Standing:
+        """Return what is known of the job; a job that was given up is asked about again: it may not have ended."""
+        return monitor.look_again([self.record])[self.name]
+
     @property
     def state(self) -> JobState:
         """The job's state."""

@@ -9,19 +9,22 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mpidask import run_directory
-from mpidask.attach import spec, tunnel, wait
+from mpidask.attach import shutdown, spec, tunnel, wait
 from mpidask.attach.line import StatusLine
-from mpidask.batch import commands
+from mpidask.batch import commands, records, registry, submission
+from mpidask.batch.job import Job
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.batch.status import Standing
-from mpidask.batch.system import Command, JobState
+from mpidask.batch.system import Command, JobId, JobState
 from mpidask.cli import words
 from mpidask.config import Options
 from mpidask.errors import ArgumentError, BatchError, StartupError, UsageError
@@ -417,3 +420,39 @@ def test_connecting_needs_no_mpi():
     loaded = set(text.split())
     assert "distributed" in loaded
     assert not {"mpi4py", "mpidask.launch", "mpidask.jobqueue"} & loaded
+
+
+# A job that was taken for ended.
+
+
+@pytest.fixture
+def given_up(tmp_path, monkeypatch):
+    """Return the job of a scheduler that Slurm did not list for a while, and lists again."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    slurm = registry.find("slurm")
+    record, _ = records.create(Job(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
+    record.add_submission(JobId("100"))
+    record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    asked = []
+
+    def run(command, *_, **__):
+        asked.append(command.argv[0])
+        text = "100|R|None|2026-11-27T01:00:00|0|0|\n" if command.argv[0] == "squeue" else ""
+        return commands.Output(command, 0, text, "")
+
+    monkeypatch.setattr(commands, "run", run)
+    return SimpleNamespace(record=record, handle=submission.Handle(record, 60.0), asked=asked)
+
+
+def test_stopping_a_job_that_was_given_up_ends_it(given_up):
+    assert shutdown.stop(given_up.handle) == "is cancelled"
+    assert given_up.asked[-1] == "scancel"
+
+
+def test_a_job_that_was_given_up_can_be_connected_to(given_up):
+    assert wait.newest().id == "100"
+    given_up.record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    assert wait.JobSearch(given_up.handle).look() is None, "it waits for the scheduler"
+    given_up.record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    with pytest.raises(StartupError, match="has no scheduler yet"):
+        tunnel.show(given_up.handle, None)
