@@ -7,7 +7,7 @@ import functools
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,13 @@ class LSFJob(Job):
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
         """Return the keywords, with the memory in the unit in which the site counts it."""
-        unit = (settled["lsf_units"] or _lsf_unit()).lower()[:1]
+        unit = (settled["lsf_units"] or lsf_detect_units()).lower()[:1]
         if unit not in _UNITS:
             raise ArgumentError(
                 f"lsf_units is {settled['lsf_units']!r}", "one of kb, mb, gb, tb, pb, eb, zb is needed there"
             )
         size = settled["mem"] or parse_bytes(settled["memory"])
-        amount = math.ceil(size / 1000 ** (_UNITS.index(unit) + 1))
-        return super().prepared({**settled, "lsf_memory": str(amount)})
+        return super().prepared({**settled, "lsf_memory": lsf_format_bytes_ceil(size, unit)})
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
         """Return the words of bsub, with the script's path if it is not to come on stdin."""
@@ -195,9 +194,8 @@ class HTCondorJob(Job):
             attributes.pop(name, None)
         return attributes | dict(keywords["job_extra_directives"])
 
-    @property
-    def job_header(self) -> str:
-        """The attributes, as lines."""
+    def _generated_header(self) -> str:
+        """Return the attributes, as lines."""
         return "\n".join(f"{name} = {value}" for name, value in self.job_header_dict.items())
 
     def _headed(self, description: Description) -> Description:
@@ -221,7 +219,7 @@ class HTCondorJob(Job):
                 "",
                 self.job_header,
                 "",
-                f'Arguments = "{_quoted(["-c", command])}"',
+                f'Arguments = "{quote_arguments(["-c", command])}"',
                 f"Executable = {self.executable}",
                 "",
             ]
@@ -251,13 +249,24 @@ class _Attributes:
         return self.current
 
 
-def _quoted(words: list[str]) -> str:
+def quote_arguments(args: str | Sequence[str]) -> str:
     """Return words as HTCondor reads them: https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html."""
+    words = [args] if isinstance(args, str) else args
     doubled = [word.replace("'", "''").replace('"', '""') for word in words]
     return " ".join(f"'{word}'" if re.search(r"[\s']", word) else word for word in doubled)
 
 
-def _lsf_unit() -> str:
+def quote_environment(env: Mapping[str, object]) -> str:
+    """Return variables as HTCondor's `Environment` has them."""
+    return " ".join(f"{name}={quote_arguments(str(value))}" for name, value in env.items())
+
+
+def lsf_format_bytes_ceil(n: float, lsf_units: str = "mb") -> str:
+    """Return bytes in a unit of LSF's (kb, mb, ... by the first letter; 1000 bytes are a kb), rounded up."""
+    return str(math.ceil(n / 1000 ** (_UNITS.index(lsf_units.lower()[:1]) + 1)))
+
+
+def lsf_detect_units() -> str:
     """Return the unit in which LSF counts memory here: https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=lsfconf-lsf-unit-limits."""
     directory = os.environ.get("LSF_ENVDIR") or os.environ.get("LSF_CONFDIR") or "/etc"
     try:
@@ -265,7 +274,7 @@ def _lsf_unit() -> str:
     except OSError:
         return "kb"
     found = re.findall(r"^\s*LSF_UNIT_FOR_LIMITS\s*=\s*\"?(\w+)", text, re.MULTILINE)
-    return found[-1] if found else "kb"
+    return found[-1].lower() if found else "kb"
 
 
 class SLURMCluster(JobQueueCluster):

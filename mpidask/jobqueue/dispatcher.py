@@ -124,7 +124,7 @@ class Dispatcher:
     async def _submit_array(self, run: Sequence[Job]) -> bool:
         """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
         place = Place(self.holding.directory, run[0].number, len(run))
-        if not self._arrays or not run[0].description.arrays(place):
+        if not self._arrays or not all(job.description.arrays(place) for job in run):
             return False
         try:
             await self._submit(run)

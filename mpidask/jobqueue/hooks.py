@@ -64,8 +64,8 @@ HONOURED = (
     "worker_process_threads",
 )
 
-#: Those of them that may also be assigned to a job, after `super().__init__()`.
-ASSIGNABLE = ("job_header_dict",)
+#: Those that may be assigned to a job, after `super().__init__()`.
+ASSIGNABLE = ("job_header", "job_header_dict", "_command_template")
 
 #: What a job of dask-jobqueue has from keywords.
 ATTRIBUTES = ("job_name", "shebang", "log_directory", "job_extra_directives", "job_directives_skip", "use_stdin")

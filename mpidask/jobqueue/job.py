@@ -83,6 +83,7 @@ class Job(ProcessInterface):
         self.present: set[str] = set()
         self.restarts = 0  # how many have ended in whose place it is
         # What it is.
+        self._assigned: _Assigned | None = None
         own = hooks.own(type(self), (*table.KEYWORDS, *hooks.HONOURED))
         settled = self._settle(own, given)
         arguments = _arguments(settled["interface"], protocol, security)
@@ -195,9 +196,11 @@ class Job(ProcessInterface):
                 f"or set them in the configuration, section jobqueue.{self.config_name}",
             )
         cores, processes = settled["cores"], settled["processes"]
-        if processes is not None and processes > cores:
+        has_threads = hooks.own(type(self), ["worker_process_threads"])
+        if processes is not None and processes > cores and not has_threads:
             raise ArgumentError(
-                f"cores={cores}, processes={processes}: each worker needs a core", "give no more processes than cores"
+                f"cores={cores}, processes={processes}: each worker needs a core",
+                "give no more processes than cores, or set worker_process_threads in a class derived from the job's",
             )
 
     # What it is.
@@ -243,12 +246,34 @@ class Job(ProcessInterface):
 
     @property
     def job_header(self) -> str:
-        """The option lines."""
+        """The option lines; what is assigned replaces them."""
+        if self._assigned is None:
+            return self._generated_header()
+        # Lines for logs are missing in what was assigned before the job had a place for them; the user's count.
+        added = [line for line in self._generated_header().splitlines() if line not in self._assigned.instead_of]
+        return "\n".join([*added, self._assigned.header])
+
+    @job_header.setter
+    def job_header(self, header: str) -> None:
+        self._assigned = _Assigned(str(header), self._generated_header().splitlines())
+        self._own_header = True
+        self.description = self._headed(self.description)
+
+    def _generated_header(self) -> str:
         return "\n".join(dataclasses.replace(self.description, own_header=None).header(self.place))
 
     @property
     def _command_template(self) -> str:  # where users of dask-jobqueue look for the worker's command
         return self.description.command()
+
+    @_command_template.setter
+    def _command_template(self, command: str) -> None:
+        if self.description.ranks > 1:
+            raise ArgumentError(
+                f"_command_template is assigned to a job of {self.description.ranks} ranks, whose names it cannot have",
+                "use python, worker_command and worker_extra_args",
+            )
+        self.description = dataclasses.replace(self.description, command_line=str(command), alone=True)
 
     @property
     def worker_processes(self) -> int:
@@ -443,6 +468,14 @@ class Job(ProcessInterface):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: job {self.id or 'not submitted'}, {self.standing.state.value}>"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Assigned:
+    """Option lines that a derived class has assigned, and the generated ones that they replace."""
+
+    header: str
+    instead_of: list[str]
 
 
 hooks.remember(Job)

@@ -1,11 +1,18 @@
 """The names of ``dask_jobqueue.slurm``."""
 
 import importlib
+import math
 from typing import Any
 
+from mpidask.batch.template import fill
 from mpidask.jobqueue.clusters import SLURMCluster, SLURMJob
 
-__all__ = ["SLURMCluster", "SLURMJob"]  # and SLURMRunner, which needs MPI
+__all__ = ["SLURMCluster", "SLURMJob", "slurm_format_bytes_ceil"]  # and SLURMRunner, which needs MPI
+
+
+def slurm_format_bytes_ceil(n: float) -> str:
+    """Return bytes in Slurm's largest unit of which they are 1 or more, rounded up: 8G."""
+    return fill(["{memory:letter}"], {"memory": math.ceil(n)})[0]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import dask
@@ -10,7 +11,11 @@ import pytest
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob, hooks, keywords
 from mpidask.jobqueue.core import JobQueueCluster, cluster_parameters, job_parameters
+from mpidask.jobqueue.htcondor import quote_arguments, quote_environment
 from mpidask.jobqueue.job_spec import Place
+from mpidask.jobqueue.lsf import lsf_detect_units, lsf_format_bytes_ceil
+from mpidask.jobqueue.pbs import pbs_format_bytes_ceil
+from mpidask.jobqueue.slurm import slurm_format_bytes_ceil
 
 pytestmark = pytest.mark.one_mpi
 
@@ -196,6 +201,87 @@ def test_a_cluster_takes_its_arguments_by_position():
         assert cluster.scheduler_address.startswith("tcp://")
 
 
+def test_a_header_that_is_assigned_replaces_the_job_s():
+    class Mine(SLURMJob):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.job_header = self.job_header.replace("#SBATCH -n 1\n", "#SBATCH --nice\n")
+
+    job = Mine(**GIVEN)
+    assert not job.description.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
+    job.directory = Path("/logs")
+    for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 0))):
+        assert "#SBATCH --nice\n" in text and "-n 1" not in text
+        assert text.count("#SBATCH -o /logs/") == 1, "which was not known when it was assigned"
+    assert "Rank = Memory" in assigned(HTCondorJob, "job_header", "Rank = Memory", disk="1GB").job_script()
+
+
+def test_a_command_that_is_assigned_replaces_the_worker_s():
+    class Mine(PBSJob):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._command_template = "mpirun -np 1 " + self._command_template
+
+    job = Mine(**GIVEN)
+    job.directory = Path("/logs")
+    for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 0))):
+        assert re.search(r"^mpirun -np 1 \S+ -m distributed.cli.dask_worker .* --name w-0 ", text, re.MULTILINE)
+    assert not job.description.arrays(Place(Path("/logs"), 3, 10))
+    with pytest.raises(ArgumentError, match="a job of 2 ranks"):
+        Mine(**GIVEN, nodes=2)
+
+
+def test_a_class_with_a_header_of_its_own_is_assigned_none():
+    with pytest.raises(ArgumentError, match="job_header is assigned"):
+        assigned(derived(SLURMJob, job_header=property(lambda self: "#SBATCH -n 1")), "job_header", "x")
+
+
+def assigned(base, name, value, **given):
+    """Return a job of a class that assigns something after `super().__init__()`."""
+
+    class Mine(base):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            setattr(self, name, value)
+
+    return Mine(**GIVEN, **given)
+
+
+def test_more_workers_than_cores_have_the_threads_that_the_class_says():
+    given = {**GIVEN, "processes": 8}
+    assert " --nthreads 1 " in derived(SLURMJob, worker_process_threads=1)(**given).job_script()
+    with pytest.raises(ArgumentError, match="each worker needs a core"):
+        SLURMJob(**given)
+
+
+def test_the_helpers_of_dask_jobqueue_s_modules():
+    words = ["one", '"two"', "spacy 'quoted' argument"]
+    assert quote_arguments(words) == "one \"\"two\"\" 'spacy ''quoted'' argument'"
+    assert quote_arguments("a b") == "'a b'"
+    variables = {"one": 1, "two": '"2"', "three": "spacey 'quoted' value", "four": ""}
+    assert quote_environment(variables) == "one=1 two=\"\"2\"\" three='spacey ''quoted'' value' four="
+    sizes = [1025, 10**6, 2**20, 8 * 10**9, 1.5e9, 10 * 2**30, 2**40]
+    assert list(map(slurm_format_bytes_ceil, sizes)) == ["2K", "977K", "1M", "8G", "2G", "10G", "1024G"]
+    assert [*map(pbs_format_bytes_ceil, sizes)] == [
+        "1025B",
+        "977kB",
+        "1024kB",
+        "7630MB",
+        "1431MB",
+        "10GB",
+        "1024GB",
+    ]
+    assert list(map(lsf_format_bytes_ceil, sizes)) == ["1", "1", "2", "8000", "1500", "10738", "1099512"]
+    assert [lsf_format_bytes_ceil(8e9, unit) for unit in ("kb", "MB", "g", "tb")] == ["8000000", "8000", "8", "1"]
+
+
+def test_the_unit_of_lsf_is_that_of_its_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("LSF_ENVDIR", str(tmp_path))
+    assert lsf_detect_units() == "kb"
+    (tmp_path / "lsf.conf").write_text("# LSF_UNIT_FOR_LIMITS=MB\nLSF_UNIT_FOR_LIMITS=GB\n")
+    assert lsf_detect_units() == "gb"
+
+
 # What is refused.
 
 
@@ -212,7 +298,7 @@ def test_what_has_no_effect_in_a_cluster_is_refused(name):
         derived(SLURMCluster, **{name: "x"})(**SIZE)
 
 
-@pytest.mark.parametrize("name", [*hooks.ATTRIBUTES, "job_header", "submit_command", "_command_template"])
+@pytest.mark.parametrize("name", [*hooks.ATTRIBUTES, "job_script", "submit_command", "job_header_dict"])
 def test_what_is_assigned_to_a_job_is_refused(name):
     class Mine(SLURMJob):
         def __init__(self, *args, **kwargs):
