@@ -169,15 +169,17 @@ class Dispatcher:
         count = len(run) if len(run) > 1 else None
         place = Place(holding.directory, first.number, count)
         description = _numbered(first, count)
-        directory = holding.directory / str(first.number)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        script = directory / "job.sh"
         text = first.text(description, place)
-        replace(str(script), text)
-        script.chmod(0o700)
-        logs = description.keywords["log_directory"]
-        if logs:
-            Path(logs).mkdir(parents=True, exist_ok=True)
+        try:
+            script = _written(holding.directory / str(first.number), text)
+            logs = description.keywords["log_directory"]
+            if logs:
+                Path(logs).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BatchError(
+                f"the job script cannot be written: {error}",
+                "see to the quota, or name another place: mpidask.batch.state-directory in the configuration",
+            ) from None
         self.submissions += 1
         command = self.system.handing_in(text, self._fields(description, script))
         command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
@@ -204,7 +206,10 @@ class Dispatcher:
         for job, job_id in zip(run, ids, strict=True):
             job.id, job.where, job.unclear, job.status = job_id.id, job_id.where, False, Status.running
             job.standing = Standing(id=str(job_id))
-        self.holding.add(zip((job.number for job in run), ids, strict=True))
+        try:
+            self.holding.add(zip((job.number for job in run), ids, strict=True))
+        except OSError as error:  # only a program that is killed leaves them behind
+            logger.warning("jobs %s are not on record: %s", ", ".join(map(str, ids)), error)
 
     async def _search(self) -> None:
         """Look for the jobs that may have been submitted; what is found and not wanted any more is cancelled."""
@@ -371,6 +376,15 @@ def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         run = [job for _, job in group]
         for start in range(0, len(run), _ARRAY):
             yield run[start : start + _ARRAY]
+
+
+def _written(directory: Path, text: str) -> Path:
+    """Write a job script; raises OSError."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    script = directory / "job.sh"
+    replace(str(script), text)
+    script.chmod(0o700)
+    return script
 
 
 def _numbered(job: Job, count: int | None) -> Description:

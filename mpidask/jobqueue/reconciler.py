@@ -169,10 +169,12 @@ class Keeper:
         if planned:
             try:
                 await asyncio.shield(self.cluster._correct_state())  # the cluster's end waits for it
-            except BatchError as error:
-                lost = [spec for name, spec in planned.items() if name not in self.cluster.workers]
-                self.cluster.missing.extend(lost)
-                self.note_refusal(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, they are still to be replaced
+                for name in planned.keys() - self.cluster.workers.keys():
+                    self.cluster.worker_spec.pop(name, None)
+                    self.cluster.missing.append(planned[name])
+                said = error if isinstance(error, BatchError) else BatchError(f"{type(error).__name__}: {error}")
+                self.note_refusal(said)
 
     @property
     def holds_back(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from mpidask.batch import commands, registry, sentinel, submission
+from mpidask.batch import commands, leases, registry, sentinel, submission
 from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
 from mpidask.errors import BatchError, UnclearError
@@ -272,3 +272,32 @@ def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):
             search()
     else:
         assert search() == told
+
+
+def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch, caplog):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    async def replaced():
+        async with cluster() as held:
+            await held.scale(1)
+            with monkeypatch.context() as patch:
+                patch.setattr(leases.Holding, "add", full)
+                dies(slurm, held.jobs[0])
+                await until(lambda: [job.id for job in held.jobs] == ["102"])
+            with monkeypatch.context() as patch:
+                patch.setattr(dispatcher, "replace", full)
+                dies(slurm, held.jobs[0])
+                await until(lambda: "the job script cannot be written" in caplog.text)
+                assert slurm.submitted == 2 and held.failure is None
+            await until(lambda: [job.id for job in held.jobs] == ["103"])
+            with monkeypatch.context() as patch:
+                patch.setattr(type(held.dispatcher), "submit", full)
+                dies(slurm, held.jobs[0])
+                await until(lambda: "OSError" in caplog.text)
+            held.keeper.forgive()
+            await until(lambda: [job.id for job in held.jobs] == ["104"])
+
+    asyncio.run(replaced())
+    assert slurm.cancelled == ["104"] and not slurm.queue
+    assert "jobs 102 are not on record" in caplog.text
