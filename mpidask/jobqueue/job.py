@@ -80,6 +80,7 @@ class Job(ProcessInterface):
         self.standing = Standing(id="")
         self.cancelled = False
         self.arrived_at: float | None = None
+        self.seen_at = 0.0  # when its workers were there last
         self.present: set[str] = set()
         self.restarts = 0  # how many have ended in whose place it is
         # What it is.
@@ -364,6 +365,11 @@ class Job(ProcessInterface):
     def state(self) -> JobState:
         """The job's state, as the batch system told it last."""
         return self.standing.state
+
+    @property
+    def lived(self) -> float:
+        """How long its workers have been there, in s."""
+        return max(0.0, self.seen_at - (self.arrived_at or self.seen_at))
 
     @property
     def executions(self) -> list[tuple[int, float]]:

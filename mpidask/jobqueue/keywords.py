@@ -219,7 +219,10 @@ KEYWORDS: dict[str, Keyword] = {
             "Default: a tenth of the walltime, at most 5 minutes.",
         ),
         Keyword(
-            "max_failures", 3, _NUMBER, "After so many jobs in a row whose workers never came, no more are submitted."
+            "max_failures",
+            3,
+            _NUMBER,
+            "After so many jobs in a row whose workers never came or died soon, no more are submitted.",
         ),
         Keyword("poll_interval", "3 s", INTERVAL, "How often at most the batch system is asked about jobs."),
         Keyword("scheduler_options", {}, MAPPING, "Arguments of Dask's scheduler, such as {'port': 8786}."),

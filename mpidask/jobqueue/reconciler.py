@@ -25,14 +25,15 @@ __all__ = ["Keeper"]
 logger = logging.getLogger("mpidask.jobqueue")
 
 _GLANCE = 0.25  # s between two looks at what jobs have left
-_BACKOFF = 60.0  # s between two submissions at most, where jobs end before their workers come
+_BACKOFF = 60.0  # s between two submissions at most, where jobs end before their workers come or soon after
+_SOON = 60.0  # s that a job's workers live at least where all is well
 
 
 class Keeper:
     """What watches over the jobs of a cluster.
 
     interval: s in which the batch system is asked once at most
-    limit:    after so many jobs in a row whose workers never came, no more are submitted
+    limit:    after so many jobs in a row whose workers never came, or died soon, no more are submitted
     """
 
     def __init__(self, cluster: JobQueueCluster, interval: float, limit: int) -> None:
@@ -45,6 +46,7 @@ class Keeper:
         self._asked = 0.0
         self._hopeless: set[JobId] = set()  # jobs of which it was logged that they will never start
         self._hold_back = 0.0  # until then nothing is replaced
+        self._failed_at = 0.0  # when a failure was counted last, in s since 1970
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -119,8 +121,12 @@ class Keeper:
             job.present = job.among(names)
             if job.present and job.standing.state in (JobState.PENDING, JobState.UNKNOWN):
                 job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
-            if job.present and job.arrived_at is None:
-                job.arrived_at = time.time()
+            if not job.present:
+                continue
+            had_lived = job.lived
+            job.seen_at = time.time()
+            job.arrived_at = job.arrived_at or job.seen_at
+            if had_lived < _SOON <= job.lived:  # once for each
                 self.failures, self._hold_back = 0, 0.0
 
     async def _bury(self, job: Job) -> None:
@@ -134,18 +140,20 @@ class Keeper:
         if spec is None:
             return
         job.status = Status.closed
-        if job.arrived_at is None:
-            self._count(job)
+        died_soon = job.standing.state is JobState.FAILED and job.lived < _SOON
+        if job.arrived_at is None or (died_soon and job.submitted > self._failed_at):
+            self._count(job)  # those that were lost together count once: its node may have been to blame
         elif job.standing.state.ended_badly:
             logger.warning("%s; it is replaced", obituary(job, tail=False))
         if self.failure is None:
             self.cluster.missing.append({**spec, "restarts": job.restarts + 1})
 
     def _count(self, job: Job) -> None:
-        """Count a job whose workers never came."""
+        """Count a job whose workers never came, or died soon."""
         if self.failure is not None:
             return
         self.failures += 1
+        self._failed_at = time.time()
         said = obituary(job, tail=True)
         if self.failures < self.limit:
             pause = min(2.0 ** (self.failures - 1), _BACKOFF)
@@ -153,7 +161,8 @@ class Keeper:
             logger.warning("%s", said)
             return
         self.failure = BatchError(
-            f"no more jobs are submitted: {self.failures} in a row ended before their workers came\n{said}",
+            f"no more jobs are submitted: {self.failures} in a row ended before their workers came or soon after\n"
+            f"{said}",
             "see its last words; mend it, then call scale() or adapt() again",
         )
         self.cluster.missing.clear()

@@ -17,7 +17,7 @@ from mpidask.batch import commands, leases, registry, sentinel, submission
 from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
 from mpidask.errors import BatchError, UnclearError
-from mpidask.jobqueue import SLURMCluster, dispatcher, keywords
+from mpidask.jobqueue import SLURMCluster, dispatcher, keywords, reconciler
 
 pytestmark = pytest.mark.one_mpi
 
@@ -91,10 +91,10 @@ async def until(condition):
         await asyncio.sleep(0.02)
 
 
-def dies(slurm, job):
-    """Have a job end badly that had its workers."""
+def dies(slurm, job, lived=100.0):
+    """Have a job end badly whose workers were there for so many s."""
     slurm.queue.pop(job.id, None)
-    job.arrived_at = time.time()
+    job.arrived_at, job.seen_at = time.time() - lived, time.time()
     job.standing = Standing(id=job.id, state=JobState.FAILED, final=True)
 
 
@@ -301,3 +301,23 @@ def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch
     asyncio.run(replaced())
     assert slurm.cancelled == ["104"] and not slurm.queue
     assert "jobs 102 are not on record" in caplog.text
+
+
+def test_jobs_that_die_soon_after_their_workers_came_are_replaced_with_pauses_and_have_an_end(slurm, monkeypatch):
+    monkeypatch.setattr(reconciler, "_BACKOFF", 0.2)
+
+    async def dying():
+        async with cluster(max_failures=3) as held:
+            await held.scale(2)
+            for job in held.jobs:  # together: that is one failure
+                dies(slurm, job, 1.0)
+            await until(lambda: slurm.submitted > 2)
+            assert held.keeper.failures == 1
+            while held.failure is None:
+                for job in [job for job in held.jobs if job.id]:
+                    dies(slurm, job, 1.0)
+                await asyncio.sleep(0.05)
+            assert "3 in a row ended before their workers came or soon after" in held.failure.what
+
+    asyncio.run(asyncio.wait_for(dying(), 60))
+    assert slurm.submitted <= 5 and not slurm.queue
