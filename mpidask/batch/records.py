@@ -42,6 +42,7 @@ __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "rec
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
 _REFUSED, _UNCLEAR, _RESUBMITTING = "refused", "unclear", "resubmitting"
+_SIGNALS = 128  # exit statuses above tell of a signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +184,22 @@ class Record:
         """Note that the user has cancelled the job."""
         _private(self.directory / _CANCELLED).close()
 
+    def forget_cancelled(self) -> None:
+        """Remove that note: the job could not be cancelled."""
+        (self.directory / _CANCELLED).unlink(missing_ok=True)
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether the user has cancelled the job with us, when it may have ended already."""
+        return (self.directory / _CANCELLED).exists()
+
     @property
     def cancelled(self) -> bool:
-        """Whether the user has cancelled the job with us."""
-        return (self.directory / _CANCELLED).exists()
+        """Whether the user has cancelled the job with us before its script ended by itself."""
+        ended, status = self.left(self.execution or 0)
+        if not self.cancel_asked or ended is None or status is None:
+            return self.cancel_asked
+        return status > _SIGNALS or ended >= _changed(self.directory / _CANCELLED)
 
     def claim(self) -> bool:
         """Take on the next submission of the job; return whether nobody else has. Raises OSError."""

@@ -27,6 +27,7 @@ __all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "look_for", "resu
 _GLANCE = 0.3  # s between two looks at a file
 _LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
 _LOOK_TAKES = 10.0  # s at most
+_ENDINGS = (0.0, 1.0, 2.0, 3.0)  # s before each look whether a job is left that could not be cancelled
 _SUBMITTING = 600.0  # s that a submission may take
 
 
@@ -119,7 +120,7 @@ class Handle:
         """
         record = self.record
         left = len(record.submissions) <= record.requeue
-        if standing.exit_status != WalltimeError.status or not left or record.cancelled or record.unclear:
+        if standing.exit_status != WalltimeError.status or not left or record.cancel_asked or record.unclear:
             return False
         claimed = record.claimed_at
         if claimed is not None:
@@ -220,7 +221,7 @@ def resubmit(directory: Path) -> tuple[Record, str]:
 
 def _check_resubmission(record: Record) -> None:
     """Raise BatchError or UnclearError for a job that may not be submitted again."""
-    if record.cancelled:
+    if record.cancel_asked:
         raise BatchError(f"job {record.id} was cancelled", "submit it anew: mpidask submit")
     if record.unclear:
         raise UnclearError(
@@ -330,16 +331,49 @@ def look_for(
 
 
 def cancel(handles: list[Handle]) -> None:
-    """Cancel jobs, those of one batch system with one command; raises BatchError if it refuses."""
+    """Cancel jobs, those of one batch system with one command.
+
+    Raises BatchError if the batch system refuses, and what is still in the queue or runs is not cancelled.
+    """
+    failed: list[str] = []
     for name in sorted({handle.record.system for handle in handles}):
         mine = [handle.record for handle in handles if handle.record.system == name]
         for record in mine:
             record.note_cancelled()
         system = registry.find(name)
-        for command in system.cancellations(record.identity for record in mine):
-            output = commands.run(command)
-            if output.status != 0 and any(not each.state.ended for each in monitor.look(mine, 0.0).values()):
-                raise BatchError(f"{system.title} did not cancel the jobs\n{output.text}", "its own words are above")
+        words = list(filter(None, (_failure(each) for each in system.cancellations(each.identity for each in mine))))
+        if words and (left := _left(mine)):
+            for record in left:
+                record.forget_cancelled()
+            named = ", ".join(record.id for record in left)
+            failed.append("\n".join([f"{system.title} did not cancel the jobs: {named}", *words]))
+    if failed:
+        raise BatchError("\n".join(failed), "its own words are above")
+
+
+def _failure(command: Command) -> str | None:
+    """Run a command; return how it failed, None if it did not."""
+    try:
+        output = commands.run(command)
+    except BatchError as error:
+        return error.what
+    return output.text if output.status != 0 else None
+
+
+def _left(mine: Sequence[Record]) -> list[Record]:
+    """Return which jobs are left some seconds after a cancel command failed: it does for one that has just ended."""
+    left = list(mine)
+    for pause in _ENDINGS:
+        time.sleep(pause)
+        standings = monitor.look(left, 0.0)
+        left = [each for each in left if not _is_gone(standings[each.name])]
+        if not left:
+            break
+    return left
+
+
+def _is_gone(standing: Standing) -> bool:
+    return standing.state.ended or standing.absent is not None
 
 
 def find(token: str, options: settings.JobOptions | None = None) -> Handle:

@@ -313,3 +313,29 @@ def test_a_refused_resubmission_is_left_to_others_and_one_that_never_ends_to_nob
     record.unclaim()
     assert submission.Handle(record, 0.0)._again(ENDED)
     assert record.id == "101"
+
+
+LISTED = "100|R|None|2026-11-27T01:00:00|0|0|\n"
+
+
+def test_a_job_that_could_not_be_cancelled_is_not_called_cancelled(record, monkeypatch):
+    monkeypatch.setattr(submission, "_ENDINGS", (0.0, 0.0))
+    (record.directory / "status").unlink()
+    refused = commands.Output(Command(argv=("scancel",)), 1, "", "scancel: error: Unable to contact slurm controller\n")
+    answering(monkeypatch, scancel=refused, squeue=LISTED)
+    with pytest.raises(BatchError, match="did not cancel the jobs: 100"):
+        submission.cancel([submission.Handle(record, 0.0)])
+    assert not record.cancel_asked
+    answering(monkeypatch, scancel=refused, squeue=LISTED.replace("100", "98") + LISTED.replace("100", "99"))
+    submission.cancel([submission.Handle(record, 0.0)])
+    assert record.cancel_asked, "it has just left the queue"
+
+
+def test_a_script_that_had_ended_before_was_not_cancelled(record):
+    (record.directory / "status").write_text("3\n")
+    os.utime(record.directory / "status", (1000.0, 1000.0))
+    record.note_cancelled()
+    assert (record.cancel_asked, record.cancelled) == (True, False)
+    (record.directory / "status").write_text("143\n")
+    os.utime(record.directory / "status", (1000.0, 1000.0))
+    assert record.cancelled, "a signal: ours, it may be, by a clock that differs"
