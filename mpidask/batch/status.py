@@ -185,7 +185,8 @@ def _missing(system: BatchSystem, before: Standing, known: Standing, clues: Clue
     known = dataclasses.replace(known, absent=since)
     if clues.now - since < _LEAVES:
         return dataclasses.replace(known, state=before.state)
-    if not clues.covered and not listed:
+    # Where jobs cannot be asked about by their ids, what is listed is all that there is to know of one that has begun.
+    if not clues.covered and not listed and not (began and system.missed is None):
         reason = f"{system.title} does not list it, and it has not left an exit status"
         return dataclasses.replace(known, state=JobState.UNKNOWN, reason=reason)
     return _ended(system, dataclasses.replace(known, state=JobState.FAILED), dataclasses.replace(clues, report=None))

@@ -289,6 +289,13 @@ def _cancel(argv: Sequence[str]) -> int:
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
     handles = chosen(given["jobs"])
+    nameless = [handle for handle in handles if not handle.record.identity.id]
+    if nameless:
+        names = ", ".join(handle.name for handle in nameless)
+        raise UsageError(
+            f"no job id is known of {names}: the submission was refused, or its answer was lost",
+            "see with the batch system's own command whether such a job is in the queue, and cancel it there",
+        )
     standings = monitor.look_again([handle.record for handle in handles])
     live = [handle for handle in handles if not standings[handle.name].state.ended]
     for handle in handles:

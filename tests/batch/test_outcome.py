@@ -12,7 +12,7 @@ import pytest
 from mpidask.batch import commands, monitor
 from mpidask.batch.status import Clues, Standing, judge
 from mpidask.batch.system import JobId, JobState, Report
-from mpidask.batch.systems import pbs, torque
+from mpidask.batch.systems import pbs, sge, torque
 from mpidask.batch.systems.slurm import SYSTEM
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -262,3 +262,12 @@ def test_a_qstat_that_indents_every_line_folds_none():
     text = "Job Id: 124\n\tJob_Name = words\n\tjob_state = R\n\tcomment = Not Running: too\n\tmany jobs\n"
     (told,) = torque.SYSTEM.reports(torque.SYSTEM.status, text).values()
     assert (told.id, told.state, told.reason) == ("124", JobState.RUNNING, "Not Running: toomany jobs")
+
+
+def test_a_job_that_began_has_ended_where_only_a_list_can_be_asked_and_has_it_not():
+    """Grid Engine lists the jobs that wait and run; nobody has looked while this one ran."""
+    before = judge(sge.SYSTEM, Standing(id="7"), clues(execution=0, covered=False))
+    later = judge(sge.SYSTEM, before, clues(SUBMITTED + 200, execution=0, covered=False))
+    assert (later.state, later.final) == (JobState.FAILED, True)
+    never = judge(sge.SYSTEM, dataclasses.replace(before, absent=SUBMITTED), clues(SUBMITTED + 2000, covered=False))
+    assert never.state is JobState.UNKNOWN

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import records, settings, submission
+from mpidask.batch import records, registry, settings, submission
 from mpidask.batch.job import Job
 from mpidask.batch.status import Standing
 from mpidask.batch.system import JobId, JobState
@@ -181,9 +181,11 @@ def here(tmp_path, monkeypatch):
     return handles
 
 
-def mpidask(*words, **more):
+def mpidask(*words, env=None):
+    """Run the command with just these variables: readline, which pytest loads, sets COLUMNS behind Python's back."""
     command = [sys.executable, "-m", "mpidask.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
+    env = dict(os.environ) if env is None else env
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def on_terminal(columns, *words):
@@ -227,3 +229,16 @@ def test_the_command(here):
     wait = mpidask("logs", "--follow", cancelled.id)
     assert wait.returncode != 0
     assert f"job {cancelled.id} was cancelled by you" in wait.stderr, wait
+
+
+def test_a_job_whose_submission_was_not_answered_is_said_to_be_so_and_not_cancelled_without_an_id(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    record, _ = records.create(Job(command=("true",), name="x"), registry.find("local"), None)
+    record.note_unclear()
+    told = mpidask("status")
+    assert "unclear" in told.stdout and "may have been submitted" in told.stdout, told
+    done = mpidask("cancel", record.name)
+    assert done.returncode == 2, done
+    assert f"no job id is known of {record.name}" in done.stderr, done

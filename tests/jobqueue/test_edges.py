@@ -189,6 +189,7 @@ def test_what_is_refused_while_adapting_has_an_end(tmp_path, monkeypatch):
 
     async def adapting():
         given = {"cores": 1, "memory": "1GB", "asynchronous": True, "max_failures": 2}
+        given["scheduler_options"] = {"dashboard_address": "127.0.0.1:0"}  # others may have the usual port
         async with LocalJobCluster(**given) as cluster, Client(cluster, asynchronous=True) as client:
             cluster.dispatcher.submit = refuse
             cluster.adapt(minimum=0, maximum=2, interval="50ms")
