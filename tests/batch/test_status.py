@@ -212,11 +212,11 @@ def test_the_command(here):
     assert "a_job_with_a_name_that_is_long" in lines[2]
     assert lines[2].endswith("exit status 3")
     assert re.search(rf"^{cancelled.id}  cancelled +cancelled .*cancelled by you$", lines[3]), lines
-    narrow = on_terminal(60, "status")
+    narrow = on_terminal(70, "status")
     assert len(narrow) == 4
-    assert max(map(len, narrow)) <= 60
+    assert max(map(len, narrow)) <= 70
     assert narrow[2].split()[1].endswith("…"), narrow
-    by_variable = mpidask("status", env={**os.environ, "COLUMNS": "60"}).stdout.splitlines()
+    by_variable = mpidask("status", env={**os.environ, "COLUMNS": "70"}).stdout.splitlines()
     assert by_variable == narrow
     shown = mpidask("status", failed.id).stdout
     assert f"  log        {failed.directory}/job.log\n" in shown, shown
