@@ -192,7 +192,7 @@ def on_terminal(columns, *words):
     """Return what a command prints on a terminal of that width, without its colours."""
     ours, its = pty.openpty()
     command = ["sh", "-c", f'stty columns {columns}; exec "$@"', "sh", sys.executable, "-m", "mpidask.cli", *words]
-    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its)
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=dict(os.environ))
     os.close(its)
     text = b""
     while True:
