@@ -222,19 +222,18 @@ def _memory(job: _Job) -> Iterator[tuple[str, float]]:
 
 
 def part(
-    environ: Mapping[str, str], host: str, root: Path, total: float, node_threads: int, node_cores: int
+    environ: Mapping[str, str], host: str, root: Path, total: float, node: Callable[[], tuple[int, int]]
 ) -> Limit | None:
     """Return the memory that goes with the job's cores, for where nobody says how much; None if that is all of it.
 
-    total:        the node's, in bytes
-    node_threads: how many hardware threads the node has
-    node_cores:   how many cores
+    total: the node's, in bytes
+    node:  tells how many hardware threads and how many cores the node has; asked only where the job was given some
     """
     job = _Job(environ, host, root)
     name, source = _counts(job)
     if source is None:
         return None
     mine = (source.whole or source.cores)(job)
-    in_threads = source.threads or mine > node_cores
-    node, unit = (node_threads, "CPUs") if in_threads else (node_cores, "cores")
-    return Limit(_SCOPE, total * mine / node, f"{mine:.0f} of {node} {unit} ({name})") if mine < node else None
+    threads, cores = node()
+    every, unit = (threads, "CPUs") if source.threads or mine > cores else (cores, "cores")
+    return Limit(_SCOPE, total * mine / every, f"{mine:.0f} of {every} {unit} ({name})") if mine < every else None

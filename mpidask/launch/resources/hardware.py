@@ -76,7 +76,7 @@ def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Li
     if soft != resource.RLIM_INFINITY:
         known.append(Limit(f"process:{os.getpid()}", soft, "ulimit -v"))
     yield from (limit for limit in known if limit.amount < total)
-    if not known and (mine := allotment.part(environ, host, root, total, *_node_cores())):
+    if not known and (mine := allotment.part(environ, host, root, total, _node_cores)):
         yield mine
 
 
