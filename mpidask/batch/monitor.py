@@ -120,7 +120,12 @@ class Watched(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the user has cancelled it with us."""
+        """Whether the user has cancelled it with us, before its script ended by itself."""
+        ...
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether the user has cancelled it with us, whenever that was."""
         ...
 
 
@@ -219,6 +224,7 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
         exited_at=record.exited_at,
         log=record.system_log[-4000:] if exited != 0 else "",
         cancelled=record.cancelled,
+        cancel_asked=record.cancel_asked,
     )
     standing = judge(system, before, clues)
     if explain and _wants_explanation(system, record, standing, now):

@@ -77,7 +77,8 @@ class Clues:
     exited_before:      whether it had ended when the batch system was asked
     moved_at:           when the job has shown last that it is at work; s since 1970
     log:                what the batch system has printed about the job
-    cancelled:          whether the user has cancelled it with us
+    cancelled:          whether the user has cancelled it with us, before this execution ended by itself
+    cancel_asked:       the same, whenever it was
     """
 
     now: float
@@ -91,6 +92,7 @@ class Clues:
     moved_at: float = 0.0
     log: str = ""
     cancelled: bool = False
+    cancel_asked: bool = False
 
 
 def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
@@ -113,7 +115,7 @@ def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
             known, native=report.native, start=report.start, absent=None, state=report.state, reason=report.reason
         )
     if earlier:
-        clues = dataclasses.replace(clues, exited=None)
+        clues = dataclasses.replace(clues, exited=None, cancelled=clues.cancel_asked or clues.cancelled)
     if clues.exited is not None:
         return _ended(system, known, clues)
     if report is None or (report.state is JobState.DONE and report.exit_status is None):  # says only that it is gone

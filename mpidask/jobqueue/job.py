@@ -383,6 +383,11 @@ class Job(ProcessInterface):
         return started[-1][0] if started else None
 
     @property
+    def cancel_asked(self) -> bool:
+        """Whether it was cancelled by the cluster or its user."""
+        return self.cancelled
+
+    @property
     def exited(self) -> int | None:
         """The exit status that its script left when it was started last; None if it has not ended by itself."""
         text = self._left(run_directory.status_file(self.execution or 0)).strip()

@@ -204,7 +204,7 @@ class Watched(SimpleNamespace):
     submitted = exited_at = moved_at = 0.0
     execution = exited = None
     system_log = ""
-    cancelled = False
+    cancelled = cancel_asked = False
 
 
 @pytest.mark.parametrize("status", [0, 153])
@@ -271,3 +271,13 @@ def test_a_job_that_began_has_ended_where_only_a_list_can_be_asked_and_has_it_no
     assert (later.state, later.final) == (JobState.FAILED, True)
     never = judge(sge.SYSTEM, dataclasses.replace(before, absent=SUBMITTED), clues(SUBMITTED + 2000, covered=False))
     assert never.state is JobState.UNKNOWN
+
+
+def test_a_job_that_is_cancelled_while_it_waits_to_run_again_is_cancelled():
+    """What its first execution left, before, does not speak against it."""
+    again = Report(id="7", state=JobState.PENDING, native="PD", restarts=1)
+    left = {"exited": 1, "execution": 0, "exited_before": True, "cancel_asked": True}
+    waits = judge(SYSTEM, SEEN, clues(report=again, **left))
+    gone = Report(id="7", state=JobState.CANCELLED, native="CA", restarts=1)
+    over = judge(SYSTEM, waits, clues(report=gone, **left))
+    assert (over.state, over.exit_status, over.reason) == (JobState.CANCELLED, None, "cancelled by you")
