@@ -18,6 +18,7 @@ __all__ = [
     "is_ours",
     "json_lines",
     "make_private",
+    "mark",
     "open_plain",
     "open_private",
     "replace",
@@ -70,6 +71,11 @@ def json_lines(path: Path) -> Iterator[Any]:
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             yield json.loads(line)
+
+
+def mark(path: Path) -> None:
+    """Make an empty file, mode 0600, whose being there says something; raises OSError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))  # when it was made first stays
 
 
 def open_plain(path: str) -> IO[str]:

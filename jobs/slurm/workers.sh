@@ -17,8 +17,8 @@ end=$(env -u SLURM_TIME_FORMAT -u SLURM_CLUSTERS timeout 20 squeue --noheader --
 export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
-preempting() { timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
 grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
+preempting() { [ "${grace:-0}" -gt 0 ] && timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
 [ "${grace:-0}" -eq 0 ] || export MPIDASK_GRACE_TIME=$grace
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
 trap '' USR1
@@ -42,9 +42,7 @@ if [ "${grace:-0}" -gt 0 ]; then
 fi
 while wait $body; status=$?; kill -0 $body 2>/dev/null; do :; done
 [ $status -le 128 ] || { wait $body && status=0 || status=$?; }
-if [ "${grace:-0}" -gt 0 ]; then
-    kill $watch 2>/dev/null
-    while [ $status -ne 0 ] && preempting; do sleep 1; done
-fi
+kill $watch 2>/dev/null
+while [ $status -ne 0 ] && preempting; do sleep 1; done
 rm -f "$MPIDASK_WALLTIME_WARNING"
 exit $status

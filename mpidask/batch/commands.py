@@ -116,13 +116,7 @@ def _heard(
         if now - begin > timeout:
             raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
         if now - begin > _PATIENCE and said is None:
-            _tell_of_waiting(_program(command))
-
-
-def _program(command: Command) -> str:
-    """Return the program that a command runs, past `env` and what it sets."""
-    words = [word for word in command.argv if word != "env" and "=" not in word]
-    return os.path.basename(words[0])
+            _tell_of_waiting(os.path.basename(command.program))
 
 
 def _tell_of_waiting(name: str) -> None:
@@ -158,13 +152,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _children(process: int) -> list[int]:
-    """Return the children of a process and theirs, as far as they have not a session of their own."""
+    """Return the children of a process and theirs, but for those that have a session of their own."""
+    import psutil  # which most commands need not
+
     try:
-        text = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
-    except OSError:
+        below = psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
         return []
-    mine = [child for child in map(int, text.split()) if _session(child) == os.getsid(0)]
-    return [each for child in mine for each in (*_children(child), child)]
+    return [child.pid for child in below if _session(child.pid) == os.getsid(0)]
 
 
 def _session(process: int) -> int | None:

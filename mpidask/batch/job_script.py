@@ -134,8 +134,8 @@ def _clock(job: Job, system: BatchSystem) -> list[str]:
         lines += [f'export {run.WARNING}="{place}"', f'rm -f "${run.WARNING}"', f"trap ': >\"${run.WARNING}\"' USR1"]
     if _makes_room(system):
         lines += [
-            f"preempting() {{ {system.preempting}; }}",
             f"grace={system.grace}",
+            f'preempting() {{ [ "${{grace:-0}}" -gt 0 ] && {system.preempting}; }}',
             f'[ "${{grace:-0}}" -eq 0 ] || export {run.GRACE}=$grace',
         ]
     return lines
@@ -221,10 +221,8 @@ def _requeued(system: BatchSystem) -> list[str]:
     if not _makes_room(system):
         return []
     return [
-        'if [ "${grace:-0}" -gt 0 ]; then',
-        "    kill $watch 2>/dev/null",
-        "    while [ $status -ne 0 ] && preempting; do sleep 1; done",
-        "fi",
+        "kill $watch 2>/dev/null",
+        "while [ $status -ne 0 ] && preempting; do sleep 1; done",
     ]
 
 
@@ -235,7 +233,7 @@ def _again(job: Job, system: BatchSystem) -> list[str]:
     """
     if job.run_directory is None or not job.requeue:
         return []
-    room = '{ [ "${grace:-0}" -gt 0 ] && preempting; }' if _makes_room(system) else "false"
+    room = "preempting" if _makes_room(system) else "false"
     submit = f'{job.python} -m mpidask.cli resubmit "${run.DIRECTORY}"'
     return [
         f"if [ $status -eq {WalltimeError.status} ] && ! {room} && {submit}; then",

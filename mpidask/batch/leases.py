@@ -30,7 +30,7 @@ from typing import Any
 from mpidask.batch import commands, monitor, records, registry
 from mpidask.batch.system import BatchSystem, JobId
 from mpidask.errors import BatchError, MpidaskError
-from mpidask.files import append_json, is_ours, json_lines, make_private, replace_json
+from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace_json
 
 __all__ = ["KEY_FILES", "Holding", "create", "living", "orphans", "read", "watch"]
 
@@ -76,7 +76,7 @@ class Holding:
     def note_released(self) -> None:
         """Note that no job is held any more; the files of keys are removed."""
         with contextlib.suppress(OSError):
-            _private(self.directory / _RELEASED).close()
+            mark(self.directory / _RELEASED)
         self.remove_keys()
 
     def note_keys(self, directory: Path) -> None:
@@ -174,10 +174,6 @@ def _started(process: int) -> int:
             return int(file.read().rsplit(")", 1)[1].split()[19])
     except (OSError, ValueError, IndexError):
         return -1
-
-
-def _private(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
 
 
 def watch(directory: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mpidask.batch import commands, registry
 from mpidask.batch.records import Record
-from mpidask.batch.status import Clues, Standing, judge
+from mpidask.batch.status import SIGNALS, Clues, Standing, judge
 from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report, by_place
 from mpidask.errors import BatchError, MpidaskError
 
@@ -25,7 +25,6 @@ _EXPLAIN = 30.0  # s between two questions why a job waits
 _APPEARS = 30.0  # s after the submission from which a job that is not listed may have ended
 _PATIENCE = 60.0  # s after a script's end in which a batch system that does not answer may still tell why
 _AGAIN = 600.0  # s in which a job that a signal has ended may be run again by a batch system that does not answer
-_SIGNALS = 128  # exit statuses above tell of a signal
 _SETTLED = 4.0  # s after the submission from which a waiting job is asked about
 
 
@@ -199,7 +198,7 @@ def _unheard(record: Watched, error: MpidaskError) -> Standing:
     if exited is None:
         return known
     state = JobState.DONE if exited == 0 else JobState.CANCELLED if record.cancelled else JobState.FAILED
-    final = exited == 0 or time.time() - record.exited_at > (_AGAIN if exited > _SIGNALS else _PATIENCE)
+    final = exited == 0 or time.time() - record.exited_at > (_AGAIN if exited > SIGNALS else _PATIENCE)
     status = None if state is JobState.CANCELLED else exited
     return dataclasses.replace(known, state=state, exit_status=status, final=final)
 

@@ -31,10 +31,10 @@ from typing import Any
 from mpidask import config, run_directory
 from mpidask.batch import settings
 from mpidask.batch.job import Job
-from mpidask.batch.status import Standing
+from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.system import BatchSystem, Command, JobId
 from mpidask.errors import BatchError, UsageError
-from mpidask.files import append_json, is_ours, json_lines, make_private, replace_json
+from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace, replace_json
 from mpidask.run_directory import Progress
 
 __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "records"]
@@ -42,7 +42,6 @@ __all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "rec
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
 _REFUSED, _UNCLEAR, _RESUBMITTING = "refused", "unclear", "resubmitting"
-_SIGNALS = 128  # exit statuses above tell of a signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Record:
 
     def note_cancelled(self) -> None:
         """Note that the user has cancelled the job."""
-        _private(self.directory / _CANCELLED).close()
+        mark(self.directory / _CANCELLED)
 
     def forget_cancelled(self) -> None:
         """Remove that note: the job could not be cancelled."""
@@ -199,7 +198,7 @@ class Record:
         ended, status = self.left(self.execution or 0)
         if not self.cancel_asked or ended is None or status is None:
             return self.cancel_asked
-        return status > _SIGNALS or ended >= _changed(self.directory / _CANCELLED)
+        return status > SIGNALS or ended >= _changed(self.directory / _CANCELLED)
 
     def claim(self) -> bool:
         """Take on the next submission of the job; return whether nobody else has. Raises OSError."""
@@ -224,7 +223,7 @@ class Record:
 
     def note_refused(self) -> None:
         """Note that the batch system has refused the job."""
-        _private(self.directory / _REFUSED).close()
+        mark(self.directory / _REFUSED)
 
     @property
     def refused(self) -> bool:
@@ -233,7 +232,7 @@ class Record:
 
     def note_unclear(self) -> None:
         """Note that the job may have been submitted, under an id that is not known."""
-        _private(self.directory / _UNCLEAR).close()
+        mark(self.directory / _UNCLEAR)
 
     @property
     def unclear(self) -> bool:
@@ -275,8 +274,7 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
     try:
         make_private(directory.parent)
         directory.mkdir(mode=0o700)
-        with _private(record.script) as file:
-            file.write(text)
+        replace(str(record.script), text)
         record.script.chmod(0o700)
         _write(record)
     except OSError as error:
@@ -378,10 +376,6 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _private(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from mpidask.batch.system import BatchSystem, JobState, Report
 from mpidask.errors import WalltimeError
 
-__all__ = ["Clues", "Standing", "judge"]
+__all__ = ["SIGNALS", "Clues", "Standing", "judge"]
 
+SIGNALS = 128  # exit statuses above may tell of a signal
 _APPEARS = 30.0  # s in which a submitted job may not be listed yet
 _UNSEEN = 600.0  # s in which a job may be on its way to the server that it is routed to, and not be listed there yet
 _LEAVES = 12.0  # s that a job's exit status or its record may come after it has left the queue
@@ -255,4 +256,4 @@ def _user(name: str) -> str:
 
 def _is_signal(status: int) -> bool:
     """Whether an exit status tells of a signal, as a shell has it."""
-    return 128 < status <= 128 + signal.NSIG
+    return SIGNALS < status <= SIGNALS + signal.NSIG

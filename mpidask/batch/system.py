@@ -73,9 +73,23 @@ class Command:
     stdin: str | None = None
     without: str | None = None
 
+    @classmethod
+    def parse(cls, line: str) -> Command:
+        """Return the command of a command line."""
+        return cls(argv=tuple(shlex.split(line)))
+
+    @property
+    def program(self) -> str:
+        """The program that it runs, past `env` and what that sets."""
+        return self.argv[self._at]
+
+    @property
+    def _at(self) -> int:
+        return next(i for i, word in enumerate(self.argv) if word != "env" and "=" not in word)
+
     def further(self, words: Sequence[str]) -> Command:
         """Return the command with further words right after its name."""
-        after = 1 + next(i for i, word in enumerate(self.argv) if word != "env" and "=" not in word)
+        after = self._at + 1
         return dataclasses.replace(self, argv=(*self.argv[:after], *words, *self.argv[after:]))
 
 

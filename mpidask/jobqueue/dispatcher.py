@@ -17,7 +17,7 @@ from distributed.core import Status
 from mpidask.batch import cleaning, commands, leases, monitor, registry, sentinel, settings, submission
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.leases import Holding
-from mpidask.batch.status import Standing
+from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.system import BatchSystem, JobId, JobState
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
@@ -33,7 +33,6 @@ logger = logging.getLogger("mpidask.jobqueue")
 _ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 _AT_ONCE = 4  # submit commands, where there are no job arrays
 _APPEARS = 30.0  # s in which a job may be on its way into the queue
-_SIGNALS = 128  # exit statuses above tell of a signal
 _FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
 
 
@@ -323,7 +322,7 @@ class Dispatcher:
     def _has_ended(self, job: Job) -> bool:
         """Whether a job has ended by itself, and not only an execution after which it runs again."""
         earlier = _waits(job) or job.standing.restarts > (job.execution or 0)
-        preempted = self.system.runs_again and (job.exited or 0) > _SIGNALS
+        preempted = self.system.runs_again and (job.exited or 0) > SIGNALS
         return job.exited is not None and not earlier and not preempted
 
     def _may_be_left(self, job: Job) -> bool:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mpidask.batch.system import Command
 from mpidask.errors import ArgumentError
 
 __all__ = [
@@ -147,16 +148,10 @@ def further_words(kind: type, name: str, command: Any, known: str) -> list[str]:
         words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
     except (TypeError, ValueError):
         words = []
-    wanted = program(known)
+    wanted = Command.parse(known).program
     if not words or words[0] != wanted:
         raise ArgumentError(
             f"{name} of the class {kind.__name__} is {command!r}, which is another program than {wanted}",
             f"let it begin with {wanted} and have further words, or put a program of that name first on PATH",
         )
     return words[1:]
-
-
-def program(command: str) -> str:
-    """Return the program that a command line starts."""
-    words = iter(shlex.split(command))
-    return next((word for word in words if word != "env" and "=" not in word), "")

@@ -19,7 +19,7 @@ from mpidask import config, run_directory
 from mpidask.batch import registry
 from mpidask.batch.leases import KEY_FILES
 from mpidask.batch.status import Standing
-from mpidask.batch.system import BatchSystem, JobId, JobState
+from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue import hooks, values
 from mpidask.jobqueue import keywords as table
@@ -243,7 +243,7 @@ class Job(ProcessInterface):
 
     def _command(self, name: str) -> str:
         line = "".join(getattr(self.system, name))
-        return shlex.join([hooks.program(line), *self._settled.get(f"{name}_command_extra", ())])
+        return shlex.join([Command.parse(line).program, *self._settled.get(f"{name}_command_extra", ())])
 
     @property
     def job_header(self) -> str:

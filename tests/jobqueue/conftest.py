@@ -40,3 +40,17 @@ def system(request):
     """Lend a machine with each of the batch systems."""
     with borrowed(request.param) as machine:
         yield machine
+
+
+@pytest.fixture
+def nobodys_place(monkeypatch, tmp_path):
+    """The defaults count, whatever whoever runs the tests has configured; records and files go to a place of the test."""
+    import dask.config
+
+    from mpidask.jobqueue import keywords
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
+    with dask.config.set({"jobqueue": keywords.defaults()}), dask.config.set(quiet):
+        yield

@@ -9,7 +9,7 @@ import dask
 import pytest
 
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob, hooks, keywords
+from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob, hooks
 from mpidask.jobqueue.core import JobQueueCluster, cluster_parameters, job_parameters
 from mpidask.jobqueue.htcondor import quote_arguments, quote_environment
 from mpidask.jobqueue.job_spec import Place
@@ -17,19 +17,10 @@ from mpidask.jobqueue.lsf import lsf_detect_units, lsf_format_bytes_ceil
 from mpidask.jobqueue.pbs import pbs_format_bytes_ceil
 from mpidask.jobqueue.slurm import slurm_format_bytes_ceil
 
-pytestmark = pytest.mark.one_mpi
+pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 
 GIVEN = {"scheduler": "tcp://10.0.0.1:8786", "name": "w-0", "cores": 4, "memory": "8GB", "processes": 1}
 SIZE = {"cores": 4, "memory": "8GB"}
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
-    with dask.config.set({"jobqueue": keywords.defaults()}), dask.config.set(quiet):
-        yield
 
 
 def derived(base, **attributes):

@@ -16,18 +16,9 @@ from mpidask import config
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob, keywords
 
-pytestmark = pytest.mark.one_mpi
+pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 
 SIZE = {"cores": 4, "memory": "8GB"}
-
-
-@pytest.fixture(autouse=True)
-def nobodys_configuration(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
-    with dask.config.set({"jobqueue": keywords.defaults()}), dask.config.set(quiet):
-        yield
 
 
 def settled(kind=SLURMJob, **given):
