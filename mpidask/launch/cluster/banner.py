@@ -208,9 +208,14 @@ def closing(status: int | None, seconds: float, *, script: bool = True) -> str:
 def doubts(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
     """Return warnings of what workers were given and their nodes have not; "" for none (pure)."""
     text = ""
-    for node in dict.fromkeys(fact.node for fact in facts):
-        ranks = [rank for rank, fact in enumerate(facts) if fact.node == node]
-        mine, fact = [worker for worker in workers if worker.rank in ranks], facts[ranks[0]]
+    nodes: dict[str, Facts] = {}
+    for fact in facts:
+        nodes.setdefault(fact.node, fact)
+    hosted: dict[str, list[WorkerPlan]] = {node: [] for node in nodes}
+    for worker in workers:
+        hosted[facts[worker.rank].node].append(worker)
+    for node, fact in nodes.items():
+        mine = hosted[node]
         memory, threads = sum(worker.memory for worker in mine), sum(worker.nthreads for worker in mine)
         has = min((int(limit.amount) for limit in fact.memory), default=0)
         if has and memory > has:
