@@ -87,7 +87,6 @@ class Dispatcher:
     def holding(self) -> Holding:
         """The record of the jobs; made when it is first asked for. Raises BatchError if it cannot be."""
         if self._holding is None:
-            cleaning.tidy(settings.load({}))
             self._holding = leases.create(self.system.name, self.title, self._further_cancel)
         return self._holding
 
@@ -164,6 +163,8 @@ class Dispatcher:
     def _hand_in(self, run: Sequence[Job]) -> None:
         """Submit one job, or several as an array; each knows its id afterwards."""
         first = run[0]
+        if not self.submissions:
+            cleaning.tidy(settings.load({}))  # which may take a while: here, and not in the event loop
         holding = self.guarded()
         count = len(run) if len(run) > 1 else None
         place = Place(holding.directory, first.number, count)

@@ -321,3 +321,23 @@ def test_jobs_that_die_soon_after_their_workers_came_are_replaced_with_pauses_an
 
     asyncio.run(asyncio.wait_for(dying(), 60))
     assert slurm.submitted <= 5 and not slurm.queue
+
+
+def test_a_first_submission_removes_clusters_that_were_closed_long_ago(slurm):
+    old = leases.create("slurm", "Old")
+    old.note_released()
+    moment = time.time() - 40 * 86400
+    directory = old.directory.with_name(
+        time.strftime("%Y%m%d-%H%M%S", time.localtime(moment)) + old.directory.name[15:]
+    )
+    old.directory.rename(directory)
+    for path in (*directory.iterdir(), directory):
+        os.utime(path, (moment, moment))
+
+    async def submitting():
+        async with cluster() as held:
+            assert directory.exists()
+            await held.scale(1)
+            assert not directory.exists()
+
+    asyncio.run(submitting())
