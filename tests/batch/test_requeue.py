@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from harness import MPI
 
 PROGRAM = """
@@ -72,6 +73,7 @@ def test_a_preempted_job_waits_and_runs_again(slurm):
     assert f"{job} done COMPLETED 0" in told, told
 
 
+@pytest.mark.thorough
 def test_ranks_that_srun_has_started_are_warned_too(slurm):
     """They get SIGTERM when the grace time begins."""
     if not MPI.is_mpich:
@@ -90,6 +92,7 @@ def test_ranks_that_srun_has_started_are_warned_too(slurm):
     assert slurm.until(job, lambda each: each["ended"])["state"] == "cancelled"
 
 
+@pytest.mark.thorough
 def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
     slurm.file("again.py", PROGRAM)
     first, second = (slurm.submit("-p", "scavenge", "again.py"), slurm.mpidask("start").stdout.strip())

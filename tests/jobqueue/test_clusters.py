@@ -115,6 +115,7 @@ def test_busy(system):
     play(system, "busy")
 
 
+@pytest.mark.thorough
 def test_a_requeued_job(system):
     play(system, "a_requeued_job")
 
