@@ -167,10 +167,13 @@ def addresses(interface: str | None) -> list[tuple[str, str]]:
     stats = psutil.net_if_stats()
     found = []
     for name, addresses in psutil.net_if_addrs().items():
-        wanted = name == interface if interface else stats[name].isup and not _NOWHERE.match(name)
+        # An alias, such as eth0:1, has its device's; an interface that came or went between the two calls has none.
+        state = stats.get(name.partition(":")[0])
+        up = state is not None and state.isup
+        wanted = name == interface if interface else up and not _NOWHERE.match(name)
         if wanted:
             ipv4 = (address.address for address in addresses if address.family == socket.AF_INET)
-            found += [(_kind(name), -stats[name].speed, name, address) for address in ipv4]
+            found += [(_kind(name), -state.speed if state else 0, name, address) for address in ipv4]
     return [(name, address) for _, _, name, address in sorted(found)]
 
 
