@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import signal
+import socket
 import tempfile
 from pathlib import Path
 
@@ -26,12 +28,23 @@ def pytest_configure(config):
     """Enter a namespace of one's own, unless this process is a rank or only hands out tests to others."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        _occupy(8787, config)
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         directory = tempfile.TemporaryDirectory(prefix="mpidask-tests-")
         config.add_cleanup(directory.cleanup)
         config.pluginmanager.register(sharing_out.Plugin(Path(directory.name)))
     elif not any(name in os.environ for name in RANK_VARIABLES):
         namespaces.enter()
+
+
+def _occupy(port, config):
+    """Hold the usual port of Dask's page: tests run side by side, so that none may count on having it."""
+    holder = socket.socket()
+    config.add_cleanup(holder.close)
+    with contextlib.suppress(OSError):  # another program has it: as good
+        holder.bind(("", port))
+        holder.listen()
 
 
 def pytest_addoption(parser):

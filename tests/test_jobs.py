@@ -35,6 +35,7 @@ DOORS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", some(DOORS, ["initialize", "execute"]))
 def test_doors(ranks, name):
     n, text = DOORS[name]
@@ -59,6 +60,7 @@ def test_from_elsewhere(ranks):
     assert not file.exists()
 
 
+@pytest.mark.thorough
 def test_climate(ranks):
     result = ranks(4, str(JOBS / "climate.py"), str(ranks.directory / "map.png"), timeout=120)
     assert result.status == 0, result

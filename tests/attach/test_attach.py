@@ -275,6 +275,7 @@ def test_a_cluster_in_an_event_loop(system):
     assert (done.returncode, done.stdout, done.stderr) == (0, "42\ndone\n", ""), done
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_is_not_closed_ends_with_the_program(system):
     program = f"""
     import mpidask
@@ -288,6 +289,7 @@ def test_a_cluster_that_is_not_closed_ends_with_the_program(system):
     assert (each["state"], each["exit_status"]) == ("done", 0), each
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_is_closed_at_once(system):
     """Before its workers are there."""
     done = python(system, f"import mpidask\nwith mpidask.MPICluster({shape(system)}quiet=True): pass")
@@ -297,6 +299,7 @@ def test_a_cluster_that_is_closed_at_once(system):
     assert system.left_over() == []
 
 
+@pytest.mark.thorough
 def test_the_cluster_of_a_killed_program_ends_by_its_idle_timeout(system):
     program = f"""
     import os, mpidask, signal
@@ -419,6 +422,7 @@ for cell in notebook.cells:
 """
 
 
+@pytest.mark.thorough
 def test_in_a_notebook(slurm):
     """In a real Jupyter kernel of an ordinary user; the kernel's end closes what the notebook has left open."""
     assert "nbclient" in slurm.run(slurm.python, "-c", "import nbclient; print(nbclient.__name__)").stdout

@@ -74,6 +74,7 @@ def test_every_node_hosts_as_many_workers_as_it_suggests(system):
     assert system.left_over() == []
 
 
+@pytest.mark.thorough
 def test_exit_statuses_of_two_jobs_at_once(system):
     system.file("three.py", SCRIPT + "sys.exit(3)")
     system.file("raises.py", SCRIPT + "raise KeyError('no such thing')")
@@ -91,6 +92,7 @@ def test_exit_statuses_of_two_jobs_at_once(system):
     assert "KeyError: 'no such thing'" in table, "the last lines of a failed job's log are shown"
 
 
+@pytest.mark.thorough
 def test_arguments_arrive_verbatim(system):
     system.file("words.py", "import sys; print(sys.argv[1:])")
     words = ["a b", "$(touch evil)", "x;y", "'", '"', "-n", "--", "ü", "*"]

@@ -131,7 +131,10 @@ def test_without_settings_of_processes_changes_have_no_effect(monkeypatch):
 
 # -------------------------------------------------------------------------------- Dask's
 def test_clients_and_workers_of_this_process_are_known():
-    with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
         assert client in compat.clients()
         assert {each.address for each in compat.workers()} >= set(client.scheduler_info(n_workers=-1)["workers"])
 

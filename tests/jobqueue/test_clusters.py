@@ -49,12 +49,14 @@ def test_a_day(system):
     assert "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.thorough
 def test_a_broken_prologue(system):
     done = play(system, "a_broken_prologue")
     assert done.stderr.count("ended before its workers came") == 3, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.thorough
 def test_jobs_of_tcsh(system):
     play(system, "jobs_of_tcsh")
 
@@ -68,6 +70,7 @@ def test_several_nodes(system):
     play(system, "several_nodes")
 
 
+@pytest.mark.thorough
 def test_kinds_of_workers(system):
     play(system, "kinds_of_workers")
 
@@ -136,6 +139,7 @@ def test_a_lost_node(system):
             subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False, timeout=60)
 
 
+@pytest.mark.thorough
 def test_an_exception(system):
     done = play(system, "an_exception", status=1)
     assert "RuntimeError: as if by mistake" in done.stderr

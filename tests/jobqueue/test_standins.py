@@ -13,6 +13,7 @@ pytestmark = pytest.mark.one_mpi
 SCENARIOS = Path(__file__).with_name("scenarios.py")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", some(STOOD_IN, ["lsf"]))
 def test_with_stand_ins(name):
     with stood_in(name) as machine:

@@ -34,6 +34,7 @@ def test_a_rank_hosts_as_many_workers_as_it_is_told(ranks, name):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_auto_is_a_worker_per_core_of_a_small_rank(ranks):
     script = ranks.script(NAMES)
     result = ranks(1, "--workers-per-rank", "auto", script)
@@ -76,6 +77,7 @@ def test_what_workers_start_with_is_imported_once_per_rank(ranks, n):
     assert len(set(told)) == n
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_a_module_that_cannot_be_imported(ranks, nanny):
     ranks.script("raise RuntimeError('out of order')", "broken.py")

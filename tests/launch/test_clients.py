@@ -184,6 +184,7 @@ with Client() as client:
     assert not result.leftover, result
 
 
+@pytest.mark.thorough
 @pytest.mark.one_mpi
 def test_data_by_a_class(ranks):
     ranks.script(STORE, "stores.py")

@@ -253,6 +253,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.one_mpi
 def test_a_job_s_worker_comes_back_and_the_temporary_directory_is_left_empty(ranks):
     state = {"XDG_STATE_HOME": str(ranks.directory / "state")}

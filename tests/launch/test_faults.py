@@ -96,6 +96,7 @@ def test_without_nanny_memory_that_is_not_there_is_an_error_of_the_task(ranks):
 HOLDS = "__import__('ctypes').PyDLL(None).sleep(600)"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hog", some(["time.sleep(600)", HOLDS], [HOLDS]))
 def test_without_nanny_a_stuck_task_does_not_hold_up_the_end(ranks, hog):
     script = CLIENT + f"def task(): {hog}\nc = Client(); f = c.submit(task)\ntime.sleep(1); print(3)"
@@ -179,6 +180,7 @@ def test_ctrl_c_ends_everything(ranks):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_the_script_may_handle_signals_itself(ranks):
     script = CLIENT + (
         "c, got = Client(), []\nsignal.signal(signal.SIGUSR1, lambda *_: got.append(c.submit(sum, [1, 2]).result()))\n"
@@ -232,6 +234,7 @@ def test_a_rank_that_ends_before_mpi_is_up_ends_the_run(ranks, death):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_a_wrapper_that_stays_is_no_lost_rank(ranks):
     import sys
 
@@ -241,6 +244,7 @@ def test_a_wrapper_that_stays_is_no_lost_rank(ranks):
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
 
 
+@pytest.mark.thorough
 def test_two_runs_at_once(ranks):
     script = ranks.script(CLIENT + "c = Client(); time.sleep(2); print(c.submit(sum, [1, 2]).result())")
     first, second = ranks.start(3, script), ranks.start(3, script)

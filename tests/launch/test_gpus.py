@@ -370,6 +370,7 @@ def test_cards_are_named_in_the_banner(with_driver):
     assert not result.words, result
 
 
+@pytest.mark.thorough
 @pytest.mark.one_mpi
 def test_nvml_that_refuses_ends_no_run(ranks, packages):
     """On a part of a card (MIG) it may not tell the memory."""

@@ -167,6 +167,7 @@ print(*next(iter(client.run(told).values())), of_nanny()["memory_monitor"])
     assert result.stdout.split() == ["1000ms", "10.0", "100.0"], result  # tasks are profiled as often as ever
 
 
+@pytest.mark.thorough
 @pytest.mark.slow("until all servers are at rest")
 def test_a_user_who_calls_a_function_or_an_actor_wakes_its_worker(ranks):
     script = (

@@ -635,6 +635,7 @@ def fork(library):
     return lambda *flags, **environ: library.python(*flags, str(script), **environ).splitlines()
 
 
+@pytest.mark.thorough
 def test_a_fork_server_imports_from_what_its_rank_offers(fork, library):
     assert fork(FILE=str(library.file)) == ["True cache [False, False, False]"]
 
@@ -718,6 +719,7 @@ def test_a_file_that_cannot_be_written_ends_the_run(ranks):
     assert not result.leftover, result
 
 
+@pytest.mark.thorough
 def test_sessions_have_it_too(ranks, library):
     ranks.script(
         "import mpidask, os\n"
@@ -732,6 +734,7 @@ def test_sessions_have_it_too(ranks, library):
     assert (result.status, result.stdout, result.words) == (0, "{'cache'}\n", []), result
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.one_mpi
 def test_the_agent_hardly_looks_at_the_file_system(ranks, library):

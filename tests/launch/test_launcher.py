@@ -91,6 +91,7 @@ def test_code(ranks):
     assert (result.status, result.stdout) == (0, "['-c', '-x', 'a b'] __main__\n"), result
 
 
+@pytest.mark.thorough
 def test_directory_as_program(ranks):
     (ranks.work / "app").mkdir()
     (ranks.work / "app" / "__main__.py").write_text("import sys; print(sys.argv[1:])")

@@ -148,6 +148,7 @@ def test_few_ranks(ranks, directory, n, nanny):
     assert not ranks.leftovers(), result
 
 
+@pytest.mark.thorough
 def test_initialize_has_logs_and_a_session_has_not(ranks, directory):
     script = f"{UNTIL}mpidask.initialize()\nc = Client()\nuntil(workers=2, expected=2)\nc.submit(print, 'hello').result()\nprint('script')"
     result = ranks.python(4, ranks.script(START + script), environ=job(directory))

@@ -364,6 +364,7 @@ def test_the_likely_rank():
     assert script_process.is_likely({**mpich(0, 4), "DASK_MPIDASK__CLIENT_RANK": "0"}, ["x.py"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rank", some([0, 2], [0]))
 def test_another_rank_runs_the_script(ranks, rank):
     """Also one that did not seem to be it before the options were known."""

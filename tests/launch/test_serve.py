@@ -219,6 +219,7 @@ def test_a_port_of_the_users_choice(ranks, file):
     assert run.result(20).status == 0
 
 
+@pytest.mark.thorough
 def test_a_run_with_a_script_may_write_the_file_or_join(ranks, file):
     script = ranks.script(
         "from distributed import Client\nimport time\nc = Client()\nprint('ready', flush=True)\n"
@@ -241,6 +242,7 @@ def test_a_run_with_a_script_may_write_the_file_or_join(ranks, file):
     assert not ranks.leftovers()
 
 
+@pytest.mark.thorough
 def test_execute_with_a_scheduler_elsewhere(ranks, file):
     run = serve(ranks, 2, "serve", "--scheduler-file", file)
     address = wait_for_file(run, file)["address"]

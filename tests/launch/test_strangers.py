@@ -339,6 +339,7 @@ def ask(port, path, method="GET", headers=None):
         connection.close()
 
 
+@pytest.mark.thorough
 def test_pages_are_for_those_who_know_the_link(ranks):
     pytest.importorskip("bokeh")
     steady = Steady(ranks)

@@ -178,12 +178,14 @@ def test_a_script_that_does_not_let_itself_be_ended(ranks, warned):
     check(ranks, result, 75, "error: ", "remedy: ", "did not end within 2 s")
 
 
+@pytest.mark.thorough
 def test_an_exit_handler_that_does_not_end(ranks, warned):
     script = "import atexit\natexit.register(time.sleep, 100)\n" + WARN + "sys.exit(3)"
     result = ranks(4, "--walltime-margin", "8 s", ranks.script(START + script), environ=warned)
     check(ranks, result, 3, "did not end within 2 s")
 
 
+@pytest.mark.thorough
 @pytest.mark.both_mpis
 def test_a_script_that_holds_the_interpreter_lock(ranks):
     """Nothing of Python runs then: the guardian ends it."""
