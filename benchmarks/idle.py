@@ -32,7 +32,7 @@ from runs import MARK, marked  # noqa: E402
 
 TIMEOUT = 300.0  # s
 
-KINDS = ("scheduler", "script", "workers", "nannies", "other ranks", "guardians", "helpers")
+KINDS = ("scheduler", "script", "workers", "nannies", "other ranks", "watchdogs", "helpers")
 SETTLE = 8.0  # s after the start until a cluster is idle
 
 #: Says what its processes are, then sleeps until the file `go` is there.
@@ -158,7 +158,7 @@ def kind_of(pid: int, told: dict[str, list[int]]) -> str:
             return kind
     command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     if "guard" in Path(f"/proc/{pid}/comm").read_text():
-        return "guardians"
+        return "watchdogs"
     if "multiprocessing" in command:
         return "helpers"
     return "other ranks" if command.startswith(sys.executable) else "launcher"

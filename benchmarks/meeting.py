@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from mpidask import config  # noqa: E402
 from mpidask.launch.cluster import banner  # noqa: E402
-from mpidask.launch.cluster.announce import Progress  # noqa: E402
+from mpidask.launch.cluster.announce import StartupProgress  # noqa: E402
 from mpidask.launch.cluster.layout import Layout  # noqa: E402
-from mpidask.launch.cluster.planning import places  # noqa: E402
+from mpidask.launch.cluster.rank_spec import places  # noqa: E402
 from mpidask.launch.comm import startup_errors  # noqa: E402
 from mpidask.launch.resources import division, network, roles, staggering  # noqa: E402
 from mpidask.launch.resources.division import Facts, Limit  # noqa: E402
@@ -86,15 +86,13 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     sent = pickle.dumps(division.compact(told))
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
-    plans = division.plan_workers(facts, hosting, serving)
+    plans = division.divide(facts, hosting, serving)
     layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0")
-    knockers = network.knockers(facts)
-    answers = {
-        rank: ({"10.1.0.1": f"10.1.9.{rank % 250}"} if rank in knockers.values() else {}) for rank in range(size)
-    }
+    probers = network.probers(facts)
+    answers = {rank: ({"10.1.0.1": f"10.1.9.{rank % 250}"} if rank in probers.values() else {}) for rank in range(size)}
     offers = [("hsn0", "10.1.0.1", 4711)]
     up = dict.fromkeys(range(size - 10), 1)
-    progress = Progress(layout)
+    progress = StartupProgress(layout)
 
     def look() -> None:
         progress._next = 0.0
@@ -102,14 +100,14 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
 
     parts: dict[str, Callable[[], Any]] = {
         "roles.assign": lambda: roles.assign(size),
-        "division.plan_workers": lambda: division.plan_workers(facts, hosting, serving),
-        "division.plan_workers, auto": lambda: division.plan_workers(
-            facts, hosting, serving, division.Wish(per_rank=None)
+        "division.divide": lambda: division.divide(facts, hosting, serving),
+        "division.divide, auto": lambda: division.divide(
+            facts, hosting, serving, division.WorkerRequest(per_rank=None)
         ),
         "rank 0: compact the facts": lambda: division.compact(told),
         "rank 0: pickle the facts": lambda: pickle.dumps(division.compact(told)),
         "unpickle the facts": lambda: pickle.loads(sent),  # noqa: S301 - ours
-        "network: who tries": lambda: (network.one_network(facts), network.knockers(facts)),
+        "network: who tries": lambda: (network.one_network(facts), network.probers(facts)),
         "network.best": lambda: network.best(
             offers, network.answers(facts, answers), {rank: fact.host for rank, fact in enumerate(facts)}
         ),
@@ -139,16 +137,16 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
 #: What each rank of the second measurement does.
 MEETING = """
 import resource, sys, time
-from mpidask.launch.watchdog.watchdog import Guardian
-guardian = Guardian.start()
+from mpidask.launch.watchdog.watchdog import Watchdog
+watchdog = Watchdog.start()
 from mpidask import config
 from mpidask.launch.cluster.layout import meet, settle
-from mpidask.launch.comm.polling import Patience, wait
+from mpidask.launch.comm.polling import WaitPolicy, wait
 from mpidask.launch.comm.world import World
 def cpu():
     return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 begun, used = time.monotonic(), cpu()
-world = World.join(guardian)
+world = World.join(watchdog)
 joined, joining = time.monotonic(), cpu()
 options = settle(world, lambda: config.load({}))
 imported = cpu()
@@ -164,7 +162,7 @@ ended, ending = time.monotonic(), cpu()
 wait(world.meet())
 mine = {"MPI": joining - used, "import and settle": imported - joining, "meet": meeting - imported,
         "end": ending - telling, "meet, s": met - joined, "end, s": ended - told}
-everyone = wait(world.agree(mine, Patience(100)))
+everyone = wait(world.agree(mine, WaitPolicy(100)))
 if world.rank == 0:
     import json
     print(json.dumps({

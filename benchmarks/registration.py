@@ -47,7 +47,7 @@ from mpidask.dashboard import access
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, server_start
 from mpidask.launch.servers.plugins.registration import Registration, let_go
-from mpidask.launch.servers.specs import Place, SchedulerPlan
+from mpidask.launch.servers.specs import Place, SchedulerSpec
 from mpidask.run_directory import Progress
 from mpidask.security import credentials
 from mpidask.security.scheduler_file import About
@@ -112,7 +112,7 @@ def serve(case: Case, keys: credentials.Keys | None, pipe: Connection) -> None:
 
 async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe: Connection) -> None:
     names = {str(number): number for number in range(case.workers)}
-    plan = SchedulerPlan(
+    plan = SchedulerSpec(
         host="0.0.0.0",  # noqa: S104 - loopback has one address for each process of workers: ports are scarce
         port=0,
         protocol=case.transport,
@@ -130,7 +130,7 @@ async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe
     await server_start.start_dashboard(scheduler, plan)
     pipe.send(scheduler.port)
     await asyncio.to_thread(pipe.recv)
-    log_filters.quieten()
+    log_filters.silence()
     if case.variant != "Dask":
         let_go(scheduler)
     pipe.send("let go")

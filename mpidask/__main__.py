@@ -17,9 +17,9 @@ if __name__ == "__main__":
 
     interruption = Interruption()
 
-    from mpidask.launch.watchdog.watchdog import Guardian
+    from mpidask.launch.watchdog.watchdog import Watchdog
 
-    guardian = Guardian.start()
+    watchdog = Watchdog.start()
     interruption.also_in_c()
 
     from mpidask.launch.watchdog.script_process import ScriptProcess
@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
     from mpidask.launch.comm.world import World
 
-    world = World.join(guardian)
+    world = World.join(watchdog)
 
     from mpidask.cli.ranks import run_rank
 

@@ -199,7 +199,7 @@ def load(
     for name in ("local_directory", "import_cache", "scheduler_file"):
         if values.get(name):
             values[name] = path(values[name], _shown(name))
-    if "scheduler_file" in values:  # ranks and guardians may have other working directories
+    if "scheduler_file" in values:  # ranks and watchdogs may have other working directories
         values["scheduler_file"] = os.path.abspath(values["scheduler_file"])
     options = Options(**values)
     _check_forms(options)

@@ -13,7 +13,7 @@ from mpidask.cli import words
 
 if TYPE_CHECKING:
     from mpidask.launch.comm.world import World
-    from mpidask.launch.command import Order
+    from mpidask.launch.command import Invocation
     from mpidask.launch.watchdog.interruption import Interruption
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
@@ -45,28 +45,28 @@ join the cluster of that file. The cluster ends when a client calls shutdown(), 
 _OF_SCRIPTS = ("client_rank", "thread_grace", "local_cluster")
 
 
-def become_rank(parse: Callable[[Sequence[str]], Order | str]) -> NoReturn:
+def become_rank(parse: Callable[[Sequence[str]], Invocation | str]) -> NoReturn:
     """Bring MPI up and take part in a run as this rank, to its end."""
     from mpidask.launch.watchdog.interruption import Interruption
 
     interruption = Interruption()
-    from mpidask.launch.watchdog.watchdog import Guardian
+    from mpidask.launch.watchdog.watchdog import Watchdog
 
-    guardian = Guardian.start()
+    watchdog = Watchdog.start()
     interruption.also_in_c()
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
     script = ScriptProcess.start_early(sys.argv[1:]) if parse is parse_run else None
     from mpidask.launch.comm.world import World
 
-    run_rank(World.join(guardian), script, interruption, parse)
+    run_rank(World.join(watchdog), script, interruption, parse)
 
 
 def run_rank(
     world: World,
     script: ScriptProcess | None,
     interruption: Interruption,
-    parse: Callable[[Sequence[str]], Order | str] | None = None,
+    parse: Callable[[Sequence[str]], Invocation | str] | None = None,
 ) -> NoReturn:
     """Take part in a run as this rank, to its end.
 
@@ -79,14 +79,14 @@ def run_rank(
     run(world, lambda: (parse or parse_run)(sys.argv[1:]), interruption, script)
 
 
-def parse_run(argv: Sequence[str]) -> Order | str:
+def parse_run(argv: Sequence[str]) -> Invocation | str:
     """Read `mpidask run`'s command line: the options and the program, or the help text to print.
 
     Raises UsageError.
     """
     from mpidask.config import Options, load
     from mpidask.errors import UsageError
-    from mpidask.launch.command import Order
+    from mpidask.launch.command import Invocation
 
     command = words.command("run", _RUN, words.options_of(Options))
     ours, program = words.split(argv, command)
@@ -97,15 +97,15 @@ def parse_run(argv: Sequence[str]) -> Order | str:
         raise UsageError(
             "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
         )
-    return Order(load(given), program)
+    return Invocation(load(given), program)
 
 
-def parse_serve(argv: Sequence[str]) -> Order | str:
+def parse_serve(argv: Sequence[str]) -> Invocation | str:
     """Read `mpidask serve`'s command line: the options, or the help text to print; raises UsageError."""
     import click
 
     from mpidask.config import Options, load
-    from mpidask.launch.command import Order
+    from mpidask.launch.command import Invocation
 
     address = click.Argument(["scheduler_address"], required=False)
     options = words.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})
@@ -117,4 +117,4 @@ def parse_serve(argv: Sequence[str]) -> Order | str:
         given = {**given, "scheduler_file": os.path.join(directory, run_directory.SCHEDULER)}
     chosen = load(given)
     # A name for those who join from elsewhere is made of the run's id: names must not be taken twice.
-    return Order(dataclasses.replace(chosen, name=chosen.name or ("mpidask" if chosen.scheduler else None)), None)
+    return Invocation(dataclasses.replace(chosen, name=chosen.name or ("mpidask" if chosen.scheduler else None)), None)

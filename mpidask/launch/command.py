@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from mpidask.launch.watchdog.interruption import Interruption
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
-__all__ = ["Order", "run"]
+__all__ = ["Invocation", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
+class Invocation:
     """What the user has asked for on the command line.
 
     program: None for scheduler and workers alone
@@ -43,7 +43,7 @@ class Order:
 
 
 def run(
-    world: World, read: Callable[[], Order | str], interruption: Interruption, script: ScriptProcess | None = None
+    world: World, read: Callable[[], Invocation | str], interruption: Interruption, script: ScriptProcess | None = None
 ) -> NoReturn:
     """Take part in the run as this rank; ends the process with the run's exit status.
 
@@ -52,17 +52,17 @@ def run(
     script: the process started for the script, should this be the rank that runs it
     """
     layout = None
-    world.own(segments_of("self", world.guardian.token))
+    world.own(segments_of("self", world.watchdog.token))
     try:
-        order = settle(world, lambda: _in_time(read()))
-        if isinstance(order, str):
-            _print_and_leave(world, order)
-        _check_ranks(world, order)
-        world.imports = import_sharing.share(world, order.options)
-        joined = discovery.locate(world, order.options)
-        layout = meet(world, order.options, with_client=order.program is not None, joined=joined)
-        layout.path = order.path
-        _take_role(world, layout, order, script, interruption.over)
+        invocation = settle(world, lambda: _in_time(read()))
+        if isinstance(invocation, str):
+            _print_and_leave(world, invocation)
+        _check_ranks(world, invocation)
+        world.imports = import_sharing.share(world, invocation.options)
+        joined = discovery.locate(world, invocation.options)
+        layout = meet(world, invocation.options, with_client=invocation.program is not None, joined=joined)
+        layout.path = invocation.path
+        _take_role(world, layout, invocation, script, interruption.over)
     except MpidaskError as error:
         teardown.tidy(world, layout)
         world.fail(error)
@@ -77,16 +77,23 @@ def run(
         world.abort(lost.status)
 
 
-def _in_time(order: Order | str) -> Order | str:
+def _in_time(invocation: Invocation | str) -> Invocation | str:
     """Return what was asked for; raises WalltimeError if there is no time left for it."""
-    if not isinstance(order, str):
+    if not isinstance(invocation, str):
         walltime.check()
-        order = dataclasses.replace(order, path=_path(order.program))  # here alone: it looks at the program's file
-    return order
+        invocation = dataclasses.replace(
+            invocation, path=_path(invocation.program)
+        )  # here alone: it looks at the program's file
+    return invocation
 
 
-def _check_ranks(world: World, order: Order) -> None:
-    if order.program is None and world.size == 1 and order.options.scheduler and not config.inclusive(order.options):
+def _check_ranks(world: World, invocation: Invocation) -> None:
+    if (
+        invocation.program is None
+        and world.size == 1
+        and invocation.options.scheduler
+        and not config.inclusive(invocation.options)
+    ):
         raise WorldTooSmallException(
             "there is 1 rank, for the scheduler, and none for workers",
             "start more, such as mpirun -n 4, or let it host a worker as well with --inclusive-workers",
@@ -94,13 +101,13 @@ def _check_ranks(world: World, order: Order) -> None:
 
 
 def _take_role(
-    world: World, layout: Layout, order: Order, script: ScriptProcess | None, ready: Callable[[], None]
+    world: World, layout: Layout, invocation: Invocation, script: ScriptProcess | None, ready: Callable[[], None]
 ) -> NoReturn:
     """Be what the layout says; ready: called when this rank's signals are its own."""
-    if Role.CLIENT in layout.role and order.program is not None:
+    if Role.CLIENT in layout.role and invocation.program is not None:
         from mpidask.launch.script_rank import be_client
 
-        be_client(world, layout, order.program, script, ready)
+        be_client(world, layout, invocation.program, script, ready)
     if script is not None:
         script.discard()
     asyncio.run(_serve_and_leave(world, layout, ready), debug=False)  # of `python -X dev`: for the script alone

@@ -14,7 +14,7 @@ from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import UsageError, WorldTooSmallException
 from mpidask.launch.comm.world import World
-from mpidask.launch.exit_hook import DEPARTURE
+from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
 from mpidask.launch.session import Session
 
@@ -140,16 +140,16 @@ def send_close_signal() -> None:
 
     Not needed otherwise: the cluster is closed when the script ends. Raises UsageError if there is none.
     """
-    around = current.current()
-    if around is None:
+    cluster = current.current()
+    if cluster is None:
         raise UsageError("there is no cluster to close", "call it on the client's rank, after initialize(exit=False)")
-    session = next((each for each in DEPARTURE.sessions if not each.exit), None)
+    session = next((each for each in EXIT_HOOK.sessions if not each.exit), None)
     if session is not None:
         session.end(None)
         return
     from distributed import Client
 
-    with Client(around.address) as connection:  # type: ignore[no-untyped-call]  # Dask's
+    with Client(cluster.address) as connection:  # type: ignore[no-untyped-call]  # Dask's
         connection.shutdown()
 
 

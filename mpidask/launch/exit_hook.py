@@ -23,7 +23,7 @@ from mpidask.launch.comm.world import World
 from mpidask.launch.script import interpreter_end, main_module, threads
 from mpidask.launch.servers import log_filters
 
-__all__ = ["DEPARTURE", "Departure"]
+__all__ = ["EXIT_HOOK", "ExitHook"]
 
 _OTHERS = 2.0  # s that the others get to end as well when a rank has failed
 
@@ -41,7 +41,7 @@ class Closable(Protocol):
         """Close it; status: the script's exit status, None if it is not known."""
 
 
-class Departure:
+class ExitHook:
     """What this process has to do at its end; there is one.
 
     grace:  s that threads which the script left are waited for
@@ -121,7 +121,7 @@ class Departure:
             self._leave(world, status, met=leaves, given_up=given_up)
 
     def _close(self, status: int | None) -> None:
-        log_filters.quieten()
+        log_filters.silence()
         for session in self.sessions[::-1]:
             session.end(status)
 
@@ -180,4 +180,4 @@ def _status(main: types.FrameType | None) -> int | None:
     return None
 
 
-DEPARTURE = Departure()
+EXIT_HOOK = ExitHook()

@@ -14,7 +14,7 @@ from mpidask.compat.python import drop_semaphores, process_settings
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters
 
-__all__ = ["Surroundings", "serving"]
+__all__ = ["ProcessState", "serving"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal
 _OURS = ("logging", "scheduler-address")
 
 
-class Surroundings:
+class ProcessState:
     """The environment variables and Dask's configuration, as they were."""
 
     def __init__(self) -> None:
@@ -73,4 +73,4 @@ def serving() -> Iterator[None]:
             drop_semaphores(prefix)
         settings.clear()
         settings.update(about)
-        log_filters.speak_again()
+        log_filters.restore()

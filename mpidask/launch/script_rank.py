@@ -16,7 +16,7 @@ from typing import NoReturn
 from mpidask import config
 from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
 from mpidask.launch.cluster import teardown
-from mpidask.launch.cluster.client_rank import Around
+from mpidask.launch.cluster.client_rank import ClientCluster
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.standard_input import Feed
 from mpidask.launch.comm.polling import wait
@@ -46,15 +46,15 @@ def be_client(
     ready:   called when this rank's signals are its own
     """
     if process is None:
-        process = ScriptProcess.start(world.rank, {**world.original_environ, TOKEN: world.guardian.token})
+        process = ScriptProcess.start(world.rank, {**world.original_environ, TOKEN: world.watchdog.token})
     script = Script(world, layout, program, process)
     ready()
-    around = Around(world, layout, script, diverts=True)
-    wait(around.start())
+    cluster = ClientCluster(world, layout, script, diverts=True)
+    wait(cluster.start())
     status = script.run()
     for number in _FORWARDED:
         signal.signal(number, signal.SIG_IGN)
-    around.close(status)
+    cluster.close(status)
     teardown.leave_in_order(world, layout, status)
 
 
@@ -97,7 +97,7 @@ class Script:
         self._tell(
             Prepare(
                 self._program,
-                {**changed, TOKEN: self._world.guardian.token},
+                {**changed, TOKEN: self._world.watchdog.token},
                 self._world.configuration,
                 self._layout.turn,
                 config.seconds(options.thread_grace),
@@ -128,7 +128,7 @@ class Script:
         """Keep what the script's process is to know when it may begin."""
         others = self._layout.joined is not None or self._layout.options.scheduler_file is not None
         workers = None if others else len(self._layout.workers)  # more may come from elsewhere
-        self._begin = Begin(contact, dashboard, self._layout.hosts[self._layout.speaker], workers)
+        self._begin = Begin(contact, dashboard, self._layout.hosts[self._layout.reporting_rank], workers)
 
     def close(self, address: str) -> None:
         """End the process, if the script has not ended it."""
@@ -188,7 +188,7 @@ class Script:
         except (EOFError, OSError):
             return False
         if isinstance(message, EndWithin):
-            self._world.guardian.end_within(message.seconds)
+            self._world.watchdog.end_within(message.seconds)
         return True
 
     def _wait_for_exit(self, seconds: float) -> None:

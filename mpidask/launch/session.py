@@ -20,7 +20,7 @@ from mpidask.launch.cluster import client_rank, discovery, teardown
 from mpidask.launch.cluster.layout import Layout, meet, settle
 from mpidask.launch.comm.polling import End, Steps, wait, wait_async
 from mpidask.launch.comm.world import World
-from mpidask.launch.exit_hook import DEPARTURE
+from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.imports import import_sharing
 from mpidask.launch.resources import walltime
 from mpidask.launch.script import current, interpreter_end
@@ -28,7 +28,7 @@ from mpidask.launch.script.walltime_alarm import Alarm
 from mpidask.launch.servers import log_filters
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import segments_of
-from mpidask.launch.watchdog.watchdog import Guardian
+from mpidask.launch.watchdog.watchdog import Watchdog
 from mpidask.security import credentials
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class Session:
         self._read: Callable[[], Options] = lambda: config.load(options)
         self._with_client = True
         self._layout: Layout | None = None
-        self._around: current.Surrounding | None = None
-        self._own: client_rank.Around | None = None  # the same, where it is this session's to close
+        self._cluster: current.CurrentCluster | None = None
+        self._own: client_rank.ClientCluster | None = None  # the same, where it is this session's to close
         self._alarm: Alarm | None = None
-        self._surroundings = process_state.Surroundings()
+        self._before = process_state.ProcessState()
         self._stack = contextlib.ExitStack()  # held for what it holds
 
     @classmethod
@@ -132,7 +132,7 @@ class Session:
     def _meet(self) -> Layout | None:
         """Bring the ranks together; return None inside a run that has brought them together already."""
         if current.current() is not None:
-            self._around, self.is_client = current.current(), True
+            self._cluster, self.is_client = current.current(), True
             return None
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
@@ -141,10 +141,10 @@ class Session:
                 "a process that the script has started runs the script again, and opens a session",
                 'put what is to run once under `if __name__ == "__main__":`',
             )
-        DEPARTURE.prepare()
-        self._surroundings = process_state.Surroundings()
-        self.world = World.of(self._comm, Guardian.start_apart())
-        self.world.own(segments_of("self", self.world.guardian.token))
+        EXIT_HOOK.prepare()
+        self._before = process_state.ProcessState()
+        self.world = World.of(self._comm, Watchdog.start_apart())
+        self.world.own(segments_of("self", self.world.watchdog.token))
         return self._check(self._lay_out)
 
     def _lay_out(self) -> Layout:
@@ -152,7 +152,7 @@ class Session:
         self.world.imports = import_sharing.share(self.world, options)
         joined = discovery.locate(self.world, options)
         self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
-        DEPARTURE.grace = config.seconds(options.thread_grace)
+        EXIT_HOOK.grace = config.seconds(options.thread_grace)
         self.is_client = layout.client == self.world.rank
         return layout
 
@@ -179,20 +179,22 @@ class Session:
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
         assert self._layout is not None
-        here = client_rank.InProcess(self.world, self._layout)
-        self._around = self._own = around = client_rank.Around(self.world, self._layout, here, diverts=self.exit)
-        yield from around.start()
-        self._surroundings.note()
-        current.enter(around)
-        DEPARTURE.sessions.append(self)
-        DEPARTURE.client = True
+        side = client_rank.InRank(self.world, self._layout)
+        self._cluster = self._own = cluster = client_rank.ClientCluster(
+            self.world, self._layout, side, diverts=self.exit
+        )
+        yield from cluster.start()
+        self._before.note()
+        current.enter(cluster)
+        EXIT_HOOK.sessions.append(self)
+        EXIT_HOOK.client = True
         if self.exit and self.world.whole:
-            os.environ[TOKEN] = self.world.guardian.token  # what the script starts ends with it
+            os.environ[TOKEN] = self.world.watchdog.token  # what the script starts ends with it
             client_rank.restore_signals()
-            self._stack.enter_context(interpreter_end.ending_by_os_exit(DEPARTURE.os_exit))
+            self._stack.enter_context(interpreter_end.ending_by_os_exit(EXIT_HOOK.os_exit))
         margin = config.seconds(self._layout.options.walltime_margin)
         self._alarm = Alarm(
-            margin, self.world.guardian, lambda status: DEPARTURE.end_by_force(self, status), DEPARTURE.fail
+            margin, self.world.watchdog, lambda status: EXIT_HOOK.end_by_force(self, status), EXIT_HOOK.fail
         )
         self._alarm.set()
 
@@ -202,7 +204,7 @@ class Session:
         from mpidask.launch.cluster.server_rank import serve
 
         assert self._layout is not None
-        os.environ[TOKEN] = self.world.guardian.token
+        os.environ[TOKEN] = self.world.watchdog.token
         end = await serve(self.world, self._layout, until_shutdown=not self.exit, diverts=self.exit)
         if self.exit and self.world.whole:
             teardown.leave_in_order(self.world, self._layout, teardown.own_status(self.world, end))
@@ -215,7 +217,7 @@ class Session:
             yield from self._all_closed(_MEET_LONGER)
         self._return()
         if end.sender == self.world.rank and end.status:  # the walltime is about to end
-            DEPARTURE.fail(end.status)
+            EXIT_HOOK.fail(end.status)
             sys.exit(end.status)
         if self.exit:
             sys.exit()
@@ -238,16 +240,16 @@ class Session:
 
     def _release(self) -> None:
         """Give the communicator back, but keep one of all ranks for their common end."""
-        if self.world.whole and DEPARTURE.world is None:
-            DEPARTURE.world = self.world
+        if self.world.whole and EXIT_HOOK.world is None:
+            EXIT_HOOK.world = self.world
         else:
             self.world.release()
 
     def _return(self) -> None:
         """Give back what is not MPI's."""
         if not (self.exit and self.world.whole):  # the process goes on
-            self.world.guardian.dismiss()
-            self._surroundings.give_back()
+            self.world.watchdog.dismiss()
+            self._before.give_back()
 
     # ----------------------------------------------------------------- closing
     def close(self) -> Awaitable[None] | None:
@@ -281,7 +283,7 @@ class Session:
         if self._alarm is not None:
             self._alarm.stop()
         with contextlib.suppress(ValueError):
-            DEPARTURE.sessions.remove(self)
+            EXIT_HOOK.sessions.remove(self)
         shut_down = self.world.ended() is not None
         self._own.close(status)
         teardown.tidy(self.world, self._layout)
@@ -289,32 +291,32 @@ class Session:
             yield from self._all_closed(_MEET)
         current.leave(self._own)
         self._return()
-        log_filters.speak_again()
+        log_filters.restore()
 
     # ------------------------------------------------------------- what Dask asks of a cluster
     @property
     def scheduler_address(self) -> str:
         """Address of the scheduler; on other ranks than the client's it skips the rest of the `with`."""
-        if self._around is None:
+        if self._cluster is None:
             raise _NotTheClientError
-        return self._around.address
+        return self._cluster.address
 
     @property
     def security(self) -> Any:
         """What a client needs to be let in; None without TLS, or with keys of the user's own."""
-        return credentials.security_of(self._around.contact) if self._around is not None else None
+        return credentials.security_of(self._cluster.contact) if self._cluster is not None else None
 
     @property
     def dashboard_link(self) -> str | None:
         """Address of the dashboard, on the client's rank; None if there is none."""
-        return self._around.dashboard if self._around is not None else None
+        return self._cluster.dashboard if self._cluster is not None else None
 
     @property
     def status(self) -> Any:
         """Dask's status of the cluster: running or closed."""
         from distributed import Status
 
-        return Status.running if self._around is not None and not self._around.closed else Status.closed
+        return Status.running if self._cluster is not None and not self._cluster.closed else Status.closed
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Return the session: a client awaits its cluster."""
@@ -354,4 +356,4 @@ def _is_being_prepared() -> bool:
 def _remember(error: BaseException | None) -> None:
     """Keep the exit status of what leaves a session in disorder, should nobody catch it."""
     if isinstance(error, SystemExit):
-        DEPARTURE.failed = error.code if isinstance(error.code, int) else int(error.code is not None)
+        EXIT_HOOK.failed = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -14,8 +14,8 @@ from distributed import Status
 from mpidask.config import Options
 from mpidask.dashboard.table import HEADINGS, SOURCE, Row, columns, summary
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.planning import places
-from mpidask.launch.resources.division import Facts, Limit, WorkerPlan
+from mpidask.launch.cluster.rank_spec import places
+from mpidask.launch.resources.division import Facts, Limit, WorkerSpec
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Death, Postmortem
@@ -65,7 +65,7 @@ def facts(host, pid):
 
 def test_places_are_what_the_layout_says():
     roles = [Role.SCHEDULER | Role.CLIENT, Role.WORKER]
-    workers = [WorkerPlan(1, "1-0", 2, 2**30), WorkerPlan(1, "1-1", 2, 2**30)]
+    workers = [WorkerSpec(1, "1-0", 2, 2**30), WorkerSpec(1, "1-1", 2, 2**30)]
     layout = Layout(0, Options(), [facts("n1", 11), facts("n2", 22)], roles, workers, "127.0.0.1", "loopback")
     assert places(layout) == (
         Place(0, "n1", "scheduler, script", 11, 2**32),

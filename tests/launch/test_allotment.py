@@ -10,7 +10,7 @@ import pytest
 from mpidask import job_environment
 from mpidask.launch.cluster.banner import banner
 from mpidask.launch.resources import allotment, hardware
-from mpidask.launch.resources.division import Facts, Limit, Wish, plan_workers
+from mpidask.launch.resources.division import Facts, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.worker_environment import variables
 from mpidask.launch.watchdog import launcher_environment
@@ -196,7 +196,7 @@ def test_a_small_job_on_a_large_node_does_not_take_the_node():
     """As on an OpenPBS without cgroups: 1 core and 1 GiB on a node of 8 cores and 64 GiB."""
     limits = (Limit("node", 64 * GIB, "node"), Limit("batch", GIB, "ulimit -m"))
     facts = Facts("n1", "n1", "n1", tuple(range(8)), 8, (Limit("batch", 1, "NCPUS"),), limits)
-    (worker,) = plan_workers([facts], [True], [True], Wish(per_rank=None))
+    (worker,) = divide([facts], [True], [True], WorkerRequest(per_rank=None))
     assert (worker.nthreads, worker.blas_threads) == (1, 1)
     assert worker.memory < GIB
     roles = [Role.SCHEDULER | Role.CLIENT | Role.WORKER]

@@ -195,7 +195,7 @@ def test_the_script_may_handle_signals_itself(ranks):
 
 @pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
-    """All processes of the first run are killed at once, guardians too, as a batch system does."""
+    """All processes of the first run are killed at once, watchdogs too, as a batch system does."""
     run = ranks.start(3, nanny, ranks.script(SLEEPER))
     run.wait_for("ready")
     run.kill()

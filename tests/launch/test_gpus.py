@@ -18,7 +18,7 @@ from mpidask import config
 from mpidask.errors import StartupError, UsageError
 from mpidask.launch.cluster import banner
 from mpidask.launch.resources import gpus, ucx
-from mpidask.launch.resources.division import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role
 
 GIB = 2**30
@@ -145,12 +145,12 @@ def test_only_cards_whose_device_files_are_here_count(tmp_path):
 
 
 # ------------------------------------------------------------ how they are divided
-def plan(world, **wish):
-    return plan_workers(world, [True] * len(world), [False] * len(world), Wish(**wish))
+def plan(world, **request):
+    return divide(world, [True] * len(world), [False] * len(world), WorkerRequest(**request))
 
 
-def given(world, **wish):
-    return [(worker.rank, worker.gpu) for worker in plan(world, **wish)]
+def given(world, **request):
+    return [(worker.rank, worker.gpu) for worker in plan(world, **request)]
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_ranks_that_see_some_of_the_same_cards(node_of):
 
 
 # ------------------------------------------------------------------- what is printed
-def text_of(world, *, inside=False, **wish):
-    workers = plan(world, inside=inside, **wish)
+def text_of(world, *, inside=False, **request):
+    workers = plan(world, inside=inside, **request)
     text = banner.banner("1", [Role.WORKER] * len(world), world, workers, [], inside=inside)
     return "".join(line for line in text.splitlines(keepends=True) if line.startswith("mpidask: gpus"))
 

@@ -15,7 +15,7 @@ from distributed.core import Server
 from harness import marked, read
 
 from mpidask.launch.comm.polling import wait, wait_async
-from mpidask.launch.comm.wakeup import PLATE_SIZE, Doorbell
+from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
 from mpidask.launch.servers.idle import Rest
 
 RESTED = 9  # s after the last task in which every server has come to rest, on a slow machine too
@@ -180,33 +180,33 @@ print(next(iter(client.run(callbacks).values()))["memory_monitor"])
     assert result.stdout.split() == ["100.0"], result
 
 
-# ------------------------------------------------------------------------------ the doorbell
+# ------------------------------------------------------------------------------ the wake-up
 
 
 @pytest.fixture
-def bells():
-    """Return a function that makes a bell, which does not look on its own within a test."""
+def sockets():
+    """Return a function that makes such a socket, which does not look on its own within a test."""
     with contextlib.ExitStack() as stack:
 
         def make(address="127.0.0.1"):
-            bell = stack.enter_context(contextlib.closing(Doorbell(address)))
-            bell.pause = 600.0
-            return bell
+            wakeup = stack.enter_context(contextlib.closing(WakeupSocket(address)))
+            wakeup.pause = 600.0
+            return wakeup
 
         yield make
 
 
 class Telling:
-    """A bell that tells how long each sleep is to be, and is rung in some of them."""
+    """A wakeup that tells how long each sleep is to be, and is woken in some of them."""
 
     pause = 4.0
 
-    def __init__(self, *rung):
-        self.rung, self.sleeps = rung, []
+    def __init__(self, *woken):
+        self.woken, self.sleeps = woken, []
 
     def wait(self, seconds):
         self.sleeps.append(seconds)
-        return len(self.sleeps) in self.rung
+        return len(self.sleeps) in self.woken
 
     async def wait_async(self, seconds):
         return self.wait(seconds)
@@ -221,11 +221,11 @@ def looks(number, *moving):
 
 @pytest.mark.parametrize("run", [wait, lambda *words: asyncio.run(wait_async(*words))], ids=["wait", "wait_async"])
 def test_sleeps_grow_until_something_moves_or_the_bell_is_rung(run):
-    bell = Telling(300)
-    assert run(looks(600, 200), bell) == "seen"
-    shortest = bell.sleeps[0]
-    assert [number for number, each in enumerate(bell.sleeps, 1) if each == shortest] == [1, 200, 301]
-    assert bell.sleeps[198] == bell.sleeps[-1] == bell.pause
+    wakeup = Telling(300)
+    assert run(looks(600, 200), wakeup) == "seen"
+    shortest = wakeup.sleeps[0]
+    assert [number for number, each in enumerate(wakeup.sleeps, 1) if each == shortest] == [1, 200, 301]
+    assert wakeup.sleeps[198] == wakeup.sleeps[-1] == wakeup.pause
 
 
 def test_without_a_bell_nobody_oversleeps(monkeypatch):
@@ -237,38 +237,38 @@ def test_without_a_bell_nobody_oversleeps(monkeypatch):
     assert sleeps[-1] == 0.05
 
 
-def test_a_bell_wakes_a_rank(bells):
-    bell, answers = bells(), []
-    waiting = threading.Thread(target=lambda: answers.append(bell.wait(600)), daemon=True)
+def test_a_datagram_wakes_a_rank(sockets):
+    wakeup, answers = sockets(), []
+    waiting = threading.Thread(target=lambda: answers.append(wakeup.wait(600)), daemon=True)
     waiting.start()
-    bells().ring(bytes(PLATE_SIZE) + bell.plate)
+    sockets().wake(bytes(ADDRESS_SIZE) + wakeup.address)
     waiting.join(20)
     assert answers == [True]
 
 
-def test_a_bell_wakes_an_event_loop(bells):
-    bell = bells()
+def test_a_datagram_wakes_an_event_loop(sockets):
+    wakeup = sockets()
 
     async def waits():
-        waiting = asyncio.ensure_future(bell.wait_async(600))
+        waiting = asyncio.ensure_future(wakeup.wait_async(600))
         await asyncio.sleep(0.1)
-        bells().ring(bell.plate)
+        sockets().wake(wakeup.address)
         return await asyncio.wait_for(waiting, 20)
 
     assert asyncio.run(waits())
 
 
-def test_who_does_not_know_the_secret_rings_in_vain(bells):
-    bell = bells()
-    port = int.from_bytes(bell.plate[4:6], "big")
+def test_who_does_not_know_the_secret_wakes_nobody(sockets):
+    wakeup = sockets()
+    port = int.from_bytes(wakeup.address[4:6], "big")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(b"12345678", ("127.0.0.1", port))
-    assert not bell.wait(10)
-    bells().ring(bell.plate)
-    assert bell.wait(10)
+    assert not wakeup.wait(10)
+    sockets().wake(wakeup.address)
+    assert wakeup.wait(10)
 
 
-def test_an_address_that_is_not_ours_is_no_error(bells):
-    bell = bells("192.0.2.1")
-    assert bell.plate == bytes(PLATE_SIZE)
-    bell.ring(bell.plate)
+def test_an_address_that_is_not_ours_is_no_error(sockets):
+    wakeup = sockets("192.0.2.1")
+    assert wakeup.address == bytes(ADDRESS_SIZE)
+    wakeup.wake(wakeup.address)

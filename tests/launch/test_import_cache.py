@@ -328,10 +328,10 @@ def test_a_path_without_what_held_nothing_will_do(tmp_path):
 # ------------------------------------------------------------------------ all ranks
 SHARE = """
 import os, sys
-from mpidask.launch.watchdog.watchdog import Guardian
-guardian = Guardian.start()
+from mpidask.launch.watchdog.watchdog import Watchdog
+watchdog = Watchdog.start()
 from mpidask.launch.comm.world import World
-world = World.join(guardian)
+world = World.join(watchdog)
 from mpidask.config import Options
 from mpidask.errors import MpidaskError
 from mpidask.launch.imports import import_cache, import_sharing

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from mpidask.errors import WorldTooSmallException
-from mpidask.launch.resources.division import Facts, Gpu, Limit, Wish, plan_workers
+from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role, assign
 
 GIB = 2**30
@@ -21,7 +21,7 @@ def facts(cores, *, node="a", memory=(), cpu=(), gpus=(), total=64 * GIB):
 
 def plan(world, *, hosting=None, serving=None, **options):
     hosting = hosting or [True] * len(world)
-    return plan_workers(world, hosting, serving or [False] * len(world), Wish(**options))
+    return divide(world, hosting, serving or [False] * len(world), WorkerRequest(**options))
 
 
 def test_unbound_ranks_share_the_cores():

@@ -71,11 +71,11 @@ def test_the_first_address_that_all_reach_is_taken():
 
 
 def test_addresses_are_tried_by_connecting():
-    doors = network.Doors([("lo", "127.0.0.1"), ("lo2", "127.0.0.2"), ("gone", "192.0.2.77")])
-    assert [name for name, _, _ in doors.offers] == ["lo", "lo2"]
-    assert network.knock(doors.offers) == {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.1"}
-    doors.close()
-    assert network.knock(doors.offers) == {}
+    targets = network.ProbeTargets([("lo", "127.0.0.1"), ("lo2", "127.0.0.2"), ("gone", "192.0.2.77")])
+    assert [name for name, _, _ in targets.offers] == ["lo", "lo2"]
+    assert network.probe(targets.offers) == {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.1"}
+    targets.close()
+    assert network.probe(targets.offers) == {}
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_an_exit_handler_that_does_not_end(ranks, warned):
 @pytest.mark.thorough
 @pytest.mark.both_mpis
 def test_a_script_that_holds_the_interpreter_lock(ranks):
-    """Nothing of Python runs then: the guardian ends it."""
+    """Nothing of Python runs then: the watchdog ends it."""
     environ = ending_in(20)
     result = ranks(4, ranks.script("import ctypes\nctypes.PyDLL(None).sleep(100)"), environ=environ)
     assert time.time() < float(environ[run_directory.END]) + 20, result

@@ -18,7 +18,7 @@ from distributed import Scheduler, Worker
 from mpidask import config
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.planning import places
+from mpidask.launch.cluster.rank_spec import places
 from mpidask.launch.comm import startup_errors
 from mpidask.launch.resources import division, network, roles, staggering
 from mpidask.launch.resources.division import Facts, Limit
@@ -164,11 +164,11 @@ def meeting(size, per_node, **how):
     facts = world(size, per_node, **how)
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
-    plans = division.plan_workers(facts, hosting, serving)
-    division.plan_workers(facts, hosting, serving, division.Wish(per_rank=None))
+    plans = division.divide(facts, hosting, serving)
+    division.divide(facts, hosting, serving, division.WorkerRequest(per_rank=None))
     layout = Layout(0, config.Options(), facts, assigned, plans, "", "")
     all_places = places(layout)
-    first = network.knockers(facts)
+    first = network.probers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
     network.best([("ib0", "10.0.0.0", 1)], found, layout.hosts)
     sent = pickle.dumps(division.compact(dict(enumerate(facts))))
@@ -214,13 +214,15 @@ def test_plans_are_those_of_each_node_alone():
     ]
     chance.shuffle(facts)
     hosting, serving = [chance.random() < 0.8 for _ in facts], [chance.random() < 0.1 for _ in facts]
-    for wish in (division.Wish(), division.Wish(per_rank=None), division.Wish(per_rank=3, gpus=False)):
-        together = [dataclasses.replace(plan, name="") for plan in division.plan_workers(facts, hosting, serving, wish)]
+    for request in (
+        division.WorkerRequest(),
+        division.WorkerRequest(per_rank=None),
+        division.WorkerRequest(per_rank=3, gpus=False),
+    ):
+        together = [dataclasses.replace(plan, name="") for plan in division.divide(facts, hosting, serving, request)]
         for node in {fact.node for fact in facts}:
             members = [rank for rank, fact in enumerate(facts) if fact.node == node]
-            alone = division.plan_workers(
-                *([each[rank] for rank in members] for each in (facts, hosting, serving)), wish
-            )
+            alone = division.divide(*([each[rank] for rank in members] for each in (facts, hosting, serving)), request)
             alone = [dataclasses.replace(plan, rank=members[plan.rank], name="") for plan in alone]
             assert [plan for plan in together if plan.rank in members] == alone
 
@@ -236,24 +238,24 @@ def test_compact_facts_are_the_same():
 # ------------------------------------------------------------------- the network
 def test_one_rank_tries_for_all_of_its_node():
     facts = world(9, 3)
-    assert sorted(network.knockers(facts).values()) == [0, 3, 6]
+    assert sorted(network.probers(facts).values()) == [0, 3, 6]
     found = network.answers(facts, {rank: {"a": f"of {rank}"} if rank % 3 == 0 else {} for rank in range(9)})
     assert [found[rank]["a"] for rank in range(9)] == ["of 0"] * 3 + ["of 3"] * 3 + ["of 6"] * 3
 
 
-def test_thousands_may_knock():
+def test_thousands_may_probe():
     """More than the queue of a listening socket holds, at most 4096 by default."""
-    doors = network.Doors([("lo", network.LOOPBACK)])
+    targets = network.ProbeTargets([("lo", network.LOOPBACK)])
     try:
         for _ in range(6000):
-            assert network.knock(doors.offers, 1.0) == {network.LOOPBACK: network.LOOPBACK}
+            assert network.probe(targets.offers, 1.0) == {network.LOOPBACK: network.LOOPBACK}
     finally:
-        doors.close()
+        targets.close()
 
 
 def test_where_many_try_each_waits_longer():
-    assert network.patience(80) == 3.0
-    assert network.patience(10_000) == 30.0
+    assert network.probe_timeout(80) == 3.0
+    assert network.probe_timeout(10_000) == 30.0
 
 
 # ------------------------------------------------------------------- the scheduler

@@ -9,12 +9,12 @@ import pytest
 from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
-from mpidask.launch.comm.polling import End, Patience, wait, wait_async
+from mpidask.launch.comm.polling import End, WaitPolicy, wait, wait_async
 from mpidask.launch.comm.world import World
 
 
 class Silent:
-    """A guardian that guards nothing."""
+    """A watchdog that guards nothing."""
 
     token = ""
 
@@ -53,19 +53,19 @@ def test_share_bytes_puts_them_where_they_are_wanted(world):
 @pytest.mark.mpi(min_size=3)
 def test_agree_gives_every_rank_every_value(world):
     for turn in range(20):
-        assert wait(world.agree(world.rank * turn, Patience(20))) == {rank: rank * turn for rank in range(world.size)}
+        assert wait(world.agree(world.rank * turn, WaitPolicy(20))) == {rank: rank * turn for rank in range(world.size)}
 
 
 @pytest.mark.mpi(min_size=3)
 def test_what_is_agreed_upon_brings_the_bells_of_all(world):
-    world.hang_bell("127.0.0.1")
-    wait(world.agree(1, Patience(20)))
+    world.listen_for_wakeups("127.0.0.1")
+    wait(world.agree(1, WaitPolicy(20)))
     wait(world.meet())
     ringer = world.size - 1
     if world.rank == ringer:
         world.announce_end(3)
     else:
-        assert world.bell.wait(20)
+        assert world.wakeup.wait(20)
         assert wait(world.await_end()) == End(3, ringer)
     wait(world.meet())
     world.release()
@@ -85,7 +85,7 @@ def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
         ticking = asyncio.ensure_future(tick())
         if world.rank == 1:
             await asyncio.sleep(0.5)
-        values = await wait_async(world.agree(world.rank, Patience(20)))
+        values = await wait_async(world.agree(world.rank, WaitPolicy(20)))
         ticking.cancel()
         return ticks, values
 
@@ -99,12 +99,12 @@ def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
 def test_an_error_on_one_rank_is_raised_on_all(world, where):
     error = StartupError("the disk is full", "empty it")
     with pytest.raises(StartupError, match=f"rank {where} on {world.host}: the disk is full") as caught:
-        wait(world.agree(error if world.rank == where else 1, Patience(20)))
+        wait(world.agree(error if world.rank == where else 1, WaitPolicy(20)))
     assert caught.value.remedy == "empty it"
     with pytest.raises(UsageError, match=r"^no such script$"):
-        wait(world.agree(UsageError("no such script") if world.rank == where else 1, Patience(20)))
+        wait(world.agree(UsageError("no such script") if world.rank == where else 1, WaitPolicy(20)))
     MPI.COMM_WORLD.Barrier()
-    assert len(wait(world.agree(1, Patience(20)))) == world.size
+    assert len(wait(world.agree(1, WaitPolicy(20)))) == world.size
 
 
 @pytest.mark.mpi(min_size=3)
@@ -113,16 +113,16 @@ def test_who_is_missing_is_named(world):
     if world.rank == 2:
         time.sleep(2)
     with pytest.raises(StartupError, match=r"1 of \d+ ranks did not come up within 0.5 s: rank 2 on n017"):
-        wait(world.agree(1, Patience(0.5, hosts)))
+        wait(world.agree(1, WaitPolicy(0.5, hosts)))
     MPI.COMM_WORLD.Barrier()
-    assert len(wait(world.agree(1, Patience(20)))) == world.size  # the late report is not taken for a new one
+    assert len(wait(world.agree(1, WaitPolicy(20)))) == world.size  # the late report is not taken for a new one
 
 
 @pytest.mark.mpi(min_size=3)
 def test_enough_ends_the_wait(world):
     if world.rank == 2:
         time.sleep(1)
-    values = wait(world.agree(world.rank, Patience(20, enough=lambda up: len(up) == world.size - 1)))
+    values = wait(world.agree(world.rank, WaitPolicy(20, enough=lambda up: len(up) == world.size - 1)))
     assert sorted(values) == [rank for rank in range(world.size) if rank != 2]
     MPI.COMM_WORLD.Barrier()
 
@@ -146,7 +146,7 @@ def test_waiting_does_not_burn_a_core(world):
     before = time.process_time()
     if world.rank == 1:
         time.sleep(1)
-    wait(world.agree(1, Patience(20)))
+    wait(world.agree(1, WaitPolicy(20)))
     assert time.process_time() - before < 0.2
 
 
@@ -171,9 +171,9 @@ def test_an_error_elsewhere_is_learnt_before_the_own_value_is_there(world):
             raise AssertionError
 
     with pytest.raises(StartupError, match=r"rank 1 on .*: no"):
-        wait(world.agree(StartupError("no") if world.rank == 1 else Never(), Patience(20)))
+        wait(world.agree(StartupError("no") if world.rank == 1 else Never(), WaitPolicy(20)))
     MPI.COMM_WORLD.Barrier()
-    assert len(wait(world.agree(1, Patience(20)))) == world.size
+    assert len(wait(world.agree(1, WaitPolicy(20)))) == world.size
 
 
 @pytest.mark.mpi(min_size=4)
@@ -183,7 +183,7 @@ def test_a_world_of_some_ranks_leaves_the_others_alone():
     for _ in range(3):
         world = World.of(half, Silent())
         assert not world.whole
-        assert wait(world.agree(world.rank, Patience(20))) == {rank: rank for rank in range(half.size)}
+        assert wait(world.agree(world.rank, WaitPolicy(20))) == {rank: rank for rank in range(half.size)}
         assert wait(world.meet(20))
         world.release()
     assert World.of(MPI.COMM_WORLD, Silent()).whole

@@ -1,4 +1,4 @@
-"""Says on stderr how a run begins and ends; rank 0 alone speaks."""
+"""Says on stderr how a run begins and ends; rank 0 alone prints."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mpidask import config
 from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.comm.polling import Patience
+from mpidask.launch.comm.polling import WaitPolicy
 from mpidask.launch.resources.roles import Role
 from mpidask.security.credentials import Contact
 
-__all__ = ["Progress", "print_banner", "print_closing"]
+__all__ = ["StartupProgress", "print_banner", "print_closing"]
 
 _FIRST, _ON_TERMINAL, _IN_LOG = 2.0, 0.5, 10.0  # s until the first look, then between two
 
 
-class Progress:
+class StartupProgress:
     """Shows who is up: one changing line on a terminal, a line now and then in a log."""
 
     def __init__(self, layout: Layout) -> None:
@@ -33,9 +33,9 @@ class Progress:
         self._shown = False
 
     @property
-    def patience(self) -> Patience:
+    def policy(self) -> WaitPolicy:
         """How long to wait for the workers, and what to say meanwhile."""
-        return Patience(self._layout.startup_timeout, self._hosts, self.show, self.enough)
+        return WaitPolicy(self._layout.startup_timeout, self._hosts, self.show, self.enough)
 
     def show(self, up: Mapping[int, int]) -> None:
         """Print how far the start has come; up: rank -> number of its workers."""
@@ -78,7 +78,7 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
     if options.dashboard and not layout.joined:
         about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
         if dashboard is not None:
-            about += links.ways(dashboard, layout.hosts[layout.speaker], os.environ)
+            about += links.ways(dashboard, layout.hosts[layout.reporting_rank], os.environ)
     if options.idle_timeout is not None and layout.client is None and not layout.joined:
         about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
     inside = config.inside(options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerPlan
+from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerSpec
 from mpidask.launch.resources.roles import Role
 
 __all__ = ["banner", "closing", "doubts", "encryption", "gpu_warnings", "missing_workers", "progress"]
@@ -34,7 +34,7 @@ def banner(
     version: str,
     roles: Sequence[Role],
     facts: Sequence[Facts],
-    workers: Sequence[WorkerPlan],
+    workers: Sequence[WorkerSpec],
     about: Sequence[tuple[str, str]],
     *,
     inside: bool = False,
@@ -75,7 +75,7 @@ def _roles(roles: Sequence[Role]) -> str:
     return ", ".join(texts)
 
 
-def _workers(workers: Sequence[WorkerPlan]) -> str:
+def _workers(workers: Sequence[WorkerSpec]) -> str:
     kinds = {(worker.nthreads, worker.memory) for worker in workers}
     texts = []
     for threads, memory in sorted(kinds, reverse=True)[:3]:
@@ -85,7 +85,7 @@ def _workers(workers: Sequence[WorkerPlan]) -> str:
     return "; ".join(texts) + (f"; {len(kinds) - 3} more kinds" if len(kinds) > 3 else "")
 
 
-def _cores(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+def _cores(facts: Sequence[Facts], workers: Sequence[WorkerSpec]) -> str:
     have = sum({fact.node: fact.node_cores for fact in facts}.values())
     hosts: dict[str, list[Facts]] = {}
     for rank in dict.fromkeys(worker.rank for worker in workers):
@@ -110,7 +110,7 @@ def _shared_limit(its: Sequence[Facts]) -> Limit | None:
     return min(common, key=lambda limit: limit.amount, default=None)
 
 
-def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+def _memory(facts: Sequence[Facts], workers: Sequence[WorkerSpec]) -> str:
     nodes = {fact.node: next(limit.amount for limit in fact.memory) for fact in facts}
     tightest = min(facts[0].memory, key=lambda limit: limit.amount)
     limited = "" if tightest.scope == "node" else f", limited by {tightest.source} to {amount(tightest.amount)}"
@@ -118,7 +118,7 @@ def _memory(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
     return f"{amount(given)} for workers of {amount(sum(nodes.values()))}{limited}"
 
 
-def _gpus(facts: Sequence[Facts], workers: Sequence[WorkerPlan], *, inside: bool) -> Iterator[str]:
+def _gpus(facts: Sequence[Facts], workers: Sequence[WorkerSpec], *, inside: bool) -> Iterator[str]:
     """Yield how GPUs are divided, and which are left over; nothing where workers get none."""
     given = [worker for worker in workers if worker.gpu]
     if not given:
@@ -205,13 +205,13 @@ def closing(status: int | None, seconds: float, *, script: bool = True) -> str:
     return f"mpidask: {what}{how} after {seconds:.1f} s\n"
 
 
-def doubts(facts: Sequence[Facts], workers: Sequence[WorkerPlan]) -> str:
+def doubts(facts: Sequence[Facts], workers: Sequence[WorkerSpec]) -> str:
     """Return warnings of what workers were given and their nodes have not; "" for none (pure)."""
     text = ""
     nodes: dict[str, Facts] = {}
     for fact in facts:
         nodes.setdefault(fact.node, fact)
-    hosted: dict[str, list[WorkerPlan]] = {node: [] for node in nodes}
+    hosted: dict[str, list[WorkerSpec]] = {node: [] for node in nodes}
     for worker in workers:
         hosted[facts[worker.rank].node].append(worker)
     for node, fact in nodes.items():

@@ -10,9 +10,9 @@ from mpidask import dask_settings
 from mpidask.compat import dask as compat
 from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
-from mpidask.launch.cluster.announce import Progress, print_banner, print_closing
+from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.planning import make_agent
+from mpidask.launch.cluster.rank_spec import start_agent
 from mpidask.launch.comm.polling import Steps
 from mpidask.launch.comm.startup_errors import no_scheduler
 from mpidask.launch.comm.world import World
@@ -24,7 +24,7 @@ from mpidask.launch.servers.agent import Agent
 from mpidask.security import tls_sockets
 from mpidask.security.credentials import Contact
 
-__all__ = ["Around", "Here", "InProcess", "close_clients", "restore_signals"]
+__all__ = ["ClientCluster", "ClientSide", "InRank", "close_clients", "restore_signals"]
 
 
 def close_clients(address: str) -> None:
@@ -48,7 +48,7 @@ def restore_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-class Here(Protocol):
+class ClientSide(Protocol):
     """The client's own side of a cluster: this process, or a child of it."""
 
     def prepare(self) -> None:
@@ -67,7 +67,7 @@ class Here(Protocol):
         """End its clients: their scheduler is about to end. Also where nothing has come up."""
 
 
-class InProcess:
+class InRank:
     """The client in this process."""
 
     def __init__(self, world: World, layout: Layout) -> None:
@@ -93,28 +93,28 @@ class InProcess:
         import dask.config
 
         dask.config.set({"scheduler-address": contact.address})
-        current.introduce(contact, dashboard, self._layout.hosts[self._layout.speaker])
+        current.introduce(contact, dashboard, self._layout.hosts[self._layout.reporting_rank])
 
     def close(self, address: str) -> None:
         """Close clients."""
-        log_filters.quieten()
+        log_filters.silence()
         close_clients(address)
 
 
-class Around:
+class ClientCluster:
     """The cluster, as the client's rank has it.
 
     contact:   where the scheduler is, and the keys
     dashboard: its link, None if there is none
     """
 
-    def __init__(self, world: World, layout: Layout, here: Here, *, diverts: bool) -> None:
+    def __init__(self, world: World, layout: Layout, side: ClientSide, *, diverts: bool) -> None:
         """Prepare it.
 
-        here:    where the client is
+        side:    where the client is
         diverts: what servers and tasks beside the client print goes to the rank's log
         """
-        self._world, self._layout, self._here, self._diverts = world, layout, here, diverts
+        self._world, self._layout, self._side, self._diverts = world, layout, side, diverts
         self._agent: Agent | None = None
         self.contact = Contact("")
         self.dashboard: str | None = None
@@ -128,23 +128,23 @@ class Around:
     def start(self) -> Steps[None]:
         """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
         try:
-            wrong = caught(self._start_agent) or caught(self._here.prepare)  # while the scheduler comes up elsewhere
+            wrong = caught(self._start_agent) or caught(self._side.prepare)  # while the scheduler comes up elsewhere
             yield from self._know_scheduler(wrong)
-            watch = Progress(self._layout)
+            watch = StartupProgress(self._layout)
             try:
-                yield from self._world.agree(wrong or Up(self, self._here), watch.patience)
+                yield from self._world.agree(wrong or Up(self, self._side), watch.policy)
             finally:
                 watch.done()
         except MpidaskError:
-            self._here.close(self.address)
+            self._side.close(self.address)
             self.close_agent()
             raise
         if self._agent is not None and self._layout.scheduler == self._world.rank:
             self.dashboard = self._agent.dashboard
-        if self._world.rank == self._layout.speaker:
+        if self._world.rank == self._layout.reporting_rank:
             print_banner(self._layout, self.contact, self.dashboard)
-        self.dashboard = yield from self._world.share(self.dashboard, self._layout.speaker)
-        self._here.introduce(self.contact, self.dashboard)
+        self.dashboard = yield from self._world.share(self.dashboard, self._layout.reporting_rank)
+        self._side.introduce(self.contact, self.dashboard)
         self._world.drop_imports()
         if self._agent is not None:
             self._agent.watch(lambda status: teardown.lose_agent(self._world, self._layout, status))
@@ -174,7 +174,7 @@ class Around:
 
     def _start_agent(self) -> None:
         if self._layout.mine or self._layout.scheduler == self._world.rank:
-            self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
+            self._agent = start_agent(self._world, self._layout, diverts=self._diverts)
 
     @property
     def agent(self) -> Agent:
@@ -193,11 +193,11 @@ class Around:
         status: the script's exit status, None if it is not known
         """
         self.closed = True
-        self._world.guardian.end_within(teardown.KILL)
-        self._here.close(self.address)
+        self._world.watchdog.end_within(teardown.KILL)
+        self._side.close(self.address)
         self._world.announce_end(status)
         self.close_agent()
-        if self._world.rank == self._layout.speaker:
+        if self._world.rank == self._layout.reporting_rank:
             print_closing(self._layout, status)
 
     def close_agent(self) -> None:
@@ -209,18 +209,18 @@ class Around:
 class Up:
     """The number of workers beside the client, once these and the client are ready."""
 
-    def __init__(self, around: Around, here: Here) -> None:
-        self._around, self._here = around, here
+    def __init__(self, cluster: ClientCluster, side: ClientSide) -> None:
+        self._cluster, self._side = cluster, side
 
     def done(self) -> bool:
         """Whether they are, or will not be."""
-        if self._here.done() and self._here.wrong() is not None:
+        if self._side.done() and self._side.wrong() is not None:
             return True
-        return self._here.done() and (not self._around.has_servers or self._around.agent.done())
+        return self._side.done() and (not self._cluster.has_servers or self._cluster.agent.done())
 
     def result(self) -> int | BaseException:
         """Return their number, or the error that kept them from coming."""
-        wrong = self._here.wrong()
+        wrong = self._side.wrong()
         if wrong is not None:
             return wrong
-        return self._around.agent.result() if self._around.has_servers else 0
+        return self._cluster.agent.result() if self._cluster.has_servers else 0

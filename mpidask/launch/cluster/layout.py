@@ -17,7 +17,7 @@ from mpidask import config, dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught
 from mpidask.launch.cluster import banner
-from mpidask.launch.comm.polling import Patience, wait
+from mpidask.launch.comm.polling import WaitPolicy, wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources import division, gpus, hardware, network, roles, scratch, staggering, ucx, walltime
 from mpidask.launch.resources.roles import Role
@@ -43,7 +43,7 @@ class Layout:
     options: Options
     facts: list[division.Facts]
     roles: list[Role]
-    workers: list[division.WorkerPlan]
+    workers: list[division.WorkerSpec]
     address: str
     link: str
     joined: Contact | None = None
@@ -58,7 +58,7 @@ class Layout:
         return self.roles[self.rank]
 
     @property
-    def mine(self) -> list[division.WorkerPlan]:
+    def mine(self) -> list[division.WorkerSpec]:
         """Workers of this rank."""
         return [worker for worker in self.workers if worker.rank == self.rank]
 
@@ -81,7 +81,7 @@ class Layout:
         return next((rank for rank, its in enumerate(self.roles) if role in its), None)
 
     @property
-    def speaker(self) -> int:
+    def reporting_rank(self) -> int:
         """The rank that prints the banner and the closing line."""
         return self.scheduler or 0
 
@@ -168,16 +168,16 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     )
     role = assigned[world.rank]
     world.use_role(role)
-    patience = Patience(_timeout(options, staggering.Turn(ranks=world.size)), compact=division.compact)
-    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role, joined)), patience))
+    policy = WaitPolicy(_timeout(options, staggering.Turn(ranks=world.size)), compact=division.compact)
+    by_rank = wait(world.agree(caught(lambda: _look_around(world, options, role, joined)), policy))
     facts = [by_rank[rank] for rank in range(world.size)]
     if world.rank == 0 and options.gpus:
         sys.stderr.write(banner.gpu_warnings(facts, assigned))
-    workers = division.plan_workers(
+    workers = division.divide(
         facts,
         [Role.WORKER in its for its in assigned],
         [bool(its & roles.VITAL) for its in assigned],
-        division.Wish(
+        division.WorkerRequest(
             nthreads=options.nthreads,
             memory=None if options.memory_limit is None else config.memory(options.memory_limit),
             gpus=options.gpus,
@@ -196,7 +196,7 @@ def meet(world: World, options: Options, *, with_client: bool = True, joined: Co
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
-    world.hang_bell(address)
+    world.listen_for_wakeups(address)
     return Layout(world.rank, options, facts, assigned, workers, address, link, joined, run=world.run)
 
 
@@ -230,24 +230,24 @@ def _find_network(
     world: World, options: Options, facts: Sequence[division.Facts], joined: Contact | None
 ) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
-    patience = Patience(_timeout(options, staggering.Turn(ranks=world.size)))
-    knockers = network.knockers(facts)
-    first = knockers[facts[world.rank].network]  # the rank that tries for this one
+    policy = WaitPolicy(_timeout(options, staggering.Turn(ranks=world.size)))
+    probers = network.probers(facts)
+    first = probers[facts[world.rank].network]  # the rank that tries for this one
     if joined is not None:
         context = credentials.context_of(joined)
         reached_it = caught(lambda: network.towards(joined.address, context) if first == world.rank else "")
-        own = wait(world.agree(reached_it, patience))
+        own = wait(world.agree(reached_it, policy))
         return own[first], f"that of the scheduler at {joined.address}"
     host = facts[options.scheduler_rank]
     alone = network.one_network(facts)
     if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):
         return network.loopback(), "loopback, all ranks are on one node"
-    doors = network.Doors(host.addresses) if world.rank == options.scheduler_rank else None
-    offers = wait(world.share(doors.offers if doors else None, options.scheduler_rank))
-    tried = caught(lambda: network.knock(offers, network.patience(len(knockers))) if first == world.rank else {})
-    reached = network.answers(facts, wait(world.agree(tried, patience)))
-    if doors:
-        doors.close()
+    targets = network.ProbeTargets(host.addresses) if world.rank == options.scheduler_rank else None
+    offers = wait(world.share(targets.offers if targets else None, options.scheduler_rank))
+    tried = caught(lambda: network.probe(offers, network.probe_timeout(len(probers))) if first == world.rank else {})
+    reached = network.answers(facts, wait(world.agree(tried, policy)))
+    if targets:
+        targets.close()
     name, address = network.best(
         offers, reached, {rank: fact.host for rank, fact in enumerate(facts)}, options.scheduler_rank
     )

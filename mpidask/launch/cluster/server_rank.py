@@ -12,9 +12,9 @@ from typing import Any
 from mpidask import config, dask_settings
 from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
 from mpidask.launch.cluster import teardown
-from mpidask.launch.cluster.announce import Progress, print_banner, print_closing
+from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.planning import make_agent, scheduler_plan, workers_plan
+from mpidask.launch.cluster.rank_spec import scheduler_spec, start_agent, worker_group_spec
 from mpidask.launch.comm.polling import End, Steps, wait_async
 from mpidask.launch.comm.startup_errors import no_scheduler
 from mpidask.launch.comm.world import World
@@ -24,7 +24,7 @@ from mpidask.launch.resources.walltime import Clock
 from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
 from mpidask.launch.servers.agent import Agent
-from mpidask.launch.servers.specs import SchedulerPlan
+from mpidask.launch.servers.specs import SchedulerSpec
 from mpidask.security.credentials import Contact
 
 __all__ = ["serve"]
@@ -47,7 +47,7 @@ async def serve(
     ready:          called when signals are this rank's own
     Raises StartupError, on all ranks, if the cluster does not come up.
     """
-    serving = Serving(world, layout, diverts=diverts)
+    serving = ServerRank(world, layout, diverts=diverts)
     ready()
     _take_signals(world, layout, serving)
     try:
@@ -57,14 +57,14 @@ async def serve(
         await serving.close()
         raise
     end = await serving.end(until_shutdown=until_shutdown or layout.client is None)
-    world.guardian.end_within(teardown.KILL)
+    world.watchdog.end_within(teardown.KILL)
     await serving.close()
-    if world.rank == layout.speaker:
+    if world.rank == layout.reporting_rank:
         print_closing(layout, end.status)
     return end
 
 
-class Serving:
+class ServerRank:
     """What this rank has running.
 
     Workers with nannies, and a scheduler beside them, are in the rank's agent; everything else is in the rank itself.
@@ -73,7 +73,7 @@ class Serving:
     def __init__(self, world: World, layout: Layout, *, diverts: bool) -> None:
         self._world, self._layout, self._diverts = world, layout, diverts
         self._agent: Agent | None = None
-        self._here: Here | None = None
+        self._hosted: HostedServers | None = None
         self._contact = Contact("")
         self._dashboard: str | None = None
         self._starting: asyncio.Future[Any] | None = None
@@ -102,7 +102,7 @@ class Serving:
     def _prepare(self) -> None:
         """Start the agent, which imports Dask while the scheduler comes up elsewhere, or prepare this process."""
         if self._layout.mine and self._layout.options.nanny:
-            self._agent = make_agent(self._world, self._layout, diverts=self._diverts)
+            self._agent = start_agent(self._world, self._layout, diverts=self._diverts)
         elif self._layout.mine or self._layout.scheduler == self._world.rank:
             if self._diverts:
                 redirection.divert_rank(self._world, self._layout)
@@ -113,11 +113,11 @@ class Serving:
 
                 worker_environment.load_modules(self._layout.options.preload_import if self._layout.mine else ())
             worker_environment.extend_path(self._layout.path)
-            self._here = Here(self._world, self._layout)
+            self._hosted = HostedServers(self._world, self._layout)
 
     async def _make_scheduler(self) -> Contact:
-        if self._here is not None:
-            contact, self._dashboard = await self._here.start_scheduler()
+        if self._hosted is not None:
+            contact, self._dashboard = await self._hosted.start_scheduler()
             return contact
         assert self._agent is not None
         answer = await wait_async(self._agent.scheduler())
@@ -128,20 +128,20 @@ class Serving:
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        if self._here is not None:
-            self._here.start_pages()
+        if self._hosted is not None:
+            self._hosted.start_pages()
         self._starting = asyncio.ensure_future(_caught(self._make_workers))
-        watch = Progress(self._layout)
+        watch = StartupProgress(self._layout)
         try:
-            patience = dataclasses.replace(watch.patience, over=self._shut_down)
-            await wait_async(self._world.agree(self._starting, patience))
+            policy = dataclasses.replace(watch.policy, over=self._shut_down)
+            await wait_async(self._world.agree(self._starting, policy))
         finally:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
-        if self._world.rank == self._layout.speaker:
+        if self._world.rank == self._layout.reporting_rank:
             print_banner(self._layout, self._contact, self._dashboard)
         await wait_async(
-            self._world.share(self._dashboard, self._layout.speaker)
+            self._world.share(self._dashboard, self._layout.reporting_rank)
         )  # so that the script comes after the banner
         self._world.drop_imports()
         if self._agent is not None:
@@ -149,7 +149,7 @@ class Serving:
 
     def _shut_down(self) -> MpidaskError | None:
         """Return the news if a client has shut the scheduler of this rank down already."""
-        over = self._here is not None and self._here.is_over()
+        over = self._hosted is not None and self._hosted.is_over()
         if self._agent is not None and self._layout.scheduler == self._world.rank and self._starting is not None:
             over = self._starting.done() and not self._starting.cancelled() and self._agent.done()
         return ShutdownError("a client has shut the cluster down before all its workers were up") if over else None
@@ -158,7 +158,7 @@ class Serving:
         if self._wrong is not None:
             raise self._wrong
         if self._agent is None:
-            return await self._here.start_workers(self._contact) if self._here is not None else 0
+            return await self._hosted.start_workers(self._contact) if self._hosted is not None else 0
         if self._layout.scheduler != self._world.rank:
             self._agent.tell(self._contact)
         await wait_async(_until(self._agent.done))
@@ -175,7 +175,7 @@ class Serving:
 
     async def end(self, *, until_shutdown: bool) -> End:
         """Wait for the end: for the script's, or for that of the servers that decide."""
-        announced = asyncio.ensure_future(wait_async(self._world.await_end(), self._world.bell))
+        announced = asyncio.ensure_future(wait_async(self._world.await_end(), self._world.wakeup))
         waits = {announced, asyncio.ensure_future(self.asked.wait())}
         decides = self._layout.scheduler == self._world.rank
         each_for_itself = self._layout.scheduler is None and self._layout.client is None
@@ -202,8 +202,8 @@ class Serving:
                 await asyncio.wait([self._starting])
             await wait_async(_until(self._agent.done))
             idle = self._agent.finished()
-        elif self._here is not None:
-            idle = await self._here.finished()
+        elif self._hosted is not None:
+            idle = await self._hosted.finished()
         if idle:
             after = self._layout.options.idle_timeout
             sys.stderr.write(f"mpidask: the cluster has had nothing to do for {after} (--idle-timeout): it ends\n")
@@ -215,7 +215,7 @@ class Serving:
             await asyncio.Event().wait()
         while not clock.is_due():  # noqa: ASYNC110 - there is no event for a clock
             await asyncio.sleep(clock.pause())
-        if self._world.rank == self._layout.speaker:
+        if self._world.rank == self._layout.reporting_rank:
             error = walltime_alarm.error(clock.words(), "cluster")
             sys.stderr.write(error.text())
             self._status = error.status
@@ -226,16 +226,16 @@ class Serving:
             self._starting.cancel()
         if self._agent is not None:
             self._agent.close(2 * teardown.CLOSE)
-        if self._here is not None:
-            await self._here.close()
+        if self._hosted is not None:
+            await self._hosted.close()
 
 
-class Here:
+class HostedServers:
     """Servers in the rank's own process: the scheduler, workers without nannies."""
 
     def __init__(self, world: World, layout: Layout) -> None:
         self._world, self._layout = world, layout
-        self._plan: SchedulerPlan | None = None
+        self._plan: SchedulerSpec | None = None
         self._scheduler: Any = None
         self._workers: list[Any] = []
         self._kept: asyncio.Future[None] | None = None  # watches over them
@@ -245,7 +245,7 @@ class Here:
         """Return where it is, and the link to its dashboard."""
         from mpidask.launch.servers import server_start
 
-        self._plan = scheduler_plan(self._world, self._layout)
+        self._plan = scheduler_spec(self._world, self._layout)
         self._scheduler = await server_start.start_scheduler(self._plan, self._give_up)
         contact = server_start.contact(self._scheduler, self._plan)
         return contact, server_start.dashboard_link(self._scheduler, self._plan)
@@ -268,7 +268,7 @@ class Here:
             return 0
         from mpidask.launch.servers import reconnecting, server_start
 
-        plan = workers_plan(self._world, self._layout, scheduler)
+        plan = worker_group_spec(self._world, self._layout, scheduler)
         self._workers = await server_start.start_workers(plan)
         self._kept = asyncio.ensure_future(reconnecting.keep_workers(plan, self._workers))
         return len(self._layout.mine)
@@ -309,7 +309,7 @@ async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:
         return as_mpidask_error(error)
 
 
-def _take_signals(world: World, layout: Layout, serving: Serving) -> None:
+def _take_signals(world: World, layout: Layout, serving: ServerRank) -> None:
     """Leave signals to the script's rank: mpirun and batch systems send them to all ranks.
 
     Without a script a signal is how a user ends the cluster, in order.

@@ -101,10 +101,10 @@ class Feed:
     @property
     def waits_for(self) -> Waits:
         """What the next step needs."""
-        bell = self._world.bell
-        if self._descriptor is None or bell is None:
+        wakeup = self._world.wakeup
+        if self._descriptor is None or wakeup is None:
             return Waits()
-        return Waits(write=[self._descriptor]) if self._chunk else Waits(read=[bell], pause=self._pause)
+        return Waits(write=[self._descriptor]) if self._chunk else Waits(read=[wakeup], pause=self._pause)
 
     def go_on(self, *, writable: bool) -> None:
         """Take a step."""
@@ -112,11 +112,11 @@ class Feed:
             return
         if self._chunk and writable:
             self._write()
-        bell = self._world.bell
-        if self._chunk or bell is None:
+        wakeup = self._world.wakeup
+        if self._chunk or wakeup is None:
             return
-        # What it is rung for may come a little later.
-        self._pause = _FIRST_PAUSE if bell.was_rung() else min(self._pause * _GROWTH, bell.pause)
+        # What it is woken for may come a little later.
+        self._pause = _FIRST_PAUSE if wakeup.was_woken() else min(self._pause * _GROWTH, wakeup.pause)
         while self._descriptor is not None and not self._chunk:
             chunk = self._world.receive_input()
             if chunk is None:

@@ -20,7 +20,7 @@ from mpidask.launch.watchdog.watch import remove_if_holding
 __all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "own_status", "tidy"]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
-KILL = 8.0  # s after the script's end at which a rank's guardian kills it
+KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
 TERMINATED = 128 + signal.SIGTERM
 
 _MEET = 5.0  # s after the script's end in which all ranks have to be ready to leave
@@ -29,8 +29,8 @@ _MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit st
 
 def tidy(world: World, layout: Layout | None) -> None:
     """Kill what this rank has started and remove what it has written."""
-    kill_marked(world.guardian.token)
-    shared_memory.remove([shared_memory.semaphores(world.guardian.token)])
+    kill_marked(world.watchdog.token)
+    shared_memory.remove([shared_memory.semaphores(world.watchdog.token)])
     if layout is None:
         return
     if layout.scratch is not None:

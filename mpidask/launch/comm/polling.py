@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Bell", "Coming", "End", "Patience", "Steps", "wait", "wait_async"]
+__all__ = ["Coming", "End", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
 
 T = TypeVar("T")
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 Steps = Generator[bool, None, T]
 
 _FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
-_GROWTH, _GROWTH_WITH_BELL = 1.1, 1.5  # of these sleeps: each is a tenth of the wait so far; who is rung may oversleep
+_GROWTH, _GROWTH_WITH_WAKEUP = (
+    1.1,
+    1.5,
+)  # of these sleeps: each is a tenth of the wait so far; who is woken may oversleep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Coming(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Patience:
+class WaitPolicy:
     """How long rank 0 waits for the others.
 
     timeout:  s; the error then names the ranks that are missing
@@ -62,7 +65,7 @@ class Patience:
     compact: Callable[[dict[int, Any]], dict[int, Any]] = lambda values: values
 
 
-class Bell(Protocol):
+class Wakeup(Protocol):
     """What tells a rank that waits to look at once.
 
     pause: s between two looks in spite of it
@@ -71,13 +74,13 @@ class Bell(Protocol):
     pause: float
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for so long, or until it is rung; return whether it was."""
+        """Sleep for so long, or until it is woken; return whether it was."""
 
     async def wait_async(self, seconds: float) -> bool:
         """Do the same while the event loop goes on."""
 
 
-class _NoBell:
+class _NoWakeup:
     pause = _LONGEST_SLEEP
 
     def wait(self, seconds: float) -> bool:
@@ -94,37 +97,37 @@ class _NoBell:
 class _Naps:
     """The sleeps of a patient wait: short at first and when something has moved, then long enough to cost nothing."""
 
-    def __init__(self, bell: Bell | None) -> None:
-        self.bell: Bell = bell or _NoBell()
-        self._growth = _GROWTH if bell is None else _GROWTH_WITH_BELL
+    def __init__(self, wakeup: Wakeup | None) -> None:
+        self.wakeup: Wakeup = wakeup or _NoWakeup()
+        self._growth = _GROWTH if wakeup is None else _GROWTH_WITH_WAKEUP
         self._next = 0.0
 
     def after(self, *, moved: bool) -> float:
         """Return how long to sleep next, in s."""
-        self._next = min(self._next * self._growth, self.bell.pause) if self._next and not moved else _FIRST_SLEEP
+        self._next = min(self._next * self._growth, self.wakeup.pause) if self._next and not moved else _FIRST_SLEEP
         return self._next
 
 
-def wait(steps: Steps[T], bell: Bell | None = None) -> T:
+def wait(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
     """Run a protocol step to its end, sleeping between looks.
 
-    bell: rung when there is something to see; without it looks are frequent
+    wakeup: woken when there is something to see; without it looks are frequent
     """
-    naps, rung = _Naps(bell), False
+    naps, woken = _Naps(wakeup), False
     while True:
         try:
             moved = next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        rung = naps.bell.wait(naps.after(moved=rung or moved))
+        woken = naps.wakeup.wait(naps.after(moved=woken or moved))
 
 
-async def wait_async(steps: Steps[T], bell: Bell | None = None) -> T:
-    """Run a protocol step to its end while the event loop goes on; bell: as in `wait`."""
-    naps, rung = _Naps(bell), False
+async def wait_async(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
+    """Run a protocol step to its end while the event loop goes on; wakeup: as in `wait`."""
+    naps, woken = _Naps(wakeup), False
     while True:
         try:
             moved = next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
-        rung = await naps.bell.wait_async(naps.after(moved=rung or moved))
+        woken = await naps.wakeup.wait_async(naps.after(moved=woken or moved))

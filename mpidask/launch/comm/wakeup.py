@@ -12,20 +12,20 @@ import select
 import socket
 import struct
 
-__all__ = ["PLATE_SIZE", "Doorbell"]
+__all__ = ["ADDRESS_SIZE", "WakeupSocket"]
 
-_PLATE = struct.Struct("!4sH8s")  # IPv4 address, port, secret
+_ADDRESS = struct.Struct("!4sH8s")  # IPv4 address, port, secret
 
-#: Bytes of what others need to ring.
-PLATE_SIZE = _PLATE.size
+#: Bytes of what others need to wake a rank.
+ADDRESS_SIZE = _ADDRESS.size
 
 _PAUSE, _LOCAL_PAUSE = 1.0, 4.0  # s between two looks that nobody asked for, the second where no datagram is lost
 
 
-class Doorbell:
-    """The bell of one rank.
+class WakeupSocket:
+    """What wakes one rank.
 
-    plate: what others need to ring it; zeros if there is no socket to be had
+    address: what others need to wake it; zeros if there is no socket to be had
     pause: how long to sleep at most, in s
     """
 
@@ -34,27 +34,27 @@ class Doorbell:
         self._secret = os.urandom(8)  # of others nobody looks
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self.plate = bytes(PLATE_SIZE)
+        self.address = bytes(ADDRESS_SIZE)
         self.pause = _LOCAL_PAUSE if address.startswith("127.") else _PAUSE
         with contextlib.suppress(OSError):
             self._socket.bind((address, 0))
-            self.plate = _PLATE.pack(socket.inet_aton(address), self._socket.getsockname()[1], self._secret)
+            self.address = _ADDRESS.pack(socket.inet_aton(address), self._socket.getsockname()[1], self._secret)
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
         return self._socket.fileno()
 
-    def ring(self, plates: bytes | bytearray) -> None:
-        """Wake the ranks with these plates, one after the other; never raises."""
-        for address, port, secret in _PLATE.iter_unpack(plates):
+    def wake(self, addresses: bytes | bytearray) -> None:
+        """Wake the ranks with these addresses, one after the other; never raises."""
+        for address, port, secret in _ADDRESS.iter_unpack(addresses):
             if port:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(secret, (socket.inet_ntoa(address), port))
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until it is rung or the time is over; return whether it was rung."""
+        """Sleep until it is woken or the time is over; return whether it was woken."""
         select.select([self._socket], [], [], seconds)
-        return self.was_rung()
+        return self.was_woken()
 
     async def wait_async(self, seconds: float) -> bool:
         """Do the same while the event loop goes on."""
@@ -74,15 +74,15 @@ class Doorbell:
         finally:
             timer.cancel()
             loop.remove_reader(self._socket)
-        return self.was_rung()
+        return self.was_woken()
 
-    def was_rung(self) -> bool:
-        """Whether it was rung since this was asked last."""
-        rung = False
+    def was_woken(self) -> bool:
+        """Whether it was woken since this was asked last."""
+        woken = False
         with contextlib.suppress(OSError):  # until nothing is left
             while True:
-                rung |= self._socket.recv(64) == self._secret
-        return rung
+                woken |= self._socket.recv(64) == self._secret
+        return woken
 
     def close(self) -> None:
         """Take it down."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, StartupError, UsageError
 from mpidask.launch.comm import mpi_settings, startup_errors
-from mpidask.launch.comm.polling import End, Patience, Steps, wait
-from mpidask.launch.comm.wakeup import PLATE_SIZE, Doorbell
+from mpidask.launch.comm.polling import End, Steps, WaitPolicy, wait
+from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
 from mpidask.launch.resources.roles import VITAL, Role
 from mpidask.launch.watchdog.launcher_environment import (
     launcher_rank,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from mpidask.launch.imports.import_cache import ImportCache
-    from mpidask.launch.watchdog.watchdog import Guardian
+    from mpidask.launch.watchdog.watchdog import Watchdog
 
 __all__ = ["World"]
 
@@ -67,21 +67,21 @@ class World:
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, guardian: Guardian, *, whole: bool = True, fails_together: bool = True
+        self, comm: MPI.Intracomm, watchdog: Watchdog, *, whole: bool = True, fails_together: bool = True
     ) -> None:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
         self._input: Any = None  # request of standard input that is under way
         self._receiving: Any = None  # and at the other end
-        self._plates = bytearray()  # of the doorbells of all ranks; they come with what is agreed upon after hanging
-        self.bell: Doorbell | None = None
+        self._wakeup_addresses = bytearray()  # of all ranks; they come with the first `agree` after listening
+        self.wakeup: WakeupSocket | None = None
         self.segments: set[str] = set()
         self.is_lost = False  # whether the run is about to be aborted
         self.run = ""  # id of the run, once the ranks have met
         self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
         self.imports: ImportCache | None = None  # while the run starts
-        self.guardian = guardian
+        self.watchdog = watchdog
         self.whole = whole  # whether these are all ranks of the MPI job
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -90,12 +90,12 @@ class World:
         self.original_environ = dict(os.environ)
 
     @classmethod
-    def join(cls, guardian: Guardian) -> World:
+    def join(cls, watchdog: Watchdog) -> World:
         """Bring up MPI and return the world of all ranks; a user's mistake ends the process with its remedy."""
-        return cls.of(None, guardian)
+        return cls.of(None, watchdog)
 
     @classmethod
-    def of(cls, comm: MPI.Intracomm | None, guardian: Guardian) -> World:
+    def of(cls, comm: MPI.Intracomm | None, watchdog: Watchdog) -> World:
         """Return the world of these ranks (None: all), with a communicator of its own; bring up MPI if it is not up.
 
         A user's mistake that keeps MPI from coming up ends the process with its remedy.
@@ -108,7 +108,7 @@ class World:
         whole = comm is None or mpi.Comm.Compare(comm, mpi.COMM_WORLD) in (mpi.IDENT, mpi.CONGRUENT, mpi.SIMILAR)
         own, request = (mpi.COMM_WORLD if comm is None else comm).Idup()
         wait(_until(request))  # a rank may be late: sleep until it has come
-        world = cls(own, guardian, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
+        world = cls(own, watchdog, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
         world.use_role(Role.WORKER)  # until the roles are known
         for name in rank_identity(list(_environ_names())):
             os.environ.pop(name, None)
@@ -116,8 +116,8 @@ class World:
         return world
 
     def use_role(self, role: Role) -> None:
-        """Tell the guardian that MPI is up, what this rank is and whether the run can do without it."""
-        self.guardian.mpi_is_up(f"rank {self.rank} ({role}) on {self.host}", vital=bool(role & VITAL))
+        """Tell the watchdog that MPI is up, what this rank is and whether the run can do without it."""
+        self.watchdog.mpi_is_up(f"rank {self.rank} ({role}) on {self.host}", vital=bool(role & VITAL))
 
     def drop_imports(self) -> None:
         """Forget the import cache: the run has started."""
@@ -129,7 +129,7 @@ class World:
         """Have shared-memory files removed at the end, however it comes: a killed MPI library leaves them."""
         self.segments = segments
         for segment in segments:
-            self.guardian.remove_later(segment)
+            self.watchdog.remove_later(segment)
 
     # ----------------------------------------------------------------- meeting
     def share(self, value: Any, root: int) -> Steps[Any]:
@@ -153,7 +153,7 @@ class World:
         yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root))
         return buffer
 
-    def agree(self, value: Any, patience: Patience) -> Steps[dict[int, Any]]:
+    def agree(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any]]:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
 
         value: this rank's contribution, the exception that kept it from having one, or a Coming one. A rank learns
@@ -162,10 +162,10 @@ class World:
         """
         self._phase += 1
         if self.rank == 0:
-            verdict = yield from self._collect(value, patience)
-            yield from self.share((verdict, self._plates), 0)
+            verdict = yield from self._collect(value, policy)
+            yield from self.share((verdict, self._wakeup_addresses), 0)
         else:
-            verdict, self._plates = yield from self._contribute(value)
+            verdict, self._wakeup_addresses = yield from self._contribute(value)
         if isinstance(verdict, MpidaskError):
             raise verdict
         return verdict
@@ -179,60 +179,62 @@ class World:
             except StopIteration as stop:
                 return stop.value
             if report is None and _is_there(value):
-                report = self._comm.isend((self.rank, self.host, _unwrap(value), self._plate()), 0, self._phase)
+                report = self._comm.isend(
+                    (self.rank, self.host, _unwrap(value), self._wakeup_address()), 0, self._phase
+                )
             elif report is not None:
                 report.Test()
             yield moved
 
-    def _collect(self, value: Any, patience: Patience) -> Steps[dict[int, Any] | MpidaskError]:
+    def _collect(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any] | MpidaskError]:
         """On rank 0: gather the values of all ranks, or find out what keeps them from coming."""
-        deadline = time.monotonic() + patience.timeout
+        deadline = time.monotonic() + policy.timeout
         values: dict[int, Any] = {}
         while (before := len(values)) < self.size:
             for rank, host, theirs in self._reports(value, seen=0 in values):
                 if isinstance(theirs, BaseException):
                     return startup_errors.located(theirs, rank, host)
                 values[rank] = theirs
-            patience.progress(values)
-            if patience.enough(values):
+            policy.progress(values)
+            if policy.enough(values):
                 break
-            if (over := patience.over()) is not None:
+            if (over := policy.over()) is not None:
                 return over
             if _timeout(deadline):
                 missing = set(range(self.size)) - set(values)
-                return startup_errors.missing(missing, patience.hosts, patience.timeout, self.size)
+                return startup_errors.missing(missing, policy.hosts, policy.timeout, self.size)
             yield len(values) > before
-        return patience.compact(values)
+        return policy.compact(values)
 
     def _reports(self, value: Any, *, seen: bool) -> Generator[tuple[int, str, Any], None, None]:
         """On rank 0: yield (rank, host, value) for all that has been reported by now, its own included."""
         if not seen and _is_there(value):
             yield self.rank, self.host, _unwrap(value)
         while message := self._comm.improbe(tag=self._phase):
-            rank, host, theirs, plate = message.recv()
-            if plate:
-                self._keep_plate(rank, plate)
+            rank, host, theirs, address = message.recv()
+            if address:
+                self._keep_address(rank, address)
             yield rank, host, theirs
 
-    def hang_bell(self, address: str) -> None:
+    def listen_for_wakeups(self, address: str) -> None:
         """Have the others know, from the next `agree` on, how to wake this rank, at this IPv4 address."""
-        self.bell = Doorbell(address)
-        self._plates = bytearray(PLATE_SIZE * self.size)
-        self._keep_plate(self.rank, self.bell.plate)
+        self.wakeup = WakeupSocket(address)
+        self._wakeup_addresses = bytearray(ADDRESS_SIZE * self.size)
+        self._keep_address(self.rank, self.wakeup.address)
 
-    def _plate(self) -> bytes:
-        return b"" if self.bell is None else self.bell.plate
+    def _wakeup_address(self) -> bytes:
+        return b"" if self.wakeup is None else self.wakeup.address
 
-    def _keep_plate(self, rank: int, plate: bytes) -> None:
-        self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE] = plate
+    def _keep_address(self, rank: int, address: bytes) -> None:
+        self._wakeup_addresses[rank * ADDRESS_SIZE : (rank + 1) * ADDRESS_SIZE] = address
 
     # ------------------------------------------------------------------ ending
     def announce_end(self, status: int | None) -> None:
         """Tell every other rank that the run ends, with the script's exit status if it is known."""
         end = End(status, self.rank)
         self._sent += [self._comm.isend(end, rank, _END) for rank in range(self.size) if rank != self.rank]
-        if self.bell is not None:
-            self.bell.ring(self._plates)
+        if self.wakeup is not None:
+            self.wakeup.wake(self._wakeup_addresses)
 
     def await_end(self) -> Steps[End]:
         """Wait until a rank announces the end."""
@@ -263,8 +265,8 @@ class World:
     def send_input(self, chunk: bytes, rank: int) -> Steps[None]:
         """Send bytes of standard input to another rank, none at its end; wait until they have been taken."""
         self._input = self._comm.issend(chunk, rank, _INPUT)
-        if self.bell is not None:
-            self.bell.ring(self._plates[rank * PLATE_SIZE : (rank + 1) * PLATE_SIZE])
+        if self.wakeup is not None:
+            self.wakeup.wake(self._wakeup_addresses[rank * ADDRESS_SIZE : (rank + 1) * ADDRESS_SIZE])
         while not self._input.Test():
             yield False
 
@@ -289,8 +291,8 @@ class World:
     def release(self) -> None:
         """Give back what this world has of MPI, after all ranks have met: the program goes on using it."""
         self._comm.Free()
-        if self.bell is not None:
-            self.bell.close()
+        if self.wakeup is not None:
+            self.wakeup.close()
 
     def is_finalized(self) -> bool:
         """Whether MPI has ended already."""
@@ -333,7 +335,7 @@ class World:
         would otherwise have the other ranks killed.
         """
         self.finalize(last=bool(status))
-        self.guardian.farewell()
+        self.watchdog.farewell()
         _exit(status)
 
     def abort(self, status: int) -> NoReturn:
@@ -341,7 +343,7 @@ class World:
         from mpi4py import MPI
 
         _flush()
-        remove(self.segments)  # a rank that goes on without a guardian has nobody else to do it
+        remove(self.segments)  # a rank that goes on without a watchdog has nobody else to do it
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)
 
@@ -349,7 +351,7 @@ class World:
         """End every rank after a failed start, with one message, from rank 0."""
         if self.rank == 0:
             sys.stderr.write(error.text())
-        self.guardian.end_within(2 * _LAST_WORD)
+        self.watchdog.end_within(2 * _LAST_WORD)
         if not wait(self.meet(_LAST_WORD)):
             self.abort(error.status)
         self.leave(error.status if self.rank == 0 else 0)
@@ -427,10 +429,10 @@ def _flush() -> None:
 
 
 def _refuse(error: StartupError) -> NoReturn:
-    """End this process before there is a world; only the launcher's rank 0 speaks."""
+    """End this process before there is a world; only the launcher's rank 0 reports."""
     if launcher_rank(os.environ) == 0:
         sys.stderr.write(error.text())
         sys.stderr.flush()
     else:
-        time.sleep(1)  # the first rank that ends takes the others along: let the speaker finish
+        time.sleep(1)  # the first rank that ends takes the others along: let the one that reports finish
     os._exit(error.status)

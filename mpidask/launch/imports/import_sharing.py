@@ -17,7 +17,7 @@ from mpidask import files
 from mpidask.compat.python import interpreter_flags
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
-from mpidask.launch.comm.polling import Patience, Steps, wait
+from mpidask.launch.comm.polling import Steps, WaitPolicy, wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
 from mpidask.launch.imports.import_cache import ImportCache, Recording
@@ -28,7 +28,7 @@ __all__ = ["share"]
 _AUTO = "auto"  # --import-cache without a FILE
 _PREFIX, _KEPT = "imports-", 8  # files in the user's cache directory: their names, and how many
 _MAKING = 600.0  # s that making the file may take: imports from a slow file system do
-_PATIENCE = 300.0  # s for all ranks to have looked at what they got
+_TIMEOUT_ALL = 300.0  # s for all ranks to have looked at what they got
 
 
 class _UnusableError(Exception):
@@ -61,7 +61,7 @@ def _share(world: World, options: Options) -> Steps[ImportCache | None]:
         return None
     cache = yield from _send(world, value if isinstance(value, ImportCache) else None)
     reason = import_cache.difference(cache.recording()) if cache is not None else "there is no memory for it"
-    reasons = yield from world.agree(reason, Patience(_PATIENCE))
+    reasons = yield from world.agree(reason, WaitPolicy(_TIMEOUT_ALL))
     if world.rank == 0:
         _tell(reasons)
     if not reason:
@@ -224,7 +224,7 @@ def _make(world: World, path: str, names: Sequence[str]) -> Steps[None]:
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env={**os.environ, TOKEN: world.guardian.token},  # so that it ends with this rank
+            env={**os.environ, TOKEN: world.watchdog.token},  # so that it ends with this rank
         )
         try:
             deadline = time.monotonic() + _MAKING

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Facts", "Gpu", "Limit", "Wish", "WorkerPlan", "compact", "plan_workers"]
+__all__ = ["Facts", "Gpu", "Limit", "WorkerRequest", "WorkerSpec", "compact", "divide"]
 
 #: Least memory of a worker where their number is ours to choose, in bytes.
 _LEAST = 2**30
@@ -80,7 +80,7 @@ class Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class WorkerPlan:
+class WorkerSpec:
     """What one worker gets.
 
     name:    its name in Dask: the rank's number, with a suffix where the rank hosts several
@@ -98,7 +98,7 @@ class WorkerPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class WorkerRequest:
     """What the user says of the workers.
 
     nthreads: threads per worker, None to divide the cores; a worker with a GPU then has one
@@ -129,9 +129,9 @@ def compact(facts: Mapping[int, Facts]) -> dict[int, Facts]:
     return {rank: Facts(**{name: one(name, getattr(mine, name)) for name in names}) for rank, mine in facts.items()}
 
 
-def plan_workers(
-    facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], wish: Wish = Wish()
-) -> list[WorkerPlan]:
+def divide(
+    facts: Sequence[Facts], hosting: Sequence[bool], serving: Sequence[bool], request: WorkerRequest = WorkerRequest()
+) -> list[WorkerSpec]:
     """Return the workers of every rank.
 
     facts:    of each rank, in the order of ranks
@@ -139,13 +139,13 @@ def plan_workers(
     serving:  whether it runs the scheduler or the script
     """
     nodes = _nodes(facts)
-    counts = _counts(nodes, facts, hosting, serving, wish)
-    found: dict[int, list[WorkerPlan]] = {}
+    counts = _counts(nodes, facts, hosting, serving, request)
+    found: dict[int, list[WorkerSpec]] = {}
     for ranks in nodes:
         node = _Node(ranks, facts, counts, serving)
-        given = _give_gpus(ranks, facts, counts, wish)
-        found |= {rank: _plans(rank, facts[rank], node, given[rank], wish) for rank in ranks}
-    return [plan for rank in range(len(facts)) for plan in found[rank]]
+        given = _give_gpus(ranks, facts, counts, request)
+        found |= {rank: _specs_of_rank(rank, facts[rank], node, given[rank], request) for rank in ranks}
+    return [spec for rank in range(len(facts)) for spec in found[rank]]
 
 
 def _nodes(facts: Sequence[Facts]) -> list[list[int]]:
@@ -156,18 +156,20 @@ def _nodes(facts: Sequence[Facts]) -> list[list[int]]:
     return list(nodes.values())
 
 
-def _plans(rank: int, mine: Facts, node: _Node, gpus: Sequence[str | None], wish: Wish) -> list[WorkerPlan]:
+def _specs_of_rank(
+    rank: int, mine: Facts, node: _Node, gpus: Sequence[str | None], request: WorkerRequest
+) -> list[WorkerSpec]:
     """Return the workers of one rank.
 
     gpus: one for each of them
     """
     count, cores = node.counts[rank], node.cores_per_worker(rank)
     # Tasks that run at the same time on a GPU add up in its memory, which nothing limits.
-    threads = wish.nthreads if wish.nthreads is not None else 1 if any(gpus) else cores
-    share = _memory_wanted(wish.memory, mine)
+    threads = request.nthreads if request.nthreads is not None else 1 if any(gpus) else cores
+    share = _memory_wanted(request.memory, mine)
     share = share if share is not None else node.memory_per_worker(rank)
     return [
-        WorkerPlan(
+        WorkerSpec(
             rank,
             rank if count == 1 else f"{rank}-{index}",
             threads,
@@ -185,20 +187,20 @@ def _counts(
     facts: Sequence[Facts],
     hosting: Sequence[bool],
     serving: Sequence[bool],
-    wish: Wish,
+    request: WorkerRequest,
 ) -> list[int]:
     """Return the number of each rank's workers."""
-    if wish.per_rank not in (None, 1):
-        return [(wish.per_rank or 0) * hosts for hosts in hosting]
+    if request.per_rank not in (None, 1):
+        return [(request.per_rank or 0) * hosts for hosts in hosting]
     counts = [int(hosts) for hosts in hosting]
     for ranks in nodes:
-        if wish.gpus and not wish.inside:
+        if request.gpus and not request.inside:
             _count_gpus(ranks, facts, counts)
-        if wish.per_rank is None:
+        if request.per_rank is None:
             node = _Node(ranks, facts, hosting, serving)
             for rank in ranks:
-                if hosting[rank] and not (wish.gpus and facts[rank].gpus):
-                    counts[rank] = _fitting(rank, facts[rank], node, wish)
+                if hosting[rank] and not (request.gpus and facts[rank].gpus):
+                    counts[rank] = _fitting(rank, facts[rank], node, request)
     return counts
 
 
@@ -217,7 +219,7 @@ def _count_gpus(ranks: Sequence[int], facts: Sequence[Facts], counts: list[int])
 
 
 def _give_gpus(
-    ranks: Sequence[int], facts: Sequence[Facts], counts: Sequence[int], wish: Wish
+    ranks: Sequence[int], facts: Sequence[Facts], counts: Sequence[int], request: WorkerRequest
 ) -> dict[int, list[str | None]]:
     """Return the GPUs of each rank's workers on one node: each takes the first of those with the fewest workers.
 
@@ -226,7 +228,7 @@ def _give_gpus(
     users: Counter[str] = Counter()
     given: dict[int, list[str | None]] = {}
     for rank in sorted(ranks, key=lambda rank: len(facts[rank].gpus)):
-        gpus = facts[rank].gpus if wish.gpus else ()
+        gpus = facts[rank].gpus if request.gpus else ()
         given[rank] = [_take(gpus, users) for _ in range(counts[rank])]
     return given
 
@@ -239,11 +241,11 @@ def _take(gpus: Sequence[Gpu], users: Counter[str]) -> str | None:
     return gpu.name
 
 
-def _fitting(rank: int, mine: Facts, node: _Node, wish: Wish) -> int:
+def _fitting(rank: int, mine: Facts, node: _Node, request: WorkerRequest) -> int:
     """Return how many workers a rank's cores and memory suggest."""
-    least = _memory_wanted(wish.memory, mine) or _LEAST
+    least = _memory_wanted(request.memory, mine) or _LEAST
     most = node.memory_per_worker(rank) // least
-    return max(1, min(most, _suggested(node.cores_per_worker(rank), wish.nthreads)))
+    return max(1, min(most, _suggested(node.cores_per_worker(rank), request.nthreads)))
 
 
 def _suggested(cores: int, nthreads: int | None) -> int:

@@ -17,20 +17,20 @@ from mpidask.launch.resources.division import Facts
 
 __all__ = [
     "LOOPBACK",
-    "Doors",
+    "ProbeTargets",
     "answers",
     "best",
-    "knock",
-    "knockers",
     "loopback",
     "one_network",
-    "patience",
+    "probe",
+    "probe_timeout",
+    "probers",
     "towards",
 ]
 
 LOOPBACK = "127.0.0.1"
 
-_PATIENCE = 3.0  # s for one connection
+_TIMEOUT = 3.0  # s for one connection
 _AT_ONCE = 1000  # networks that get no more than that: a connection that is dropped is tried again after 1, 3, 7 s
 
 
@@ -52,7 +52,7 @@ def loopback() -> str:
     return LOOPBACK
 
 
-def knockers(facts: Sequence[Facts]) -> dict[str, int]:
+def probers(facts: Sequence[Facts]) -> dict[str, int]:
     """Return network -> the rank that tries for all that have it: thousands on a node would find what one finds."""
     first: dict[str, int] = {}
     for rank, fact in enumerate(facts):
@@ -63,18 +63,18 @@ def knockers(facts: Sequence[Facts]) -> dict[str, int]:
 def answers(facts: Sequence[Facts], found: Mapping[int, Mapping[str, str]]) -> dict[int, Mapping[str, str]]:
     """Return rank -> what the one that tried for it has found.
 
-    found: rank -> what `knock` returned there, {} where it has not been called
+    found: rank -> what `probe` returned there, {} where it has not been called
     """
-    first = knockers(facts)
+    first = probers(facts)
     return {rank: found[first[fact.network]] for rank, fact in enumerate(facts)}
 
 
-def patience(networks: int) -> float:
+def probe_timeout(networks: int) -> float:
     """Return how many seconds to wait for one connection where so many try."""
-    return _PATIENCE * max(1.0, networks / _AT_ONCE)
+    return _TIMEOUT * max(1.0, networks / _AT_ONCE)
 
 
-class Doors:
+class ProbeTargets:
     """On the scheduler's rank: a listening socket on each address, for the others to try."""
 
     def __init__(self, addresses: Sequence[tuple[str, str]]) -> None:
@@ -82,31 +82,31 @@ class Doors:
         self.offers: list[tuple[str, str, int]] = []
         for name, address in addresses:
             with contextlib.suppress(OSError):
-                door = socket.create_server((address, 0), backlog=socket.SOMAXCONN)
-                self._sockets.append(door)
-                self.offers.append((name, address, door.getsockname()[1]))
-                threading.Thread(target=_let_in, args=(door,), name="mpidask door", daemon=True).start()
+                target = socket.create_server((address, 0), backlog=socket.SOMAXCONN)
+                self._sockets.append(target)
+                self.offers.append((name, address, target.getsockname()[1]))
+                threading.Thread(target=_let_in, args=(target,), name="mpidask probe target", daemon=True).start()
 
     def close(self) -> None:
         """Close all of them."""
-        for door in self._sockets:
+        for target in self._sockets:
             with contextlib.suppress(OSError):
-                door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
-            door.close()
+                target.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there
+            target.close()
 
 
-def _let_in(door: socket.socket) -> None:
-    """Take what comes, until the door is closed: one that is not taken stays in a queue, and the queue is short."""
+def _let_in(target: socket.socket) -> None:
+    """Take what comes, until the target is closed: one that is not taken stays in a queue, and the queue is short."""
     with contextlib.suppress(OSError):
         while True:
-            door.accept()[0].close()
+            target.accept()[0].close()
 
 
-def knock(offers: Sequence[tuple[str, str, int]], patience: float = _PATIENCE) -> dict[str, str]:
+def probe(offers: Sequence[tuple[str, str, int]], timeout: float = _TIMEOUT) -> dict[str, str]:
     """Return scheduler's address -> own address on the way to it, for every offer that answers within so many s."""
     reached = {}
     for _, address, port in offers:
-        with contextlib.suppress(OSError), socket.create_connection((address, port), patience) as connection:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout) as connection:
             reached[address] = connection.getsockname()[0]
     return reached
 
@@ -118,7 +118,7 @@ def towards(address: str, context: ssl.SSLContext | None = None) -> str:
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), _PATIENCE) as connection:
+        with socket.create_connection((host, int(port)), _TIMEOUT) as connection:
             own = str(connection.getsockname()[0])
             if context is not None:
                 context.wrap_socket(connection).close()
@@ -139,7 +139,7 @@ def best(
     """Return the first (interface, address) that every rank reached.
 
     offers:    (interface, address, port) in order of preference
-    reached:   rank -> what `knock` returned there
+    reached:   rank -> what `probe` returned there
     hosts:     rank -> host name, for the message
     scheduler: the rank that made the offers
     Raises StartupError, naming who reached what.
@@ -148,8 +148,10 @@ def best(
         if all(address in theirs for theirs in reached.values()):
             return name, address
     tried = ", ".join(f"{name} ({address})" for name, address, _ in offers) or "no interface"
-    deaf = sorted(rank for rank, theirs in reached.items() if not theirs)
-    who = ", ".join(f"rank {rank} on {hosts[rank]}" for rank in deaf[:8]) or "each rank reached some of them only"
+    unreachable = sorted(rank for rank, theirs in reached.items() if not theirs)
+    who = (
+        ", ".join(f"rank {rank} on {hosts[rank]}" for rank in unreachable[:8]) or "each rank reached some of them only"
+    )
     raise StartupError(
         f"no network address of the scheduler's node {hosts[scheduler]} is reached by all nodes.\n"
         f"tried: {tried}\nnot reached by: {who}",

@@ -9,10 +9,10 @@ from mpidask.dashboard import links
 from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 
-__all__ = ["Surrounding", "current", "enter", "introduce", "leave"]
+__all__ = ["CurrentCluster", "current", "enter", "introduce", "leave"]
 
 
-class Surrounding(Protocol):
+class CurrentCluster(Protocol):
     """A cluster, as its client's process has it.
 
     contact:   where the scheduler is, and the keys
@@ -30,20 +30,20 @@ class Surrounding(Protocol):
 
 
 #: The clusters around this process, the innermost last.
-_entered: list[Surrounding] = []
+_entered: list[CurrentCluster] = []
 
 
-def current() -> Surrounding | None:
+def current() -> CurrentCluster | None:
     """Return the cluster around this process, None if it is not the client of one."""
     return _entered[-1] if _entered else None
 
 
-def enter(cluster: Surrounding) -> None:
+def enter(cluster: CurrentCluster) -> None:
     """Make this cluster the current one."""
     _entered.append(cluster)
 
 
-def leave(cluster: Surrounding) -> None:
+def leave(cluster: CurrentCluster) -> None:
     """Make it the current one no more."""
     _entered.remove(cluster)
 

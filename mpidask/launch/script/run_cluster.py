@@ -54,7 +54,7 @@ class _Run:
             sys.stderr.flush()
 
 
-class _Around:
+class _ClusterOfRun:
     """The cluster around the script, for what asks by `current`."""
 
     closed = False
@@ -72,7 +72,7 @@ def install(begin: Begin, prepare: Prepare) -> None:
     """Have the script find the run's cluster, in this process."""
     _Run.begin, _Run.nanny = begin, prepare.nanny
     current.introduce(begin.contact, begin.dashboard, begin.host)
-    current.enter(_Around(begin))
+    current.enter(_ClusterOfRun(begin))
     _answer_clients(local=prepare.local_cluster)
     if not prepare.local_cluster:
         _answer_local_cluster()

@@ -22,11 +22,11 @@ SIGNAL = signal.SIGRTMIN + 7
 # Parts of the margin: the rest is for the ranks to end in order.
 _FOR_CALLBACKS = 1 / 2
 _FOR_SCRIPT = 1 / 4  # its `finally` blocks and exit handlers
-_FOR_KILL = 1 / 8  # and the last of it for its guardian, who kills: a script may hold the interpreter lock
+_FOR_KILL = 1 / 8  # and the last of it for its watchdog, who kills: a script may hold the interpreter lock
 
 
-class Guardian(Protocol):
-    """Who kills the rank past its deadline."""
+class Deadline(Protocol):
+    """Kills this process past its deadline."""
 
     def end_within(self, seconds: float) -> None:
         """Set the deadline."""
@@ -53,7 +53,7 @@ class Alarm:
     def __init__(
         self,
         margin: float,
-        guardian: Guardian,
+        deadline: Deadline,
         end: Callable[[int], Any],
         raising: Callable[[int], Any] = lambda status: None,
     ) -> None:
@@ -64,7 +64,7 @@ class Alarm:
         raising: called in the main thread with the status that SystemExit is about to be raised with there
         """
         self._clock = Clock(margin)
-        self._guardian, self._end, self._raising = guardian, end, raising
+        self._deadline, self._end, self._raising = deadline, end, raising
         self.status = WalltimeError.status
         self._main = threading.main_thread().ident
         self._stopped = threading.Event()
@@ -81,7 +81,7 @@ class Alarm:
         self._in_script = True
         self._before = signal.signal(SIGNAL, self._on_signal)
         if self._clock.left < float("inf"):
-            self._guardian.end_within(self._clock.left - _FOR_KILL * self._clock.margin)
+            self._deadline.end_within(self._clock.left - _FOR_KILL * self._clock.margin)
         self._thread = threading.Thread(target=self._watch, name="mpidask walltime", daemon=True)
         self._thread.start()
 
@@ -107,7 +107,7 @@ class Alarm:
             if self._stopped.wait(self._clock.pause()):
                 return
         margin = self._clock.room
-        self._guardian.end_within(max(0.0, min(margin, self._clock.left) - _FOR_KILL * margin))
+        self._deadline.end_within(max(0.0, min(margin, self._clock.left) - _FOR_KILL * margin))
         if self._in_script:
             self._call_back(_FOR_CALLBACKS * margin)
         with self._ender:

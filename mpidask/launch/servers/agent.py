@@ -32,17 +32,17 @@ from mpidask.launch.resources import staggering
 from mpidask.launch.resources.staggering import Turn
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters, redirection, worker_environment
-from mpidask.launch.servers.specs import SchedulerPlan, WorkersPlan
+from mpidask.launch.servers.specs import SchedulerSpec, WorkerGroupSpec
 from mpidask.security.credentials import Contact
 
-__all__ = ["Agent", "Orders"]
+__all__ = ["Agent", "RankSpec"]
 
 _CLOSE = 1.5  # s for workers to close
 _exec = multiprocessing.util.spawnv_passfds
 
 
 @dataclasses.dataclass(frozen=True)
-class Orders:
+class RankSpec:
     """What the agent is to serve.
 
     scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
@@ -54,8 +54,8 @@ class Orders:
     warns:  say so if that cannot be written
     """
 
-    scheduler: SchedulerPlan | None
-    workers: WorkersPlan | None
+    scheduler: SchedulerSpec | None
+    workers: WorkerGroupSpec | None
     config: dict[str, Any]
     prefix: str
     turn: Turn
@@ -92,12 +92,12 @@ class Agent:
     dashboard: link to the scheduler's, once that is up; None if there is none
     """
 
-    def __init__(self, orders: Orders, environ: Mapping[str, str]) -> None:
+    def __init__(self, spec: RankSpec, environ: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
         self._closing = False
         self.dashboard: str | None = None
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_be_agent, args=(orders, theirs), name="mpidask agent")
+        self._process = context.Process(target=_be_agent, args=(spec, theirs), name="mpidask agent")
         with hidden_main(), _environment(environ):
             with _starting_with(_apart):
                 resource_tracker.ensure_running()  # which the agent shares
@@ -194,19 +194,19 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _be_agent(orders: Orders, connection: Connection) -> None:
+def _be_agent(spec: RankSpec, connection: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)  # signals to the rank's group are the rank's
     gc.disable()
     try:
-        _import(orders)
-        _configure(orders)
-        worker_environment.extend_path(orders.path)
+        _import(spec)
+        _configure(spec)
+        worker_environment.extend_path(spec.path)
         _dask().raise_open_files()
         stderr = sys.stderr
-        if orders.log is not None:
-            redirection.divert(orders.log, warns=orders.warns)
-        if orders.workers is not None and orders.workers.nanny:
+        if spec.log is not None:
+            redirection.divert(spec.log, warns=spec.warns)
+        if spec.workers is not None and spec.workers.nanny:
             gc.freeze()  # the collector would write to all that is shared
             _fork_server()
         gc.enable()
@@ -217,29 +217,29 @@ def _be_agent(orders: Orders, connection: Connection) -> None:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # its rank decides
-    asyncio.run(_be_told(orders, connection), debug=False)
+    asyncio.run(_serve_until_closed(spec, connection), debug=False)
 
 
-def _import(orders: Orders) -> None:
+def _import(spec: RankSpec) -> None:
     """Import what servers and workers need; raises StartupError for a module of the user's."""
     cache = import_cache.offered()
     with import_cache.active(cache):
         import dask.config
 
-        dask.config.update(dask.config.config, orders.config, priority="new")  # some of it is for imports
+        dask.config.update(dask.config.config, spec.config, priority="new")  # some of it is for imports
         worker_environment.load()
     if cache is not None:
         cache.close()
 
 
-def _configure(orders: Orders) -> None:
+def _configure(spec: RankSpec) -> None:
     import dask.config
 
     # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
     dask.config.set({"distributed.worker.use-file-locking": False})
-    directory = next((plan.sockets for plan in (orders.workers, orders.scheduler) if plan is not None), "")
-    worker_environment.name_files(directory, orders.prefix)
-    staggering.configure(orders.turn)
+    directory = next((its.sockets for its in (spec.workers, spec.scheduler) if its is not None), "")
+    worker_environment.name_files(directory, spec.prefix)
+    staggering.configure(spec.turn)
 
 
 def _fork_server() -> None:
@@ -276,7 +276,7 @@ def _is_connection(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-class _Ear:
+class _RankConnection:
     """What the agent hears of its rank.
 
     contact: the workers' scheduler
@@ -287,9 +287,9 @@ class _Ear:
         self._connection, self._loop = connection, asyncio.get_running_loop()
         self.contact: asyncio.Future[Contact] = self._loop.create_future()
         self.closed = asyncio.Event()
-        self._loop.add_reader(connection.fileno(), self._hear)
+        self._loop.add_reader(connection.fileno(), self._receive)
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             self.contact.set_result(self._connection.recv())
         except (EOFError, OSError):
@@ -297,12 +297,12 @@ class _Ear:
             self.closed.set()
 
 
-async def _be_told(orders: Orders, connection: Connection) -> None:
+async def _serve_until_closed(spec: RankSpec, connection: Connection) -> None:
     """Serve until the rank closes its end; does not return."""
-    ear = _Ear(connection)
-    serving = _Serving(orders, connection, ear)
+    rank = _RankConnection(connection)
+    serving = _HostedServers(spec, connection, rank)
     task = asyncio.ensure_future(serving.serve())
-    await ear.closed.wait()
+    await rank.closed.wait()
     task.cancel()
     await serving.close()
     for stream in (sys.stdout, sys.stderr):
@@ -311,21 +311,21 @@ async def _be_told(orders: Orders, connection: Connection) -> None:
     os._exit(0)  # the interpreter's own end takes longer than all else; the rank removes what is left
 
 
-class _Serving:
+class _HostedServers:
     """The servers."""
 
-    def __init__(self, orders: Orders, connection: Connection, ear: _Ear) -> None:
-        self._orders, self._ear, self._connection = orders, ear, connection
+    def __init__(self, spec: RankSpec, connection: Connection, rank: _RankConnection) -> None:
+        self._spec, self._rank, self._connection = spec, rank, connection
         self._scheduler: Any = None
         self._workers: list[Any] = []
 
     async def serve(self) -> None:
         """Start all, tell the rank how it goes, and should they end by themselves."""
         try:
-            contact = await self._start_scheduler() if self._orders.scheduler is not None else None
+            contact = await self._start_scheduler() if self._spec.scheduler is not None else None
             self._tell(Started(await self._start_workers(contact)))
-            if self._orders.scheduler is not None and self._orders.scheduler.dashboard:
-                await _dask().start_dashboard(self._scheduler, self._orders.scheduler)
+            if self._spec.scheduler is not None and self._spec.scheduler.dashboard:
+                await _dask().start_dashboard(self._scheduler, self._spec.scheduler)
             mine = [self._scheduler] if self._scheduler is not None else self._workers
             await asyncio.gather(*(server.finished() for server in mine))
             self._tell(Finished(self._scheduler is not None and _dask().idled_out(self._scheduler)))
@@ -336,21 +336,21 @@ class _Serving:
             self._tell(as_mpidask_error(error))
 
     async def _start_scheduler(self) -> Contact:
-        plan = self._orders.scheduler
-        assert plan is not None
-        self._scheduler = await _dask().start_scheduler(plan, lambda: os._exit(LostError.status))
-        contact: Contact = _dask().contact(self._scheduler, plan)
-        self._tell(Listening(contact, _dask().dashboard_link(self._scheduler, plan)))
+        its = self._spec.scheduler
+        assert its is not None
+        self._scheduler = await _dask().start_scheduler(its, lambda: os._exit(LostError.status))
+        contact: Contact = _dask().contact(self._scheduler, its)
+        self._tell(Listening(contact, _dask().dashboard_link(self._scheduler, its)))
         return contact
 
     async def _start_workers(self, contact: Contact | None) -> int:
-        plan = self._orders.workers
-        if plan is None:
+        its = self._spec.workers
+        if its is None:
             return 0
-        if not plan.scheduler.address:
-            plan = dataclasses.replace(plan, scheduler=contact or await self._ear.contact)
-        self._workers = await _dask().start_workers(plan)
-        return len(plan.workers)
+        if not its.scheduler.address:
+            its = dataclasses.replace(its, scheduler=contact or await self._rank.contact)
+        self._workers = await _dask().start_workers(its)
+        return len(its.workers)
 
     def _tell(self, news: Any) -> None:
         with contextlib.suppress(OSError):  # the rank is gone

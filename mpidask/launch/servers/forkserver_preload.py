@@ -15,7 +15,7 @@ from mpidask import run_directory
 from mpidask.errors import StartupError
 from mpidask.launch.resources import walltime
 from mpidask.launch.servers import worker_environment
-from mpidask.launch.servers.log_filters import ignore_lost_peers, tell_refusals
+from mpidask.launch.servers.log_filters import ignore_lost_peers, limit_refusals
 
 with contextlib.suppress(StartupError):  # the agent has told it
     worker_environment.load()
@@ -34,7 +34,7 @@ logging.getLogger("distributed.nanny").setLevel(logging.CRITICAL + 1)
 # A task that still runs when the run ends is given up, which is no news.
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 ignore_lost_peers()
-tell_refusals(0)
+limit_refusals(0)
 
 # The rank's log is read while tasks run, and is to hold what they said before they died.
 sys.stderr = sys.__stderr__

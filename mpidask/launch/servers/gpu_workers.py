@@ -16,8 +16,8 @@ from distributed.diagnostics import nvml
 
 from mpidask.errors import StartupError
 from mpidask.launch.resources import cuda
-from mpidask.launch.resources.division import WorkerPlan
-from mpidask.launch.servers.specs import WorkersPlan
+from mpidask.launch.resources.division import WorkerSpec
+from mpidask.launch.servers.specs import WorkerGroupSpec
 
 __all__ = ["prepare", "settle", "to_make"]
 
@@ -69,7 +69,7 @@ def _switch_off() -> None:
     distributed.worker.DEFAULT_STARTUP_INFORMATION.pop("gpu", None)
 
 
-def settle(worker: WorkerPlan, *, choice: bool) -> None:
+def settle(worker: WorkerSpec, *, choice: bool) -> None:
     """Have this process, a rank's, see its worker's GPU alone.
 
     choice: whether it sees several now
@@ -84,29 +84,29 @@ def settle(worker: WorkerPlan, *, choice: bool) -> None:
     os.environ[worker.gpu_variable] = worker.gpu
 
 
-def to_make(cls: type[Server], plan: WorkersPlan) -> Sequence[WorkerPlan]:
+def to_make(cls: type[Server], spec: WorkerGroupSpec) -> Sequence[WorkerSpec]:
     """Return the workers to make, as servers of that class.
 
     dask_cuda.CUDAWorker, a server without being Dask's Worker or Nanny, starts a nanny for each GPU that it sees, and
     names their workers by appending numbers: one for all GPUs of the rank. Raises StartupError where it cannot.
     """
     if issubclass(cls, Worker | Nanny) or cls.__module__.partition(".")[0] != "dask_cuda":
-        return plan.workers
-    first, gpus = plan.workers[0], [worker.gpu for worker in plan.workers if worker.gpu]
+        return spec.workers
+    first, gpus = spec.workers[0], [worker.gpu for worker in spec.workers if worker.gpu]
     if not gpus:
         raise StartupError(
-            f"rank {first.rank} has no GPU, which --worker-class {plan.worker_class} needs",
+            f"rank {first.rank} has no GPU, which --worker-class {spec.worker_class} needs",
             "ask for GPUs, or leave --worker-class out",
         )
-    if len(set(gpus)) < len(plan.workers):
+    if len(set(gpus)) < len(spec.workers):
         raise StartupError(
-            f"{len(plan.workers)} workers on rank {first.rank} would share {len(set(gpus))} of its GPUs, but "
-            f"{plan.worker_class} starts one for each",
+            f"{len(spec.workers)} workers on rank {first.rank} would share {len(set(gpus))} of its GPUs, but "
+            f"{spec.worker_class} starts one for each",
             "leave --workers-per-rank out",
         )
-    if plan.data is not None:
+    if spec.data is not None:
         raise StartupError(
-            f"--data has no meaning with --worker-class {plan.worker_class}, which keeps its data itself",
+            f"--data has no meaning with --worker-class {spec.worker_class}, which keeps its data itself",
             """leave it out; --worker-options '{"device_memory_limit": "60 GiB"}' says when it spills""",
         )
     os.environ[first.gpu_variable] = ",".join(gpus)

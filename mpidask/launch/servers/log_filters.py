@@ -8,21 +8,21 @@ import ssl
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["ignore_lost_peers", "point", "quieten", "speak_again", "tell_refusals", "unlogged"]
+__all__ = ["ignore_lost_peers", "limit_refusals", "point", "restore", "silence", "unlogged"]
 
 #: Loggers that are quiet, with the level that they had.
 _quiet: dict[logging.Logger, int] = {}
 
 
-def quieten() -> None:
+def silence() -> None:
     """Say nothing more of connections that break: from here on they are meant to."""
     for logger in [each for name in ("distributed", "tornado", "asyncio", "bokeh") for each in _family(name)]:
         _quiet.setdefault(logger, logger.level)
         logger.setLevel(logging.CRITICAL + 1)
 
 
-def speak_again() -> None:
-    """Undo `quieten`."""
+def restore() -> None:
+    """Undo `silence`."""
     for logger, level in _quiet.items():
         logger.setLevel(level)
     _quiet.clear()
@@ -58,7 +58,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(_NO_NEWS)
 
 
-def tell_refusals(number: int) -> None:
+def limit_refusals(number: int) -> None:
     """Have servers of this process tell at most so many connections without the right keys.
 
     A scan of the ports makes hundreds.

@@ -14,7 +14,7 @@ from distributed.core import Server
 from mpidask.errors import MpidaskError
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC
 from mpidask.launch.servers.server_start import exit_message, start_workers
-from mpidask.launch.servers.specs import WorkersPlan
+from mpidask.launch.servers.specs import WorkerGroupSpec
 from mpidask.returning import has_lost_connection, is_needed
 
 __all__ = ["keep_workers"]
@@ -22,16 +22,16 @@ __all__ = ["keep_workers"]
 _LOOK = 0.2  # s between two looks whether a task of a worker that has closed still runs
 
 
-async def keep_workers(plan: WorkersPlan, workers: list[Server]) -> None:
+async def keep_workers(spec: WorkerGroupSpec, workers: list[Server]) -> None:
     """Return when workers have ended for good; start one again that has only lost its connection.
 
-    plan:    how they were made
+    spec:    how they were made
     workers: the list that is kept
     """
 
     async def keep(index: int) -> None:
-        alone = dataclasses.replace(plan, workers=plan.workers[index : index + 1], choice=False)
-        while await _is_to_return(workers[index], plan):
+        alone = dataclasses.replace(spec, workers=spec.workers[index : index + 1], choice=False)
+        while await _is_to_return(workers[index], spec):
             (worker,) = await start_workers(alone)
             workers[index] = worker
             if isinstance(worker, Worker):
@@ -41,13 +41,13 @@ async def keep_workers(plan: WorkersPlan, workers: list[Server]) -> None:
         try:
             await keep(index)
         except (MpidaskError, OSError, RuntimeError) as error:
-            name = plan.workers[index].name
+            name = spec.workers[index].name
             sys.stderr.write(f"mpidask: warning: worker {name} on {os.uname().nodename} does not come back: {error}\n")
 
     await asyncio.gather(*(keep_or_say(index) for index in range(len(workers))))
 
 
-async def _is_to_return(worker: Server, plan: WorkersPlan) -> bool:
+async def _is_to_return(worker: Server, spec: WorkerGroupSpec) -> bool:
     """Wait for a worker's end; return whether it is to be started again."""
     await worker.finished()  # type: ignore[no-untyped-call]  # Dask's
     if not isinstance(worker, Worker) or not has_lost_connection(worker):
@@ -55,7 +55,7 @@ async def _is_to_return(worker: Server, plan: WorkersPlan) -> bool:
     while worker.active_threads:  # noqa: ASYNC110 - two workers in one process would be too many, for MPI above all
         await asyncio.sleep(_LOOK)
     address = str(worker.contact_address)
-    async with rpc(plan.scheduler.address, connection_args=worker.connection_args) as scheduler:  # type: ignore[no-untyped-call]  # Dask's
+    async with rpc(spec.scheduler.address, connection_args=worker.connection_args) as scheduler:  # type: ignore[no-untyped-call]  # Dask's
         if not await is_needed(scheduler, address):
             return False
         await scheduler.unregister(address=address, stimulus_id=f"mpidask-lost-{time.time()}")

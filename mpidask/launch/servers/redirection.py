@@ -1,6 +1,6 @@
 """Where a rank's servers and tasks print: to the rank's log in the run directory, if the job has one.
 
-What mpidask itself says (``sys.stderr`` of a rank, and its guardian's) goes to the job's stderr all the same.
+What mpidask itself says (``sys.stderr`` of a rank, and its watchdog's) goes to the job's stderr all the same.
 """
 
 from __future__ import annotations

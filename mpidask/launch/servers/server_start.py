@@ -27,14 +27,14 @@ from mpidask.compat import dask as compat
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
 from mpidask.launch.resources import staggering
-from mpidask.launch.resources.division import WorkerPlan
+from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
 from mpidask.launch.servers import gpu_workers, idle, log_filters, worker_environment
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import Recorder
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
-from mpidask.launch.servers.specs import SchedulerPlan, WorkersPlan
+from mpidask.launch.servers.specs import SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.security import scheduler_file, tls_sockets
@@ -56,62 +56,62 @@ __all__ = [
 _HTTP = "127.0.0.1:0"
 
 
-async def start_scheduler(plan: SchedulerPlan, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
+async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
     """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError.
 
     on_hopeless: called when all workers have been given up
     """
     _, limit = raise_open_files()
-    gpu_workers.prepare(plan.environ)
-    workers = sum(len(place.workers) for place in plan.places)
+    gpu_workers.prepare(spec.environ)
+    workers = sum(len(place.workers) for place in spec.places)
     shortage = staggering.shortage(workers, limit)
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
     idle.prepare()
     tls_sockets.mend()
-    log_filters.tell_refusals(1)
+    log_filters.limit_refusals(1)
     log_filters.ignore_lost_peers()
-    doors = [(plan.host, plan.port), *([plan.clients] if plan.clients is not None else [])]
+    addresses = [(spec.host, spec.port), *([spec.clients] if spec.clients is not None else [])]
     postmortem = Postmortem(workers, on_hopeless)
     try:
         made = Scheduler(
-            host=[host for host, _ in doors],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
-            port=[port for _, port in doors],  # type: ignore[arg-type]
-            protocol=plan.protocol,
-            security=plan.keys.security() if plan.keys is not None else None,
+            host=[host for host, _ in addresses],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
+            port=[port for _, port in addresses],  # type: ignore[arg-type]
+            protocol=spec.protocol,
+            security=spec.keys.security() if spec.keys is not None else None,
             dashboard=False,
-            dashboard_address=plan.dashboard_address,
-            http_prefix=plan.token or "/",
-            idle_timeout=plan.idle,
-            local_directory=plan.directory,
-            plugins=[registration.Registration(), postmortem, RanksPlugin(plan.places, postmortem)],
+            dashboard_address=spec.dashboard_address,
+            http_prefix=spec.token or "/",
+            idle_timeout=spec.idle,
+            local_directory=spec.directory,
+            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.places, postmortem)],
         )
-        if plan.idle == 0:
+        if spec.idle == 0:
             made.idle_timeout = None
-        if plan.token:
-            access.close(made, plan.token)
+        if spec.token:
+            access.close(made, spec.token)
         scheduler: Scheduler = await made
     except (OSError, RuntimeError) as error:  # Dask wraps the one in the other
-        taken = _taken(doors, error)
+        taken = _taken(addresses, error)
         if taken is None:
             raise
         raise taken from error
     idle.rest_scheduler(scheduler)
-    link = dashboard_link(scheduler, plan)
-    if plan.record is not None:
-        directory, progress = plan.record
+    link = dashboard_link(scheduler, spec)
+    if spec.record is not None:
+        directory, progress = spec.record
         progress = dataclasses.replace(progress, dashboard=link, host=os.uname().nodename)
         await scheduler.register_scheduler_plugin(Recorder(directory, progress), idempotent=False)
-    if plan.file is not None:
-        about = dataclasses.replace(plan.about, clients=contact(scheduler, plan).clients, dashboard=link)
-        scheduler_file.write(plan.file, scheduler.identity(), about)
+    if spec.file is not None:
+        about = dataclasses.replace(spec.about, clients=contact(scheduler, spec).clients, dashboard=link)
+        scheduler_file.write(spec.file, scheduler.identity(), about)
     return scheduler
 
 
-def _taken(doors: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
+def _taken(addresses: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
     """Return what is wrong if it is a port that the user has chosen."""
     cause = error.__cause__ or error
-    chosen = [f"port {port} on {host}" for host, port in doors if port]
+    chosen = [f"port {port} on {host}" for host, port in addresses if port]
     if not chosen or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
         return None
     return StartupError(
@@ -119,10 +119,10 @@ def _taken(doors: Sequence[tuple[str, int]], error: Exception) -> StartupError |
     )
 
 
-def contact(scheduler: Scheduler, plan: SchedulerPlan) -> Contact:
+def contact(scheduler: Scheduler, spec: SchedulerSpec) -> Contact:
     """Return where a scheduler is, and its keys."""
     addresses = [listener.contact_address for listener in scheduler.listeners]
-    return Contact(addresses[0], plan.keys, addresses[1] if len(addresses) > 1 else None)
+    return Contact(addresses[0], spec.keys, addresses[1] if len(addresses) > 1 else None)
 
 
 async def identify(contact: Contact, timeout: float) -> str:
@@ -140,11 +140,11 @@ async def identify(contact: Contact, timeout: float) -> str:
         return str(about["id"])
 
 
-def dashboard_link(scheduler: Scheduler, plan: SchedulerPlan) -> str | None:
+def dashboard_link(scheduler: Scheduler, spec: SchedulerSpec) -> str | None:
     """Return where the scheduler's dashboard is, None if there is none, or none for want of bokeh."""
-    if not plan.dashboard or importlib.util.find_spec("bokeh") is None:
+    if not spec.dashboard or importlib.util.find_spec("bokeh") is None:
         return None
-    return access.link(scheduler, plan.token)
+    return access.link(scheduler, spec.token)
 
 
 def idled_out(scheduler: Scheduler) -> bool:
@@ -153,7 +153,7 @@ def idled_out(scheduler: Scheduler) -> bool:
     return bool(timeout and since and time.time() - since >= timeout)
 
 
-async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
+async def start_dashboard(scheduler: Scheduler, spec: SchedulerSpec) -> None:
     """Add the dashboard's pages to a running scheduler.
 
     Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
@@ -164,7 +164,7 @@ async def start_dashboard(scheduler: Scheduler, plan: SchedulerPlan) -> None:
     except ImportError:
         return
     ours.register()
-    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=plan.token)
+    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=spec.token)
 
 
 class WatchedNanny(idle.RestingNanny):
@@ -197,7 +197,7 @@ class WatchedNanny(idle.RestingNanny):
         super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
 
 
-async def start_workers(plan: WorkersPlan) -> list[Server]:
+async def start_workers(spec: WorkerGroupSpec) -> list[Server]:
     """Return the rank's workers when the scheduler knows them.
 
     Raises StartupError for a worker class that cannot be had or a worker that does not start.
@@ -205,23 +205,23 @@ async def start_workers(plan: WorkersPlan) -> list[Server]:
     raise_open_files()
     idle.prepare()
     tls_sockets.mend()
-    cls = worker_class(plan.worker_class)
+    cls = worker_class(spec.worker_class)
     log_filters.ignore_lost_peers()
-    log_filters.tell_refusals(0)
-    gpus = [worker.gpu for worker in plan.workers if worker.gpu]
-    gpu_workers.prepare(plan.environ, gpus, reporter=plan.workers[0].rank if plan.turn.index == 0 else None)
-    if not plan.nanny:
-        _prepare(plan, cls)
+    log_filters.limit_refusals(0)
+    gpus = [worker.gpu for worker in spec.workers if worker.gpu]
+    gpu_workers.prepare(spec.environ, gpus, reporter=spec.workers[0].rank if spec.turn.index == 0 else None)
+    if not spec.nanny:
+        _prepare(spec, cls)
     _serve_no_pages()
     answer_clients()  # those of tasks
-    servers = [_make(cls, plan, worker) for worker in gpu_workers.to_make(cls, plan)]
+    servers = [_make(cls, spec, worker) for worker in gpu_workers.to_make(cls, spec)]
     try:
         with log_filters.unlogged("distributed.nanny"):  # a failure is raised, and told once
-            async with asyncio.timeout(plan.timeout):
-                await staggering.in_turn(servers, plan.turn)
+            async with asyncio.timeout(spec.timeout):
+                await staggering.in_turn(servers, spec.turn)
     except TimeoutError:
         raise StartupError(
-            f"the workers did not start within {plan.timeout:g} s",
+            f"the workers did not start within {spec.timeout:g} s",
             "allow more time with --startup-timeout",
         ) from None
     return servers
@@ -232,28 +232,28 @@ def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
     return {"name": name, "host": os.uname().nodename, "exitcode": exitcode, **more}
 
 
-def _make(cls: type[Server], plan: WorkersPlan, worker: WorkerPlan) -> Server:
+def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Server:
     settings: dict[str, Any] = {
         "name": worker.name,
         "nthreads": worker.nthreads,
         "memory_limit": worker.memory,
-        "local_directory": plan.directory,
-        "host": plan.host,
-        "protocol": plan.protocol,
+        "local_directory": spec.directory,
+        "host": spec.host,
+        "protocol": spec.protocol,
         "dashboard": False,
         "dashboard_address": _HTTP,
-        **({"security": security} if (security := security_of(plan.scheduler)) is not None else {}),
-        **({"data": _maker(plan.data)} if plan.data is not None else {}),
-        **plan.worker_options,
+        **({"security": security} if (security := security_of(spec.scheduler)) is not None else {}),
+        **({"data": _maker(spec.data)} if spec.data is not None else {}),
+        **spec.worker_options,
     }
     if issubclass(cls, Worker):
-        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=plan.nanny))
-    if issubclass(cls, Worker) and plan.nanny:
+        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny))
+    if issubclass(cls, Worker) and spec.nanny:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}
-        settings["env"] = {**plan.environ, **own, **(settings.get("env") or {})}
-    server = cls(plan.scheduler.address, **settings)
+        settings["env"] = {**spec.environ, **own, **(settings.get("env") or {})}
+    server = cls(spec.scheduler.address, **settings)
     if isinstance(server, Worker):
         returning.note_reason(server)
     return server
@@ -297,16 +297,16 @@ def worker_class(path: str) -> type[Server]:
     return WatchedNanny if found is Nanny else found
 
 
-def _prepare(plan: WorkersPlan, cls: type[Server]) -> None:
+def _prepare(spec: WorkerGroupSpec, cls: type[Server]) -> None:
     """Set what must be there before a worker is made in this process, the rank's."""
-    blas = min((worker.blas_threads for worker in plan.workers), default=1)
+    blas = min((worker.blas_threads for worker in spec.workers), default=1)
     pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
     os.environ.update(worker_environment.variables(blas, (), pre_spawn, os.environ))
-    worker_environment.name_files(plan.sockets, semaphore_prefix(os.environ.get(TOKEN, "")))
+    worker_environment.name_files(spec.sockets, semaphore_prefix(os.environ.get(TOKEN, "")))
     if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
         start_fork_server()
-    elif plan.workers and plan.workers[0].gpu is not None:
-        gpu_workers.settle(plan.workers[0], choice=plan.choice)
+    elif spec.workers and spec.workers[0].gpu is not None:
+        gpu_workers.settle(spec.workers[0], choice=spec.choice)
 
 
 def start_fork_server() -> None:
@@ -330,7 +330,7 @@ async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, time
 
     timeout: s for the workers; a task that still runs then is given up
     """
-    log_filters.quieten()
+    log_filters.silence()
     if scheduler is not None:
         registration.let_go(scheduler)
     closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpidask.launch.resources.division import WorkerPlan
+from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.staggering import Turn
 from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About
 
-__all__ = ["Place", "SchedulerPlan", "WorkersPlan"]
+__all__ = ["Place", "SchedulerSpec", "WorkerGroupSpec"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class SchedulerPlan:
+class SchedulerSpec:
     """How the scheduler is to listen.
 
     host:      IPv4 address
@@ -75,7 +75,7 @@ class SchedulerPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class WorkersPlan:
+class WorkerGroupSpec:
     """One rank's workers.
 
     host:      IPv4 address on which they listen
@@ -89,7 +89,7 @@ class WorkersPlan:
     choice:    whether the rank has several GPUs to choose from
     """
 
-    workers: Sequence[WorkerPlan]
+    workers: Sequence[WorkerSpec]
     scheduler: Contact
     host: str
     protocol: str

@@ -22,7 +22,7 @@ class Interruption:
 
     def __init__(self) -> None:
         """Begin, with the signals that are not ignored."""
-        self._speaks = launcher_rank(os.environ) == 0  # the environment will not tell any more
+        self._reports = launcher_rank(os.environ) == 0  # the environment will not tell any more
         self._alone = launcher_size(os.environ) == 1
         self._ending = _thread.allocate_lock()
         self._pid = os.getpid()
@@ -47,9 +47,9 @@ class Interruption:
     def _end(self, number: int) -> None:
         if os.getpid() != self._pid or not self._ending.acquire(blocking=False):
             return
-        if self._alone:  # else the launcher, or the guardian, removes what the library leaves
+        if self._alone:  # else the launcher, or the watchdog, removes what the library leaves
             remove(segments_of("self", "none"))
-        if self._speaks:
+        if self._reports:
             os.write(2, b"mpidask: interrupted while starting\n")
         os._exit(128 + number)
 

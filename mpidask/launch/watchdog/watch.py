@@ -16,7 +16,7 @@ from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher
 from mpidask.launch.watchdog.procfs import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
 from mpidask.launch.watchdog.shared_memory import remove, segments_of
 
-__all__ = ["Watch", "be_guardian", "main", "remove_if_holding"]
+__all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
 
 _TICK = 0.5  # s between two looks while a run starts or ends
 _LONG_TICK = 1.0  # s between two looks while it goes on
@@ -29,7 +29,7 @@ _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds
 
 
 class Watch:
-    """What a guardian knows."""
+    """What a watchdog knows."""
 
     def __init__(self, rank: int, parent: int, token: str) -> None:
         self.rank = rank
@@ -47,7 +47,7 @@ class Watch:
         self.born = stat.born if stat else ""
         self.deadline = time.monotonic() + _startup_timeout()
 
-    def hear(self, line: str) -> None:
+    def receive(self, line: str) -> None:
         """Take one line from the rank."""
         word, _, value = line.partition(" ")
         if word == "up":
@@ -81,7 +81,7 @@ class Watch:
         reason = self._reason_to_kill(stat)
         if reason is not None:
             _say(reason)
-            self.end_step()  # first: when a node has no rank left, Slurm kills its guardians too
+            self.end_step()  # first: when a node has no rank left, Slurm kills its watchdogs too
             self.kill()
         return True
 
@@ -117,7 +117,7 @@ class Watch:
         return any((now := present[each.pid]) is None or now.born != each.born for each in self.above)
 
     def _end_launcher(self) -> None:
-        """Pass on the signal that has ended what had started the launcher: from one of the node's guardians."""
+        """Pass on the signal that has ended what had started the launcher: from one of the node's watchdogs."""
         if launcher_rank(os.environ) == min(ranks_under(self.launcher), default=None):
             living = [each.pid for each in self.above if read_stat(each.pid) is not None]
             with contextlib.suppress(OSError):
@@ -155,13 +155,13 @@ class Watch:
         present = ranks_under(self.launcher)
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
-        speaks = launcher_rank(os.environ) == min(present, default=None)
-        return self.gone_ticks >= _GONE_TICKS + (0 if speaks else 2)  # let it finish
+        reports = launcher_rank(os.environ) == min(present, default=None)
+        return self.gone_ticks >= _GONE_TICKS + (0 if reports else 2)  # let it finish
 
     def _lost_rank(self) -> str:
         present = sorted(ranks_under(self.launcher))
         if present and launcher_rank(os.environ) != present[0]:
-            return ""  # one of the node's guardians speaks, all of them act
+            return ""  # one of the node's watchdogs reports, all of them act
         left = ", ".join(map(str, present))
         return (
             f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left "
@@ -238,29 +238,29 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Become the guardian of another process: of the caller of `Guardian.start_apart`."""
-    rank, parent, token, ears = sys.argv[1:]
+    """Become the watchdog of another process: of the caller of `Watchdog.start_apart`."""
+    rank, parent, token, read_end = sys.argv[1:]
     if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
-        be_guardian(Watch(int(rank), int(parent), token), int(ears))
+        run_watchdog(Watch(int(rank), int(parent), token), int(read_end))
     os._exit(0)
 
 
-def be_guardian(watch: Watch, ears: int) -> None:
+def run_watchdog(watch: Watch, read_end: int) -> None:
     """Never returns."""
     try:
-        _detach(ears)
-        _listen(watch, ears)
+        _detach(read_end)
+        _listen(watch, read_end)
         if not watch.bye:
             watch.clean_up()
             watch.end_run()
     except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
-        _say(f"warning: the guardian of {watch.who} failed: {error!r}")
+        _say(f"warning: the watchdog of {watch.who} failed: {error!r}")
     finally:
         os._exit(0)
 
 
-def _detach(ears: int) -> None:
-    """Leave the rank's session and files; keep only stderr, to speak, and the pipe."""
+def _detach(read_end: int) -> None:
+    """Leave the rank's session and files; keep only stderr, to report, and the pipe."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -268,26 +268,26 @@ def _detach(ears: int) -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     for descriptor in map(int, os.listdir("/proc/self/fd")):  # not a range: its end may be a billion
-        if descriptor > 2 and descriptor != ears:
+        if descriptor > 2 and descriptor != read_end:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     os.chdir("/")
     sys.stdin = sys.stdout = None
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
-        file.write("mpidask-guard")
+        file.write("mpidask-watch")
 
 
-def _listen(watch: Watch, ears: int) -> None:
+def _listen(watch: Watch, read_end: int) -> None:
     """Return when the rank is gone."""
     poll = select.poll()
-    poll.register(ears, select.POLLIN)
-    heard = b""
+    poll.register(read_end, select.POLLIN)
+    received = b""
     while True:
         if poll.poll(watch.pause * 1000):
-            data = os.read(ears, 65536)
-            *lines, heard = (heard + data).split(b"\n")
+            data = os.read(read_end, 65536)
+            *lines, received = (received + data).split(b"\n")
             for line in lines:
-                watch.hear(line.decode(errors="replace"))
+                watch.receive(line.decode(errors="replace"))
             if not data:  # the rank is gone, or closed the pipe
                 _wait_until_gone(watch)
                 return

@@ -1,7 +1,7 @@
 """A watcher beside every rank, so that nothing of a run outlives it.
 
 It is forked before MPI is up (a fork of an MPI process is unsafe; where a script calls us MPI may be up already, and
-the guardian is exec'ed), in a session of its own, and sleeps. It acts when the rank cannot: before MPI is up, when
+the watchdog is exec'ed), in a session of its own, and sleeps. It acts when the rank cannot: before MPI is up, when
 another rank of the node has ended and MPI_Init would wait for it for ever; when the launcher was killed and left the
 rank behind; when the rank is stopped, holds the interpreter lock or is stuck past its deadline. When the rank is gone
 without a farewell it kills what the rank has started (found by a mark in the environment) and removes what it has
@@ -17,54 +17,54 @@ import os
 import sys
 
 from mpidask.launch.watchdog.launcher_environment import TOKEN
-from mpidask.launch.watchdog.watch import Watch, be_guardian
+from mpidask.launch.watchdog.watch import Watch, run_watchdog
 
-__all__ = ["Guardian"]
+__all__ = ["Watchdog"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
-class Guardian:
-    """The rank's end of the pipe to its guardian."""
+class Watchdog:
+    """The rank's end of the pipe to its watchdog."""
 
     def __init__(self, pipe: int, token: str) -> None:
         self._pipe = pipe
         self.token = token
 
     @classmethod
-    def start(cls) -> Guardian:
-        """Fork the guardian; call it before MPI_Init and before any thread is started."""
+    def start(cls) -> Watchdog:
+        """Fork the watchdog; call it before MPI_Init and before any thread is started."""
         token = os.urandom(8).hex()
         rank, parent = os.getpid(), os.getppid()
-        ears, mouth = os.pipe()
+        read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
             if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
-                be_guardian(Watch(rank, parent, token), ears)
+                run_watchdog(Watch(rank, parent, token), read_end)
             os._exit(0)
         os.waitpid(child, 0)
-        os.close(ears)
+        os.close(read_end)
         os.environ[TOKEN] = token
-        return cls(mouth, token)
+        return cls(write_end, token)
 
     @classmethod
-    def start_apart(cls) -> Guardian:
-        """Start a guardian at any time: MPI may be up, threads may run; what the rank starts is not marked yet."""
+    def start_apart(cls) -> Watchdog:
+        """Start a watchdog at any time: MPI may be up, threads may run; what the rank starts is not marked yet."""
         import subprocess
 
         token = os.urandom(8).hex()
-        ears, mouth = os.pipe()
+        read_end, write_end = os.pipe()
         program = f"import sys; sys.path.insert(0, {_ROOT!r}); from mpidask.launch.watchdog.watch import main; main()"
-        words = [sys.executable, "-I", "-S", "-c", program, str(os.getpid()), str(os.getppid()), token, str(ears)]
+        words = [sys.executable, "-I", "-S", "-c", program, str(os.getpid()), str(os.getppid()), token, str(read_end)]
         environ = {name: value for name, value in os.environ.items() if name != TOKEN}
         subprocess.run(  # noqa: S603 - ourselves
-            words, pass_fds=(ears,), env=environ, stdin=subprocess.DEVNULL, check=True
+            words, pass_fds=(read_end,), env=environ, stdin=subprocess.DEVNULL, check=True
         )
-        os.close(ears)
-        return cls(mouth, token)
+        os.close(read_end)
+        return cls(write_end, token)
 
     def tell(self, word: str, value: str = "") -> None:
-        """Send one line; a guardian that is gone is no reason to fail."""
+        """Send one line; a watchdog that is gone is no reason to fail."""
         with contextlib.suppress(OSError):
             os.write(self._pipe, f"{word} {value}\n".encode())
 
@@ -89,7 +89,7 @@ class Guardian:
         self.tell("bye")
 
     def dismiss(self) -> None:
-        """Send the guardian away: the rank has cleaned up by itself and goes on without us."""
+        """Send the watchdog away: the rank has cleaned up by itself and goes on without us."""
         self.tell("dismissed")
         with contextlib.suppress(OSError):
             os.close(self._pipe)

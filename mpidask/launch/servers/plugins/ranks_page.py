@@ -1,6 +1,6 @@
 """How the ranks of a run are doing, for the dashboard's page "Ranks".
 
-Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(plan.places, postmortem)]``, where the plan has
+Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(spec.places, postmortem)]``, where the spec has
 the places of the run's ranks.
 """
 

@@ -116,7 +116,7 @@ class Postmortem(SchedulerPlugin):
         """Report what is left to report; what is lost from here on is meant to be."""
         self._report_all()
         self._closing = True
-        log_filters.quieten()
+        log_filters.silence()
 
     def _report_all(self) -> None:
         for name in list(self._waiting):

@@ -17,8 +17,8 @@ from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.resources.scratch import Scratch
 from mpidask.launch.servers import redirection, worker_environment
-from mpidask.launch.servers.agent import Agent, Orders
-from mpidask.launch.servers.specs import Place, SchedulerPlan, WorkersPlan
+from mpidask.launch.servers.agent import Agent, RankSpec
+from mpidask.launch.servers.specs import Place, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
@@ -26,23 +26,23 @@ from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 from mpidask.security.scheduler_file import About
 
-__all__ = ["make_agent", "places", "scheduler_plan", "workers_plan"]
+__all__ = ["places", "scheduler_spec", "start_agent", "worker_group_spec"]
 
 _ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
 
 
-def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
+def start_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
     """Start the agent of this rank, with the scheduler if that is to be here, and the rank's workers.
 
     diverts: servers and tasks print to the rank's log, if it has one
     Raises StartupError without a scratch directory.
     """
     log = redirection.log_of(world) if diverts else None
-    orders = Orders(
-        scheduler_plan(world, layout) if layout.scheduler == world.rank else None,
-        workers_plan(world, layout, layout.joined or Contact("")) if layout.mine else None,
+    spec = RankSpec(
+        scheduler_spec(world, layout) if layout.scheduler == world.rank else None,
+        worker_group_spec(world, layout, layout.joined or Contact("")) if layout.mine else None,
         world.configuration,
-        semaphore_prefix(world.guardian.token),
+        semaphore_prefix(world.watchdog.token),
         layout.turn,
         log,
         warns=redirection.warns(world, layout),
@@ -53,18 +53,18 @@ def make_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
     theirs = job_environment.set_by_the_batch_system(os.environ)
     users = {name: value for name, value in os.environ.items() if name not in theirs}
     variables = worker_environment.variables(blas, layout.options.preload_import, configured, users)
-    return Agent(orders, {**variables, **import_cache.offer(world.imports), TOKEN: world.guardian.token})
+    return Agent(spec, {**variables, **import_cache.offer(world.imports), TOKEN: world.watchdog.token})
 
 
-def scheduler_plan(world: World, layout: Layout) -> SchedulerPlan:
+def scheduler_spec(world: World, layout: Layout) -> SchedulerSpec:
     """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
     options = layout.options
     if options.scheduler_file is not None:
-        world.guardian.remove_if_holding(layout.run, options.scheduler_file)
+        world.watchdog.remove_if_holding(layout.run, options.scheduler_file)
     keys = credentials.make() if options.tls and not credentials.configured() else None
     idle = config.seconds(options.idle_timeout) if options.idle_timeout is not None else None
     idle = idle if layout.client is None else 0.0  # the script decides
-    return SchedulerPlan(
+    return SchedulerSpec(
         host=layout.address,
         port=options.scheduler_port or 0,
         protocol=config.transport(options),
@@ -122,13 +122,13 @@ def _for_clients(options: Options) -> tuple[str, int] | None:
     return address, 0
 
 
-def workers_plan(world: World, layout: Layout, scheduler: Contact) -> WorkersPlan:
+def worker_group_spec(world: World, layout: Layout, scheduler: Contact) -> WorkerGroupSpec:
     """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
 
     scheduler: its address is "" if it is not known yet
     """
     options = layout.options
-    return WorkersPlan(
+    return WorkerGroupSpec(
         workers=layout.mine,
         scheduler=scheduler,
         host=layout.address,
@@ -169,5 +169,5 @@ def _scratch(world: World, layout: Layout) -> Scratch:
     if layout.scratch is None:
         layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank, world.segments)
         for path in layout.scratch.paths:
-            world.guardian.remove_later(path)
+            world.watchdog.remove_later(path)
     return layout.scratch
