@@ -1,4 +1,4 @@
-"""Modules that have the name of a function: an import puts the module in the function's place, so it is called."""
+"""Modules that have the name of a function: an import puts the module in the function's place."""
 
 from __future__ import annotations
 

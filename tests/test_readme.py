@@ -40,11 +40,13 @@ def test_exit_statuses_are_ours():
     "name",
     [
         "README.md",
-        "DESIGN.md",
         "CONTRIBUTING.md",
         "docs/api.md",
+        "docs/architecture.md",
         "docs/attach.md",
         "docs/batch.md",
+        "docs/decisions/README.md",
+        "docs/glossary.md",
         "docs/gpu.md",
         "docs/jobqueue.md",
         "docs/startup.md",
@@ -61,14 +63,50 @@ def test_links_lead_somewhere(name):
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
-def test_every_module_says_what_it_is_for_and_every_room_is_in_the_design():
-    text = (ROOT / "DESIGN.md").read_text()
-    for path in (ROOT / "mpidask").rglob("*.py"):
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
-        assert docstring and len(docstring.split()) > 3, path
-        if path.name == "__init__.py" and path.parent.name not in ("mpidask", "plugins", "systems"):
-            room = ".".join(path.parent.relative_to(ROOT / "mpidask").parts)
-            assert f"| `{room}` |" in text, room
+MODULES = sorted((ROOT / "mpidask").rglob("*.py"))
+ROOMS = [path for path in MODULES if path.name == "__init__.py" and path.parent.name != "mpidask"]
+
+
+def docstring(path):
+    return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def name(path):
+    return ".".join(path.relative_to(ROOT / "mpidask").with_suffix("").parts)
+
+
+def fits(docstring):
+    """Whether the first line is a sentence, which an empty line follows if there is more."""
+    first, _, rest = docstring.partition("\n")
+    return len(first.split()) > 3 and len(first) <= 100 and first.endswith(".") and rest[:1] in ("", "\n")
+
+
+def test_every_module_says_in_a_sentence_what_is_in_it():
+    assert {name(path): docstring(path) for path in MODULES if not fits(docstring(path))} == {}
+
+
+def test_every_room_says_when_it_runs_and_what_it_may_import():
+    rest = {name(path.parent): docstring(path).partition("\n\n")[2] for path in ROOMS}
+    assert [room for room, text in rest.items() if not re.search(r"\bRuns\b", text)] == []
+    assert [room for room, text in rest.items() if not re.search(r"\bMay\simport\b", text)] == []
+
+
+def test_every_room_is_in_the_picture():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    picture = text.partition("## The rooms")[2].split("```")[1]
+    drawn = set(re.findall(r"[a-z][a-z_.]+[a-z]", picture))
+    assert {name(path.parent) for path in ROOMS} <= drawn
+
+
+def test_every_decision_is_in_the_index_and_has_its_parts():
+    records = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    for record in records:
+        title, *parts = re.findall(r"^#+ (.*)$", record.read_text(), re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequence"], record.name
+        assert f"* [{title}]({record.name})" in index
+        assert int(record.name[:4]) == int(title.partition(".")[0])
+    assert len({record.name[:4] for record in records}) == len(records) == index.count("\n* ")
 
 
 @pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("mpirun -n 8 python")])

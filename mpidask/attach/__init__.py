@@ -1,1 +1,4 @@
-"""Attaching to a job from elsewhere: a notebook, a shell, a program on a login node."""
+"""Attaching to a job from elsewhere: a notebook, a shell, a program on a login node.
+
+Runs in the user's process, without MPI. May import batch, dashboard, security.
+"""

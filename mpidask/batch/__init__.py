@@ -1,4 +1,7 @@
-"""Outside an allocation: asks a batch system for one.
+"""Outside an allocation: submits jobs to a batch system, and reports what became of them.
+
+Runs on login nodes, and in job scripts that submit themselves again: without MPI and Dask's servers. May import only
+the modules of `mpidask` itself.
 
 ::
 

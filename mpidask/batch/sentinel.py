@@ -1,6 +1,7 @@
-"""``python -m mpidask.batch.sentinel DIRECTORY``: cancels the jobs of a program that was killed, and removes its keys.
+"""The sentinel: cancels the jobs of a program that was killed, and removes its keys.
 
-It outlives the program and its terminal; its stdin is a pipe that the program holds open.
+``python -m mpidask.batch.sentinel DIRECTORY`` outlives the program and its terminal; its stdin is a pipe that the
+program holds open.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The `mpidask` command: arguments in, calls out."""
+"""The `mpidask` command: arguments in, calls out.
+
+Runs in a shell on a login node (`jobs`, `follow`, `attach`) and in every rank of a run (`ranks`). May import every
+room, each command only what it needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m mpidask.cli``: the command `mpidask`, for job scripts that know an interpreter but no console scripts."""
+"""``python -m mpidask.cli``: the command `mpidask` for job scripts, which know only an interpreter."""
 
 if __name__ == "__main__":
     from mpidask.cli import main

@@ -1,4 +1,4 @@
-"""Command lines as words: the options of a dataclass as click has them, and where the user's program begins."""
+"""Command lines: the options of a dataclass as click has them, and where the user's program begins."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Private names of other libraries: of Python's in `python`, of Dask's in `dask`. Nothing else of mpidask uses any.
+"""Private names of other libraries: of Python's in `python`, of Dask's in `dask`.
 
-Each function says what it is for, why there is no public way, and with what it was tested. Where a private name is
-gone in a newer version, the library's own behaviour stays, and one debug line says so. May be imported by every room.
+Runs in every process. Nothing else of mpidask uses private names. Each function says what it is for, why there is no
+public way, and with what it was tested. Where a private name is gone in a newer version, the library's own behaviour
+stays, and one debug line says so. May import nothing of mpidask; may be imported by every room.
 """

@@ -1,1 +1,4 @@
-"""The dashboard: for whom it opens, and the page "Ranks"."""
+"""The dashboard: for whom it opens, and the page "Ranks".
+
+Runs beside a scheduler, and its pure parts wherever a link is printed. May import nothing but Dask and bokeh.
+"""

@@ -1,4 +1,4 @@
-"""The dashboard is for those who know its link: on loopback it could be opened by everybody on the node."""
+"""The dashboard opens only for those who know its link: loopback is open to all users of a node."""
 
 from __future__ import annotations
 

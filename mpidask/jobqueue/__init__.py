@@ -1,4 +1,6 @@
-"""Per-worker jobs: Dask clusters whose workers are batch jobs. A drop-in for dask_jobqueue.
+"""Per-worker jobs: Dask clusters whose workers are batch jobs, compatible with dask_jobqueue.
+
+Runs in the user's process; `scheduler_main` and `worker` run in jobs. May import batch, dashboard, security.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Adaptive scaling by job: pending jobs are capital, busy ones are left alone, and idle ones may wait a little."""
+"""Adaptive scaling by job: pending jobs are kept, busy ones left alone, idle ones retired later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes for each batch system: its keywords in the docstring, and what its jobs need beyond declared lines."""
+"""The cluster class of each batch system, and what its jobs need beyond the declared lines."""
 
 from __future__ import annotations
 

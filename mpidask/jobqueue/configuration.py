@@ -1,4 +1,4 @@
-"""The section ``jobqueue`` of dask.config, as dask-jobqueue has it: defaults, and a commented file for the user."""
+"""The section ``jobqueue`` of dask.config, as in dask-jobqueue: defaults, and a commented file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A per-worker job before it is submitted: from the keywords to option lines, worker command and job script (pure).
+"""A per-worker job before it is submitted: option lines, worker command and job script (pure).
 
 The lines are dask-jobqueue's where users know them; what a batch system calls things stands in `batch.systems`.
 """

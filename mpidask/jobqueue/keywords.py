@@ -1,4 +1,4 @@
-"""The keywords of the cluster classes: one table, from which come defaults, configuration file and docstrings.
+"""The keywords of the cluster classes: one table for defaults, configuration file and docstrings.
 
 They are dask-jobqueue's, because that is what users type and what stands in their configuration files:
 https://jobqueue.dask.org/en/latest/configurations.html.

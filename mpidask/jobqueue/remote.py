@@ -1,4 +1,7 @@
-"""The scheduler in a job of its own, for login nodes that kill processes: this process only submits and connects."""
+"""The scheduler in a job of its own, for login nodes that kill processes.
+
+This process only submits and connects.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the value of a keyword may be: what users and YAML write is read, what cannot be meant is refused (pure)."""
+"""What the value of a keyword may be: reads what users and YAML write, refuses the rest (pure)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m mpidask.jobqueue.worker``: Dask's worker command, with connections and a directory that hold.
+"""``python -m mpidask.jobqueue.worker``: Dask's worker command, with connections that hold.
 
 It takes what ``python -m distributed.cli.dask_worker`` takes. TLS connections are steady, a worker whose connection to
 the scheduler breaks is started again, and nothing is left in the temporary directory. The processes of its workers

@@ -1,4 +1,4 @@
-"""How a script that calls us comes to its end: clusters are closed, all ranks leave together, nobody waits for ever.
+"""The end of a script that calls mpidask: clusters are closed, and all ranks leave together.
 
 The interpreter calls ``threading._shutdown`` when the main module has ended, however it ended, and before it would wait
 for threads. There we do what the launcher does at a script's end; then the interpreter ends with its own exit status.

@@ -1,4 +1,4 @@
-"""The client's rank: it starts the script's process, hands it the cluster, waits for its end, and ends the run."""
+"""The client's rank: starts the script's process, hands it the cluster, waits for it, ends the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session: a Dask cluster on the ranks of a communicator, in the middle of a program that goes on afterwards."""
+"""Session: a Dask cluster on the ranks of a communicator, in a program that goes on afterwards."""
 
 from __future__ import annotations
 

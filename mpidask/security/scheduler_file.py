@@ -1,4 +1,4 @@
-"""The file that tells clients and workers from elsewhere where the scheduler is, and gives them the keys.
+"""The file that tells clients and workers from elsewhere where the scheduler is, with the keys.
 
 Dask's own form (what ``Client(scheduler_file=...)`` reads), written in one go, readable by its user alone, with what
 tells a run from another: its id, the batch system's job, the start.

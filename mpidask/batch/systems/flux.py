@@ -1,4 +1,6 @@
-"""Flux. https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man1/flux-batch.html, flux-jobs.html.
+"""Flux: flux-batch(1), flux-jobs(1), flux-cancel(1).
+
+https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man1/flux-batch.html, flux-jobs.html.
 
 There is no `signal`: --signal goes to every rank (https://github.com/flux-framework/flux-core/issues/6729). A job script
 that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits itself again names the parent.

@@ -1,4 +1,6 @@
-"""HTCondor. https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html, condor_q.html, condor_history.html.
+"""HTCondor: condor_submit, condor_q, condor_history.
+
+https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html, condor_q.html, condor_history.html.
 
 Its options are a submit description: a text of its own that condor_submit reads from stdin. A job of the vanilla
 universe has one machine. It is given no signal ahead of its end.

@@ -1,4 +1,6 @@
-"""IBM Spectrum LSF. bsub, bjobs, bkill: https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-command.
+"""IBM Spectrum LSF: bsub, bjobs, bkill.
+
+https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-command.
 
 A slot is taken for a core, as most sites have it. There is no `signal`: LSF sends it to every process of the job
 (https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=options-wa), and ranks die of it. At the walltime's end it sends

@@ -1,4 +1,6 @@
-"""Moab over Torque. msub, showq, checkjob, mjobctl: http://docs.adaptivecomputing.com/9-1-1/MWM/Content/topics/moabWorkloadManager/topics/commands/commandsoverview.html.
+"""Moab over Torque: msub, showq, checkjob, mjobctl.
+
+http://docs.adaptivecomputing.com/9-1-1/MWM/Content/topics/moabWorkloadManager/topics/commands/commandsoverview.html.
 
 Moab asks a server that may take half a minute: what has ended is asked for only when a job is missed.
 """

@@ -1,4 +1,7 @@
-"""OpenPBS and PBS Professional. PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://help.altair.com/."""
+"""OpenPBS and PBS Professional: qsub, qstat, qdel.
+
+PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://help.altair.com/.
+"""
 
 import dataclasses
 

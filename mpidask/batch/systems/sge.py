@@ -1,7 +1,9 @@
-"""Grid Engine. qsub(1), qstat(1), qacct(1), sge_status(5): https://manpages.debian.org/bookworm/gridengine-client/.
+"""Grid Engine: qsub(1), qstat(1), qacct(1), sge_status(5).
 
-A job of more than one slot needs a parallel environment, whose names are the site's. With `-l s_rt` Grid Engine can warn
-of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
+https://manpages.debian.org/bookworm/gridengine-client/.
+
+A job of more than one slot needs a parallel environment, whose names are the site's. With `-l s_rt` Grid Engine can
+warn of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
 """
 
 from mpidask.batch.system import BatchSystem, JobState, Query, Workers

@@ -1,4 +1,7 @@
-"""Slurm. https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html."""
+"""Slurm: sbatch, squeue, sacct.
+
+https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html.
+"""
 
 from mpidask.batch.system import BatchSystem, JobState, Place, Query, Workers
 

@@ -1,4 +1,7 @@
-"""Torque: PBS with other words for nodes. http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm."""
+"""Torque: PBS with other words for nodes.
+
+http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm.
+"""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Standard input for the script: launchers hand theirs to rank 0 alone, which sends it to the script's rank."""
+"""Standard input for the script: launchers give it to rank 0, which sends it to the script's rank."""
 
 from __future__ import annotations
 

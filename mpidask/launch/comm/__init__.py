@@ -1,4 +1,4 @@
-"""The only room with MPI: the ranks' protocol, how a rank waits without using a core, what is said if MPI fails.
+"""The only room with MPI: the ranks' protocol, how a rank waits, what is printed if MPI fails.
 
 Runs in ranks. May import resources, watchdog.
 """

@@ -1,4 +1,4 @@
-"""The protocol's words and steps: a step yields while it waits, and is run asleep or inside an event loop."""
+"""The steps of the protocol: a step yields while it waits, and is run asleep or in an event loop."""
 
 from __future__ import annotations
 

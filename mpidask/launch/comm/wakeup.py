@@ -1,7 +1,8 @@
-"""Wakes a rank that waits for the end of a run: MPI has no wait that sleeps, and to look often costs CPU on every rank.
+"""Wakes a rank that waits for the end of a run.
 
-A datagram says "look now", nothing else; what there is to see comes over MPI. Where one is lost, or none passes between
-nodes, the rank looks when it would have looked anyway.
+MPI has no wait that sleeps, and to look often costs CPU on every rank. A datagram says "look now", nothing else; what
+there is to see comes over MPI. Where one is lost, or none passes between nodes, the rank looks when it would have
+looked anyway.
 """
 
 from __future__ import annotations

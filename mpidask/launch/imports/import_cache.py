@@ -1,4 +1,4 @@
-"""Imports from one block of memory instead of from a shared file system: what ranks and their fork servers use.
+"""Imports from one block of memory instead of from a shared file system.
 
 The block is what `import_recorder` has written and `import_sharing` has sent to all ranks. Only start-up uses it: then
 imports are as ever, and so are the modules that came from it. Of the standard library only what is small: this has to

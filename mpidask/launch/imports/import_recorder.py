@@ -1,7 +1,8 @@
-"""``python -m mpidask.launch.imports.import_recorder FILE PATH [NAME ...]``: writes to a file what imports took.
+"""Writes the modules that imports loaded to a file.
 
-A process of its own, so that what is recorded is what a fresh interpreter does, and the rank that needs it imports
-nothing that it would not have imported otherwise.
+``python -m mpidask.launch.imports.import_recorder FILE PATH [NAME ...]`` is a process of its own, so that what is
+recorded is what a fresh interpreter does, and the rank that needs it imports nothing that it would not have imported
+otherwise.
 
 FILE: where to write; 0600, whole or not at all
 PATH: sys.path to import from, in JSON

@@ -1,4 +1,4 @@
-"""Finds modules by the listings of directories, each read once; Python looks at them anew for every module.
+"""Finds modules by the listings of directories, each read once, where Python looks for every module.
 
 While Dask is imported that is a third of all questions to a metadata server. What is not found here, or lies elsewhere
 than in plain directories, is left to Python's own finders.

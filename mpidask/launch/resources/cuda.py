@@ -1,4 +1,4 @@
-"""Whether this process has initialised CUDA: what it is forked into cannot use a GPU, what it sees is settled."""
+"""Whether this process has initialised CUDA: its forks cannot use a GPU then."""
 
 from __future__ import annotations
 

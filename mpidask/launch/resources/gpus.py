@@ -1,4 +1,4 @@
-"""The GPUs that a rank may give to its workers: the cards that are there, and what the environment lets it see.
+"""The GPUs that a rank may give to its workers: those of the node that the environment shows it.
 
 Reads /proc, /sys and /dev alone. CUDA and NVML would load a driver's library into each rank, and attach every card.
 `root` stands for / in every function, so that recorded machines can be read.

@@ -1,4 +1,4 @@
-"""When workers connect to the scheduler, and how long that may take, by the size of the run (pure but for the end).
+"""When workers connect to the scheduler, and how long that may take, by the size of the run.
 
 A scheduler is one thread: it lets in so many workers per second, and no more. Those that come all at once wait for each
 other, and the last of thousands for longer than Dask waits for a connection. So only so many come at a time: each rank

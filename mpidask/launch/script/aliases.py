@@ -1,4 +1,4 @@
-"""``import dask_mpi`` in a script under the launcher gets mpidask, whether dask_mpi is installed or not.
+"""``import dask_mpi`` in a script under the launcher gets mpidask.
 
 Its own `initialize` would start MPI in a process that is no rank of the run.
 """

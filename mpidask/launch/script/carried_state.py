@@ -1,4 +1,4 @@
-"""What a script sets before its first client, on its way to the workers: as under LocalCluster, they have it too.
+"""Carries what a script sets before its first client to the workers, as under LocalCluster.
 
 Dask asks for it when a client connects (``distributed.client.preload``); a plugin takes it to the workers, also to
 those that come later, and another to the scheduler.

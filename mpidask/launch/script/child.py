@@ -1,4 +1,4 @@
-"""What runs in the script's process before the script, and beside it; the script's end is the interpreter's own."""
+"""What runs in the script's process before the script, and beside it."""
 
 from __future__ import annotations
 

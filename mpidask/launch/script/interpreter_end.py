@@ -1,4 +1,4 @@
-"""What a rank does in place of the interpreter where a script calls us: MPI has to end before the process does."""
+"""What a rank does in the interpreter's place where a script calls mpidask: MPI has to end first."""
 
 from __future__ import annotations
 

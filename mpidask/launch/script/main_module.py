@@ -1,4 +1,4 @@
-"""Runs the user's program as ``__main__`` of this process, as the interpreter itself would; the interpreter ends it."""
+"""Runs the user's program as ``__main__`` of this process, as the interpreter itself would."""
 
 from __future__ import annotations
 

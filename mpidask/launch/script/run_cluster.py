@@ -1,4 +1,4 @@
-"""The run's cluster as the script finds it: by ``Client()``, ``LocalCluster(...)``, or with no client at all."""
+"""The run's cluster as the script finds it: by ``Client()``, ``LocalCluster(...)`` or no client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends the script before the walltime does: callbacks, then SystemExit in its main thread, then the run without it."""
+"""Ends the script before the walltime does: callbacks, SystemExit in its main thread, then by force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fork server's preload: what the processes of workers are forked from, once more prepared for them.
+"""The fork server's preload: prepares the process that workers are forked from.
 
 There is nothing of MPI in it: it is forked from the rank's agent, which is exec'ed, or exec'ed itself.
 """

@@ -1,4 +1,4 @@
-"""What servers need where there are GPUs: each worker's own, a monitor that does not keep them from starting."""
+"""What servers need where there are GPUs: one for each worker, and a monitor that cannot stop them."""
 
 from __future__ import annotations
 

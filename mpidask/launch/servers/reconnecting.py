@@ -1,4 +1,4 @@
-"""Workers inside a rank's own process come back when their connection to the scheduler breaks, as a nanny's do."""
+"""Workers inside a rank's own process come back when their connection to the scheduler breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What runs before MPI is up and beside it: the watcher of each rank, signals, processes as the kernel shows them.
+"""What runs before MPI is up and beside it: each rank's watchdog, signals, processes of a node.
 
-The standard library's smallest modules only: every rank imports it first.
+Runs in every rank before anything else, and in the watchdog's own process. May import the standard library's smallest
+modules only.
 """

@@ -1,4 +1,4 @@
-"""What keeps the cost of a worker that comes or goes from growing with the number of those that are there."""
+"""Keeps the cost of a worker that comes or goes from growing with the number of workers."""
 
 from __future__ import annotations
 
