@@ -109,7 +109,7 @@ class Holding:
         self.remove_keys()  # whatever the batch system says: nobody has a use for them any more
         system = registry.find(self.system)
         left = living(system, self.ids)
-        for command in system.cancellations(left, self.further):
+        for command in system.cancel_commands(left, self.further):
             output = commands.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(

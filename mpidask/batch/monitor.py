@@ -266,9 +266,9 @@ def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId,
     reports: dict[JobId, Report] = {}
     for where, ids in by_place(sorted(set(jobs))).items():
         found: dict[str, Report] = {}
-        for command in system.questions(query, ids, where):
+        for command in system.query_commands(query, ids, where):
             found |= _answer(system, query, command)
-        matched = system.matched(ids, found)
+        matched = system.match_ids(ids, found)
         if not matched and len(ids) == len(found) == 1 and query.names_jobs:
             # Of an array's element some tell what they tell of the array.
             matched = {ids[0]: next(iter(found.values()))}
@@ -279,7 +279,7 @@ def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId,
 def _answer(system: BatchSystem, query: Query, command: Command) -> dict[str, Report]:
     """Return job id -> report; raises BatchError for a command that fails, or complains and tells of no job."""
     output = commands.run(command)
-    found = system.reports(query, output.stdout)
+    found = system.parse_reports(query, output.stdout)
     unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
     if not found and not unknown and (output.status != 0 or output.stderr.strip()):
         raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")

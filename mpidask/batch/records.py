@@ -258,7 +258,7 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
     job = planned(job, state_directory)
     directory = home(state_directory) / str(job.run_directory)
     text = system.script(job)
-    command = system.submission(job, directory / SCRIPT)
+    command = system.submit_command(job, directory / SCRIPT)
     record = Record(
         directory=directory,
         system=system.name,

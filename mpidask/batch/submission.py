@@ -22,7 +22,17 @@ from mpidask.batch.system import BatchSystem, Command, JobId, JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError, UsageError, WalltimeError
 
-__all__ = ["AsyncHandle", "Handle", "find", "hand_in", "jobs", "look_for", "resubmit", "submit", "submit_async"]
+__all__ = [
+    "AsyncHandle",
+    "Handle",
+    "find",
+    "find_by_script",
+    "jobs",
+    "resubmit",
+    "run_submit",
+    "submit",
+    "submit_async",
+]
 
 _GLANCE = 0.3  # s between two looks at a file
 _LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
@@ -237,7 +247,7 @@ def _check_resubmission(record: Record) -> None:
 def _submit(system: BatchSystem, record: Record) -> None:
     # A job that submits itself again is elsewhere.
     try:
-        job_id = hand_in(system, record.command, record.script, record.origin, record.job, record.known)
+        job_id = run_submit(system, record.command, record.script, record.origin, record.job, record.known)
     except UnclearError:
         record.note_unclear()
         raise
@@ -247,7 +257,7 @@ def _submit(system: BatchSystem, record: Record) -> None:
     record.add_submission(job_id)
 
 
-def hand_in(
+def run_submit(
     system: BatchSystem,
     command: Command,
     script: Path,
@@ -265,17 +275,17 @@ def hand_in(
     """
     text = command.stdin or script.read_text(encoding="utf-8", errors="replace")
     where = system.where(command, text, os.environ, "")
-    command = dataclasses.replace(command, without=system.kept_from(text))
+    command = dataclasses.replace(command, without=system.excluded_variables(text))
     try:
-        output = commands.run(command, directory=directory, enough=lambda text: system.submitted(text) is not None)
+        output = commands.run(command, directory=directory, enough=lambda text: system.parse_job_id(text) is not None)
     except SilenceError as silence:
-        return _looked_for(system, script, name, where, earlier, silence.what)
-    job_id = system.submitted(output.stdout)
+        return _find_unanswered(system, script, name, where, earlier, silence.what)
+    job_id = system.parse_job_id(output.stdout)
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
         return JobId(job_id, system.where(command, text, os.environ, output.stdout))
     if words is None and _unclear(system, output):
-        return _looked_for(system, script, name, where, earlier, output.text)
+        return _find_unanswered(system, script, name, where, earlier, output.text)
     raise BatchError(
         f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
         "" if words else "the batch system's own words are above; the script is kept",
@@ -287,18 +297,18 @@ def _unclear(system: BatchSystem, output: commands.Output) -> bool:
     return output.status <= 0 or re.search(system.unclear, output.stderr + output.stdout) is not None
 
 
-def _looked_for(
+def _find_unanswered(
     system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId], heard: str
 ) -> JobId:
     """Return a job whose submission was not answered in a way that is understood; raises UnclearError."""
     for pause in _LOOKS if system.search is not None else ():
         time.sleep(pause)
         with contextlib.suppress(BatchError):
-            found = look_for(system, script, name, where, earlier)
+            found = find_by_script(system, script, name, where, earlier)
             if found is not None:
                 sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
                 return found
-    looks = "; ".join(shlex.join(each.argv) for each in system.questions(system.status, ["ID"], where))
+    looks = "; ".join(shlex.join(each.argv) for each in system.query_commands(system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
         f"script: {script}",
@@ -306,20 +316,20 @@ def _looked_for(
     )
 
 
-def look_for(
+def find_by_script(
     system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId] = ()
 ) -> JobId | None:
     """Return the job with this script that is none of the earlier ones; None if the batch system lists none.
 
     Raises BatchError if it does not answer, or not in a way that tells.
     """
-    question = system.searching(name, where)
+    question = system.search_command(name, where)
     if question is None:
         raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
     # A place may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
     output = commands.run(question, _LOOK_TAKES)
-    found = system.found(output.stdout, script, besides)
+    found = system.parse_search(output.stdout, script, besides)
     if found is not None:
         return JobId(found, where)
     said = output.stdout + output.stderr
@@ -341,7 +351,7 @@ def cancel(handles: list[Handle]) -> None:
         for record in mine:
             record.note_cancelled()
         system = registry.find(name)
-        words = list(filter(None, (_failure(each) for each in system.cancellations(each.identity for each in mine))))
+        words = list(filter(None, (_failure(each) for each in system.cancel_commands(each.identity for each in mine))))
         if words and (left := _left(mine)):
             for record in left:
                 record.forget_cancelled()

@@ -351,19 +351,19 @@ class BatchSystem:
         """Return the options of a system that does not read them from the script; raises UsageError like `script`."""
         return self._options(job, Path("job.sh"))
 
-    def submission(self, job: Job, script: Path) -> Command:
+    def submit_command(self, job: Job, script: Path) -> Command:
         """Return how to submit a job whose script has been written to `script`; raises UsageError like `script`."""
         fields = self.fields(job, script)
         if self.directive is None:
-            return self.handing_in("\n".join([*self._options(job, script), ""]), fields)
-        return self.handing_in("" if "script" in named([self.submit]) else self.script(job), fields)
+            return self.submit_command_of("\n".join([*self._options(job, script), ""]), fields)
+        return self.submit_command_of("" if "script" in named([self.submit]) else self.script(job), fields)
 
-    def handing_in(self, text: str, fields: Mapping[str, object]) -> Command:
+    def submit_command_of(self, text: str, fields: Mapping[str, object]) -> Command:
         """Return how to submit what is written in the file {script} and, for systems that read stdin, is `text`."""
         reads = self.directive is None or "script" not in named([self.submit])
         return Command(argv=_words(self.submit, fields), stdin=text if reads else None)
 
-    def submitted(self, output: str) -> str | None:
+    def parse_job_id(self, output: str) -> str | None:
         """Return the new job's id from what the submit command printed; None if there is none.
 
         The last line that has the form of an answer counts: sites print of their own before it.
@@ -371,7 +371,7 @@ class BatchSystem:
         matches = list(re.finditer(self.job_id, output, re.MULTILINE))
         return matches[-1][matches[-1].lastindex or 0] if matches else None
 
-    def kept_from(self, text: str) -> str:
+    def excluded_variables(self, text: str) -> str:
         """Return a regular expression: variables that are kept from the command that submits a job.
 
         text: the job script, or what the submit command reads
@@ -380,21 +380,21 @@ class BatchSystem:
         replaced = [name for name, options in self.variables.items() if _given(options.split(), asked)]
         return "|".join(filter(None, [RANK_VARIABLES, self.outer, *replaced]))
 
-    def added(self, text: str, environ: Mapping[str, str]) -> list[str]:
+    def options_from_environment(self, text: str, environ: Mapping[str, str]) -> list[str]:
         """Return what the environment adds to a job's options, in words: 'partition debug, from SBATCH_PARTITION'."""
-        kept_from = self.kept_from(text)
-        there = [name for name in self.variables if environ.get(name) and not re.fullmatch(kept_from, name)]
+        excluded = self.excluded_variables(text)
+        there = [name for name in self.variables if environ.get(name) and not re.fullmatch(excluded, name)]
         return [f"{self.variables[name].split()[-1].lstrip('-')} {environ[name]}, from {name}" for name in there]
 
-    def searching(self, job_name: str, where: Sequence[str] = ()) -> Command | None:
+    def search_command(self, job_name: str, where: Sequence[str] = ()) -> Command | None:
         """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
         if self.search is None:
             return None
         words = _words(self.search.command, {"user": _user(), "name": job_name})
-        return Command(argv=words, without=self.ignored).further(self.naming(where))
+        return Command(argv=words, without=self.ignored).further(self.place_words(where))
 
-    def found(self, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
-        """Return the id of the job with this script in what `searching` gives; None if there is none, or several.
+    def parse_search(self, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
+        """Return the id of the job with this script in what `search_command` gives; None if there is none, or several.
 
         besides: ids of jobs with this script that are known already
         """
@@ -405,7 +405,7 @@ class BatchSystem:
             for match in re.finditer(self.search.row, output, re.MULTILINE)
             if f"{script.parent}/" in re.sub(r"\n\s*", "", match[0])
         }
-        rows -= set(self.matched([*besides], {row: row for row in rows}).values())
+        rows -= set(self.match_ids([*besides], {row: row for row in rows}).values())
         return rows.pop() if len(rows) == 1 else None
 
     @property
@@ -423,7 +423,7 @@ class BatchSystem:
         chosen = [place.chosen(command.argv, lines, environ, output) for place in self.places]
         return tuple(chosen) if any(chosen) else ()
 
-    def naming(self, where: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
+    def place_words(self, where: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
         """Return the words with which a command names where jobs were submitted.
 
         besides: words that the command has already
@@ -432,29 +432,29 @@ class BatchSystem:
         asked = [_words(place.words, {"where": value}) for place, value in pairs if not _option(besides, place.options)]
         return [word for words in asked for word in words]
 
-    def cancellation(self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()) -> Command:
+    def cancel_command(self, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()) -> Command:
         """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
         command = Command(argv=_words(self.cancel, _about(job_ids)), without=self.ignored)
-        return command.further([*self.naming(where, further), *further])
+        return command.further([*self.place_words(where, further), *further])
 
-    def cancellations(self, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
+    def cancel_commands(self, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
         """Return the commands that cancel jobs: as few as can be, one for each place at least."""
         return [
-            self.cancellation(ids[start : start + _BATCH], where, further)
+            self.cancel_command(ids[start : start + _BATCH], where, further)
             for where, ids in by_place(jobs).items()
             for start in range(0, len(ids), _BATCH)
         ]
 
-    def questions(self, query: Query, job_ids: Sequence[str], where: Sequence[str] = ()) -> list[Command]:
+    def query_commands(self, query: Query, job_ids: Sequence[str], where: Sequence[str] = ()) -> list[Command]:
         """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
         about = [_about(job_ids)]
         if {"id", "base"} & named([query.command]):
             about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
         commands = (Command(argv=_words(query.command, fields), without=self.ignored) for fields in about)
-        words = self.naming(where) or query.here
+        words = self.place_words(where) or query.here
         return [command.further(words) for command in commands]
 
-    def reports(self, query: Query, output: str) -> dict[str, Report]:
+    def parse_reports(self, query: Query, output: str) -> dict[str, Report]:
         """Return job id -> report for every job in the output of one of the queries.
 
         Of several reports on one job, such as on each of its executions, one that it has not ended counts; else the
@@ -468,7 +468,7 @@ class BatchSystem:
                 found[report.id] = report
         return found
 
-    def matched(self, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
+    def match_ids(self, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
         """Return job id -> report, or what else is told of each job, by the ids as they were asked for.
 
         The answer may spell them in another way.

@@ -195,7 +195,7 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
     system = registry.find(handle.record.system)
     text = handle.record.command.stdin or handle.record.script.read_text(encoding="utf-8", errors="replace")
-    added = system.added(text, os.environ)
+    added = system.options_from_environment(text, os.environ)
     asked += added
     theirs = {"walltime": "time ", "queue": "partition queue", "account": "account project"}
     said = {name for name, labels in theirs.items() for each in added if each.split()[0] in labels.split()}

@@ -150,7 +150,7 @@ class Dispatcher:
         """Submit one job, or several as an array, with one command."""
         for job in run:
             job.directory = self.holding.directory
-        task = asyncio.ensure_future(asyncio.to_thread(self._hand_in, run))
+        task = asyncio.ensure_future(asyncio.to_thread(self._run_submit, run))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         await asyncio.shield(task)
@@ -160,7 +160,7 @@ class Dispatcher:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _hand_in(self, run: Sequence[Job]) -> None:
+    def _run_submit(self, run: Sequence[Job]) -> None:
         """Submit one job, or several as an array; each knows its id afterwards."""
         first = run[0]
         if not self.submissions:
@@ -181,13 +181,13 @@ class Dispatcher:
                 "see to the quota, or name another place: mpidask.batch.state-directory in the configuration",
             ) from None
         self.submissions += 1
-        command = self.system.handing_in(text, self._fields(description, script))
+        command = self.system.submit_command_of(text, self._fields(description, script))
         command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
         command = command.further(self._further_submit)
         for job in run:
             job.submitted = time.time()
         try:
-            handed = submission.hand_in(self.system, command, script, name=first.job_name)
+            handed = submission.run_submit(self.system, command, script, name=first.job_name)
         except UnclearError:
             for job in run:
                 job.unclear, job.status = True, Status.running
@@ -216,7 +216,7 @@ class Dispatcher:
         for each in list(self.unclear):
             try:
                 name = each.run[0].job_name
-                found = await asyncio.to_thread(submission.look_for, self.system, each.script, name, each.where)
+                found = await asyncio.to_thread(submission.find_by_script, self.system, each.script, name, each.where)
             except BatchError as error:
                 logger.debug("%s", error.what)
                 continue
@@ -266,7 +266,7 @@ class Dispatcher:
         await self._cancel_ids([job.identity for job in jobs])
 
     async def _cancel_ids(self, ids: Sequence[JobId]) -> None:
-        for command in self.system.cancellations(ids, self._further_cancel):
+        for command in self.system.cancel_commands(ids, self._further_cancel):
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:

@@ -45,12 +45,12 @@ NONE = [
 
 @pytest.mark.parametrize(("name", "text", "job_id"), FORMS)
 def test_an_answer_is_read_by_its_form(name, text, job_id):
-    assert registry.find(name).submitted(text) == job_id
+    assert registry.find(name).parse_job_id(text) == job_id
 
 
 @pytest.mark.parametrize(("name", "text"), NONE)
 def test_what_only_looks_like_an_answer(name, text):
-    assert registry.find(name).submitted(text) is None
+    assert registry.find(name).parse_job_id(text) is None
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def slurm(tmp_path, monkeypatch):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
         system = registry.find("slurm")
-        return submission.hand_in(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
+        return submission.run_submit(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
 
     submit.script = script
     return submit
@@ -164,9 +164,9 @@ def test_what_is_asked_for_wins_over_the_environment():
     given = {
         f"SBATCH_{name}": "x" for name in ("TIMELIMIT", "QOS", "PARTITION", "WAIT", "JOB_NAME", "CLUSTERS", "EXPORT")
     }
-    left = {name for name in given if not re.fullmatch(system.kept_from(OPTIONS), name)}
+    left = {name for name in given if not re.fullmatch(system.excluded_variables(OPTIONS), name)}
     assert left == {"SBATCH_PARTITION", "SBATCH_CLUSTERS", "SBATCH_EXPORT"}
-    assert system.added(OPTIONS, {"SBATCH_PARTITION": "debug", "SBATCH_QOS": "x"}) == [
+    assert system.options_from_environment(OPTIONS, {"SBATCH_PARTITION": "debug", "SBATCH_QOS": "x"}) == [
         "partition debug, from SBATCH_PARTITION"
     ]
 
@@ -197,7 +197,7 @@ STAY = {
 
 @pytest.mark.parametrize("name", OUTER)
 def test_what_an_outer_job_has_does_not_reach_the_submission(name):
-    pattern = registry.find(name).kept_from("")
+    pattern = registry.find(name).excluded_variables("")
     assert [each for each in OUTER[name].split() if not re.fullmatch(pattern, each)] == []
     assert [each for each in STAY.get(name, "").split() if re.fullmatch(pattern, each)] == []
 
@@ -254,8 +254,8 @@ def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(reco
     pbs = registry.find("pbs")
     row = f"Job Id: {{}}\n    Output_Path = n1:{record.directory}/system.log\n"
     text = row.format("7.pbs") + row.format("8.pbs")
-    assert pbs.found(text, record.script) is None
-    assert pbs.found(text, record.script, ["7.pbs.site.org"]) == "8.pbs"
+    assert pbs.parse_search(text, record.script) is None
+    assert pbs.parse_search(text, record.script, ["7.pbs.site.org"]) == "8.pbs"
 
 
 ENDED = Standing(id="100", state=JobState.FAILED, exit_status=75, final=True)

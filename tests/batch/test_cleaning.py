@@ -160,7 +160,7 @@ def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, name):
     def fails(*_):
         raise error("no", "try")
 
-    monkeypatch.setattr(submission, "hand_in", fails)
+    monkeypatch.setattr(submission, "run_submit", fails)
     with pytest.raises(error):
         submission.submit(Job(command=("true",), name="x"), SYSTEM, options=settings.load({}))
     (directory,) = (state / "jobs").iterdir()

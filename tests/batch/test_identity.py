@@ -60,13 +60,13 @@ def test_the_queue_and_the_pool_of_htcondor_are_known():
 def test_questions_and_cancellations_name_the_place(batch, place, words, here):
     for query in filter(None, (batch.status, batch.missed, batch.history)):
         for at, expected in ((place, words), ((), here)):
-            (question,) = batch.questions(query, ["100"], at)
+            (question,) = batch.query_commands(query, ["100"], at)
             assert list(question.argv[1 : 1 + len(expected)]) == expected
             assert question.without == batch.ignored
-    assert list(batch.cancellation(["100"], place).argv[1 : 1 + len(words)]) == words
-    assert list(batch.cancellation(["100"]).argv[1:]) == ["100"]
+    assert list(batch.cancel_command(["100"], place).argv[1 : 1 + len(words)]) == words
+    assert list(batch.cancel_command(["100"]).argv[1:]) == ["100"]
     # What the user gives for it is not said twice.
-    assert list(batch.cancellation(["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
+    assert list(batch.cancel_command(["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
 
 
 def answers(monkeypatch, **texts):
@@ -98,7 +98,7 @@ def test_two_jobs_with_the_same_number_are_two(monkeypatch):
     reports = monitor.ask(SLURM, SLURM.status, [here, far])
     assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
     assert [str(job) for job in leases.living(SLURM, [here, far])] == ["100@far"]
-    assert [list(each.argv) for each in SLURM.cancellations([here, far, JobId("101")])] == [
+    assert [list(each.argv) for each in SLURM.cancel_commands([here, far, JobId("101")])] == [
         ["scancel", "100", "101"],
         ["scancel", "--clusters=far", "100"],
     ]
@@ -113,27 +113,27 @@ def test_a_job_of_pbs_is_known_by_its_number_and_its_server_in_any_spelling(monk
 
 def test_ids_of_two_servers_are_not_mistaken_for_each_other():
     asked = ["100.one.site.org", "100.two.site.org"]
-    told = PBS.reports(PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
-    found = PBS.matched(asked, told)
+    told = PBS.parse_reports(PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
+    found = PBS.match_ids(asked, told)
     assert [found[each].state for each in asked] == [JobState.PENDING, JobState.RUNNING]
-    assert PBS.matched(["100.three", "100.four"], told) == {}
-    assert SGE.matched(["100.1"], {"100.2": told["100.one"]}) == {}, "there it is an index"
+    assert PBS.match_ids(["100.three", "100.four"], told) == {}
+    assert SGE.match_ids(["100.1"], {"100.2": told["100.one"]}) == {}, "there it is an index"
 
 
 def test_of_a_heterogeneous_job_the_first_component_tells():
-    reports = SLURM.reports(SLURM.status, row("100+0", "R") + row("100+1", "PD"))
+    reports = SLURM.parse_reports(SLURM.status, row("100+0", "R") + row("100+1", "PD"))
     assert {job: report.state for job, report in reports.items()} == {"100": JobState.RUNNING}
 
 
 def test_of_several_reports_on_a_job_one_that_it_has_not_ended_counts():
     for text in (row("7", "RV") + row("7", "R"), row("7", "R") + row("7", "RV")):
-        assert SLURM.reports(SLURM.status, text)["7"].state is JobState.RUNNING
+        assert SLURM.parse_reports(SLURM.status, text)["7"].state is JobState.RUNNING
 
 
 def test_the_user_is_the_one_of_this_process(monkeypatch):
     monkeypatch.setenv("LOGNAME", "service")
     monkeypatch.setenv("USER", "service")
-    (question,) = SLURM.questions(SLURM.status, ["100"])
+    (question,) = SLURM.query_commands(SLURM.status, ["100"])
     assert f"--user={pwd.getpwuid(os.geteuid()).pw_name}" in question.argv
 
 

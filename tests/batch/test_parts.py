@@ -93,8 +93,8 @@ systems:
 """)
     system = registry.find("ours")
     assert "#OURS -n 4" in system.script(Job(command=("x",), resources=Resources(ranks_per_node=4)))
-    assert system.submitted("job 17 accepted") == "17"
-    assert system.reports(system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
+    assert system.parse_job_id("job 17 accepted") == "17"
+    assert system.parse_reports(system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
     assert system.state("Z") is JobState.UNKNOWN
 
 

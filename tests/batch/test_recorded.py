@@ -240,7 +240,7 @@ def test_reports(name):
     system, text = recorded(name)
     kind = name.split("/")[1].split("-")[0]
     found = []
-    for job_id, report in system.reports(getattr(system, kind), text).items():
+    for job_id, report in system.parse_reports(getattr(system, kind), text).items():
         assert job_id == report.id
         status = "-" if report.exit_status is None else str(report.exit_status)
         found.append((job_id, report.state.name, status, report.start or "-", system.plain(report.reason) or "-"))
@@ -256,14 +256,14 @@ def test_reports(name):
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_job_ids(name):
     system, text = recorded(name)
-    assert system.submitted(text) == SUBMITTED[name]
+    assert system.parse_job_id(text) == SUBMITTED[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name):
     system, text = recorded(name)
     assert REFUSED[name] in (system.refusal(text) or ""), system.refusal(text)
-    assert system.submitted(text) is None
+    assert system.parse_job_id(text) is None
     assert system.refusal("something new went wrong") is None
 
 
@@ -290,5 +290,5 @@ def test_a_state_that_is_not_declared_is_unknown(name):
 def test_the_output_of_a_command_that_fails_says_nothing(name):
     system = registry.find(name)
     for query in filter(None, (system.status, system.explain, system.history)):
-        assert system.reports(query, "") == {}
-        assert system.reports(query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}
+        assert system.parse_reports(query, "") == {}
+        assert system.parse_reports(query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}

@@ -127,7 +127,7 @@ def test_examples(name, example, request):
     job = asked(system, EXAMPLES[example])
     texts = {f"{example}.sh": system.script(job)}
     if system.directive is None:
-        texts[f"{example}.sub"] = system.submission(job, Path(f"{example}.sh")).stdin
+        texts[f"{example}.sub"] = system.submit_command(job, Path(f"{example}.sh")).stdin
     for file, text in texts.items():
         path = JOBS / name / file
         if request.config.getoption("--write-jobs"):
@@ -528,7 +528,7 @@ def test_what_is_not_given_is_left_to_the_site(name):
 def options(system: BatchSystem, job: Job) -> list[str]:
     """Return the option lines as the batch system is given them, without their mark."""
     if system.directive is None:
-        return system.submission(job, Path("job.sh")).stdin.splitlines()
+        return system.submit_command(job, Path("job.sh")).stdin.splitlines()
     mark = f"{system.directive} "
     return [line.removeprefix(mark) for line in system.script(job).splitlines() if line.startswith(mark)]
 
@@ -544,13 +544,13 @@ def test_submission_and_cancellation(name):
     system = registry.find(name)
     job = Job(command=("true",), run_directory=Path("/a b/run"))
     script = Path("/a b/run/job.sh")
-    command = system.submission(job, script)
+    command = system.submit_command(job, script)
     if command.stdin is None:
         assert str(script) in command.argv, "one word"
     elif system.directive is not None:
         assert command.stdin == system.script(job)
     else:
         assert f"executable = {script}" in command.stdin.splitlines()
-    cancelled = system.cancellation(["12", "13"])
+    cancelled = system.cancel_command(["12", "13"])
     assert "12" in " ".join(cancelled.argv)
     assert "13" in " ".join(cancelled.argv)

@@ -144,19 +144,19 @@ def test_sizes_that_make_no_worker_are_refused(given):
 def test_what_is_told_of_an_element_after_its_end():
     """Grid Engine's accounting tells of all elements, LSF's explanation names the index."""
     sge = registry.find("sge")
-    (command,) = sge.questions(sge.history, ["13.3"])
+    (command,) = sge.query_commands(sge.history, ["13.3"])
     assert command.argv[-1] == "13"
     rule = "=" * 62
     text = "".join(
         f"{rule}\nqname        all.q\njobnumber    13      \ntaskid       {i}     \nfailed       0\nexit_status  {i}\n"
         for i in (2, 3)
     )
-    assert sge.reports(sge.history, text)["13.3"].exit_status == 3
+    assert sge.parse_reports(sge.history, text)["13.3"].exit_status == 3
     alone = text.split(rule)[1].replace("taskid       2", "taskid       undefined")
-    assert sge.reports(sge.history, alone)["13"].exit_status == 2
+    assert sge.parse_reports(sge.history, alone)["13"].exit_status == 2
     lsf = registry.find("lsf")
     told = "Job <12[3]>, Job Name <w[3]>, User <u>\n PENDING REASONS:\n Job slot limit has been reached;\n"
-    assert lsf.reports(lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
+    assert lsf.parse_reports(lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
 
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
@@ -167,13 +167,13 @@ def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(
-        submission, "hand_in", lambda system, command, script, name: seen.append(command.argv) or JobId("7")
+        submission, "run_submit", lambda system, command, script, name: seen.append(command.argv) or JobId("7")
     )
     job = LSFJob(**W, submit_command_extra=["-x"])
     desk = dispatcher.Dispatcher.alone(job)
     job.dispatcher, desk._sentinel = desk, -1
     job.directory = desk.holding.directory
-    desk._hand_in([job])
+    desk._run_submit([job])
     assert job.identity == JobId("7")
     assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]
 

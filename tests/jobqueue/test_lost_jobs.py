@@ -44,7 +44,7 @@ class StandIn:
         self.error: Exception | None = None
         self.mute = False
 
-    def hand_in(self, system, command, script, directory=None, name=""):
+    def run_submit(self, system, command, script, directory=None, name=""):
         self.submitted += 1
         taken = str(100 + self.submitted)
         self.go_on.wait(_LONG)
@@ -70,7 +70,7 @@ def slurm(monkeypatch, tmp_path):
     """Stand in for Slurm."""
     stand_in = StandIn()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(submission, "hand_in", stand_in.hand_in)
+    monkeypatch.setattr(submission, "run_submit", stand_in.run_submit)
     monkeypatch.setattr(commands, "run", stand_in.run)
     monkeypatch.setattr(sentinel, "start", lambda holding: os.open(os.devnull, os.O_RDONLY))
     with dask.config.set({"jobqueue": keywords.defaults()}):
@@ -196,12 +196,12 @@ def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm)
 def unclear(slurm, monkeypatch):
     """Have Slurm take jobs and not say so; by their scripts they can be found."""
 
-    def look_for(system, script, name, where=(), earlier=()):
+    def find_by_script(system, script, name, where=(), earlier=()):
         if slurm.mute:
             raise BatchError("no answer")
         return next((JobId(job) for job, each in slurm.scripts.items() if each == str(script)), None)
 
-    monkeypatch.setattr(submission, "look_for", look_for)
+    monkeypatch.setattr(submission, "find_by_script", find_by_script)
     slurm.error = UnclearError("the job may have been submitted")
     slurm.mute = True
     return slurm
@@ -266,7 +266,9 @@ def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch)
 )
 def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):
     monkeypatch.setattr(commands, "run", lambda command, *args: commands.Output(command, status, rows, ""))
-    search = functools.partial(submission.look_for, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ())
+    search = functools.partial(
+        submission.find_by_script, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ()
+    )
     if told is BatchError:
         with pytest.raises(BatchError, match="did not tell"):
             search()
