@@ -13,8 +13,8 @@ from distributed.security import Security
 
 from mpidask.attach import spec, wait
 from mpidask.batch import submission
+from mpidask.batch.job_state import JobState
 from mpidask.batch.submission import Handle
-from mpidask.batch.system import JobState
 from mpidask.errors import MpidaskError
 from mpidask.security import scheduler_file
 from mpidask.security.scheduler_file import Entry

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from mpidask.batch import commands
+from mpidask.batch.job_state import JobState
 from mpidask.batch.submission import Handle
-from mpidask.batch.system import JobState
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 

@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 from mpidask.attach import spec
 from mpidask.attach.line import StatusLine
 from mpidask.batch import monitor, records, settings, submission
+from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
-from mpidask.batch.system import JobState
 from mpidask.config import seconds
 from mpidask.errors import BatchError, StartupError, UsageError
 from mpidask.run_directory import SCHEDULER

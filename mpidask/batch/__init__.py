@@ -13,8 +13,9 @@ the modules of `mpidask` itself.
 """
 
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.job_state import JobState
 from mpidask.batch.submission import AsyncHandle, Handle, cancel, find, jobs, submit, submit_async
-from mpidask.batch.system import BatchSystem, JobState
+from mpidask.batch.system import BatchSystem
 
 __all__ = [
     "AsyncHandle",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mpidask.batch.system import Command
+from mpidask.batch.command import Command
 from mpidask.errors import BatchError, SilenceError
 
 __all__ = ["Output", "alongside", "attend", "installed", "run"]

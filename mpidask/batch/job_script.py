@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from mpidask import run_directory as run
 from mpidask.batch.job import Job
+from mpidask.batch.job_fields import allotted
 from mpidask.batch.launchers import RANK_VARIABLES, line
+from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill
 from mpidask.errors import LostError, WalltimeError
-
-if TYPE_CHECKING:
-    from mpidask.batch.system import BatchSystem
 
 __all__ = ["launch", "wrapper"]
 
@@ -117,7 +115,7 @@ def _record(job: Job, system: BatchSystem) -> list[str]:
 def _request(job: Job, system: BatchSystem) -> list[str]:
     """Return the lines that tell the run what is asked for: kernel and batch system may not say."""
     names = {"cores_per_node": run.CORES, "memory_per_node": run.MEMORY}
-    asked = system.allotted(job).items()
+    asked = allotted(system, job).items()
     return [f"export {names[field]}={number}" for field, number in asked if number is not None]
 
 

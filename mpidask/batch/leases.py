@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from mpidask.batch import commands, monitor, records, registry
-from mpidask.batch.system import BatchSystem, JobId
+from mpidask.batch.job_state import JobId
+from mpidask.batch.queries import cancel_commands
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace_json
 
@@ -109,7 +111,7 @@ class Holding:
         self.remove_keys()  # whatever the batch system says: nobody has a use for them any more
         system = registry.find(self.system)
         left = living(system, self.ids)
-        for command in system.cancel_commands(left, self.further):
+        for command in cancel_commands(system, left, self.further):
             output = commands.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from mpidask.batch import commands, registry
+from mpidask.batch.command import Command
+from mpidask.batch.job_state import JobId, JobState, Report, by_place
+from mpidask.batch.queries import match_ids, parse_reports, query_commands
 from mpidask.batch.records import Record
 from mpidask.batch.status import SIGNALS, Clues, Standing, judge
-from mpidask.batch.system import BatchSystem, Command, JobId, JobState, Query, Report, by_place
+from mpidask.batch.system import BatchSystem, Query
 from mpidask.errors import BatchError, MpidaskError
 
 __all__ = ["Watched", "ask", "judge_all", "look", "look_again"]
@@ -266,9 +269,9 @@ def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId,
     reports: dict[JobId, Report] = {}
     for where, ids in by_place(sorted(set(jobs))).items():
         found: dict[str, Report] = {}
-        for command in system.query_commands(query, ids, where):
+        for command in query_commands(system, query, ids, where):
             found |= _answer(system, query, command)
-        matched = system.match_ids(ids, found)
+        matched = match_ids(system, ids, found)
         if not matched and len(ids) == len(found) == 1 and query.names_jobs:
             # Of an array's element some tell what they tell of the array.
             matched = {ids[0]: next(iter(found.values()))}
@@ -279,7 +282,7 @@ def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId,
 def _answer(system: BatchSystem, query: Query, command: Command) -> dict[str, Report]:
     """Return job id -> report; raises BatchError for a command that fails, or complains and tells of no job."""
     output = commands.run(command)
-    found = system.parse_reports(query, output.stdout)
+    found = parse_reports(system, query, output.stdout)
     unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
     if not found and not unknown and (output.status != 0 or output.stderr.strip()):
         raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")

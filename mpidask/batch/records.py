@@ -30,9 +30,12 @@ from typing import Any
 
 from mpidask import config, run_directory
 from mpidask.batch import settings
+from mpidask.batch.command import Command
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId
 from mpidask.batch.status import SIGNALS, Standing
-from mpidask.batch.system import BatchSystem, Command, JobId
+from mpidask.batch.submit_command import job_script, submit_command
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UsageError
 from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace, replace_json
 from mpidask.run_directory import Progress
@@ -257,8 +260,8 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
     """
     job = planned(job, state_directory)
     directory = home(state_directory) / str(job.run_directory)
-    text = system.script(job)
-    command = system.submit_command(job, directory / SCRIPT)
+    text = job_script(system, job)
+    command = submit_command(system, job, directory / SCRIPT)
     record = Record(
         directory=directory,
         system=system.name,

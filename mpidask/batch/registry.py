@@ -16,9 +16,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mpidask.batch import commands, systems
+from mpidask.batch.command import Command
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.job_fields import fields_of
+from mpidask.batch.job_state import JobState
 from mpidask.batch.settings import origin, section
-from mpidask.batch.system import BatchSystem, Command, JobState, Query
+from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.template import named
 from mpidask.errors import BatchError, SilenceError, UsageError
 
@@ -181,7 +184,7 @@ def _listed(value: Any) -> Iterable[Any]:
 def _check_lines(where: str, system: BatchSystem, place: str) -> None:
     """Refuse lines that name fields which do not exist, and expressions that are none."""
     job = Job(command=("true",), resources=Resources())
-    known = set(system.fields(job))
+    known = set(fields_of(system, job))
     try:
         unknown = named([*system.options, *system.signal]) - known
         for pattern in (system.job_id, system.status.row, *system.reasons, *system.refusals):

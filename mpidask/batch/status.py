@@ -9,7 +9,8 @@ import re
 import signal
 from typing import Any
 
-from mpidask.batch.system import BatchSystem, JobState, Report
+from mpidask.batch.job_state import JobState, Report
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import WalltimeError
 
 __all__ = ["SIGNALS", "Clues", "Standing", "judge"]

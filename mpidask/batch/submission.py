@@ -15,10 +15,14 @@ from pathlib import Path
 
 from mpidask import run_directory
 from mpidask.batch import cleaning, commands, monitor, records, registry, settings
+from mpidask.batch.command import Command
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.queries import cancel_commands, parse_search, query_commands, search_command
 from mpidask.batch.records import Record
 from mpidask.batch.status import Standing
-from mpidask.batch.system import BatchSystem, Command, JobId, JobState
+from mpidask.batch.submit_command import excluded_variables, place_of_submission
+from mpidask.batch.system import BatchSystem
 from mpidask.config import seconds
 from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError, UsageError, WalltimeError
 
@@ -274,8 +278,8 @@ def run_submit(
     taken the job.
     """
     text = command.stdin or script.read_text(encoding="utf-8", errors="replace")
-    where = system.where(command, text, os.environ, "")
-    command = dataclasses.replace(command, without=system.excluded_variables(text))
+    where = place_of_submission(system, command, text, os.environ, "")
+    command = dataclasses.replace(command, without=excluded_variables(system, text))
     try:
         output = commands.run(command, directory=directory, enough=lambda text: system.parse_job_id(text) is not None)
     except SilenceError as silence:
@@ -283,7 +287,7 @@ def run_submit(
     job_id = system.parse_job_id(output.stdout)
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
-        return JobId(job_id, system.where(command, text, os.environ, output.stdout))
+        return JobId(job_id, place_of_submission(system, command, text, os.environ, output.stdout))
     if words is None and _unclear(system, output):
         return _find_unanswered(system, script, name, where, earlier, output.text)
     raise BatchError(
@@ -308,7 +312,7 @@ def _find_unanswered(
             if found is not None:
                 sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
                 return found
-    looks = "; ".join(shlex.join(each.argv) for each in system.query_commands(system.status, ["ID"], where))
+    looks = "; ".join(shlex.join(each.argv) for each in query_commands(system, system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
         f"script: {script}",
@@ -323,13 +327,13 @@ def find_by_script(
 
     Raises BatchError if it does not answer, or not in a way that tells.
     """
-    question = system.search_command(name, where)
+    question = search_command(system, name, where)
     if question is None:
         raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
     # A place may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
     output = commands.run(question, _LOOK_TAKES)
-    found = system.parse_search(output.stdout, script, besides)
+    found = parse_search(system, output.stdout, script, besides)
     if found is not None:
         return JobId(found, where)
     said = output.stdout + output.stderr
@@ -351,7 +355,9 @@ def cancel(handles: list[Handle]) -> None:
         for record in mine:
             record.note_cancelled()
         system = registry.find(name)
-        words = list(filter(None, (_failure(each) for each in system.cancel_commands(each.identity for each in mine))))
+        words = list(
+            filter(None, (_failure(each) for each in cancel_commands(system, (each.identity for each in mine))))
+        )
         if words and (left := _left(mine)):
             for record in left:
                 record.forget_cancelled()

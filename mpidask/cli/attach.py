@@ -59,6 +59,7 @@ def _start(argv: Sequence[str]) -> int:
     from mpidask.attach import spec
     from mpidask.batch import records, settings, submission
     from mpidask.batch.registry import find_here
+    from mpidask.batch.submit_command import job_script
     from mpidask.config import Options
 
     dry_run = click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing.")
@@ -71,7 +72,7 @@ def _start(argv: Sequence[str]) -> int:
     job = spec.describe(options, run)
     system = find_here(options.system)
     if given["dry_run"]:
-        print(system.script(records.planned(job, options.state_directory)), end="")
+        print(job_script(system, records.planned(job, options.state_directory)), end="")
         return 0
     handle = submission.submit(job, system, options=options)
     jobs.tell(handle, job, system.title)

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
-from mpidask.batch.system import JobState
 from mpidask.cli import table
 from mpidask.errors import LostError
 

@@ -76,6 +76,7 @@ def guarded(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int
 def _submit(argv: Sequence[str]) -> int:
     from mpidask.batch import records, submission
     from mpidask.batch.registry import find_here
+    from mpidask.batch.submit_command import job_script
 
     found = _describe("submit", _SUBMIT, argv)
     if isinstance(found, str):
@@ -84,7 +85,7 @@ def _submit(argv: Sequence[str]) -> int:
     job, options, given = found
     system = find_here(options.system)
     if given["dry_run"]:
-        print(system.script(records.planned(job, options.state_directory)), end="")
+        print(job_script(system, records.planned(job, options.state_directory)), end="")
         return 0
     handle = submission.submit(job, system, options=options)
     tell(handle, job, system.title)
@@ -100,6 +101,7 @@ def _submit(argv: Sequence[str]) -> int:
 
 def _script(argv: Sequence[str]) -> int:
     from mpidask.batch.registry import find_here
+    from mpidask.batch.submit_command import job_script, submit_description
 
     found = _describe("script", _SCRIPT, argv)
     if isinstance(found, str):
@@ -109,9 +111,9 @@ def _script(argv: Sequence[str]) -> int:
     system = find_here(options.system)
     if job.requeue:
         raise UsageError("--requeue needs a job on record", "use `mpidask submit --requeue`")
-    print(system.script(job), end="")
+    print(job_script(system, job), end="")
     if system.directive is None:
-        sys.stderr.write("".join(f"mpidask: submit description: {line}\n" for line in system.description(job)))
+        sys.stderr.write("".join(f"mpidask: submit description: {line}\n" for line in submit_description(system, job)))
     return 0
 
 
@@ -185,6 +187,7 @@ def _title(program: Sequence[str]) -> str:
 def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
     from mpidask.batch import registry
+    from mpidask.batch.submit_command import options_from_environment
 
     resources = job.resources
     sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}
@@ -195,7 +198,7 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     asked = [f"{name} {value}" for name, value in choices.items() if value is not None]
     system = registry.find(handle.record.system)
     text = handle.record.command.stdin or handle.record.script.read_text(encoding="utf-8", errors="replace")
-    added = system.options_from_environment(text, os.environ)
+    added = options_from_environment(system, text, os.environ)
     asked += added
     theirs = {"walltime": "time ", "queue": "partition queue", "account": "account project"}
     said = {name for name, labels in theirs.items() for each in added if each.split()[0] in labels.split()}

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from mpidask.batch.job_state import JobState
 from mpidask.batch.records import Record
 from mpidask.batch.status import Standing
-from mpidask.batch.system import JobState
 from mpidask.errors import WalltimeError
 from mpidask.run_directory import Progress
 

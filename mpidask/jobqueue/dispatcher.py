@@ -16,9 +16,13 @@ from distributed.core import Status
 
 from mpidask.batch import cleaning, commands, leases, monitor, registry, sentinel, settings, submission
 from mpidask.batch.job import Job as BatchJob
+from mpidask.batch.job_fields import fields_of
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import Holding
+from mpidask.batch.queries import cancel_commands
 from mpidask.batch.status import SIGNALS, Standing
-from mpidask.batch.system import BatchSystem, JobId, JobState
+from mpidask.batch.submit_command import place_of_submission, submit_command_of
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
 from mpidask.jobqueue.job_spec import Description, Place
@@ -181,7 +185,7 @@ class Dispatcher:
                 "see to the quota, or name another place: mpidask.batch.state-directory in the configuration",
             ) from None
         self.submissions += 1
-        command = self.system.submit_command_of(text, self._fields(description, script))
+        command = submit_command_of(self.system, text, self._fields(description, script))
         command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
         command = command.further(self._further_submit)
         for job in run:
@@ -192,7 +196,7 @@ class Dispatcher:
             for job in run:
                 job.unclear, job.status = True, Status.running
                 job.standing = Standing(id="", state=JobState.UNKNOWN, reason="it may have been submitted")
-            where = self.system.where(command, text, os.environ, "")
+            where = place_of_submission(self.system, command, text, os.environ, "")
             self.unclear.append(_Unclear(run, script, where))
             raise
         self._note_taken(run, handed)
@@ -236,7 +240,7 @@ class Dispatcher:
 
         seconds = walltime_seconds(self.system, description.keywords.get("walltime"))
         job = BatchJob(command=("true",), run_directory=script.parent)
-        fields = self.system.fields(job, script)
+        fields = fields_of(self.system, job, script)
         from datetime import timedelta
 
         return {**fields, "walltime": None if seconds is None else timedelta(seconds=seconds)}
@@ -266,7 +270,7 @@ class Dispatcher:
         await self._cancel_ids([job.identity for job in jobs])
 
     async def _cancel_ids(self, ids: Sequence[JobId]) -> None:
-        for command in self.system.cancel_commands(ids, self._further_cancel):
+        for command in cancel_commands(self.system, ids, self._further_cancel):
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:

@@ -17,9 +17,11 @@ from distributed.security import Security
 
 from mpidask import config, run_directory
 from mpidask.batch import registry
+from mpidask.batch.command import Command
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import KEY_FILES
 from mpidask.batch.status import Standing
-from mpidask.batch.system import BatchSystem, Command, JobId, JobState
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue import hooks, values
 from mpidask.jobqueue import keywords as table

@@ -17,6 +17,7 @@ from dask.utils import format_bytes, parse_bytes
 
 from mpidask import config, run_directory
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.job_fields import checked_directives, fields_of
 from mpidask.batch.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
@@ -150,7 +151,7 @@ class Description:
     def directives(self) -> list[str]:
         """The user's own option lines; raises ArgumentError for those that make several jobs of one."""
         try:
-            return self.system.directives(texts(self.keywords["job_extra_directives"]), self.system.several)
+            return checked_directives(self.system, texts(self.keywords["job_extra_directives"]), self.system.several)
         except UsageError as error:
             raise ArgumentError(error.what, error.remedy) from None
 
@@ -311,7 +312,7 @@ class Description:
             launcher=wanted,
             mpiexec=mpiexec,
         )
-        return launch(job, self.system.fields(job), self.system.launcher)
+        return launch(job, fields_of(self.system, job), self.system.launcher)
 
 
 def _after(epilogue: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Scheduler, SchedulerPlugin, Status
 from distributed.scheduler import WorkerState
 
-from mpidask.batch.system import JobState
+from mpidask.batch.job_state import JobState
 from mpidask.dashboard.table import SOURCE, Row
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch.system import JobId, JobState
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.errors import BatchError, MpidaskError, UnclearError
 from mpidask.jobqueue.report import never_starts, obituary
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
+from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
-from mpidask.batch.system import JobState
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
 from mpidask.jobqueue.keys import tls_files

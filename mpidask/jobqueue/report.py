@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpidask.batch.system import NEVER, JobState
+from mpidask.batch.job_state import NEVER, JobState
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job

@@ -20,11 +20,12 @@ from mpidask import run_directory
 from mpidask.attach import shutdown, spec, tunnel, wait
 from mpidask.attach.line import StatusLine
 from mpidask.batch import commands, records, registry, submission
+from mpidask.batch.command import Command
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.batch.status import Standing
-from mpidask.batch.system import Command, JobId, JobState
 from mpidask.cli import words
 from mpidask.config import Options
 from mpidask.errors import ArgumentError, BatchError, StartupError, UsageError

@@ -10,9 +10,12 @@ from datetime import timedelta
 import pytest
 
 from mpidask.batch import commands, records, registry, submission
+from mpidask.batch.command import Command
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.queries import parse_search
 from mpidask.batch.status import Standing
-from mpidask.batch.system import Command, JobId, JobState
+from mpidask.batch.submit_command import excluded_variables, options_from_environment
 from mpidask.cli import jobs
 from mpidask.errors import BatchError, SilenceError, UnclearError
 
@@ -164,9 +167,9 @@ def test_what_is_asked_for_wins_over_the_environment():
     given = {
         f"SBATCH_{name}": "x" for name in ("TIMELIMIT", "QOS", "PARTITION", "WAIT", "JOB_NAME", "CLUSTERS", "EXPORT")
     }
-    left = {name for name in given if not re.fullmatch(system.excluded_variables(OPTIONS), name)}
+    left = {name for name in given if not re.fullmatch(excluded_variables(system, OPTIONS), name)}
     assert left == {"SBATCH_PARTITION", "SBATCH_CLUSTERS", "SBATCH_EXPORT"}
-    assert system.options_from_environment(OPTIONS, {"SBATCH_PARTITION": "debug", "SBATCH_QOS": "x"}) == [
+    assert options_from_environment(system, OPTIONS, {"SBATCH_PARTITION": "debug", "SBATCH_QOS": "x"}) == [
         "partition debug, from SBATCH_PARTITION"
     ]
 
@@ -197,7 +200,7 @@ STAY = {
 
 @pytest.mark.parametrize("name", OUTER)
 def test_what_an_outer_job_has_does_not_reach_the_submission(name):
-    pattern = registry.find(name).excluded_variables("")
+    pattern = excluded_variables(registry.find(name), "")
     assert [each for each in OUTER[name].split() if not re.fullmatch(pattern, each)] == []
     assert [each for each in STAY.get(name, "").split() if re.fullmatch(pattern, each)] == []
 
@@ -254,8 +257,8 @@ def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(reco
     pbs = registry.find("pbs")
     row = f"Job Id: {{}}\n    Output_Path = n1:{record.directory}/system.log\n"
     text = row.format("7.pbs") + row.format("8.pbs")
-    assert pbs.parse_search(text, record.script) is None
-    assert pbs.parse_search(text, record.script, ["7.pbs.site.org"]) == "8.pbs"
+    assert parse_search(pbs, text, record.script) is None
+    assert parse_search(pbs, text, record.script, ["7.pbs.site.org"]) == "8.pbs"
 
 
 ENDED = Standing(id="100", state=JobState.FAILED, exit_status=75, final=True)

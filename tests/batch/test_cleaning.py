@@ -11,8 +11,8 @@ import pytest
 
 from mpidask.batch import cleaning, leases, monitor, records, settings, submission
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.system import JobId, JobState
 from mpidask.batch.systems.slurm import SYSTEM
 from mpidask.errors import BatchError, UnclearError, UsageError
 

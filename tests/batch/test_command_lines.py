@@ -12,6 +12,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job import Job
+from mpidask.batch.submit_command import job_script, submit_description
 from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
@@ -185,7 +186,7 @@ SHAPES = [
 def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_instead(name, directive, remedy):
     job = Job(command=("true",), directives=(directive.replace("\\n", "\n"),))
     with pytest.raises(UsageError) as caught:
-        registry.find(name).script(job) if name != "htcondor" else registry.find(name).description(job)
+        job_script(registry.find(name), job) if name != "htcondor" else submit_description(registry.find(name), job)
     assert remedy in caught.value.remedy
 
 
@@ -207,13 +208,13 @@ def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_inst
 )
 def test_other_directives_are_taken(name, given, taken):
     system = registry.find(name)
-    lines = system.script(Job(command=("true",), directives=(given,))).splitlines()
+    lines = job_script(system, Job(command=("true",), directives=(given,))).splitlines()
     assert f"{system.directive} {taken}" in lines
 
 
 @pytest.mark.parametrize(("name", "longest"), [("torque", 15), ("pbs", 15), ("moab", 15), ("slurm", 99)])
 def test_names_are_no_longer_than_the_system_has_them(name, longest):
-    text = registry.find(name).script(Job(command=("true",), name="analyse_precipitation_extremes"))
+    text = job_script(registry.find(name), Job(command=("true",), name="analyse_precipitation_extremes"))
     assert "analyse_precipitation_extremes"[:longest] in re.split(r"\s", text)
 
 

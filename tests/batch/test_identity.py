@@ -9,8 +9,11 @@ import pwd
 import pytest
 
 from mpidask.batch import commands, leases, monitor, records, registry
+from mpidask.batch.command import Command
 from mpidask.batch.commands import Output
-from mpidask.batch.system import Command, JobId, JobState
+from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.queries import cancel_command, cancel_commands, match_ids, parse_reports, query_commands
+from mpidask.batch.submit_command import job_script, place_of_submission
 from mpidask.errors import BatchError
 
 pytestmark = pytest.mark.one_mpi
@@ -21,7 +24,7 @@ SLURM, CONDOR, PBS, SGE = (registry.find(name) for name in ("slurm", "htcondor",
 def where(system, words=(), lines=(), environ=None, output="100"):
     script = "\n".join(["#!/bin/bash", *(f"{system.directive} {line}" for line in lines), "", "date", "#SBATCH -M no"])
     command = Command(argv=(system.submit.split()[0], *words, "job.sh"))
-    return system.where(command, script, environ or {}, output)
+    return place_of_submission(system, command, script, environ or {}, output)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +63,13 @@ def test_the_queue_and_the_pool_of_htcondor_are_known():
 def test_questions_and_cancellations_name_the_place(batch, place, words, here):
     for query in filter(None, (batch.status, batch.missed, batch.history)):
         for at, expected in ((place, words), ((), here)):
-            (question,) = batch.query_commands(query, ["100"], at)
+            (question,) = query_commands(batch, query, ["100"], at)
             assert list(question.argv[1 : 1 + len(expected)]) == expected
             assert question.without == batch.ignored
-    assert list(batch.cancel_command(["100"], place).argv[1 : 1 + len(words)]) == words
-    assert list(batch.cancel_command(["100"]).argv[1:]) == ["100"]
+    assert list(cancel_command(batch, ["100"], place).argv[1 : 1 + len(words)]) == words
+    assert list(cancel_command(batch, ["100"]).argv[1:]) == ["100"]
     # What the user gives for it is not said twice.
-    assert list(batch.cancel_command(["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
+    assert list(cancel_command(batch, ["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
 
 
 def answers(monkeypatch, **texts):
@@ -98,7 +101,7 @@ def test_two_jobs_with_the_same_number_are_two(monkeypatch):
     reports = monitor.ask(SLURM, SLURM.status, [here, far])
     assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
     assert [str(job) for job in leases.living(SLURM, [here, far])] == ["100@far"]
-    assert [list(each.argv) for each in SLURM.cancel_commands([here, far, JobId("101")])] == [
+    assert [list(each.argv) for each in cancel_commands(SLURM, [here, far, JobId("101")])] == [
         ["scancel", "100", "101"],
         ["scancel", "--clusters=far", "100"],
     ]
@@ -113,27 +116,27 @@ def test_a_job_of_pbs_is_known_by_its_number_and_its_server_in_any_spelling(monk
 
 def test_ids_of_two_servers_are_not_mistaken_for_each_other():
     asked = ["100.one.site.org", "100.two.site.org"]
-    told = PBS.parse_reports(PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
-    found = PBS.match_ids(asked, told)
+    told = parse_reports(PBS, PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
+    found = match_ids(PBS, asked, told)
     assert [found[each].state for each in asked] == [JobState.PENDING, JobState.RUNNING]
-    assert PBS.match_ids(["100.three", "100.four"], told) == {}
-    assert SGE.match_ids(["100.1"], {"100.2": told["100.one"]}) == {}, "there it is an index"
+    assert match_ids(PBS, ["100.three", "100.four"], told) == {}
+    assert match_ids(SGE, ["100.1"], {"100.2": told["100.one"]}) == {}, "there it is an index"
 
 
 def test_of_a_heterogeneous_job_the_first_component_tells():
-    reports = SLURM.parse_reports(SLURM.status, row("100+0", "R") + row("100+1", "PD"))
+    reports = parse_reports(SLURM, SLURM.status, row("100+0", "R") + row("100+1", "PD"))
     assert {job: report.state for job, report in reports.items()} == {"100": JobState.RUNNING}
 
 
 def test_of_several_reports_on_a_job_one_that_it_has_not_ended_counts():
     for text in (row("7", "RV") + row("7", "R"), row("7", "R") + row("7", "RV")):
-        assert SLURM.parse_reports(SLURM.status, text)["7"].state is JobState.RUNNING
+        assert parse_reports(SLURM, SLURM.status, text)["7"].state is JobState.RUNNING
 
 
 def test_the_user_is_the_one_of_this_process(monkeypatch):
     monkeypatch.setenv("LOGNAME", "service")
     monkeypatch.setenv("USER", "service")
-    (question,) = SLURM.query_commands(SLURM.status, ["100"])
+    (question,) = query_commands(SLURM, SLURM.status, ["100"])
     assert f"--user={pwd.getpwuid(os.geteuid()).pw_name}" in question.argv
 
 
@@ -210,7 +213,7 @@ def test_each_execution_of_a_job_has_its_own_status(tmp_path):
     record, job = records.create(Job(command=("true",)), SLURM, str(tmp_path))
     script = record.script.read_text()
     assert "execution=${SLURM_RESTART_COUNT:-0}" in script
-    assert "$(cat" in registry.find("pbs").script(job)
+    assert "$(cat" in job_script(registry.find("pbs"), job)
     assert (record.execution, record.exited) == (None, None)
     (record.directory / "status").write_text("143\n")
     (record.directory / "executions").write_text("0 1764205200 mn1\n")

@@ -13,7 +13,9 @@ import yaml
 
 from mpidask.batch import registry, settings, submission
 from mpidask.batch.job import Job, Resources
-from mpidask.batch.system import JobState
+from mpidask.batch.job_state import JobState
+from mpidask.batch.queries import parse_reports
+from mpidask.batch.submit_command import job_script
 from mpidask.batch.template import fill, named
 from mpidask.config import seconds
 from mpidask.errors import BatchError, UsageError
@@ -72,7 +74,7 @@ def test_a_site_s_variant(configured):
     configured('systems: {ours: {like: slurm, launcher: hydra, options: ["-J {name}", ["-N {nodes}", " -C {queue}"]]}}')
     system = registry.find("ours")
     job = Job(command=("python", "x.py"), resources=Resources(nodes=2))
-    text = system.script(job)
+    text = job_script(system, job)
     assert "#SBATCH -J mpidask\n#SBATCH -N 2\n" in text
     assert "mpiexec -n 2 -ppn 1 python x.py" in text
     assert system.submit == "sbatch --parsable {script}"
@@ -92,9 +94,9 @@ systems:
     states: {RUNNING: "R", PENDING: "Q H", DONE: "E"}
 """)
     system = registry.find("ours")
-    assert "#OURS -n 4" in system.script(Job(command=("x",), resources=Resources(ranks_per_node=4)))
+    assert "#OURS -n 4" in job_script(system, Job(command=("x",), resources=Resources(ranks_per_node=4)))
     assert system.parse_job_id("job 17 accepted") == "17"
-    assert system.parse_reports(system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
+    assert parse_reports(system, system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
     assert system.state("Z") is JobState.UNKNOWN
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
-from mpidask.batch.system import BatchSystem, JobState
+from mpidask.batch.job_state import JobState
+from mpidask.batch.queries import parse_reports
+from mpidask.batch.system import BatchSystem
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -240,7 +242,7 @@ def test_reports(name):
     system, text = recorded(name)
     kind = name.split("/")[1].split("-")[0]
     found = []
-    for job_id, report in system.parse_reports(getattr(system, kind), text).items():
+    for job_id, report in parse_reports(system, getattr(system, kind), text).items():
         assert job_id == report.id
         status = "-" if report.exit_status is None else str(report.exit_status)
         found.append((job_id, report.state.name, status, report.start or "-", system.plain(report.reason) or "-"))
@@ -290,5 +292,5 @@ def test_a_state_that_is_not_declared_is_unknown(name):
 def test_the_output_of_a_command_that_fails_says_nothing(name):
     system = registry.find(name)
     for query in filter(None, (system.status, system.explain, system.history)):
-        assert system.parse_reports(query, "") == {}
-        assert system.parse_reports(query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}
+        assert parse_reports(system, query, "") == {}
+        assert parse_reports(system, query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}

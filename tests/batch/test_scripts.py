@@ -20,8 +20,11 @@ from harness import default_signals, pids, read, state
 
 from mpidask.batch import registry
 from mpidask.batch.job import Job, Resources
+from mpidask.batch.job_fields import CARRIERS, unsupported_requests
 from mpidask.batch.launchers import LAUNCHERS
-from mpidask.batch.system import CARRIERS, BatchSystem
+from mpidask.batch.queries import cancel_command
+from mpidask.batch.submit_command import job_script, submit_command
+from mpidask.batch.system import BatchSystem
 from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
@@ -116,7 +119,7 @@ def reset(job: Job, fields: list[str]) -> Job:
 
 
 def asked(system: BatchSystem, job: Job) -> Job:
-    return reset(job, system.missing(job))
+    return reset(job, unsupported_requests(system, job))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -125,9 +128,9 @@ def test_examples(name, example, request):
     """`pytest --write-jobs` writes them anew."""
     system = registry.find(name)
     job = asked(system, EXAMPLES[example])
-    texts = {f"{example}.sh": system.script(job)}
+    texts = {f"{example}.sh": job_script(system, job)}
     if system.directive is None:
-        texts[f"{example}.sub"] = system.submit_command(job, Path(f"{example}.sh")).stdin
+        texts[f"{example}.sub"] = submit_command(system, job, Path(f"{example}.sh")).stdin
     for file, text in texts.items():
         path = JOBS / name / file
         if request.config.getoption("--write-jobs"):
@@ -200,7 +203,7 @@ class Ground:
         """Start the script as a batch system would: from elsewhere, in a session of its own."""
         found = registry.find(system)
         script = self.directory / "job.sh"
-        script.write_text(found.script(asked(found, job)))
+        script.write_text(job_script(found, asked(found, job)))
         process = subprocess.Popen(
             ["bash", str(script)],
             cwd=self.directory if "PBS" not in found.title else "/",
@@ -493,7 +496,7 @@ def wanting() -> list[tuple[str, str]]:
     return [
         (name, field)
         for name in SYSTEMS
-        for field in registry.find(name).missing(reset(EVERYTHING, ["parallel_environment"]))
+        for field in unsupported_requests(registry.find(name), reset(EVERYTHING, ["parallel_environment"]))
     ]
 
 
@@ -522,15 +525,15 @@ def test_what_is_not_given_is_left_to_the_site(name):
     for value in ("normal", "project", "1:00", "16384", "3600"):
         assert value not in small
     for field, value in {"queue": "normal", "account": "project"}.items():
-        assert (value in full) == (field not in system.missing(EVERYTHING))
+        assert (value in full) == (field not in unsupported_requests(system, EVERYTHING))
 
 
 def options(system: BatchSystem, job: Job) -> list[str]:
     """Return the option lines as the batch system is given them, without their mark."""
     if system.directive is None:
-        return system.submit_command(job, Path("job.sh")).stdin.splitlines()
+        return submit_command(system, job, Path("job.sh")).stdin.splitlines()
     mark = f"{system.directive} "
-    return [line.removeprefix(mark) for line in system.script(job).splitlines() if line.startswith(mark)]
+    return [line.removeprefix(mark) for line in job_script(system, job).splitlines() if line.startswith(mark)]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -544,13 +547,13 @@ def test_submission_and_cancellation(name):
     system = registry.find(name)
     job = Job(command=("true",), run_directory=Path("/a b/run"))
     script = Path("/a b/run/job.sh")
-    command = system.submit_command(job, script)
+    command = submit_command(system, job, script)
     if command.stdin is None:
         assert str(script) in command.argv, "one word"
     elif system.directive is not None:
-        assert command.stdin == system.script(job)
+        assert command.stdin == job_script(system, job)
     else:
         assert f"executable = {script}" in command.stdin.splitlines()
-    cancelled = system.cancel_command(["12", "13"])
+    cancelled = cancel_command(system, ["12", "13"])
     assert "12" in " ".join(cancelled.argv)
     assert "13" in " ".join(cancelled.argv)

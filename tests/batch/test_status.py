@@ -16,8 +16,8 @@ import pytest
 
 from mpidask.batch import records, registry, settings, submission
 from mpidask.batch.job import Job
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.system import JobId, JobState
 from mpidask.cli import table
 from mpidask.run_directory import EXECUTIONS, Progress
 

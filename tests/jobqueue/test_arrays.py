@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
+from mpidask.batch.queries import cancel_command, parse_reports, query_commands
 
 pytestmark = pytest.mark.one_mpi
 
@@ -65,8 +66,8 @@ def recorded(name):
 def test_each_job_of_an_array_is_told_of_by_its_id(name):
     system, text = recorded(name)
     found = []
-    for job_id, each in system.parse_reports(
-        system.history if name.endswith("-history") else system.status, text
+    for job_id, each in parse_reports(
+        system, system.history if name.endswith("-history") else system.status, text
     ).items():
         assert each.id == job_id
         status = "-" if each.exit_status is None else str(each.exit_status)
@@ -93,7 +94,7 @@ def test_the_id_of_an_element_follows_from_that_of_the_array(name):
     output, array, element = SUBMITTED[name]
     assert system.parse_job_id(output) == array
     assert system.workers.element_id(array, 3) == element
-    assert any(each == element for each in system.parse_reports(system.status, recorded(name)[1]))
+    assert any(each == element for each in parse_reports(system, system.status, recorded(name)[1]))
 
 
 def test_an_array_of_pbs_may_belong_to_a_server_of_any_name():
@@ -104,8 +105,8 @@ def test_an_array_of_pbs_may_belong_to_a_server_of_any_name():
 def test_elements_are_asked_for_and_cancelled_by_their_ids(name):
     system = registry.find(name)
     ids = [system.workers.element_id(SUBMITTED[name][1], index) for index in (1, 2)]
-    assert set(ids) <= set(system.cancel_command(ids).argv)
-    (question,) = system.query_commands(system.status, ids)
+    assert set(ids) <= set(cancel_command(system, ids).argv)
+    (question,) = query_commands(system, system.status, ids)
     asks_for_each = name in ("pbs", "lsf")  # the others tell of all that the user has
     assert set(ids).isdisjoint(question.argv) != asks_for_each
 

@@ -12,6 +12,8 @@ import pytest
 from distributed import Client
 
 from mpidask.batch import registry
+from mpidask.batch.job_state import JobId
+from mpidask.batch.queries import parse_reports, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import (
     FluxJob,
@@ -144,24 +146,23 @@ def test_sizes_that_make_no_worker_are_refused(given):
 def test_what_is_told_of_an_element_after_its_end():
     """Grid Engine's accounting tells of all elements, LSF's explanation names the index."""
     sge = registry.find("sge")
-    (command,) = sge.query_commands(sge.history, ["13.3"])
+    (command,) = query_commands(sge, sge.history, ["13.3"])
     assert command.argv[-1] == "13"
     rule = "=" * 62
     text = "".join(
         f"{rule}\nqname        all.q\njobnumber    13      \ntaskid       {i}     \nfailed       0\nexit_status  {i}\n"
         for i in (2, 3)
     )
-    assert sge.parse_reports(sge.history, text)["13.3"].exit_status == 3
+    assert parse_reports(sge, sge.history, text)["13.3"].exit_status == 3
     alone = text.split(rule)[1].replace("taskid       2", "taskid       undefined")
-    assert sge.parse_reports(sge.history, alone)["13"].exit_status == 2
+    assert parse_reports(sge, sge.history, alone)["13"].exit_status == 2
     lsf = registry.find("lsf")
     told = "Job <12[3]>, Job Name <w[3]>, User <u>\n PENDING REASONS:\n Job slot limit has been reached;\n"
-    assert lsf.parse_reports(lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
+    assert parse_reports(lsf, lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
 
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     from mpidask.batch import submission
-    from mpidask.batch.system import JobId
     from mpidask.jobqueue import dispatcher
 
     seen = []

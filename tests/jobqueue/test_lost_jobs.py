@@ -14,8 +14,8 @@ import dask.config
 import pytest
 
 from mpidask.batch import commands, leases, registry, sentinel, submission
+from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.system import JobId, JobState
 from mpidask.errors import BatchError, UnclearError
 from mpidask.jobqueue import SLURMCluster, dispatcher, keywords, reconciler
 

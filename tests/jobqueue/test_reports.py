@@ -12,8 +12,8 @@ import pytest
 from distributed import SpecCluster
 
 from mpidask.batch import registry
+from mpidask.batch.job_state import NEVER, JobId, JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.system import NEVER, JobId, JobState
 from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, keywords, report, worker
 from mpidask.jobqueue.reconciler import Keeper
 

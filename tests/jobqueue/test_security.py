@@ -11,8 +11,8 @@ from distributed import Status
 from distributed.security import Security
 
 from mpidask.batch import leases
+from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.system import JobState
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import SLURMJob, keys, scheduler_settings
 from mpidask.jobqueue.jobs_page import JobsPage

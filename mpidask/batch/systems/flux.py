@@ -6,7 +6,8 @@ There is no `signal`: --signal goes to every rank (https://github.com/flux-frame
 that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits itself again names the parent.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 #: An option line that sets the walltime.
 _TIME_OPTION = r"^(-t|--time-limit\b)"

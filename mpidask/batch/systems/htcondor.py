@@ -6,7 +6,8 @@ Its options are a submit description: a text of its own that condor_submit reads
 universe has one machine. It is given no signal ahead of its end.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Place, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Place, Query, Workers
 
 SYSTEM = BatchSystem(
     name="htcondor",

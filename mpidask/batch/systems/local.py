@@ -1,6 +1,7 @@
 """No batch system: the job runs here and now, in a session of its own, and outlives the shell."""
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 _ONE = "there is one node here; submit where a batch system is"
 

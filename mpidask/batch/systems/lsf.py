@@ -7,7 +7,8 @@ A slot is taken for a core, as most sites have it. There is no `signal`: LSF sen
 USR2, then INT, TERM and KILL; the job script itself survives all but the last (LSB_JOB_SCRIPT_TRAP_SIGNALS).
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 

@@ -7,7 +7,8 @@ Moab asks a server that may take half a minute: what has ended is asked for only
 
 import dataclasses
 
-from mpidask.batch.system import BatchSystem, JobState, Query
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.systems import pbs, torque
 
 #: One <job .../>, its attributes in any order.

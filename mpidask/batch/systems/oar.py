@@ -3,7 +3,8 @@
 Nodes, cores and walltime share one -l: a second one would ask for an alternative. OAR runs the script in place.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 #: An option line that sets the walltime.
 _TIME_OPTION = r"(^|\s)(-l|--resource[= ])"

@@ -5,7 +5,8 @@ PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://he
 
 import dataclasses
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 #: What is printed of each job.
 STATUS = Query(

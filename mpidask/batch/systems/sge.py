@@ -6,7 +6,8 @@ A job of more than one slot needs a parallel environment, whose names are the si
 warn of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
 

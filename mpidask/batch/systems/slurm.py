@@ -3,7 +3,8 @@
 https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html.
 """
 
-from mpidask.batch.system import BatchSystem, JobState, Place, Query, Workers
+from mpidask.batch.job_state import JobState
+from mpidask.batch.system import BatchSystem, Place, Query, Workers
 
 #: What is listed of each job; of a heterogeneous one its first component stands for it.
 _LISTED = "--noheader --array --states=all --Format='JobArrayID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|,RestartCnt:|'"

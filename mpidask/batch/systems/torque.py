@@ -5,7 +5,7 @@ http://docs.adaptivecomputing.com/torque/6-1-2/adminGuide/torque.htm.
 
 import dataclasses
 
-from mpidask.batch.system import JobState
+from mpidask.batch.job_state import JobState
 from mpidask.batch.systems import pbs
 
 SYSTEM = dataclasses.replace(

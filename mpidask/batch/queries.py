@@ -1,0 +1,217 @@
+"""Asking about jobs and cancelling them: the commands, and what their outputs say (pure)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from mpidask.batch.command import Command, filled_words, option_value
+from mpidask.batch.job_state import JobId, JobState, Report, by_place
+from mpidask.batch.system import BatchSystem, Query
+from mpidask.batch.template import named
+
+__all__ = [
+    "cancel_command",
+    "cancel_commands",
+    "match_ids",
+    "parse_reports",
+    "parse_search",
+    "place_words",
+    "query_commands",
+    "search_command",
+]
+
+T = TypeVar("T")
+
+_BATCH = 200  # job ids on one command line
+
+
+def search_command(system: BatchSystem, job_name: str, where: Sequence[str] = ()) -> Command | None:
+    """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
+    if system.search is None:
+        return None
+    words = filled_words(system.search.command, {"user": _user(), "name": job_name})
+    return Command(argv=words, without=system.ignored).further(place_words(system, where))
+
+
+def parse_search(system: BatchSystem, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
+    """Return the id of the job with this script in what `search_command` gives; None if there is none, or several.
+
+    besides: ids of jobs with this script that are known already
+    """
+    if system.search is None:
+        return None
+    rows = {
+        match["id"]
+        for match in re.finditer(system.search.row, output, re.MULTILINE)
+        if f"{script.parent}/" in re.sub(r"\n\s*", "", match[0])
+    }
+    rows -= set(match_ids(system, [*besides], {row: row for row in rows}).values())
+    return rows.pop() if len(rows) == 1 else None
+
+
+def place_words(system: BatchSystem, where: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
+    """Return the words with which a command names where jobs were submitted.
+
+    besides: words that the command has already
+    """
+    pairs = [(place, value) for place, value in zip(system.places, where, strict=False) if value]
+    asked = [
+        filled_words(place.words, {"where": value})
+        for place, value in pairs
+        if not option_value(besides, place.options)
+    ]
+    return [word for words in asked for word in words]
+
+
+def cancel_command(
+    system: BatchSystem, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()
+) -> Command:
+    """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
+    command = Command(argv=filled_words(system.cancel, _about(job_ids)), without=system.ignored)
+    return command.further([*place_words(system, where, further), *further])
+
+
+def cancel_commands(system: BatchSystem, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
+    """Return the commands that cancel jobs: as few as can be, one for each place at least."""
+    return [
+        cancel_command(system, ids[start : start + _BATCH], where, further)
+        for where, ids in by_place(jobs).items()
+        for start in range(0, len(ids), _BATCH)
+    ]
+
+
+def query_commands(
+    system: BatchSystem, query: Query, job_ids: Sequence[str], where: Sequence[str] = ()
+) -> list[Command]:
+    """Return the commands that ask about these jobs: one, unless the system can only be asked for each."""
+    about = [_about(job_ids)]
+    if {"id", "base"} & named([query.command]):
+        about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
+    commands = (Command(argv=filled_words(query.command, fields), without=system.ignored) for fields in about)
+    words = place_words(system, where) or query.here
+    return [command.further(words) for command in commands]
+
+
+def parse_reports(system: BatchSystem, query: Query, output: str) -> dict[str, Report]:
+    """Return job id -> report for every job in the output of one of the queries.
+
+    Of several reports on one job, such as on each of its executions, one that it has not ended counts; else the
+    last one.
+    """
+    found: dict[str, Report] = {}
+    text = re.sub(query.folded, "", output) if query.folded else output
+    for match in re.finditer(query.row, text, re.MULTILINE):
+        report = _report(system, query, match)
+        if report.id not in found or found[report.id].state.ended or not report.state.ended:
+            found[report.id] = report
+    return found
+
+
+def match_ids(system: BatchSystem, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
+    """Return job id -> report, or what else is told of each job, by the ids as they were asked for.
+
+    The answer may spell them in another way.
+    """
+    found = {each: reports[each] for each in job_ids if each in reports}
+    for spelling in system.spellings:
+        asked, told = (_spelt_as(spelling, [*ids]) for ids in (job_ids, reports))
+        for key, (each, *more) in asked.items():
+            if each not in found and not more and len(told.get(key, ())) == 1:
+                found[each] = reports[told[key][0]]
+    return found
+
+
+def _report(system: BatchSystem, query: Query, match: re.Match[str]) -> Report:
+    said = {name: text for name, text in match.groupdict().items() if text}
+    for name, pattern in query.more.items():
+        inner = re.search(pattern, match[0], re.MULTILINE)
+        if inner and (text := inner[inner.lastindex or 0]):
+            said[name] = text
+    native = said.get("state", "").strip()
+    state = system.state(native)
+    status = _exit_status(said)
+    if state is JobState.DONE and int(said.get("exit", 0)) < 0:
+        state = JobState.FAILED
+    reason = " ".join(said.get("reason", "").split())
+    if state is JobState.PENDING and system.held is not None and re.search(system.held, reason):
+        state = JobState.HELD
+    if state.ended:
+        state = system.ending(state, native, reason, status)
+    job_id = said["id"]
+    if system.workers is not None and said.get("index", "0") != "0":
+        job_id = system.workers.element_id(job_id, int(said["index"]))
+    return Report(
+        id=job_id,
+        state=state,
+        native=native,
+        reason=None if reason.lower() in ("", "none", "null", "(null)", "-", "undefined") else reason,
+        start=_time(said.get("start", "")),
+        exit_status=status,
+        restarts=_restarts(said),
+    )
+
+
+def _about(job_ids: Sequence[str]) -> dict[str, object]:
+    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": _user()}
+
+
+def _user() -> str:
+    """Return the name of the account that runs this: LOGNAME may tell of another one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _spelt_as(spelling: str, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return what counts of ids -> the ids of which it is that."""
+    found: dict[str, list[str]] = {}
+    for each in ids:
+        if match := re.match(spelling, each):
+            found.setdefault(match[1], []).append(each)
+    return found
+
+
+def _restarts(said: Mapping[str, str]) -> int | None:
+    if "starts" in said:
+        return max(0, int(said["starts"]) - 1)
+    return int(said["restarts"]) if "restarts" in said else None
+
+
+def _exit_status(said: Mapping[str, str]) -> int | None:
+    if "wait" in said:
+        status = os.waitstatus_to_exitcode(int(said["wait"]))
+        return 128 - status if status < 0 else status
+    if said.get("signal", "0") != "0":
+        return 128 + int(said["signal"])
+    if "exit" not in said or int(said["exit"]) < 0:
+        return None
+    status = int(said["exit"])
+    return status if status <= 255 else status - 256 + 128
+
+
+def _time(text: str) -> str | None:
+    """Return a time that a system tells, as ISO 8601 in local time; None if it tells none."""
+    if text.isdigit():
+        return datetime.fromtimestamp(int(text)).isoformat() if int(text) else None  # noqa: DTZ006 - local time
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).isoformat()
+    now = datetime.now()  # noqa: DTZ005 - local time
+    years = [now.year - 1, now.year, now.year + 1]
+    known = [time for time in (_spelt(text), *(_spelt(f"{text} {year}") for year in years)) if time is not None]
+    return min(known, key=lambda time: abs(time - now)).isoformat() if known else None
+
+
+def _spelt(text: str) -> datetime | None:
+    """Return a time such as 'Fri Nov 20 16:27:22 2026' or 'Nov 20 16:27 2026'."""
+    for form in ("%a %b %d %H:%M:%S %Y", "%b %d %H:%M:%S %Y", "%b %d %H:%M %Y"):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, form)  # noqa: DTZ007 - local time
+    return None
