@@ -140,17 +140,17 @@ import resource, sys, time
 from mpidask.launch.watchdog.watchdog import Watchdog
 watchdog = Watchdog.start()
 from mpidask import config
-from mpidask.launch.cluster.layout import meet, settle
+from mpidask.launch.cluster import rendezvous
+from mpidask.launch.cluster.run import Invocation
 from mpidask.launch.comm.polling import WaitPolicy, wait
-from mpidask.launch.comm.world import World
+from mpidask.launch.comm.rank import Rank
 def cpu():
     return sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 begun, used = time.monotonic(), cpu()
-world = World.join(watchdog)
+rank = Rank.join(watchdog)
+world = rank.world
 joined, joining = time.monotonic(), cpu()
-options = settle(world, lambda: config.load({}))
-imported = cpu()
-layout = meet(world, options)
+rendezvous.meet(rank, lambda: Invocation(config.load({})))
 met, meeting = time.monotonic(), cpu()
 wait(world.meet())
 told, telling = time.monotonic(), cpu()
@@ -160,18 +160,18 @@ else:
     wait(world.await_end())
 ended, ending = time.monotonic(), cpu()
 wait(world.meet())
-mine = {"MPI": joining - used, "import and settle": imported - joining, "meet": meeting - imported,
+mine = {"MPI": joining - used, "import and meet": meeting - joining,
         "end": ending - telling, "meet, s": met - joined, "end, s": ended - told}
 everyone = wait(world.agree(mine, WaitPolicy(100)))
 if world.rank == 0:
     import json
     print(json.dumps({
         **{f"{name}, mean per rank": sum(each[name] for each in everyone.values()) / world.size for name in mine},
-        "meet, rank 0": everyone[0]["meet"],
+        "meet, rank 0": everyone[0]["import and meet"],
         "end, teller": everyone[1]["end"],
     }), flush=True)
 wait(world.meet())
-world.leave(0)
+rank.leave(0)
 """
 
 

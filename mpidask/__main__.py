@@ -26,10 +26,10 @@ if __name__ == "__main__":
 
     script = ScriptProcess.start_early(sys.argv[1:])
 
-    from mpidask.launch.comm.world import World
+    from mpidask.launch.comm.rank import Rank
 
-    world = World.join(watchdog)
+    rank = Rank.join(watchdog)
 
     from mpidask.cli.ranks import run_rank
 
-    run_rank(world, script, interruption)
+    run_rank(rank, script, interruption)

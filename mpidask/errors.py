@@ -10,6 +10,7 @@
     |-- BatchError          the batch system refused a command or did not answer          exit 69
     |   |-- SilenceError      it did not answer in time                                   exit 69
     |   `-- UnclearError      whether it has taken a job is not known                     exit 69
+    |-- TextOnlyError         --help or --version: a text is all that is wanted           exit 0
     |-- ShutdownError       a client shut the cluster down while it came up               exit 0
     |-- WalltimeError       the walltime ended the run                                    exit 75
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
@@ -19,6 +20,7 @@ A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +33,7 @@ __all__ = [
     "ShutdownError",
     "SilenceError",
     "StartupError",
+    "TextOnlyError",
     "UnclearError",
     "UsageError",
     "WalltimeError",
@@ -62,6 +65,21 @@ class MpidaskError(Exception):
         lines[0] = f"error: {lines[0]}"
         lines += [f"remedy: {self.remedy}"] if self.remedy else []
         return "".join(f"mpidask: {line}\n" for line in lines)
+
+    def report(self) -> None:
+        """Print it."""
+        sys.stderr.write(self.text())
+
+
+class TextOnlyError(MpidaskError):
+    """A text is all that the command line asks for, such as --help: nothing has failed."""
+
+    status = 0
+
+    def report(self) -> None:
+        """Print the text."""
+        if self.what:
+            print(self.what)
 
 
 class UsageError(MpidaskError):

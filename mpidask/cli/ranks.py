@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +13,8 @@ from mpidask import run_directory
 from mpidask.cli import words
 
 if TYPE_CHECKING:
-    from mpidask.launch.comm.world import World
-    from mpidask.launch.command import Invocation
+    from mpidask.launch.cluster.run import Invocation
+    from mpidask.launch.comm.rank import Rank
     from mpidask.launch.watchdog.interruption import Interruption
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
@@ -45,7 +46,7 @@ join the cluster of that file. The cluster ends when a client calls shutdown(), 
 _OF_SCRIPTS = ("client_rank", "thread_grace", "local_cluster")
 
 
-def become_rank(parse: Callable[[Sequence[str]], Invocation | str]) -> NoReturn:
+def become_rank(parse: Callable[[Sequence[str]], Invocation]) -> NoReturn:
     """Bring MPI up and take part in a run as this rank, to its end."""
     from mpidask.launch.watchdog.interruption import Interruption
 
@@ -57,16 +58,16 @@ def become_rank(parse: Callable[[Sequence[str]], Invocation | str]) -> NoReturn:
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
     script = ScriptProcess.start_early(sys.argv[1:]) if parse is parse_run else None
-    from mpidask.launch.comm.world import World
+    from mpidask.launch.comm.rank import Rank
 
-    run_rank(World.join(watchdog), script, interruption, parse)
+    run_rank(Rank.join(watchdog), script, interruption, parse)
 
 
 def run_rank(
-    world: World,
+    rank: Rank,
     script: ScriptProcess | None,
     interruption: Interruption,
-    parse: Callable[[Sequence[str]], Invocation | str] | None = None,
+    parse: Callable[[Sequence[str]], Invocation] | None = None,
 ) -> NoReturn:
     """Take part in a run as this rank, to its end.
 
@@ -76,23 +77,23 @@ def run_rank(
     """
     from mpidask.launch.command import run
 
-    run(world, lambda: (parse or parse_run)(sys.argv[1:]), interruption, script)
+    run(rank, functools.partial(parse or parse_run, sys.argv[1:]), interruption, script)
 
 
-def parse_run(argv: Sequence[str]) -> Invocation | str:
-    """Read `mpidask run`'s command line: the options and the program, or the help text to print.
+def parse_run(argv: Sequence[str]) -> Invocation:
+    """Read `mpidask run`'s command line: the options and the program.
 
-    Raises UsageError.
+    Raises UsageError, or TextOnlyError for --help and --version.
     """
     from mpidask.config import Options, load
-    from mpidask.errors import UsageError
-    from mpidask.launch.command import Invocation
+    from mpidask.errors import TextOnlyError, UsageError
+    from mpidask.launch.cluster.run import Invocation
 
     command = words.command("run", _RUN, words.options_of(Options))
     ours, program = words.split(argv, command)
     given = words.read(command, ours)
     if isinstance(given, str):
-        return given
+        raise TextOnlyError(given)
     if program is None:
         raise UsageError(
             "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
@@ -100,18 +101,19 @@ def parse_run(argv: Sequence[str]) -> Invocation | str:
     return Invocation(load(given), program)
 
 
-def parse_serve(argv: Sequence[str]) -> Invocation | str:
-    """Read `mpidask serve`'s command line: the options, or the help text to print; raises UsageError."""
+def parse_serve(argv: Sequence[str]) -> Invocation:
+    """Read `mpidask serve`'s command line: the options; raises as `parse_run` does."""
     import click
 
     from mpidask.config import Options, load
-    from mpidask.launch.command import Invocation
+    from mpidask.errors import TextOnlyError
+    from mpidask.launch.cluster.run import Invocation
 
     address = click.Argument(["scheduler_address"], required=False)
     options = words.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})
     given = words.read(words.command("serve", _SERVE, [address, *options]), argv)
     if isinstance(given, str):
-        return given
+        raise TextOnlyError(given)
     directory = os.environ.get(run_directory.DIRECTORY)
     if directory and given["scheduler_file"] is None and given["scheduler"] is not False:
         given = {**given, "scheduler_file": os.path.join(directory, run_directory.SCHEDULER)}

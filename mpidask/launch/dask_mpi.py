@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import UsageError, WorldTooSmallException
-from mpidask.launch.comm.world import World
 from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
 from mpidask.launch.session import Session
@@ -67,7 +66,7 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
     """
     given = _taken(locals())
     _warn(nanny=nanny)
-    return Session.of(lambda world: _options(world, given, least=2), comm=comm, leave=exit).open().is_client
+    return Session.of(_Request(given, least=2), comm=comm, leave=exit).open().is_client
 
 
 def execute(  # noqa: PLR0913 - dask_mpi's arguments
@@ -121,17 +120,11 @@ def execute(  # noqa: PLR0913 - dask_mpi's arguments
     ranks = [client_rank] if callable(client_function) else []
     ranks += [scheduler_rank] if scheduler else []
     least = 1 + max([*ranks, int(exclusive_workers)])
-    arguments, keywords = (*client_args, *args), {**(client_kwargs or {}), **kwargs}
-
-    def read(world: World) -> Options:
-        if callable(client_function):
-            _check_call(client_function, arguments, keywords)
-        return _options(world, given, least=least)
-
-    runs = callable(client_function)
-    with Session.of(read, comm=comm, leave=False, with_client=runs) as session:
+    call = _Call(client_function, (*client_args, *args), {**(client_kwargs or {}), **kwargs})
+    request = _Request(given, least, call if callable(client_function) else None)
+    with Session.of(request, comm=comm, leave=False, with_client=callable(client_function)) as session:
         if client_function is not None and session.is_client:
-            return client_function(*arguments, **keywords)
+            return client_function(*call.arguments, **call.keywords)
     return None
 
 
@@ -159,32 +152,54 @@ def _taken(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in names}
 
 
-def _options(world: World, given: Mapping[str, Any], *, least: int) -> Options:
-    """Return the options for dask_mpi's arguments; raises UsageError or WorldTooSmallException."""
-    if world.size < least:
-        raise WorldTooSmallException(
-            f"a cluster with these roles needs {least} ranks, there {'is' if world.size == 1 else 'are'} {world.size}",
-            "start more of them: mpirun -n 4 python script.py",
-        )
-    values = {name: value for name, value in given.items() if value != _FOUND_OUT.get(name)}
-    if values.get("memory_limit", 0) is None:
-        values["memory_limit"] = 0
-    kept = {name: values.pop(name) for name in _KEPT if values.get(name) == _KEPT[name]}
-    return config.load(values, otherwise=kept)
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What is to be run on the client's rank."""
+
+    function: Any
+    arguments: Sequence[Any]
+    keywords: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Raise UsageError for arguments that the function does not take: before the cluster starts, not after."""
+        with contextlib.suppress(ValueError):  # some have no signature
+            signature = inspect.signature(self.function)
+            try:
+                signature.bind(*self.arguments, **self.keywords)
+            except TypeError as error:
+                name = getattr(self.function, "__name__", repr(self.function))
+                raise UsageError(
+                    f"{name}{signature} cannot be called so: {error}",
+                    "arguments of execute that it does not know itself are handed to the function",
+                ) from None
 
 
-def _check_call(function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
-    """Raise UsageError for arguments that the function does not take: before the cluster starts, not after."""
-    with contextlib.suppress(ValueError):  # some have no signature
-        signature = inspect.signature(function)
-        try:
-            signature.bind(*arguments, **keywords)
-        except TypeError as error:
-            name = getattr(function, "__name__", repr(function))
-            raise UsageError(
-                f"{name}{signature} cannot be called so: {error}",
-                "arguments of execute that it does not know itself are handed to the function",
-            ) from None
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """dask_mpi's arguments.
+
+    least: ranks that they need
+    call:  what is to be run, None for nothing, or for the script around us
+    """
+
+    given: Mapping[str, Any]
+    least: int
+    call: _Call | None = None
+
+    def options(self, size: int) -> Options:
+        """Return the options for these arguments; raises UsageError or WorldTooSmallException."""
+        if self.call is not None:
+            self.call.check()
+        if size < self.least:
+            raise WorldTooSmallException(
+                f"a cluster with these roles needs {self.least} ranks, there {'is' if size == 1 else 'are'} {size}",
+                "start more of them: mpirun -n 4 python script.py",
+            )
+        values = {name: value for name, value in self.given.items() if value != _FOUND_OUT.get(name)}
+        if values.get("memory_limit", 0) is None:
+            values["memory_limit"] = 0
+        kept = {name: values.pop(name) for name in _KEPT if values.get(name) == _KEPT[name]}
+        return config.load(values, otherwise=kept)
 
 
 def _warn(*, nanny: bool) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from mpidask.compat.python import at_the_end_of_the_main_thread
 from mpidask.errors import MpidaskError
 from mpidask.launch.comm.polling import wait
+from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
 from mpidask.launch.script import interpreter_end, main_module, threads
 from mpidask.launch.servers import log_filters
@@ -31,8 +32,11 @@ _OTHERS = 2.0  # s that the others get to end as well when a rank has failed
 class Closable(Protocol):
     """A session that may still be open at the end."""
 
-    world: World
     exit: bool
+
+    @property
+    def rank(self) -> Rank:
+        """One of the session's ranks: this process."""
 
     def script_ended(self) -> None:
         """Have the script's end left alone: it has ended."""
@@ -45,14 +49,14 @@ class ExitHook:
     """What this process has to do at its end; there is one.
 
     grace:  s that threads which the script left are waited for
-    world:  all ranks of the job, once a session has had them all
+    rank:   this process among all ranks of the job, once a session has had them all
     client: whether this process has been the client of a session
     failed: exit status of an exception that has passed through a session on its client's rank, 0 for none
     """
 
     def __init__(self) -> None:
         self.grace = 3.0
-        self.world: World | None = None
+        self.rank: Rank | None = None
         self.failed = 0
         self.client = False
         self.sessions: list[Closable] = []
@@ -73,9 +77,9 @@ class ExitHook:
 
     def os_exit(self, status: int) -> None:
         """End the run in order for ``os._exit()`` on the client's rank."""
-        world = self.sessions[-1].world
+        rank = self.sessions[-1].rank
         self._close(status)
-        world.leave(status)
+        rank.leave(status)
 
     def fail(self, status: int) -> None:
         """Remember the exit status with which the script is about to be ended."""
@@ -83,11 +87,11 @@ class ExitHook:
 
     def end_by_force(self, session: Closable, status: int) -> None:
         """End the run, in another thread than the script's, which does not end: in order if all its ranks are ours."""
-        leaves = session.exit and session.world.whole
+        leaves = session.exit and session.rank.world.whole
         self._close(status)
         if leaves:
-            session.world.leave(status)
-        session.world.abort(status)
+            session.rank.leave(status)
+        session.rank.world.abort(status)
 
     def _report(self, kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
         """Report an exception that nobody has caught: a user's mistake as one message, from one rank."""
@@ -113,29 +117,29 @@ class ExitHook:
         for session in self.sessions:
             session.script_ended()
         given_up = interpreter_end.wind_down(self.grace)
-        leaves = any(session.exit and session.world.whole for session in self.sessions)
+        leaves = any(session.exit and session.rank.world.whole for session in self.sessions)
         status = (status or given_up) if given_up else status
         self._close(status)
-        world = self.world
-        if world is None or not world.is_finalized():
-            self._leave(world, status, met=leaves, given_up=given_up)
+        if self.rank is None or not self.rank.world.is_finalized():
+            self._leave(self.rank, status, met=leaves, given_up=given_up)
 
     def _close(self, status: int | None) -> None:
         log_filters.silence()
         for session in self.sessions[::-1]:
             session.end(status)
 
-    def _leave(self, world: World | None, status: int | None, *, met: bool, given_up: int) -> None:
+    def _leave(self, rank: Rank | None, status: int | None, *, met: bool, given_up: int) -> None:
         """Leave together with the other ranks.
 
-        world: all ranks; None if no session has had them all, so that they cannot meet
+        rank:  this one of all ranks; None if no session has had them all, so that they cannot meet
         met:   whether they have met already
         given_up: exit status where threads were given up, which the interpreter would wait for; else 0
         """
         failed = self.failed if status is None else status
-        if world is None:
+        if rank is None:
             World.go(failed)
             return
+        world = rank.world
         if not met and not wait(world.meet(_OTHERS if failed else float("inf"))):
             sys.stderr.write(
                 f"mpidask: error: rank {world.rank} on {world.host} has failed while other ranks wait for it; "
@@ -144,9 +148,9 @@ class ExitHook:
             world.abort(failed)
         error = _uncaught()
         if isinstance(error, MpidaskError | KeyboardInterrupt):
-            world.leave(0 if isinstance(error, MpidaskError) and error.silent else failed)
+            rank.leave(0 if isinstance(error, MpidaskError) and error.silent else failed)
         if given_up:
-            world.leave(failed)
+            rank.leave(failed)
         world.finalize(last=self.client and status != 0)
 
 

@@ -17,12 +17,10 @@ from mpidask import config
 from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.client_rank import ClientCluster
-from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.cluster.standard_input import Feed
 from mpidask.launch.comm.polling import wait
-from mpidask.launch.comm.world import World
 from mpidask.launch.resources import walltime
-from mpidask.launch.script.main_module import Program
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.script_process import ScriptProcess
@@ -37,36 +35,34 @@ _OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
 _EXITED = 1.0  # s for a process that has closed its end to be gone
 
 
-def be_client(
-    world: World, layout: Layout, program: Program, process: ScriptProcess | None, ready: Callable[[], None]
-) -> NoReturn:
+def be_client(run: Run, process: ScriptProcess | None, ready: Callable[[], None]) -> NoReturn:
     """Run the script with the cluster around it, then end the run with its status.
 
     process: the script's, if it has been started already
     ready:   called when this rank's signals are its own
     """
     if process is None:
-        process = ScriptProcess.start(world.rank, {**world.original_environ, TOKEN: world.watchdog.token})
-    script = Script(world, layout, program, process)
+        process = ScriptProcess.start(run.world.rank, {**run.rank.environ, TOKEN: run.watchdog.token})
+    script = Script(run, process)
     ready()
-    cluster = ClientCluster(world, layout, script, diverts=True)
+    cluster = ClientCluster(run, script, diverts=True)
     wait(cluster.start())
     status = script.run()
     for number in _FORWARDED:
         signal.signal(number, signal.SIG_IGN)
     cluster.close(status)
-    teardown.leave_in_order(world, layout, status)
+    teardown.leave_in_order(run, status)
 
 
 class Script:
     """The script's process, as the client's rank sees it."""
 
-    def __init__(self, world: World, layout: Layout, program: Program, process: ScriptProcess) -> None:
-        self._world, self._layout, self._program, self._process = world, layout, program, process
+    def __init__(self, run: Run, process: ScriptProcess) -> None:
+        self._run, self._process = run, process
         self._channel = Connection(process.channel)
         self._ready: Ready | None = None
         self._begin: Begin | None = None
-        self._feed = Feed(world, process.stdin)
+        self._feed = Feed(run.world, process.stdin)
         self._status: int | None = None
         self._interrupted = 0  # the signal that has come before the script
         for number in _FORWARDED:
@@ -91,15 +87,15 @@ class Script:
     # ------------------------------------------------------------- as the client of the cluster
     def prepare(self) -> None:
         """Tell the process what it is to run."""
-        options = self._layout.options
-        original = self._world.original_environ
+        run, options, original = self._run, self._run.options, self._run.rank.environ
+        assert run.invocation.program is not None
         changed = {name: value for name, value in os.environ.items() if original.get(name) != value}
         self._tell(
             Prepare(
-                self._program,
-                {**changed, TOKEN: self._world.watchdog.token},
-                self._world.configuration,
-                self._layout.turn,
+                run.invocation.program,
+                {**changed, TOKEN: run.watchdog.token},
+                run.configuration,
+                run.layout.turn,
                 config.seconds(options.thread_grace),
                 config.seconds(options.walltime_margin),
                 local_cluster=options.local_cluster,
@@ -126,9 +122,10 @@ class Script:
 
     def introduce(self, contact: Contact, dashboard: str | None) -> None:
         """Keep what the script's process is to know when it may begin."""
-        others = self._layout.joined is not None or self._layout.options.scheduler_file is not None
-        workers = None if others else len(self._layout.workers)  # more may come from elsewhere
-        self._begin = Begin(contact, dashboard, self._layout.hosts[self._layout.reporting_rank], workers)
+        layout = self._run.layout
+        others = layout.joined is not None or layout.options.scheduler_file is not None
+        workers = None if others else len(layout.workers)  # more may come from elsewhere
+        self._begin = Begin(contact, dashboard, layout.hosts[layout.reporting_rank], workers)
 
     def close(self, address: str) -> None:
         """End the process, if the script has not ended it."""
@@ -158,7 +155,7 @@ class Script:
             if self._exit in ready:
                 self._wait_for_exit(_EXITED)
         self._feed.close()
-        if self._world.is_lost:  # the run is about to be aborted, and the script was killed for that
+        if self._run.is_lost:  # the run is about to be aborted, and the script was killed for that
             time.sleep(teardown.KILL)
         if self._status >= 0:
             return self._status
@@ -188,7 +185,7 @@ class Script:
         except (EOFError, OSError):
             return False
         if isinstance(message, EndWithin):
-            self._world.watchdog.end_within(message.seconds)
+            self._run.watchdog.end_within(message.seconds)
         return True
 
     def _wait_for_exit(self, seconds: float) -> None:

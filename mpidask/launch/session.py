@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 from mpidask import config
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch import process_state
-from mpidask.launch.cluster import client_rank, discovery, teardown
-from mpidask.launch.cluster.layout import Layout, meet, settle
+from mpidask.launch.cluster import client_rank, rendezvous, teardown
+from mpidask.launch.cluster.run import Invocation, Run
 from mpidask.launch.comm.polling import End, Steps, wait, wait_async
-from mpidask.launch.comm.world import World
+from mpidask.launch.comm.rank import Rank
 from mpidask.launch.exit_hook import EXIT_HOOK
-from mpidask.launch.imports import import_sharing
-from mpidask.launch.resources import walltime
 from mpidask.launch.script import current, interpreter_end
 from mpidask.launch.script.walltime_alarm import Alarm
 from mpidask.launch.servers import log_filters
 from mpidask.launch.watchdog.launcher_environment import TOKEN
-from mpidask.launch.watchdog.shared_memory import segments_of
 from mpidask.launch.watchdog.watchdog import Watchdog
 from mpidask.security import credentials
 
@@ -43,6 +41,23 @@ _MEET, _MEET_LONGER = 5.0, 7.0  # s for all ranks to have closed: on the client'
 
 class _NotTheClientError(Exception):
     """Ends the body of a `with` on ranks that are not the client's."""
+
+
+class OptionsRequest(Protocol):
+    """What is asked for, before it is checked."""
+
+    def options(self, size: int) -> Options:
+        """Return the options for so many ranks; raises UsageError or WorldTooSmallException."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """Options by their names."""
+
+    values: Mapping[str, Any]
+
+    def options(self, size: int) -> Options:
+        return config.load(self.values)
 
 
 class Session:
@@ -74,11 +89,11 @@ class Session:
     def __init__(self, *, comm: MPI.Intracomm | None = None, exit: bool = False, **options: Any) -> None:  # noqa: A002 - dask_mpi's word
         self.exit = exit
         self.is_client = False
-        self.world: World
         self._comm = comm
-        self._read: Callable[[], Options] = lambda: config.load(options)
+        self._request: OptionsRequest = _Given(options)
         self._with_client = True
-        self._layout: Layout | None = None
+        self._rank: Rank | None = None
+        self._run: Run | None = None  # once the ranks have met
         self._cluster: current.CurrentCluster | None = None
         self._own: client_rank.ClientCluster | None = None  # the same, where it is this session's to close
         self._alarm: Alarm | None = None
@@ -87,23 +102,34 @@ class Session:
 
     @classmethod
     def of(
-        cls, read: Callable[[World], Options], *, comm: MPI.Intracomm | None, leave: bool, with_client: bool = True
+        cls, request: OptionsRequest, *, comm: MPI.Intracomm | None, leave: bool, with_client: bool = True
     ) -> Session:
-        """Return a session whose options are read by a function, on rank 0.
+        """Return a session whose options are what a request makes of the number of ranks, on rank 0.
 
         leave:       the other ranks' processes end with it
         with_client: False for a cluster without a client's rank, which ends when a client from elsewhere shuts it down
         """
         session = cls(comm=comm, exit=leave)
-        session._read = lambda: read(session.world)
+        session._request = request
         session._with_client = with_client
         return session
+
+    @property
+    def rank(self) -> Rank:
+        """One of the session's ranks: this process, once it has been opened."""
+        assert self._rank is not None
+        return self._rank
+
+    @property
+    def _met(self) -> Run:
+        """The run, once the ranks have met."""
+        assert self._run is not None
+        return self._run
 
     # ----------------------------------------------------------------- opening
     def open(self) -> Self:
         """Open the session; return on the client's rank at once, on the others when it has ended."""
-        layout = self._meet()
-        if layout is None:
+        if not self._meet():
             return self
         if self.is_client:
             self._check(lambda: wait(self._start()))
@@ -115,8 +141,7 @@ class Session:
 
     async def open_async(self) -> Self:
         """Open the session from within an event loop, in which the other ranks serve."""
-        layout = self._meet()
-        if layout is None:
+        if not self._meet():
             return self
         try:
             if self.is_client:
@@ -129,37 +154,23 @@ class Session:
         await wait_async(self._part(end))
         return self
 
-    def _meet(self) -> Layout | None:
-        """Bring the ranks together; return None inside a run that has brought them together already."""
+    def _meet(self) -> bool:
+        """Bring the ranks together; return False inside a run that has brought them together already."""
         if current.current() is not None:
             self._cluster, self.is_client = current.current(), True
-            return None
-        if threading.current_thread() is not threading.main_thread():
-            raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
-        if multiprocessing.parent_process() is not None or _is_being_prepared():
-            raise UsageError(
-                "a process that the script has started runs the script again, and opens a session",
-                'put what is to run once under `if __name__ == "__main__":`',
-            )
+            return False
+        _check_process()
         EXIT_HOOK.prepare()
         self._before = process_state.ProcessState()
-        self.world = World.of(self._comm, Watchdog.start_apart())
-        self.world.own(segments_of("self", self.world.watchdog.token))
-        return self._check(self._lay_out)
+        self._rank = Rank.join(Watchdog.start_apart(), self._comm)
+        self._run = self._check(lambda: rendezvous.meet(self.rank, self._read))
+        EXIT_HOOK.grace = config.seconds(self._run.options.thread_grace)
+        self.is_client = self._run.layout.client == self._run.world.rank
+        return True
 
-    def _lay_out(self) -> Layout:
-        options = settle(self.world, self._in_time)
-        self.world.imports = import_sharing.share(self.world, options)
-        joined = discovery.locate(self.world, options)
-        self._layout = layout = meet(self.world, options, with_client=self._with_client, joined=joined)
-        EXIT_HOOK.grace = config.seconds(options.thread_grace)
-        self.is_client = layout.client == self.world.rank
-        return layout
-
-    def _in_time(self) -> Options:
-        """Return the options; raises WalltimeError if there is no time left for a cluster."""
-        walltime.check()
-        return self._read()
+    def _read(self) -> Invocation:
+        """On rank 0: return what is asked for."""
+        return Invocation(self._request.options(self.rank.world.size), has_client=self._with_client)
 
     def _check(self, function: Callable[[], T]) -> T:
         try:
@@ -167,56 +178,58 @@ class Session:
         except MpidaskError as error:
             self._give_up(error)
 
+    def _tidy(self) -> None:
+        (self._run or self.rank).tidy()
+
     def _give_up(self, error: MpidaskError) -> NoReturn:
         """Raise the error that all ranks have got, with nothing left behind; one of them is to report it."""
-        error.silent = self.world.rank != 0
-        teardown.tidy(self.world, self._layout)
-        if wait(self.world.meet(_MEET)):
+        error.silent = self.rank.world.rank != 0
+        self._tidy()
+        if wait(self.rank.world.meet(_MEET)):
             self._release()
         self._return()
         raise error
 
     def _start(self) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
-        assert self._layout is not None
-        side = client_rank.InRank(self.world, self._layout)
-        self._cluster = self._own = cluster = client_rank.ClientCluster(
-            self.world, self._layout, side, diverts=self.exit
-        )
+        run = self._met
+        self._cluster = self._own = cluster = client_rank.ClientCluster(run, client_rank.InRank(run), diverts=self.exit)
         yield from cluster.start()
         self._before.note()
         current.enter(cluster)
         EXIT_HOOK.sessions.append(self)
         EXIT_HOOK.client = True
-        if self.exit and self.world.whole:
-            os.environ[TOKEN] = self.world.watchdog.token  # what the script starts ends with it
+        if self._leaves:
+            os.environ[TOKEN] = run.watchdog.token  # what the script starts ends with it
             client_rank.restore_signals()
             self._stack.enter_context(interpreter_end.ending_by_os_exit(EXIT_HOOK.os_exit))
-        margin = config.seconds(self._layout.options.walltime_margin)
-        self._alarm = Alarm(
-            margin, self.world.watchdog, lambda status: EXIT_HOOK.end_by_force(self, status), EXIT_HOOK.fail
-        )
+        margin = config.seconds(run.options.walltime_margin)
+        self._alarm = Alarm(margin, run.watchdog, lambda status: EXIT_HOOK.end_by_force(self, status), EXIT_HOOK.fail)
         self._alarm.set()
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether the ranks' processes end with the session."""
+        return self.exit and self.rank.world.whole
 
     # ----------------------------------------------------------------- serving
     async def _serve(self) -> End:
         """On the other ranks: serve until the end; with `exit` never returns."""
         from mpidask.launch.cluster.server_rank import serve
 
-        assert self._layout is not None
-        os.environ[TOKEN] = self.world.watchdog.token
-        end = await serve(self.world, self._layout, until_shutdown=not self.exit, diverts=self.exit)
-        if self.exit and self.world.whole:
-            teardown.leave_in_order(self.world, self._layout, teardown.own_status(self.world, end))
+        os.environ[TOKEN] = self.rank.watchdog.token
+        end = await serve(self._met, until_shutdown=not self.exit, diverts=self.exit)
+        if self._leaves:
+            teardown.leave_in_order(self._met, teardown.own_status(self.rank.world, end))
         return end
 
     def _part(self, end: End) -> Steps[None]:
         """On the other ranks: go on, or out, when all have closed."""
-        teardown.tidy(self.world, self._layout)
-        if self._layout is not None and end.sender == self._layout.client:
+        self._tidy()
+        if end.sender == self._met.layout.client:
             yield from self._all_closed(_MEET_LONGER)
         self._return()
-        if end.sender == self.world.rank and end.status:  # the walltime is about to end
+        if end.sender == self.rank.world.rank and end.status:  # the walltime is about to end
             EXIT_HOOK.fail(end.status)
             sys.exit(end.status)
         if self.exit:
@@ -224,31 +237,31 @@ class Session:
 
     def _all_closed(self, timeout: float) -> Steps[None]:
         """Wait until all ranks have closed, unless a client has shut the cluster down: then they go as they come."""
-        meeting = self.world.meet(timeout)
+        meeting = self.rank.world.meet(timeout)
         while True:
             try:
                 next(meeting)
             except StopIteration as met:
                 if not met.value:
                     sys.stderr.write("mpidask: error: a rank did not close the session in time; the run is aborted\n")
-                    self.world.abort(1)
+                    self.rank.world.abort(1)
                 self._release()
                 return
-            if self.world.ended() is not None:
+            if self.rank.world.ended() is not None:
                 return
             yield False
 
     def _release(self) -> None:
         """Give the communicator back, but keep one of all ranks for their common end."""
-        if self.world.whole and EXIT_HOOK.world is None:
-            EXIT_HOOK.world = self.world
+        if self.rank.world.whole and EXIT_HOOK.rank is None:
+            EXIT_HOOK.rank = self.rank
         else:
-            self.world.release()
+            self.rank.world.release()
 
     def _return(self) -> None:
         """Give back what is not MPI's."""
-        if not (self.exit and self.world.whole):  # the process goes on
-            self.world.watchdog.dismiss()
+        if not self._leaves:  # the process goes on
+            self.rank.watchdog.dismiss()
             self._before.give_back()
 
     # ----------------------------------------------------------------- closing
@@ -284,9 +297,9 @@ class Session:
             self._alarm.stop()
         with contextlib.suppress(ValueError):
             EXIT_HOOK.sessions.remove(self)
-        shut_down = self.world.ended() is not None
+        shut_down = self.rank.world.ended() is not None
         self._own.close(status)
-        teardown.tidy(self.world, self._layout)
+        self._tidy()
         if not shut_down:
             yield from self._all_closed(_MEET)
         current.leave(self._own)
@@ -346,6 +359,17 @@ class Session:
         _remember(error)
         await wait_async(self._close())
         return isinstance(error, _NotTheClientError)
+
+
+def _check_process() -> None:
+    """Raise UsageError where no session can be opened."""
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
+    if multiprocessing.parent_process() is not None or _is_being_prepared():
+        raise UsageError(
+            "a process that the script has started runs the script again, and opens a session",
+            'put what is to run once under `if __name__ == "__main__":`',
+        )
 
 
 def _is_being_prepared() -> bool:

@@ -304,7 +304,7 @@ def test_mpi_comes_up_before_anything_is_imported():
     import subprocess
     import sys
 
-    code = "import sys; from mpidask.launch.watchdog.watchdog import Watchdog; from mpidask.launch.comm.world import World; print(*sys.modules)"
+    code = "import sys; from mpidask.launch.watchdog.watchdog import Watchdog; from mpidask.launch.comm.rank import Rank; print(*sys.modules)"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     heavy = {
         "dask",

@@ -330,22 +330,22 @@ SHARE = """
 import os, sys
 from mpidask.launch.watchdog.watchdog import Watchdog
 watchdog = Watchdog.start()
-from mpidask.launch.comm.world import World
-world = World.join(watchdog)
+from mpidask.launch.comm.rank import Rank
+rank = Rank.join(watchdog)
 from mpidask.config import Options
 from mpidask.errors import MpidaskError
 from mpidask.launch.imports import import_cache, import_sharing
 try:
-    cache = import_sharing.share(world, Options(import_cache=sys.argv[1], preload_import=tuple(sys.argv[2:])))
+    cache = import_sharing.share(rank, Options(import_cache=sys.argv[1], preload_import=tuple(sys.argv[2:])))
 except MpidaskError as error:
-    world.fail(error)
+    rank.fail(error)
 with import_cache.active(cache):
     import told
 if cache is not None:
     cache.close()
 maps = open("/proc/self/maps").read()
-sys.stdout.write(f"{world.rank}{told.VALUE.strip()} " + "mapped " * ("memfd:mpidask" in maps))
-world.leave(0)
+sys.stdout.write(f"{rank.world.rank}{told.VALUE.strip()} " + "mapped " * ("memfd:mpidask" in maps))
+rank.leave(0)
 """
 
 

@@ -12,10 +12,11 @@ import pytest
 from mpidask import config
 from mpidask.errors import StartupError, UsageError
 from mpidask.launch.cluster import banner
-from mpidask.launch.comm import mpi_settings
+from mpidask.launch.comm import mpi_library
 from mpidask.launch.resources import network
 from mpidask.launch.servers.plugins.worker_exits import describe_exit
 from mpidask.launch.watchdog import launcher_environment
+from mpidask.launch.watchdog.watchdog import Watchdog
 
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
 HYDRA = {"PMI_RANK": "3", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "4", "PMI_FD": "9"}
@@ -229,15 +230,15 @@ OPEN_MPI_5, OPEN_MPI_4, MPICH_5 = ("Open MPI", (5, 0, 11)), ("Open MPI", (4, 1, 
     ],
 )
 def test_the_mpi_library_is_told_nothing_that_it_or_the_site_may_refuse(vendor, environ, texts, one_node, expected):
-    assert mpi_settings.settings(vendor, environ, texts, one_node=one_node) == expected
+    assert mpi_library.settings(vendor, environ, texts, one_node=one_node) == expected
 
 
 def test_open_mpi_s_parameter_files_are_found_beside_the_library(tmp_path):
     file = tmp_path / "etc" / "openmpi-mca-params.conf"
     for library in ("lib/libmpi.so.40", "lib/x86_64-linux-gnu/libmpi.so.40", "lib64/openmpi/lib/libmpi.so"):
-        assert str(file) in mpi_settings.parameter_files(str(tmp_path / library), {})
+        assert str(file) in mpi_library.parameter_files(str(tmp_path / library), {})
     environ = {"OMPI_MCA_mca_base_param_files": "/site/one:/site/two", "OPAL_PREFIX": "/opt/moved"}
-    found = mpi_settings.parameter_files("", environ)
+    found = mpi_library.parameter_files("", environ)
     assert found[:3] == ["/site/one", "/site/two", "/opt/moved/etc/openmpi-mca-params.conf"]
 
 
@@ -245,3 +246,18 @@ def test_what_the_library_was_told_is_not_for_what_the_script_starts(ranks):
     script = ranks.script("import os; print(sorted(name for name in os.environ if name.startswith('OMPI_MCA_btl')))")
     result = ranks(3, script)
     assert (result.status, result.stdout) == (0, "[]\n"), result
+
+
+def test_a_watchdog_that_was_dismissed_gets_no_more_lines(tmp_path):
+    """The program may have opened a file that has the pipe's number since."""
+    reading, writing = os.pipe()
+    watchdog = Watchdog(writing, "token")
+    watchdog.dismiss()
+    with open(tmp_path / "file", "wb") as file:
+        os.dup2(file.fileno(), writing)
+        watchdog.farewell()
+        watchdog.end_within(3)
+    assert os.read(reading, 100) == b"dismissed \n"
+    os.close(reading)
+    os.close(writing)
+    assert (tmp_path / "file").read_bytes() == b""

@@ -12,6 +12,7 @@ from mpidask import config
 from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import WaitPolicy
 from mpidask.launch.resources.roles import Role
 from mpidask.security.credentials import Contact
@@ -85,11 +86,11 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
     _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about, inside=inside))
 
 
-def print_closing(layout: Layout, status: int | None) -> None:
+def print_closing(run: Run, status: int | None) -> None:
     """Print how the run ended."""
-    if not layout.options.quiet:
-        script = layout.client is not None
-        _say(banner.closing(status, time.monotonic() - layout.begun, script=script))
+    if not run.options.quiet:
+        script = run.layout.client is not None
+        _say(banner.closing(status, time.monotonic() - run.begun, script=script))
 
 
 def _say(text: str) -> None:

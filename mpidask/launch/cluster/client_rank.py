@@ -11,11 +11,10 @@ from mpidask.compat import dask as compat
 from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
-from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.rank_spec import start_agent
+from mpidask.launch.cluster.contact import share_scheduler
+from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import Steps
-from mpidask.launch.comm.startup_errors import no_scheduler
-from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
 from mpidask.launch.script import current
@@ -70,14 +69,14 @@ class ClientSide(Protocol):
 class InRank:
     """The client in this process."""
 
-    def __init__(self, world: World, layout: Layout) -> None:
-        self._world, self._layout = world, layout
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
     def prepare(self) -> None:
         """Import Dask and configure it."""
-        with import_cache.active(self._world.imports):
-            dask_settings.update(self._world.configuration)
-            staggering.configure(self._layout.turn)
+        with import_cache.active(self._run.imports):
+            dask_settings.update(self._run.configuration)
+            staggering.configure(self._run.layout.turn)
             tls_sockets.mend()  # imports Dask: an error is to be reported now
 
     def done(self) -> bool:
@@ -93,7 +92,8 @@ class InRank:
         import dask.config
 
         dask.config.set({"scheduler-address": contact.address})
-        current.introduce(contact, dashboard, self._layout.hosts[self._layout.reporting_rank])
+        layout = self._run.layout
+        current.introduce(contact, dashboard, layout.hosts[layout.reporting_rank])
 
     def close(self, address: str) -> None:
         """Close clients."""
@@ -108,13 +108,13 @@ class ClientCluster:
     dashboard: its link, None if there is none
     """
 
-    def __init__(self, world: World, layout: Layout, side: ClientSide, *, diverts: bool) -> None:
+    def __init__(self, run: Run, side: ClientSide, *, diverts: bool) -> None:
         """Prepare it.
 
         side:    where the client is
         diverts: what servers and tasks beside the client print goes to the rank's log
         """
-        self._world, self._layout, self._side, self._diverts = world, layout, side, diverts
+        self._run, self._world, self._layout, self._side, self._diverts = run, run.world, run.layout, side, diverts
         self._agent: Agent | None = None
         self.contact = Contact("")
         self.dashboard: str | None = None
@@ -139,42 +139,31 @@ class ClientCluster:
             self._side.close(self.address)
             self.close_agent()
             raise
-        if self._agent is not None and self._layout.scheduler == self._world.rank:
+        if self._agent is not None and self._run.hosts_scheduler:
             self.dashboard = self._agent.dashboard
-        if self._world.rank == self._layout.reporting_rank:
+        if self._run.is_reporting:
             print_banner(self._layout, self.contact, self.dashboard)
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.reporting_rank)
         self._side.introduce(self.contact, self.dashboard)
-        self._world.drop_imports()
+        self._run.drop_imports()
         if self._agent is not None:
-            self._agent.watch(lambda status: teardown.lose_agent(self._world, self._layout, status))
+            self._agent.watch(lambda status: teardown.lose_agent(self._run, status))
 
     def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
         """Learn where the scheduler is, or tell the others, if it is here.
 
         wrong: what keeps this rank from going on
         """
-        root = self._layout.scheduler
-        if root is None:
-            assert self._layout.joined is not None
-            self.contact = self._layout.joined
-            return
-        value: Any = wrong
-        if root == self._world.rank:
-            if wrong is None:
-                value = yield from self.agent.scheduler()
-            if isinstance(value, MpidaskError):
-                value = no_scheduler(value, root, self._world.host)
-        value = yield from self._world.share(value, root)
-        if isinstance(value, MpidaskError):
-            raise value
-        self.contact = value
-        if self._agent is not None and root != self._world.rank:
+        made: Any = wrong
+        if wrong is None and self._run.hosts_scheduler:
+            made = yield from self.agent.scheduler()
+        self.contact = yield from share_scheduler(self._run, made)
+        if self._agent is not None and not self._run.hosts_scheduler:
             self._agent.tell(self.contact)
 
     def _start_agent(self) -> None:
-        if self._layout.mine or self._layout.scheduler == self._world.rank:
-            self._agent = start_agent(self._world, self._layout, diverts=self._diverts)
+        if self._layout.mine or self._run.hosts_scheduler:
+            self._agent = start_agent(self._run, rank_spec(self._run, diverts=self._diverts))
 
     @property
     def agent(self) -> Agent:
@@ -193,12 +182,12 @@ class ClientCluster:
         status: the script's exit status, None if it is not known
         """
         self.closed = True
-        self._world.watchdog.end_within(teardown.KILL)
+        self._run.watchdog.end_within(teardown.KILL)
         self._side.close(self.address)
         self._world.announce_end(status)
         self.close_agent()
-        if self._world.rank == self._layout.reporting_rank:
-            print_closing(self._layout, status)
+        if self._run.is_reporting:
+            print_closing(self._run, status)
 
     def close_agent(self) -> None:
         """End the servers beside the client."""

@@ -1,4 +1,4 @@
-"""From the layout to what this rank's servers are told."""
+"""What this rank hosts: from the layout to the specs of its servers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from mpidask.config import Options
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.comm.world import World
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
-from mpidask.launch.resources.scratch import Scratch
-from mpidask.launch.servers import redirection, worker_environment
-from mpidask.launch.servers.agent import Agent, RankSpec
-from mpidask.launch.servers.specs import Place, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.servers import worker_environment
+from mpidask.launch.servers.agent import Agent
+from mpidask.launch.servers.specs import Place, RankSpec, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
@@ -26,41 +25,60 @@ from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 from mpidask.security.scheduler_file import About
 
-__all__ = ["places", "scheduler_spec", "start_agent", "worker_group_spec"]
+__all__ = ["places", "rank_spec", "start_agent"]
 
 _ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
 
 
-def start_agent(world: World, layout: Layout, *, diverts: bool) -> Agent:
-    """Start the agent of this rank, with the scheduler if that is to be here, and the rank's workers.
+def rank_spec(run: Run, *, diverts: bool) -> RankSpec:
+    """Return what this rank hosts; raises StartupError without a scratch directory.
 
     diverts: servers and tasks print to the rank's log, if it has one
-    Raises StartupError without a scratch directory.
     """
-    log = redirection.log_of(world) if diverts else None
-    spec = RankSpec(
-        scheduler_spec(world, layout) if layout.scheduler == world.rank else None,
-        worker_group_spec(world, layout, layout.joined or Contact("")) if layout.mine else None,
-        world.configuration,
-        semaphore_prefix(world.watchdog.token),
+    layout = run.layout
+    return RankSpec(
+        _scheduler(run) if run.hosts_scheduler else None,
+        _workers(run, layout.joined or Contact("")) if layout.mine else None,
+        run.configuration,
+        semaphore_prefix(run.watchdog.token),
         layout.turn,
-        log,
-        warns=redirection.warns(world, layout),
-        path=layout.path,
+        _log(run) if diverts else None,
+        warns=_warns(run),
+        path=run.invocation.path,
     )
-    blas = min((worker.blas_threads for worker in layout.mine), default=1)
-    configured = world.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
+
+
+def start_agent(run: Run, spec: RankSpec) -> Agent:
+    """Start the agent of this rank."""
+    blas = min((worker.blas_threads for worker in run.layout.mine), default=1)
+    configured = run.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
     theirs = job_environment.set_by_the_batch_system(os.environ)
     users = {name: value for name, value in os.environ.items() if name not in theirs}
-    variables = worker_environment.variables(blas, layout.options.preload_import, configured, users)
-    return Agent(spec, {**variables, **import_cache.offer(world.imports), TOKEN: world.watchdog.token})
+    variables = worker_environment.variables(blas, run.options.preload_import, configured, users)
+    return Agent(spec, {**variables, **import_cache.offer(run.imports), TOKEN: run.watchdog.token})
 
 
-def scheduler_spec(world: World, layout: Layout) -> SchedulerSpec:
+def _log(run: Run) -> str | None:
+    """Return the file for what this rank's servers and tasks print, None if they print where the rank does.
+
+    A part of the job's ranks has none: another part may have the same numbers.
+    """
+    directory = os.environ.get(run_directory.DIRECTORY)
+    return run_directory.rank_log(directory, run.world.rank) if directory and run.world.whole else None
+
+
+def _warns(run: Run) -> bool:
+    """Whether this rank is the one of its node that says what is wrong with logs."""
+    roles, hosts = run.layout.roles, run.layout.hosts
+    ours = [rank for rank, host in hosts.items() if host == run.world.host and roles[rank] != Role.CLIENT]
+    return run.world.rank == min(ours, default=run.world.rank)
+
+
+def _scheduler(run: Run) -> SchedulerSpec:
     """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
-    options = layout.options
+    options, layout = run.options, run.layout
     if options.scheduler_file is not None:
-        world.watchdog.remove_if_holding(layout.run, options.scheduler_file)
+        run.watchdog.remove_if_holding(run.id, options.scheduler_file)
     keys = credentials.make() if options.tls and not credentials.configured() else None
     idle = config.seconds(options.idle_timeout) if options.idle_timeout is not None else None
     idle = idle if layout.client is None else 0.0  # the script decides
@@ -69,11 +87,11 @@ def scheduler_spec(world: World, layout: Layout) -> SchedulerSpec:
         port=options.scheduler_port or 0,
         protocol=config.transport(options),
         dashboard_address=options.dashboard_address,
-        directory=_scratch(world, layout).path,
-        sockets=_scratch(world, layout).sockets,
+        directory=run.scratch().path,
+        sockets=run.scratch().sockets,
         file=options.scheduler_file,
         about=About(
-            layout.run,
+            run.id,
             job_id(os.environ),
             keys=keys,
             idle_timeout=options.idle_timeout if idle and layout.client is None else None,
@@ -83,7 +101,7 @@ def scheduler_spec(world: World, layout: Layout) -> SchedulerSpec:
         dashboard=options.dashboard,
         idle=idle,
         places=places(layout),
-        record=_record(world, layout),
+        record=_record(run),
         environ=_environ(layout),
     )
 
@@ -122,19 +140,19 @@ def _for_clients(options: Options) -> tuple[str, int] | None:
     return address, 0
 
 
-def worker_group_spec(world: World, layout: Layout, scheduler: Contact) -> WorkerGroupSpec:
+def _workers(run: Run, scheduler: Contact) -> WorkerGroupSpec:
     """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
 
     scheduler: its address is "" if it is not known yet
     """
-    options = layout.options
+    options, layout = run.options, run.layout
     return WorkerGroupSpec(
         workers=layout.mine,
         scheduler=scheduler,
         host=layout.address,
         protocol=scheduler.address.partition("://")[0] or config.transport(options),
-        directory=_scratch(world, layout).path,
-        sockets=_scratch(world, layout).sockets,
+        directory=run.scratch().path,
+        sockets=run.scratch().sockets,
         nanny=options.nanny,
         data=options.data,
         worker_class=options.worker_class,
@@ -142,7 +160,7 @@ def worker_group_spec(world: World, layout: Layout, scheduler: Contact) -> Worke
         timeout=layout.startup_timeout,
         turn=layout.turn,
         environ=_environ(layout),
-        choice=len(layout.facts[world.rank].gpus) > 1,
+        choice=len(layout.facts[layout.rank].gpus) > 1,
     )
 
 
@@ -152,22 +170,14 @@ def _environ(layout: Layout) -> dict[str, str]:
     return {} if mine.gpu_visible is None else {mine.gpu_variable: mine.gpu_visible}
 
 
-def _record(world: World, layout: Layout) -> tuple[str, Progress] | None:
+def _record(run: Run) -> tuple[str, Progress] | None:
     """Return the run directory and what is to stand there; None without one, or for a part of the job's ranks."""
     directory = os.environ.get(run_directory.DIRECTORY)
-    if not directory or not world.whole:
+    if not directory or not run.world.whole:
         return None
+    layout = run.layout
     names = {str(worker.name): worker.rank for worker in layout.workers}
     nodes = list(dict.fromkeys(layout.hosts.values()))
     return directory, Progress(
         0, len(layout.workers), walltime.ends(), layout.client, names, nodes=nodes, began=time.time()
     )
-
-
-def _scratch(world: World, layout: Layout) -> Scratch:
-    """Return this rank's directory; make it at the first call."""
-    if layout.scratch is None:
-        layout.scratch = Scratch.make(layout.facts[world.rank].scratch, world.rank, world.segments)
-        for path in layout.scratch.paths:
-            world.watchdog.remove_later(path)
-    return layout.scratch

@@ -8,7 +8,7 @@ import dataclasses
 import os
 from typing import Any
 
-from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import wait_async
 from mpidask.launch.comm.world import World
 from mpidask.launch.watchdog import launcher_input
@@ -21,14 +21,15 @@ _FIRST_PAUSE, _GROWTH = 0.001, 1.5  # s between two looks for what has come; wha
 _LOOK, _SURE = 0.5, 4  # s between two looks at a launcher that does not tell the end; looks that have to agree
 
 
-async def relay(world: World, layout: Layout) -> None:
+async def relay(run: Run) -> None:
     """On rank 0: send all that there is to the script's rank; sleeps while there is nothing. To be cancelled."""
-    if world.rank != 0 or layout.client in (None, 0) or _is_of_another_group():
+    client = run.layout.client
+    if run.world.rank != 0 or client is None or client == 0 or _is_of_another_group():
         return
     source, chunk = _Source(), b"?"
     while chunk:
         chunk = await source.read()
-        await wait_async(world.send_input(chunk, layout.client))
+        await wait_async(run.world.send_input(chunk, client))
 
 
 def _is_of_another_group() -> bool:

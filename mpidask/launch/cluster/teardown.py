@@ -9,15 +9,11 @@ from typing import NoReturn
 
 from mpidask.compat.python import run_exit_handlers
 from mpidask.errors import LostError
-from mpidask.launch.cluster.layout import Layout
+from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
 from mpidask.launch.comm.world import World
-from mpidask.launch.resources.roles import Role
-from mpidask.launch.watchdog import shared_memory
-from mpidask.launch.watchdog.procfs import kill_marked
-from mpidask.launch.watchdog.watch import remove_if_holding
 
-__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "own_status", "tidy"]
+__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "own_status"]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
@@ -27,29 +23,16 @@ _MEET = 5.0  # s after the script's end in which all ranks have to be ready to l
 _MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit status and is to be first
 
 
-def tidy(world: World, layout: Layout | None) -> None:
-    """Kill what this rank has started and remove what it has written."""
-    kill_marked(world.watchdog.token)
-    shared_memory.remove([shared_memory.semaphores(world.watchdog.token)])
-    if layout is None:
-        return
-    if layout.scratch is not None:
-        layout.scratch.remove()
-    if layout.scheduler == world.rank and layout.options.scheduler_file is not None:
-        remove_if_holding(layout.run, layout.options.scheduler_file)
-
-
-def lose_agent(world: World, layout: Layout, status: int) -> None:
+def lose_agent(run: Run, status: int) -> None:
     """Act on the end of the process with this rank's servers, which nobody has asked for."""
-    where = f"the process with this rank's servers, on rank {world.rank} on {world.host}, ended"
-    if Role.SCHEDULER not in layout.role:
+    where = f"the process with this rank's servers, on rank {run.world.rank} on {run.world.host}, ended"
+    if not run.hosts_scheduler:
         sys.stderr.write(f"mpidask: warning: {where} ({status}); the run goes on without its workers\n")
         return
     lost = LostError(f"{where} ({status}); the run ends")
     sys.stderr.write(lost.text())
-    world.is_lost = True
-    tidy(world, layout)
-    world.abort(lost.status)
+    run.is_lost = True
+    run.abort(lost.status)
 
 
 def own_status(world: World, end: End) -> int:
@@ -57,14 +40,14 @@ def own_status(world: World, end: End) -> int:
     return (end.status or 0) if world.fails_together or end.sender == world.rank else 0
 
 
-def leave_in_order(world: World, layout: Layout, status: int) -> NoReturn:
+def leave_in_order(run: Run, status: int) -> NoReturn:
     """Leave together with all other ranks; the script's rank aborts the run if they do not come."""
-    is_client = world.rank == layout.client
+    is_client = run.world.rank == run.layout.client
     with contextlib.suppress(Exception):
         run_exit_handlers()
-    tidy(world, layout)
-    if wait(world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
-        world.leave(status)
+    run.tidy()
+    if wait(run.world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
+        run.rank.leave(status)
     if is_client:
         sys.stderr.write("mpidask: warning: a rank did not end in time; the run is aborted\n")
-    world.abort(status)
+    run.world.abort(status)

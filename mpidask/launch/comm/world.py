@@ -1,4 +1,4 @@
-"""The ranks of the run and how they meet: the only module that imports mpi4py.
+"""The ranks of the run and how they meet: the protocol, over MPI.
 
 MPI serves to bootstrap and to end. Every wait is a nonblocking operation and a sleep: a blocking
 collective would burn a core on every rank that waits for the slowest one.
@@ -14,32 +14,22 @@ import pickle
 import socket
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mpidask.errors import MpidaskError, StartupError, UsageError
-from mpidask.launch.comm import mpi_settings, startup_errors
+from mpidask.errors import MpidaskError, UsageError
+from mpidask.launch.comm import mpi_library, startup_errors
 from mpidask.launch.comm.polling import End, Steps, WaitPolicy, wait
 from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
-from mpidask.launch.resources.roles import VITAL, Role
-from mpidask.launch.watchdog.launcher_environment import (
-    launcher_rank,
-    launcher_size,
-    local_size,
-    rank_identity,
-)
+from mpidask.launch.watchdog.launcher_environment import rank_identity
 from mpidask.launch.watchdog.procfs import launcher_process, ranks_under
 from mpidask.launch.watchdog.shared_memory import remove, segments_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from mpidask.launch.imports.import_cache import ImportCache
-    from mpidask.launch.watchdog.watchdog import Watchdog
-
 __all__ = ["World"]
 
-_LAST_WORD = 10.0  # s that the other ranks get to leave by themselves after a failed start
 _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
@@ -59,16 +49,17 @@ def _unwrap(value: Any) -> Any:
 
 
 class World:
-    """One rank, and the others.
+    """The protocol between this rank and the others.
 
+    whole:    whether these are all ranks of the MPI job
+    segments: the MPI library's shared-memory files, which it leaves when it is killed
+    wakeup:   what wakes this rank, once it listens for that
     fails_together: whether all ranks are to leave with the run's status, and not only the one that failed. After a
                     signal to it MPICH's launcher returns the status of whichever rank ends first; Open MPI's reports
                     each rank that fails while others run, in eight lines.
     """
 
-    def __init__(
-        self, comm: MPI.Intracomm, watchdog: Watchdog, *, whole: bool = True, fails_together: bool = True
-    ) -> None:
+    def __init__(self, comm: MPI.Intracomm, *, whole: bool = True, fails_together: bool = True) -> None:
         self._comm = comm
         self._phase = 0  # tag of the next reports: a late one must not be taken for a newer one
         self._sent: list[Any] = []  # requests of messages that nobody waits for
@@ -76,31 +67,20 @@ class World:
         self._receiving: Any = None  # and at the other end
         self._wakeup_addresses = bytearray()  # of all ranks; they come with the first `agree` after listening
         self.wakeup: WakeupSocket | None = None
-        self.segments: set[str] = set()
-        self.is_lost = False  # whether the run is about to be aborted
-        self.run = ""  # id of the run, once the ranks have met
-        self.configuration: dict[str, Any] = {}  # Dask's, as rank 0 has it
-        self.imports: ImportCache | None = None  # while the run starts
-        self.watchdog = watchdog
-        self.whole = whole  # whether these are all ranks of the MPI job
+        self.whole = whole
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.fails_together = fails_together
         self.host = socket.gethostname()
-        self.original_environ = dict(os.environ)
+        self.segments = segments_of("self")
 
     @classmethod
-    def join(cls, watchdog: Watchdog) -> World:
-        """Bring up MPI and return the world of all ranks; a user's mistake ends the process with its remedy."""
-        return cls.of(None, watchdog)
-
-    @classmethod
-    def of(cls, comm: MPI.Intracomm | None, watchdog: Watchdog) -> World:
+    def of(cls, comm: MPI.Intracomm | None) -> World:
         """Return the world of these ranks (None: all), with a communicator of its own; bring up MPI if it is not up.
 
         A user's mistake that keeps MPI from coming up ends the process with its remedy.
         """
-        mpi = _bring_up()
+        mpi = mpi_library.bring_up()
         if comm == mpi.COMM_NULL:
             raise UsageError(
                 "this rank is not in the communicator (it is COMM_NULL here)", "let only its ranks open the session"
@@ -108,50 +88,29 @@ class World:
         whole = comm is None or mpi.Comm.Compare(comm, mpi.COMM_WORLD) in (mpi.IDENT, mpi.CONGRUENT, mpi.SIMILAR)
         own, request = (mpi.COMM_WORLD if comm is None else comm).Idup()
         wait(_until(request))  # a rank may be late: sleep until it has come
-        world = cls(own, watchdog, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
-        world.use_role(Role.WORKER)  # until the roles are known
+        world = cls(own, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
         for name in rank_identity(list(_environ_names())):
             os.environ.pop(name, None)
             os.unsetenv(name)
         return world
 
-    def use_role(self, role: Role) -> None:
-        """Tell the watchdog that MPI is up, what this rank is and whether the run can do without it."""
-        self.watchdog.mpi_is_up(f"rank {self.rank} ({role}) on {self.host}", vital=bool(role & VITAL))
-
-    def drop_imports(self) -> None:
-        """Forget the import cache: the run has started."""
-        if self.imports is not None:
-            self.imports.close()
-        self.imports = None
-
-    def own(self, segments: set[str]) -> None:
-        """Have shared-memory files removed at the end, however it comes: a killed MPI library leaves them."""
-        self.segments = segments
-        for segment in segments:
-            self.watchdog.remove_later(segment)
-
     # ----------------------------------------------------------------- meeting
     def share(self, value: Any, root: int) -> Steps[Any]:
         """Broadcast a picklable value of any size from `root`; return it on every rank."""
         is_root = self.rank == root
-        payload = yield from self.share_bytes(pickle.dumps(value) if is_root else None, root)
+        payload: Any = pickle.dumps(value) if is_root else b""
+        length = bytearray(len(payload).to_bytes(8, "little"))
+        yield from self.share_into(length, root)
+        if not is_root:
+            payload = bytearray(int.from_bytes(length, "little"))
+        yield from self.share_into(payload, root)
         return value if is_root else pickle.loads(payload)  # noqa: S301 - from our own rank
 
-    def share_bytes(self, payload: Any, root: int, room: Callable[[int], Any] = bytearray) -> Steps[Any]:
-        """Broadcast bytes of any number from `root`; return them on every rank.
-
-        payload: a buffer, on `root`
-        room:    makes a writable buffer of so many bytes for them, on the other ranks
-        """
+    def share_into(self, buffer: Any, root: int) -> Steps[None]:
+        """Broadcast the bytes of a buffer from `root` into those of the other ranks, which are of the same size."""
         from mpi4py import MPI
 
-        is_root = self.rank == root
-        length = bytearray((len(payload) if is_root else 0).to_bytes(8, "little"))
-        yield from _until(self._comm.Ibcast([length, MPI.BYTE], root))
-        buffer = payload if is_root else room(int.from_bytes(length, "little"))
         yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root))
-        return buffer
 
     def agree(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any]]:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
@@ -309,10 +268,8 @@ class World:
 
         _flush()
         MPI.Finalize()
-        if self.whole and self.size == 1:
-            remove(
-                self.segments
-            )  # Open MPI 5 leaves its own where there is no launcher; else each library removes them
+        if self.whole and self.size == 1:  # else each library removes them, but for Open MPI 5 without a launcher
+            remove(self.segments)
         if last and self.size > 1 and not self.fails_together:
             _outlast_others()
 
@@ -324,19 +281,19 @@ class World:
         _flush()
         if MPI.Is_initialized() and not MPI.Is_finalized():
             if status and MPI.COMM_WORLD.Get_size() > 1:
-                remove(segments_of("self", "none"))  # an MPI library that is aborted leaves them
+                remove(segments_of("self"))  # an MPI library that is aborted leaves them
                 MPI.COMM_WORLD.Abort(status)
             MPI.Finalize()
 
-    def leave(self, status: int) -> NoReturn:
-        """End MPI and the process, without waiting for threads that the run left behind.
+    @staticmethod
+    def exit_process(status: int) -> NoReturn:
+        """End the process by C's exit(), not by _exit().
 
-        C's exit() and not _exit(): MPICH tells its launcher that all is well in a C exit handler, and
-        would otherwise have the other ranks killed.
+        MPICH tells its launcher that all is well in a C exit handler, and would otherwise have the other ranks killed.
         """
-        self.finalize(last=bool(status))
-        self.watchdog.farewell()
-        _exit(status)
+        # Through PyDLL, that is with the interpreter lock held: no Python thread runs on meanwhile.
+        ctypes.PyDLL(None).exit(status)
+        os._exit(status)
 
     def abort(self, status: int) -> NoReturn:
         """End the whole run now: the last resort, when a rank does not answer."""
@@ -346,46 +303,6 @@ class World:
         remove(self.segments)  # a rank that goes on without a watchdog has nobody else to do it
         MPI.COMM_WORLD.Abort(status)
         os._exit(status)
-
-    def fail(self, error: MpidaskError) -> NoReturn:
-        """End every rank after a failed start, with one message, from rank 0."""
-        if self.rank == 0:
-            sys.stderr.write(error.text())
-        self.watchdog.end_within(2 * _LAST_WORD)
-        if not wait(self.meet(_LAST_WORD)):
-            self.abort(error.status)
-        self.leave(error.status if self.rank == 0 else 0)
-
-
-def _bring_up() -> Any:
-    """Return mpi4py.MPI, initialised; a user's mistake ends the process."""
-    try:
-        import mpi4py
-
-        mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
-        from mpi4py import MPI
-
-        if not MPI.Is_initialized():
-            startup_errors.check_vendor(MPI)
-            _initialise(MPI)
-        startup_errors.check_size(MPI)
-    except (ImportError, RuntimeError) as error:
-        _refuse(startup_errors.mpi_missing(error))
-    except StartupError as error:
-        _refuse(error)
-    return MPI
-
-
-def _initialise(mpi: Any) -> None:
-    """Bring the library up, with settings that are for this alone: what the script starts does not get them."""
-    one_node = launcher_size(os.environ) == (local_size(os.environ) or 1)
-    settings = mpi_settings.settings(mpi.get_vendor(), os.environ, mpi_settings.texts(os.environ), one_node=one_node)
-    os.environ.update(settings)
-    try:
-        mpi.Init_thread(mpi.THREAD_MULTIPLE)
-    finally:
-        for name in settings:
-            del os.environ[name]
 
 
 def _environ_names() -> Iterable[str]:
@@ -416,23 +333,7 @@ def _outlast_others() -> None:
     time.sleep(_NOTICED)
 
 
-def _exit(status: int) -> NoReturn:
-    # Through PyDLL, that is with the interpreter lock held: no Python thread runs on meanwhile.
-    ctypes.PyDLL(None).exit(status)
-    os._exit(status)
-
-
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-
-
-def _refuse(error: StartupError) -> NoReturn:
-    """End this process before there is a world; only the launcher's rank 0 reports."""
-    if launcher_rank(os.environ) == 0:
-        sys.stderr.write(error.text())
-        sys.stderr.flush()
-    else:
-        time.sleep(1)  # the first rank that ends takes the others along: let the one that reports finish
-    os._exit(error.status)

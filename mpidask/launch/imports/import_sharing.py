@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,13 +12,14 @@ import time
 from collections.abc import Collection, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mpidask import files
 from mpidask.compat.python import interpreter_flags
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm.polling import Steps, WaitPolicy, wait
+from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
 from mpidask.launch.imports.import_cache import ImportCache, Recording
@@ -28,7 +30,7 @@ __all__ = ["share"]
 _AUTO = "auto"  # --import-cache without a FILE
 _PREFIX, _KEPT = "imports-", 8  # files in the user's cache directory: their names, and how many
 _MAKING = 600.0  # s that making the file may take: imports from a slow file system do
-_TIMEOUT_ALL = 300.0  # s for all ranks to have looked at what they got
+_AGREE = 300.0  # s for all ranks to have looked at what they got
 
 
 class _UnusableError(Exception):
@@ -43,17 +45,18 @@ class _UnwritableError(_UnusableError):
     """The file cannot be made."""
 
 
-def share(world: World, options: Options) -> ImportCache | None:
+def share(rank: Rank, options: Options) -> ImportCache | None:
     """Return the import cache that the user has asked for, on every rank; None if there is none, or not here.
 
     The ranks call it together. What keeps one from using it is said once, by rank 0. Raises UsageError, on all ranks,
     if the user has named a file that cannot be written.
     """
-    return None if options.import_cache is None else wait(_share(world, options))
+    return None if options.import_cache is None else wait(_share(rank, options))
 
 
-def _share(world: World, options: Options) -> Steps[ImportCache | None]:
-    value = (yield from _obtain(world, options)) if world.rank == 0 else None
+def _share(rank: Rank, options: Options) -> Steps[ImportCache | None]:
+    world = rank.world
+    value = (yield from _obtain(rank.watchdog.token, options)) if world.rank == 0 else None
     verdict = yield from world.share(value if isinstance(value, MpidaskError) else value is not None, 0)
     if isinstance(verdict, MpidaskError):
         raise verdict
@@ -61,7 +64,7 @@ def _share(world: World, options: Options) -> Steps[ImportCache | None]:
         return None
     cache = yield from _send(world, value if isinstance(value, ImportCache) else None)
     reason = import_cache.difference(cache.recording()) if cache is not None else "there is no memory for it"
-    reasons = yield from world.agree(reason, WaitPolicy(_TIMEOUT_ALL))
+    reasons = yield from world.agree(reason, WaitPolicy(_AGREE))
     if world.rank == 0:
         _tell(reasons)
     if not reason:
@@ -73,17 +76,12 @@ def _share(world: World, options: Options) -> Steps[ImportCache | None]:
 
 def _send(world: World, cache: ImportCache | None) -> Steps[ImportCache | None]:
     """Broadcast the cache that rank 0 has; a rank without memory for it takes part all the same."""
-    received = [] if cache is None else [cache]
-
-    def room(size: int) -> Any:
-        try:
-            received.append(ImportCache.of_size(size))
-        except OSError:
-            return bytearray(size)
-        return received[0].room()
-
-    yield from world.share_bytes(None if cache is None else cache.room(), 0, room)
-    return received[0] if received else None
+    size = yield from world.share(None if cache is None else len(cache.room()), 0)
+    if cache is None:
+        with contextlib.suppress(OSError):
+            cache = ImportCache.of_size(size)
+    yield from world.share_into(bytearray(size) if cache is None else cache.room(), 0)
+    return cache
 
 
 def _tell(reasons: dict[int, str]) -> None:
@@ -95,8 +93,11 @@ def _tell(reasons: dict[int, str]) -> None:
 
 
 # ------------------------------------------------------------------------------ rank 0
-def _obtain(world: World, options: Options) -> Steps[ImportCache | MpidaskError | None]:
-    """Return what the file holds, made anew if need be; None, with a warning, if it cannot be used."""
+def _obtain(token: str, options: Options) -> Steps[ImportCache | MpidaskError | None]:
+    """Return what the file holds, made anew if need be; None, with a warning, if it cannot be used.
+
+    token: marks the processes that this rank starts
+    """
     wanted, names = options.import_cache or _AUTO, sorted(set(options.preload_import))
     what = "the import cache"
     try:
@@ -105,7 +106,7 @@ def _obtain(world: World, options: Options) -> Steps[ImportCache | MpidaskError 
         try:
             return _load(path, names)
         except _StaleError:
-            yield from _make(world, path, names)
+            yield from _make(token, path, names)
         if wanted == _AUTO:
             _thin_out(path)
         return _load(path, names)
@@ -215,7 +216,7 @@ def _shadow(recording: Recording, directory: str, names: Collection[str]) -> str
     return None
 
 
-def _make(world: World, path: str, names: Sequence[str]) -> Steps[None]:
+def _make(token: str, path: str, names: Sequence[str]) -> Steps[None]:
     """Have the file made by a process of its own; raises _UnusableError."""
     program = [sys.executable, *interpreter_flags(), "-m", "mpidask.launch.imports.import_recorder"]
     with os.fdopen(os.memfd_create("recorder"), "w+", errors="replace") as said:
@@ -224,7 +225,7 @@ def _make(world: World, path: str, names: Sequence[str]) -> Steps[None]:
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env={**os.environ, TOKEN: world.watchdog.token},  # so that it ends with this rank
+            env={**os.environ, TOKEN: token},  # so that it ends with this rank
         )
         try:
             deadline = time.monotonic() + _MAKING

@@ -15,7 +15,7 @@ NAMES = (
     "email.policy",
     "importlib_metadata._adapters",
     "importlib_metadata._text",
-    "mpidask.launch.servers.server_start",
+    "mpidask.launch.servers.hosted",
     "mpidask.security.in_memory",
     "multiprocessing.popen_forkserver",
     "multiprocessing.queues",

@@ -23,53 +23,24 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.comm.polling import Steps
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
-from mpidask.launch.resources.staggering import Turn
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters, redirection, worker_environment
-from mpidask.launch.servers.specs import SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.servers.specs import RankSpec
 from mpidask.security.credentials import Contact
 
-__all__ = ["Agent", "RankSpec"]
+if TYPE_CHECKING:
+    from mpidask.launch.servers.hosted import HostedServers
+
+__all__ = ["Agent"]
 
 _CLOSE = 1.5  # s for workers to close
 _exec = multiprocessing.util.spawnv_passfds
-
-
-@dataclasses.dataclass(frozen=True)
-class RankSpec:
-    """What the agent is to serve.
-
-    scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
-    config: Dask's configuration
-    prefix: what its semaphores are named by
-    path:   first entries of sys.path for its servers and workers: the script's
-    turn:   the rank's among those that host workers
-    log:    file for what servers and tasks print, None for where the rank prints
-    warns:  say so if that cannot be written
-    """
-
-    scheduler: SchedulerSpec | None
-    workers: WorkerGroupSpec | None
-    config: dict[str, Any]
-    prefix: str
-    turn: Turn
-    log: str | None = None
-    warns: bool = True
-    path: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Listening:
-    """The scheduler is up."""
-
-    contact: Contact
-    dashboard: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +248,7 @@ def _is_connection(descriptor: int) -> bool:
 
 
 class _RankConnection:
-    """What the agent hears of its rank.
+    """The agent's end of what it and its rank talk by.
 
     contact: the workers' scheduler
     closed:  the rank has closed its end, or is gone
@@ -296,69 +267,46 @@ class _RankConnection:
             self._loop.remove_reader(self._connection.fileno())
             self.closed.set()
 
+    def tell(self, news: Any) -> None:
+        """Tell the rank something; nothing happens if it is gone."""
+        with contextlib.suppress(OSError):
+            self._connection.send(news)
+
 
 async def _serve_until_closed(spec: RankSpec, connection: Connection) -> None:
     """Serve until the rank closes its end; does not return."""
+    from mpidask.launch.servers.hosted import HostedServers
+
     rank = _RankConnection(connection)
-    serving = _HostedServers(spec, connection, rank)
-    task = asyncio.ensure_future(serving.serve())
+    hosted = HostedServers(spec, lambda: os._exit(LostError.status))
+    serving = asyncio.ensure_future(_serve(spec, hosted, rank))
     await rank.closed.wait()
-    task.cancel()
-    await serving.close()
+    serving.cancel()
+    await hosted.close()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(0)  # the interpreter's own end takes longer than all else; the rank removes what is left
 
 
-class _HostedServers:
-    """The servers."""
-
-    def __init__(self, spec: RankSpec, connection: Connection, rank: _RankConnection) -> None:
-        self._spec, self._rank, self._connection = spec, rank, connection
-        self._scheduler: Any = None
-        self._workers: list[Any] = []
-
-    async def serve(self) -> None:
-        """Start all, tell the rank how it goes, and should they end by themselves."""
-        try:
-            contact = await self._start_scheduler() if self._spec.scheduler is not None else None
-            self._tell(Started(await self._start_workers(contact)))
-            if self._spec.scheduler is not None and self._spec.scheduler.dashboard:
-                await _dask().start_dashboard(self._scheduler, self._spec.scheduler)
-            mine = [self._scheduler] if self._scheduler is not None else self._workers
-            await asyncio.gather(*(server.finished() for server in mine))
-            self._tell(Finished(self._scheduler is not None and _dask().idled_out(self._scheduler)))
-        except asyncio.CancelledError:
-            self._tell(StartupError("a server's start was given up", "allow more time with --startup-timeout"))
-            raise
-        except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
-            self._tell(as_mpidask_error(error))
-
-    async def _start_scheduler(self) -> Contact:
-        its = self._spec.scheduler
-        assert its is not None
-        self._scheduler = await _dask().start_scheduler(its, lambda: os._exit(LostError.status))
-        contact: Contact = _dask().contact(self._scheduler, its)
-        self._tell(Listening(contact, _dask().dashboard_link(self._scheduler, its)))
-        return contact
-
-    async def _start_workers(self, contact: Contact | None) -> int:
-        its = self._spec.workers
-        if its is None:
-            return 0
-        if not its.scheduler.address:
-            its = dataclasses.replace(its, scheduler=contact or await self._rank.contact)
-        self._workers = await _dask().start_workers(its)
-        return len(its.workers)
-
-    def _tell(self, news: Any) -> None:
-        with contextlib.suppress(OSError):  # the rank is gone
-            self._connection.send(news)
-
-    async def close(self) -> None:
-        """Close all."""
-        await _dask().close_all(self._workers, self._scheduler, _CLOSE)
+async def _serve(spec: RankSpec, hosted: HostedServers, rank: _RankConnection) -> None:
+    """Start all, tell the rank how it goes, and should they end by themselves."""
+    try:
+        contact = None if spec.workers is None else spec.workers.scheduler
+        if spec.scheduler is not None:
+            listening = await hosted.start_scheduler()
+            rank.tell(listening)
+            contact = listening.contact
+        if contact is not None:
+            contact = contact if contact.address else await rank.contact
+            rank.tell(Started(await hosted.start_workers(contact)))
+        await hosted.start_pages()
+        rank.tell(Finished(await hosted.finished()))
+    except asyncio.CancelledError:
+        rank.tell(StartupError("a server's start was given up", "allow more time with --startup-timeout"))
+        raise
+    except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
+        rank.tell(as_mpidask_error(error))
 
 
 def _dask() -> Any:

@@ -9,38 +9,8 @@ import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
 
-from mpidask import run_directory
-from mpidask.launch.resources.roles import Role
-
-if TYPE_CHECKING:
-    from mpidask.launch.cluster.layout import Layout
-    from mpidask.launch.comm.world import World
-
-__all__ = ["divert", "divert_rank", "log_of", "warns"]
-
-
-def log_of(world: World) -> str | None:
-    """Return the file for what this rank's servers and tasks print, None if they print where the rank does.
-
-    A part of the job's ranks has none: another part may have the same numbers.
-    """
-    directory = os.environ.get(run_directory.DIRECTORY)
-    return run_directory.rank_log(directory, world.rank) if directory and world.whole else None
-
-
-def divert_rank(world: World, layout: Layout) -> None:
-    """Divert a rank that does not run the script, for good, before it starts any process."""
-    log = log_of(world)
-    if log is not None:
-        divert(log, warns=warns(world, layout))
-
-
-def warns(world: World, layout: Layout) -> bool:
-    """Whether this rank is the one of its node that says what is wrong with logs."""
-    ours = [rank for rank, host in layout.hosts.items() if host == world.host and layout.roles[rank] != Role.CLIENT]
-    return world.rank == min(ours, default=world.rank)
+__all__ = ["divert"]
 
 
 def divert(path: str, *, warns: bool) -> None:

@@ -12,7 +12,7 @@ from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About
 
-__all__ = ["Place", "SchedulerSpec", "WorkerGroupSpec"]
+__all__ = ["Listening", "Place", "RankSpec", "SchedulerSpec", "WorkerGroupSpec"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,3 +103,37 @@ class WorkerGroupSpec:
     turn: Turn
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     choice: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RankSpec:
+    """What one rank hosts, in its own process or in the agent beside it.
+
+    scheduler, workers: None for none. Workers wait for the address of their scheduler, unless it is here
+    config: Dask's configuration
+    prefix: what the semaphores of its processes are named by
+    turn:   the rank's among those that host workers
+    log:    file for what servers and tasks print, None for where the rank prints
+    warns:  say so if that cannot be written
+    path:   first entries of sys.path for servers and workers: the script's
+    """
+
+    scheduler: SchedulerSpec | None
+    workers: WorkerGroupSpec | None
+    config: dict[str, Any]
+    prefix: str
+    turn: Turn
+    log: str | None = None
+    warns: bool = True
+    path: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Listening:
+    """A scheduler is up.
+
+    dashboard: link to its pages, None if there are none
+    """
+
+    contact: Contact
+    dashboard: str | None

@@ -48,7 +48,7 @@ class Interruption:
         if os.getpid() != self._pid or not self._ending.acquire(blocking=False):
             return
         if self._alone:  # else the launcher, or the watchdog, removes what the library leaves
-            remove(segments_of("self", "none"))
+            remove(segments_of("self"))
         if self._reports:
             os.write(2, b"mpidask: interrupted while starting\n")
         os._exit(128 + number)

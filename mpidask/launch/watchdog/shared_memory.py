@@ -26,12 +26,11 @@ def semaphores(token: str) -> str:
     return f"{_PLACE}sem.mp-{token}-*"
 
 
-def segments_of(pid: int | str, token: str) -> set[str]:
-    """Return the shared-memory files that a process of this user has mapped, and a pattern of its semaphores."""
-    found = {semaphores(token)}
+def segments_of(pid: int | str) -> set[str]:
+    """Return the shared-memory files that a process of this user has mapped."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
-        found.update(match[0] for match in _NAMES.finditer(file.read()))
-    return found
+        return {match[0] for match in _NAMES.finditer(file.read())}
+    return set()
 
 
 def remove(paths: Iterable[str]) -> None:

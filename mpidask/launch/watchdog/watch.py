@@ -14,7 +14,7 @@ import time
 
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
 from mpidask.launch.watchdog.procfs import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
-from mpidask.launch.watchdog.shared_memory import remove, segments_of
+from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
 
 __all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
 
@@ -77,7 +77,7 @@ class Watch:
         if stat is None or stat.born != self.born or stat.state in "ZX":
             return False
         if not self.up:
-            self.paths |= segments_of(self.rank, self.token)  # it cannot tell: MPI_Init does not return
+            self.paths |= {semaphores(self.token), *segments_of(self.rank)}  # it cannot tell: MPI_Init does not return
         reason = self._reason_to_kill(stat)
         if reason is not None:
             _say(reason)

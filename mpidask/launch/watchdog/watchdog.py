@@ -28,7 +28,7 @@ class Watchdog:
     """The rank's end of the pipe to its watchdog."""
 
     def __init__(self, pipe: int, token: str) -> None:
-        self._pipe = pipe
+        self._pipe: int | None = pipe
         self.token = token
 
     @classmethod
@@ -65,6 +65,8 @@ class Watchdog:
 
     def tell(self, word: str, value: str = "") -> None:
         """Send one line; a watchdog that is gone is no reason to fail."""
+        if self._pipe is None:
+            return
         with contextlib.suppress(OSError):
             os.write(self._pipe, f"{word} {value}\n".encode())
 
@@ -91,5 +93,6 @@ class Watchdog:
     def dismiss(self) -> None:
         """Send the watchdog away: the rank has cleaned up by itself and goes on without us."""
         self.tell("dismissed")
-        with contextlib.suppress(OSError):
+        if self._pipe is not None:
             os.close(self._pipe)
+        self._pipe = None  # the program may get a descriptor of the same number

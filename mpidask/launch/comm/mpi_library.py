@@ -1,6 +1,6 @@
-"""What the MPI library is told before it comes up.
+"""Brings the MPI library up, with what it is told for that.
 
-Only what was measured to help, and nothing that a version of it does not know or that a site has set otherwise.
+That is only what was measured to help, and nothing that a version of it does not know or that a site has set otherwise.
 """
 
 from __future__ import annotations
@@ -9,12 +9,60 @@ import contextlib
 import glob
 import os
 import re
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
-__all__ = ["parameter_files", "settings", "texts"]
+from mpidask.errors import StartupError
+from mpidask.launch.comm import startup_errors
+from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
+
+__all__ = ["bring_up", "parameter_files", "settings", "texts"]
 
 _VARIABLE = "OMPI_MCA_btl"
 _FILE = "openmpi-mca-params.conf"
+
+
+def bring_up() -> Any:
+    """Return mpi4py.MPI, initialised; a user's mistake ends the process."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
+        from mpi4py import MPI
+
+        if not MPI.Is_initialized():
+            startup_errors.check_vendor(MPI)
+            _initialise(MPI)
+        startup_errors.check_size(MPI)
+    except (ImportError, RuntimeError) as error:
+        _refuse(startup_errors.mpi_missing(error))
+    except StartupError as error:
+        _refuse(error)
+    return MPI
+
+
+def _initialise(mpi: Any) -> None:
+    """Bring the library up, with settings that are for this alone: what the script starts does not get them."""
+    one_node = launcher_size(os.environ) == (local_size(os.environ) or 1)
+    ours = settings(mpi.get_vendor(), os.environ, texts(os.environ), one_node=one_node)
+    os.environ.update(ours)
+    try:
+        mpi.Init_thread(mpi.THREAD_MULTIPLE)
+    finally:
+        for name in ours:
+            del os.environ[name]
+
+
+def _refuse(error: StartupError) -> NoReturn:
+    """End this process before there is a world; only the launcher's rank 0 reports."""
+    if launcher_rank(os.environ) == 0:
+        sys.stderr.write(error.text())
+        sys.stderr.flush()
+    else:
+        time.sleep(1)  # the first rank that ends takes the others along: let the one that reports finish
+    os._exit(error.status)
 
 
 def settings(

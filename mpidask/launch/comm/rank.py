@@ -1,0 +1,74 @@
+"""One of the ranks, this process: what it has before it knows anything of the others, and how it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from mpidask.launch.comm.polling import wait
+from mpidask.launch.comm.world import World
+from mpidask.launch.resources.roles import VITAL, Role
+from mpidask.launch.watchdog import shared_memory
+from mpidask.launch.watchdog.procfs import kill_marked
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    from mpidask.errors import MpidaskError
+    from mpidask.launch.watchdog.watchdog import Watchdog
+
+__all__ = ["Rank"]
+
+_LAST_WORD = 10.0  # s that the other ranks get to leave by themselves after a failed start
+
+
+class Rank:
+    """One of the ranks.
+
+    world:    the protocol between the ranks
+    watchdog: the process that ends this one, and cleans up after it, where it does not do so itself
+    environ:  the environment that it was started with
+    files:    in shared memory, to be removed at the end, however it comes: a killed MPI library leaves them
+    """
+
+    def __init__(self, world: World, watchdog: Watchdog, environ: Mapping[str, str]) -> None:
+        self.world, self.watchdog, self.environ = world, watchdog, environ
+        self.files = {*world.segments, shared_memory.semaphores(watchdog.token)}
+        self.use_role(Role.WORKER)  # until the roles are known
+        for file in self.files:
+            watchdog.remove_later(file)
+
+    @classmethod
+    def join(cls, watchdog: Watchdog, comm: MPI.Intracomm | None = None) -> Rank:
+        """Bring MPI up if it is not up, and become one of the ranks of a communicator (None: of all).
+
+        A user's mistake that keeps MPI from coming up ends the process with its remedy.
+        """
+        environ = dict(os.environ)
+        return cls(World.of(comm), watchdog, environ)
+
+    def use_role(self, role: Role) -> None:
+        """Tell the watchdog that MPI is up, what this rank is and whether the run can do without it."""
+        who = f"rank {self.world.rank} ({role}) on {self.world.host}"
+        self.watchdog.mpi_is_up(who, vital=bool(role & VITAL))
+
+    def tidy(self) -> None:
+        """Kill what this rank has started, and remove what that has left in shared memory."""
+        kill_marked(self.watchdog.token)
+        shared_memory.remove([shared_memory.semaphores(self.watchdog.token)])
+
+    def leave(self, status: int) -> NoReturn:
+        """End MPI and the process, without waiting for threads that the run left behind."""
+        self.world.finalize(last=bool(status))
+        self.watchdog.farewell()
+        World.exit_process(status)
+
+    def fail(self, error: MpidaskError) -> NoReturn:
+        """End every rank after a failed start, with one message, from rank 0."""
+        if self.world.rank == 0:
+            error.report()
+        self.watchdog.end_within(2 * _LAST_WORD)
+        if not wait(self.world.meet(_LAST_WORD)):
+            self.world.abort(error.status)
+        self.leave(error.status if self.world.rank == 0 else 0)

@@ -1,0 +1,74 @@
+"""The servers of one rank, wherever they are hosted: in the rank itself, or in the agent beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+from distributed import Scheduler
+from distributed.core import Server
+
+from mpidask.launch.servers import reconnecting, server_start
+from mpidask.launch.servers.specs import Listening, RankSpec
+from mpidask.security.credentials import Contact
+
+__all__ = ["HostedServers"]
+
+_CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
+
+
+class HostedServers:
+    """The scheduler, workers, or both."""
+
+    def __init__(self, spec: RankSpec, on_hopeless: Callable[[], None]) -> None:
+        """Prepare them.
+
+        on_hopeless: called when all workers of the run have been given up
+        """
+        self._spec, self._on_hopeless = spec, on_hopeless
+        self._scheduler: Scheduler | None = None
+        self._workers: list[Server] = []
+        self._kept: asyncio.Future[None] | None = None  # watches over them
+
+    async def start_scheduler(self) -> Listening:
+        """Return where it is when it listens; raises StartupError."""
+        spec = self._spec.scheduler
+        assert spec is not None
+        self._scheduler = await server_start.start_scheduler(spec, self._on_hopeless)
+        contact = server_start.contact(self._scheduler, spec)
+        return Listening(contact, server_start.dashboard_link(self._scheduler, spec))
+
+    async def start_workers(self, scheduler: Contact) -> int:
+        """Return their number when they are up; raises StartupError."""
+        if self._spec.workers is None:
+            return 0
+        spec = dataclasses.replace(self._spec.workers, scheduler=scheduler)
+        self._workers = await server_start.start_workers(spec)
+        self._kept = asyncio.ensure_future(reconnecting.keep_workers(spec, self._workers))
+        return len(spec.workers)
+
+    async def start_pages(self) -> None:
+        """Add the dashboard's pages to a scheduler that listens."""
+        if self._scheduler is not None and self._spec.scheduler is not None and self._spec.scheduler.dashboard:
+            await server_start.start_dashboard(self._scheduler, self._spec.scheduler)
+
+    def is_shut_down(self) -> bool:
+        """Whether a client has shut the scheduler down."""
+        return self._scheduler is not None and self._scheduler.status.name in ("closing", "closed")
+
+    async def finished(self) -> bool:
+        """Return when they have ended by themselves, and whether for want of work."""
+        if self._scheduler is not None:
+            await self._scheduler.finished()  # type: ignore[no-untyped-call]  # Dask's
+            return server_start.idled_out(self._scheduler)
+        if self._kept is not None:
+            await self._kept
+        return False
+
+    async def close(self) -> None:
+        """Close all; never raises."""
+        if self._kept is not None:
+            self._kept.cancel()
+            await asyncio.wait([self._kept], timeout=_CLOSE)
+        await server_start.close_all(self._workers, self._scheduler, _CLOSE)
