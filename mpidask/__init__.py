@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mpidask.version import __version__
+
 if TYPE_CHECKING:
     from mpidask.attach.client import connect
     from mpidask.attach.cluster import MPICluster
@@ -67,8 +69,6 @@ __all__ = [
     "send_close_signal",
     "time_left",
 ]
-
-__version__ = "0.1.0.dev0"
 
 _HOMES = {
     "FluxCluster": "mpidask.jobqueue",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 
 import dask.config
 
 from mpidask.compat.python import drop_semaphores, process_settings
+from mpidask.errors import UsageError
 from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters
 
-__all__ = ["ProcessState", "serving"]
+__all__ = ["ProcessState", "check", "serving"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -54,6 +57,22 @@ class ProcessState:
                 dask.config.config[key] = self._config[key]
             else:
                 dask.config.config.pop(key, None)
+
+
+def check() -> None:
+    """Raise UsageError where no session can be opened."""
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
+    if multiprocessing.parent_process() is not None or _is_being_prepared():
+        raise UsageError(
+            "a process that the script has started runs the script again, and opens a session",
+            'put what is to run once under `if __name__ == "__main__":`',
+        )
+
+
+def _is_being_prepared() -> bool:
+    """Whether multiprocessing is importing the main module in a process that it has started."""
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 @contextlib.contextmanager

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import multiprocessing
 import os
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from mpidask import config
-from mpidask.config import Options
-from mpidask.errors import MpidaskError, UsageError
+from mpidask.errors import MpidaskError
 from mpidask.launch import process_state
 from mpidask.launch.cluster import client_rank, rendezvous, teardown
-from mpidask.launch.cluster.run import Invocation, Run
+from mpidask.launch.cluster.run import GivenOptions, Invocation, OptionsRequest, Run
 from mpidask.launch.comm.polling import End, Steps, wait, wait_async
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.exit_hook import EXIT_HOOK
@@ -41,23 +37,6 @@ _MEET, _MEET_LONGER = 5.0, 7.0  # s for all ranks to have closed: on the client'
 
 class _NotTheClientError(Exception):
     """Ends the body of a `with` on ranks that are not the client's."""
-
-
-class OptionsRequest(Protocol):
-    """What is asked for, before it is checked."""
-
-    def options(self, size: int) -> Options:
-        """Return the options for so many ranks; raises UsageError or WorldTooSmallException."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Given:
-    """Options by their names."""
-
-    values: Mapping[str, Any]
-
-    def options(self, size: int) -> Options:
-        return config.load(self.values)
 
 
 class Session:
@@ -90,7 +69,7 @@ class Session:
         self.exit = exit
         self.is_client = False
         self._comm = comm
-        self._request: OptionsRequest = _Given(options)
+        self._request: OptionsRequest = GivenOptions(options)
         self._with_client = True
         self._rank: Rank | None = None
         self._run: Run | None = None  # once the ranks have met
@@ -159,7 +138,7 @@ class Session:
         if current.current() is not None:
             self._cluster, self.is_client = current.current(), True
             return False
-        _check_process()
+        process_state.check()
         EXIT_HOOK.prepare()
         self._before = process_state.ProcessState()
         self._rank = Rank.join(Watchdog.start_apart(), self._comm)
@@ -359,22 +338,6 @@ class Session:
         _remember(error)
         await wait_async(self._close())
         return isinstance(error, _NotTheClientError)
-
-
-def _check_process() -> None:
-    """Raise UsageError where no session can be opened."""
-    if threading.current_thread() is not threading.main_thread():
-        raise UsageError("a session was opened in a thread", "open it in the main thread: signals arrive there")
-    if multiprocessing.parent_process() is not None or _is_being_prepared():
-        raise UsageError(
-            "a process that the script has started runs the script again, and opens a session",
-            'put what is to run once under `if __name__ == "__main__":`',
-        )
-
-
-def _is_being_prepared() -> bool:
-    """Whether multiprocessing is importing the main module in a process that it has started."""
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def _remember(error: BaseException | None) -> None:

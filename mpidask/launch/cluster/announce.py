@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 
-import mpidask
 from mpidask import config
 from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
@@ -16,6 +15,7 @@ from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import WaitPolicy
 from mpidask.launch.resources.roles import Role
 from mpidask.security.credentials import Contact
+from mpidask.version import __version__
 
 __all__ = ["StartupProgress", "print_banner", "print_closing"]
 
@@ -83,7 +83,7 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
     if options.idle_timeout is not None and layout.client is None and not layout.joined:
         about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
     inside = config.inside(options)
-    _say(banner.banner(mpidask.__version__, layout.roles, layout.facts, layout.workers, about, inside=inside))
+    _say(banner.banner(__version__, layout.roles, layout.facts, layout.workers, about, inside=inside))
 
 
 def print_closing(run: Run, status: int | None) -> None:

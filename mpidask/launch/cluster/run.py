@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from mpidask import config
 from mpidask.config import Options
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.rank import Rank
@@ -17,7 +18,25 @@ from mpidask.launch.script.main_module import Program
 from mpidask.launch.watchdog.watch import remove_if_holding
 from mpidask.launch.watchdog.watchdog import Watchdog
 
-__all__ = ["Invocation", "Run", "Settled"]
+__all__ = ["GivenOptions", "Invocation", "OptionsRequest", "Run", "Settled"]
+
+
+class OptionsRequest(Protocol):
+    """What is asked for, before it is checked."""
+
+    def options(self, size: int) -> Options:
+        """Return the options for so many ranks; raises UsageError or WorldTooSmallException."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenOptions:
+    """Options by their names."""
+
+    values: Mapping[str, Any]
+
+    def options(self, size: int) -> Options:
+        """Return the options; raises UsageError."""
+        return config.load(self.values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from distributed import Scheduler
+from distributed import Nanny, Scheduler, Worker
 from distributed.core import Server
 
-from mpidask.launch.servers import reconnecting, server_start
+from mpidask.launch.servers import log_filters, reconnecting, server_start
+from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.specs import Listening, RankSpec
 from mpidask.security.credentials import Contact
 
-__all__ = ["HostedServers"]
+__all__ = ["HostedServers", "close_all"]
 
 _CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 
@@ -71,4 +75,35 @@ class HostedServers:
         if self._kept is not None:
             self._kept.cancel()
             await asyncio.wait([self._kept], timeout=_CLOSE)
-        await server_start.close_all(self._workers, self._scheduler, _CLOSE)
+        await close_all(self._workers, self._scheduler, _CLOSE)
+
+
+async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:
+    """Close workers, then the scheduler when no worker is left or the time is over; never raises.
+
+    timeout: s for the workers; a task that still runs then is given up
+    """
+    log_filters.silence()
+    if scheduler is not None:
+        registration.let_go(scheduler)
+    closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
+    if closing:
+        await asyncio.wait(closing, timeout=2.5 * timeout)
+    if scheduler is not None:
+        await _until_empty(scheduler, timeout)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(scheduler.close(), timeout)
+
+
+async def _close(server: Server, timeout: float) -> None:
+    how: dict[str, Any] = {"timeout": timeout} if isinstance(server, Nanny | Worker) else {}
+    if isinstance(server, Worker):
+        how |= {"executor_wait": False, "nanny": False}
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(server.close(**how), 2 * timeout)
+
+
+async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
+    deadline = time.monotonic() + 2 * timeout
+    while scheduler.workers and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
+        await asyncio.sleep(0.01)

@@ -41,7 +41,6 @@ from mpidask.security import scheduler_file, tls_sockets
 from mpidask.security.credentials import Contact, answer_clients, security_of
 
 __all__ = [
-    "close_all",
     "contact",
     "dashboard_link",
     "exit_message",
@@ -97,6 +96,12 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
             raise
         raise taken from error
     idle.rest_scheduler(scheduler)
+    await _announce(scheduler, spec)
+    return scheduler
+
+
+async def _announce(scheduler: Scheduler, spec: SchedulerSpec) -> None:
+    """Write where a scheduler is, and what it knows of the run's progress, for those outside."""
     link = dashboard_link(scheduler, spec)
     if spec.record is not None:
         directory, progress = spec.record
@@ -105,7 +110,6 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     if spec.file is not None:
         about = dataclasses.replace(spec.about, clients=contact(scheduler, spec).clients, dashboard=link)
         scheduler_file.write(spec.file, scheduler.identity(), about)
-    return scheduler
 
 
 def _taken(addresses: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
@@ -323,34 +327,3 @@ def raise_open_files() -> tuple[int, int]:
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)
-
-
-async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:
-    """Close workers, then the scheduler when no worker is left or the time is over; never raises.
-
-    timeout: s for the workers; a task that still runs then is given up
-    """
-    log_filters.silence()
-    if scheduler is not None:
-        registration.let_go(scheduler)
-    closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
-    if closing:
-        await asyncio.wait(closing, timeout=2.5 * timeout)
-    if scheduler is not None:
-        await _until_empty(scheduler, timeout)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(scheduler.close(), timeout)
-
-
-async def _close(server: Server, timeout: float) -> None:
-    how: dict[str, Any] = {"timeout": timeout} if isinstance(server, Nanny | Worker) else {}
-    if isinstance(server, Worker):
-        how |= {"executor_wait": False, "nanny": False}
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(server.close(**how), 2 * timeout)
-
-
-async def _until_empty(scheduler: Scheduler, timeout: float) -> None:
-    deadline = time.monotonic() + 2 * timeout
-    while scheduler.workers and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
-        await asyncio.sleep(0.01)
