@@ -16,7 +16,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from mpidask.launch.imports.listing_finder import ListingFinder
@@ -277,18 +277,21 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
-    """Takes a module's code from the cache, once: then it is the loader that an ordinary import would have made."""
+    """Takes a module's code from the cache; the module gets the loader that an ordinary import would have made."""
 
     def __init__(self, name: str, path: str, finder: _Finder) -> None:
         super().__init__(name, path)
         self._finder = finder
 
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        assert module.__spec__ is not None
+        module.__loader__ = module.__spec__.loader = SourceFileLoader(self.name, str(self.path))
+        super().exec_module(module)
+
     def get_code(self, fullname: str) -> CodeType | None:
         """Return the module's code."""
-        code = self._finder.code(fullname)
-        del self._finder
-        self.__class__ = SourceFileLoader  # type: ignore[assignment]  # it adds nothing to its instances
-        return code or self.get_code(fullname)
+        return self._finder.code(fullname) or super().get_code(fullname)
 
 
 def warn(text: str) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dask.config
@@ -204,7 +205,8 @@ class RestingWorker(WorkerPlugin):
         if self._profile is not None and (profile := worker.periodic_callbacks.get("profile")) is not None:
             profile.callback_time = parse_timedelta(self._profile) * 1000
         self._rest = Rest(worker, self._is_busy, self._tell)
-        worker.handlers = _Noted(worker.handlers, self._rest.touch)
+        for operation, handler in worker.handlers.items():
+            worker.handlers[operation] = _touching(handler, self._rest.touch)
 
     def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
         """Take note of a task that goes on."""
@@ -235,16 +237,15 @@ class RestingWorker(WorkerPlugin):
                 await getattr(nanny, _OPERATION)(resting=self._rest.resting)
 
 
-class _Noted(dict[str, Any]):
-    """Handlers of a server; whoever asks for something wakes it: functions and actors' methods are no tasks."""
+def _touching(handler: Callable[..., Any], touch: Callable[[], None]) -> Callable[..., Any]:
+    """Return a handler that takes note of being asked: functions and actors' methods are no tasks."""
 
-    def __init__(self, handlers: Mapping[str, Any], note: Callable[[], None]) -> None:
-        super().__init__(handlers)
-        self._note = note
+    @functools.wraps(handler)  # Dask looks at the signature
+    def touching(*arguments: Any, **keywords: Any) -> Any:
+        touch()
+        return handler(*arguments, **keywords)
 
-    def __getitem__(self, name: str) -> Any:
-        self._note()
-        return super().__getitem__(name)
+    return touching
 
 
 def plugin(*, nanny: bool) -> RestingWorker:
