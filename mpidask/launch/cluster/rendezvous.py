@@ -1,4 +1,4 @@
-"""How the ranks meet: what the user wants goes to all of them, what each rank has is divided, the network is found."""
+"""How the ranks meet: agree on what is asked for, divide what there is, find the network."""
 
 from __future__ import annotations
 
