@@ -15,7 +15,7 @@ import pytest
 from harness import MPI
 
 from mpidask.batch import leases, records
-from mpidask.batch.system import JobId
+from mpidask.batch.job_state import JobId
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
 from mpidask.launch.resources import scratch
