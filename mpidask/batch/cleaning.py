@@ -114,10 +114,10 @@ def _clusters(before: float, kept: list[str]) -> list[Remains]:
     found = []
     for directory in _made_before(records.home(None, "clusters"), before):
         with contextlib.suppress(*_BROKEN):
-            holding = leases.read(directory)
-            if holding.is_released and records.newest(directory) <= before:
+            lease = leases.read(directory)
+            if lease.is_released and records.newest(directory) <= before:
                 found.append(Remains(directory=directory, what="a closed cluster", size=0))
-            elif holding.is_orphaned:
+            elif lease.is_orphaned:
                 kept.append(f"a cluster that was not closed; `mpidask cancel --orphans` ends its jobs: {directory}")
     return found
 

@@ -3,7 +3,7 @@
 ::
 
     ~/.local/state/mpidask/clusters/20261121-071502-SLURMCluster-k3f9/
-        holding.json    the batch system, and the process that holds the jobs
+        lease.json    the batch system, and the process that holds the jobs
         jobs            one line for each job: number, job id, place
         released        the jobs were given back
         0/job.sh, 0.log, 0.status, ...   scripts, and what the jobs leave
@@ -34,14 +34,14 @@ from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace_json
 
-__all__ = ["KEY_FILES", "Holding", "create", "living", "orphans", "read", "watch"]
+__all__ = ["KEY_FILES", "Lease", "create", "living", "orphans", "read", "watch"]
 
-_FACTS, _JOBS, _RELEASED, _KEYS = "holding.json", "jobs", "released", ".keys"
+_FACTS, _JOBS, _RELEASED, _KEYS = "lease.json", "jobs", "released", ".keys"
 KEY_FILES = ".dask-jobqueue."  # how the names of files of keys begin: users of dask-jobqueue know them
 
 
 @dataclasses.dataclass(frozen=True)
-class Holding:
+class Lease:
     """The jobs of one program.
 
     system:  name of the batch system
@@ -130,14 +130,14 @@ def living(system: BatchSystem, ids: Sequence[JobId]) -> list[JobId]:
     return [each for each in ids if each in reports and not reports[each].state.ended]
 
 
-def create(system: str, title: str, further: Sequence[str] = ()) -> Holding:
-    """Make the directory of a new holding of this process; raises BatchError if it cannot be written."""
+def create(system: str, title: str, further: Sequence[str] = ()) -> Lease:
+    """Make the directory of a new lease of this process; raises BatchError if it cannot be written."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     home = records.home(None, "clusters")
     directory = home / f"{stamp}-{title}-{secrets.token_hex(2)}"
     process = os.getpid()
-    holding = Holding(directory, system, socket.gethostname(), process, _started(process), tuple(further))
-    content = {**dataclasses.asdict(holding), "directory": None}
+    lease = Lease(directory, system, socket.gethostname(), process, _started(process), tuple(further))
+    content = {**dataclasses.asdict(lease), "directory": None}
     try:
         make_private(home)
         directory.mkdir(mode=0o700)
@@ -147,21 +147,21 @@ def create(system: str, title: str, further: Sequence[str] = ()) -> Holding:
             f"the directory {directory} cannot be written: {error.strerror}",
             "name another place that the nodes share: mpidask.batch.state-directory in the configuration",
         ) from None
-    return holding
+    return lease
 
 
-def read(directory: Path) -> Holding:
-    """Return the holding in a directory; raises OSError, ValueError or TypeError if there is none."""
+def read(directory: Path) -> Lease:
+    """Return the lease in a directory; raises OSError, ValueError or TypeError if there is none."""
     content: dict[str, Any] = json.loads((directory / _FACTS).read_text())
-    return Holding(**{**content, "directory": directory, "further": tuple(content["further"])})
+    return Lease(**{**content, "directory": directory, "further": tuple(content["further"])})
 
 
-def orphans() -> list[Holding]:
-    """Return the holdings of this user whose process has ended without giving its jobs back."""
-    return [holding for holding in _all(records.home(None, "clusters")) if holding.is_orphaned]
+def orphans() -> list[Lease]:
+    """Return the leases of this user whose process has ended without giving its jobs back."""
+    return [lease for lease in _all(records.home(None, "clusters")) if lease.is_orphaned]
 
 
-def _all(home: Path) -> Iterator[Holding]:
+def _all(home: Path) -> Iterator[Lease]:
     with contextlib.suppress(FileNotFoundError):
         for directory in sorted(home.iterdir()):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
@@ -186,10 +186,10 @@ def watch(directory: Path) -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    holding = read(directory)
+    lease = read(directory)
     for pause in (0.0, 2.0, 10.0, 30.0, 120.0):
         time.sleep(pause)
-        if holding.is_released:
+        if lease.is_released:
             return
         with contextlib.suppress(MpidaskError):
-            holding.release()
+            lease.release()

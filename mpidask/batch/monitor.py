@@ -18,7 +18,7 @@ from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
 from mpidask.batch.queries import match_ids, parse_reports, query_commands
 from mpidask.batch.records import Record
-from mpidask.batch.status import SIGNALS, Clues, Standing, judge
+from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.errors import BatchError, MpidaskError
 
@@ -214,7 +214,7 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
     was_there = before.native or now - record.submitted > _APPEARS
     if report is None and system.history is not None and exited != 0 and was_there:
         report = _ended(system, _heard(system, system.history, record.identity))
-    clues = Clues(
+    evidence = Evidence(
         now=now,
         submitted=record.submitted,
         report=report,
@@ -228,7 +228,7 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
         cancelled=record.cancelled,
         cancel_asked=record.cancel_asked,
     )
-    standing = judge(system, before, clues)
+    standing = judge(system, before, evidence)
     if explain and _wants_explanation(system, record, standing, now):
         told = _heard(system, system.explain, record.identity) if system.explain else None
         said = told.reason if told else None

@@ -15,9 +15,9 @@ from mpidask.batch import commands, leases
 __all__ = ["start"]
 
 
-def start(holding: leases.Holding) -> int:
-    """Start the sentinel for a holding of this process; return the descriptor that keeps it waiting."""
-    return commands.attend([sys.executable, "-m", __name__, str(holding.directory)])
+def start(lease: leases.Lease) -> int:
+    """Start the sentinel for a lease of this process; return the descriptor that keeps it waiting."""
+    return commands.attend([sys.executable, "-m", __name__, str(lease.directory)])
 
 
 if __name__ == "__main__":

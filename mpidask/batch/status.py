@@ -13,7 +13,7 @@ from mpidask.batch.job_state import JobState, Report
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import WalltimeError
 
-__all__ = ["SIGNALS", "Clues", "Standing", "judge"]
+__all__ = ["SIGNALS", "Evidence", "Standing", "judge"]
 
 SIGNALS = 128  # exit statuses above may tell of a signal
 _APPEARS = 30.0  # s in which a submitted job may not be listed yet
@@ -68,7 +68,7 @@ class Standing:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clues:
+class Evidence:
     """What there is to judge by.
 
     now, submitted:     s since 1970
@@ -97,51 +97,51 @@ class Clues:
     cancel_asked: bool = False
 
 
-def judge(system: BatchSystem, before: Standing, clues: Clues) -> Standing:
+def judge(system: BatchSystem, before: Standing, evidence: Evidence) -> Standing:
     """Return what is known of a job after the batch system has answered.
 
     A batch system may run a job again that was preempted, or whose node was lost: its word that the job waits or runs
     outranks what an earlier execution of the script has left.
     """
-    report = clues.report
-    earlier = _is_earlier(before, clues)
+    report = evidence.report
+    earlier = _is_earlier(before, evidence)
     known = dataclasses.replace(
         before,
-        asked=clues.now,
+        asked=evidence.now,
         silent=None,
-        preempted=before.preempted or bool(system.preempted and re.search(system.preempted, clues.log)),
-        restarts=_restarts(before, clues, earlier=earlier),
+        preempted=before.preempted or bool(system.preempted and re.search(system.preempted, evidence.log)),
+        restarts=_restarts(before, evidence, earlier=earlier),
     )
     if report is not None:
         known = dataclasses.replace(
             known, native=report.native, start=report.start, absent=None, state=report.state, reason=report.reason
         )
     if earlier:
-        clues = dataclasses.replace(clues, exited=None, cancelled=clues.cancel_asked or clues.cancelled)
-    if clues.exited is not None:
-        return _ended(system, known, clues)
+        evidence = dataclasses.replace(evidence, exited=None, cancelled=evidence.cancel_asked or evidence.cancelled)
+    if evidence.exited is not None:
+        return _ended(system, known, evidence)
     if report is None or (report.state is JobState.DONE and report.exit_status is None):  # says only that it is gone
-        return _missing(system, before, known, clues)
+        return _missing(system, before, known, evidence)
     if report.state.ended:
-        return _ended(system, known, clues)
+        return _ended(system, known, evidence)
     return dataclasses.replace(known, exit_status=None, reason=_waits(system, before, known, report))
 
 
-def _is_earlier(before: Standing, clues: Clues) -> bool:
+def _is_earlier(before: Standing, evidence: Evidence) -> bool:
     """Whether the exit status is that of an earlier execution: the job waits or runs again, or has since."""
-    report = clues.report
-    if clues.exited is None:
+    report = evidence.report
+    if evidence.exited is None:
         return False
     if report is None:  # cancelled, it may be, while it waited to run again
-        return before.state in _WAITING and before.restarts > (clues.execution or 0)
-    waits = report.state in _WAITING and clues.exited_before
-    return waits or (report.restarts or 0) > (clues.execution or 0)
+        return before.state in _WAITING and before.restarts > (evidence.execution or 0)
+    waits = report.state in _WAITING and evidence.exited_before
+    return waits or (report.restarts or 0) > (evidence.execution or 0)
 
 
-def _restarts(before: Standing, clues: Clues, *, earlier: bool) -> int:
+def _restarts(before: Standing, evidence: Evidence, *, earlier: bool) -> int:
     """Return how often a job has been started again, or is going to be."""
-    told = clues.report.restarts if clues.report is not None else None
-    begun = (clues.execution or 0) + earlier
+    told = evidence.report.restarts if evidence.report is not None else None
+    begun = (evidence.execution or 0) + earlier
     return max(before.restarts, told or 0, begun)
 
 
@@ -168,49 +168,49 @@ def _kept(before: Standing, report: Report) -> str | None:
     return before.reason if before.state is report.state and not report.state.ended else None
 
 
-def _missing(system: BatchSystem, before: Standing, known: Standing, clues: Clues) -> Standing:
+def _missing(system: BatchSystem, before: Standing, known: Standing, evidence: Evidence) -> Standing:
     """Judge a job that the batch system does not list and that has left no exit status.
 
     It has ended if the question was about it, or has shown it before, and nothing tells that it is at work.
     """
     listed = known.native != ""
-    began = listed or clues.execution is not None
-    since = before.absent if before.absent is not None else clues.now
-    if clues.now - clues.moved_at < _MOVES and clues.moved_at > since:
+    began = listed or evidence.execution is not None
+    since = before.absent if before.absent is not None else evidence.now
+    if evidence.now - evidence.moved_at < _MOVES and evidence.moved_at > since:
         reason = f"{system.title} does not list it, but it is at work"
         return dataclasses.replace(known, absent=since, state=JobState.RUNNING, reason=reason)
-    if not began and not clues.cancelled:
-        age = clues.now - clues.submitted
+    if not began and not evidence.cancelled:
+        age = evidence.now - evidence.submitted
         if age < _APPEARS:
             return dataclasses.replace(known, state=JobState.PENDING, reason="just submitted")
         if age < _UNSEEN:
             reason = f"submitted; {system.title} does not list it yet"
             return dataclasses.replace(known, state=JobState.PENDING, reason=reason)
     known = dataclasses.replace(known, absent=since)
-    if clues.now - since < _LEAVES:
+    if evidence.now - since < _LEAVES:
         return dataclasses.replace(known, state=before.state)
     # Where jobs cannot be asked about by their ids, what is listed is all that there is to know of one that has begun.
-    if not clues.covered and not listed and not (began and system.missed is None):
+    if not evidence.covered and not listed and not (began and system.missed is None):
         reason = f"{system.title} does not list it, and it has not left an exit status"
         return dataclasses.replace(known, state=JobState.UNKNOWN, reason=reason)
-    return _ended(system, dataclasses.replace(known, state=JobState.FAILED), dataclasses.replace(clues, report=None))
+    return _ended(system, dataclasses.replace(known, state=JobState.FAILED), dataclasses.replace(evidence, report=None))
 
 
-def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
+def _ended(system: BatchSystem, known: Standing, evidence: Evidence) -> Standing:
     """Judge a job that has ended: by its script's exit status, and the batch system's word where the two differ."""
-    report = clues.report if clues.report is not None and clues.report.state.ended else None
-    if clues.exited is not None:
-        status: int | None = clues.exited
+    report = evidence.report if evidence.report is not None and evidence.report.state.ended else None
+    if evidence.exited is not None:
+        status: int | None = evidence.exited
         good = status == 0
     else:
         status = report.exit_status if report else None
         good = report is not None and report.state is JobState.DONE and not status
         status = status if status or good else None  # a job that never ran has no status, and Slurm says 0
-    words = None if good else _why(system, report, status, clues)
+    words = None if good else _why(system, report, status, evidence)
     # The batch system's word on a killed job may come a moment after its script's end; or it runs the job again.
     stays = _STAYS if system.runs_again and status is not None and _is_signal(status) else _LEAVES
-    lists = clues.report is not None and report is None and (system.runs_again or not good)
-    final = not lists or clues.now - clues.exited_at > stays
+    lists = evidence.report is not None and report is None and (system.runs_again or not good)
+    final = not lists or evidence.now - evidence.exited_at > stays
     state = JobState.DONE if good else JobState.after(words)
     return dataclasses.replace(
         known,
@@ -221,15 +221,15 @@ def _ended(system: BatchSystem, known: Standing, clues: Clues) -> Standing:
     )
 
 
-def _why(system: BatchSystem, report: Report | None, status: int | None, clues: Clues) -> str | None:
+def _why(system: BatchSystem, report: Report | None, status: int | None, evidence: Evidence) -> str | None:
     """Return in plain words why a job failed or was cancelled, None if its script just ended with that status."""
     if status == WalltimeError.status and not (report and report.state is JobState.CANCELLED):
         return "the walltime was reached; the run ended in order"
-    if clues.cancelled:
+    if evidence.cancelled:
         return "cancelled by you"
     native, reason = (report.native, report.reason) if report else (None, None)
     # What it has printed of a job that it killed is often more to the point than the reason, which may be an older one.
-    printed = system.printed_words(clues.log) if status is None or _is_signal(status) else []
+    printed = system.printed_words(evidence.log) if status is None or _is_signal(status) else []
     words = system.cause(native, *printed, reason) or _guess(system, report, status)
     if words == "cancelled" and report and (by := re.match(r"by (\S+)$", report.reason or "")):
         words = f"cancelled by {_user(by[1])}"

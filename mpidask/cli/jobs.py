@@ -314,7 +314,7 @@ def _cancel_orphans() -> int:
     """Cancel the jobs of clusters whose process has ended on this host without closing them."""
     from mpidask.batch import leases
 
-    cancelled = [job for holding in leases.orphans() for job in holding.release()]
+    cancelled = [job for lease in leases.orphans() for job in lease.release()]
     for job in cancelled:
         print(f"mpidask: job {job} is cancelled", file=sys.stderr)
     if not cancelled:

@@ -59,7 +59,7 @@ class JobAdaptive(Adaptive):
             return {"status": "same"}
         if wanted > planned:
             self._surplus_since = None
-            if self.cluster.keeper.holds_back:
+            if self.cluster.reconciler.holds_back:
                 return {"status": "same"}
             return {"status": "up", "n": wanted * self.cluster.workers_per_job}
         names = self._dispensable(planned - wanted)
@@ -101,4 +101,4 @@ class JobAdaptive(Adaptive):
         try:
             await self.cluster.grow(n)
         except BatchError as error:
-            self.cluster.keeper.note_refusal(error)
+            self.cluster.reconciler.note_refusal(error)

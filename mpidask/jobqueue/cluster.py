@@ -26,7 +26,7 @@ from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.jobs_page import JobsPage
 from mpidask.jobqueue.keywords import once, settle_one
-from mpidask.jobqueue.reconciler import Keeper
+from mpidask.jobqueue.reconciler import Reconciler
 from mpidask.jobqueue.remote import SchedulerJob
 from mpidask.security import credentials
 
@@ -112,8 +112,10 @@ class JobQueueCluster(SpecCluster):
         roles = ("worker", "scheduler") if remote_scheduler else ("worker",)
         self._key_files = keys.KeyFiles(self._tls.security, shared, self.dispatcher, roles)
         settled = template.description.keywords
-        self.keeper = Keeper(self, float(parse_timedelta(settled["poll_interval"], "seconds")), settled["max_failures"])
-        page = JobsPage(lambda: self.jobs, lambda: self.keeper.ended)
+        self.reconciler = Reconciler(
+            self, float(parse_timedelta(settled["poll_interval"], "seconds")), settled["max_failures"]
+        )
+        page = JobsPage(lambda: self.jobs, lambda: self.reconciler.ended)
         arguments = scheduler_settings.arguments(options, self._tls, interface)
         scheduler = {"cls": scheduler_settings.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:
@@ -275,7 +277,7 @@ class JobQueueCluster(SpecCluster):
         if group is not None and group not in self.groups:
             raise ArgumentError(f"there is no group {group!r}", f"there are: {', '.join(self.groups) or 'none'}")
         if self._adaptive is None or not self._adaptive._adapting:  # it is the user who asks
-            self.keeper.forgive()
+            self.reconciler.reset_failures()
             if self._adaptive is not None:
                 self._adaptive.stop(reason="scaled by hand")
         self._aim(self._jobs(n, jobs, memory, cores, group), group)
@@ -355,7 +357,7 @@ class JobQueueCluster(SpecCluster):
             kwargs["maximum"] = maximum_jobs * self.workers_per_job
         if not args:
             kwargs.setdefault("Adaptive", JobAdaptive)
-        self.keeper.forgive()
+        self.reconciler.reset_failures()
         return super().adapt(*args, **kwargs)
 
     def _threads_per_worker(self) -> int:
@@ -380,7 +382,7 @@ class JobQueueCluster(SpecCluster):
             credentials.remember(self._remembered, self._tls.keys)
         if first and self._warning is not None:
             logger.warning("%s", self._warning)
-        self.keeper.start()
+        self.reconciler.start()
 
     def _correct_state(self) -> Any:
         waiting = self._correct_state_waiting
@@ -400,7 +402,7 @@ class JobQueueCluster(SpecCluster):
         if not jobs:
             return
         patience = 0.0
-        self.keeper.notice_workers(jobs)
+        self.reconciler.notice_workers(jobs)
         present = {name for job in jobs for name in job.present}
         workers = self.scheduler_info["workers"]
         addresses = [address for address, worker in workers.items() if str(worker["name"]) in present]
@@ -411,8 +413,8 @@ class JobQueueCluster(SpecCluster):
         await self.dispatcher.cancel(jobs, patience)
         for name, job in zip(names, jobs, strict=True):
             job.status = Status.closed
-            if self.workers.pop(name, None) is not None:  # the keeper may have seen it end
-                self.keeper.ended.append(job)
+            if self.workers.pop(name, None) is not None:  # the reconciler may have seen it end
+                self.reconciler.ended.append(job)
 
     async def _open_missing(self) -> None:
         if all(name in self.workers for name in self.worker_spec):
@@ -452,7 +454,7 @@ class JobQueueCluster(SpecCluster):
         return planned
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        """Note workers that come and go. A job whose worker has gone is looked after by the keeper."""
+        """Note workers that come and go. A job whose worker has gone is looked after by the reconciler."""
         Cluster._update_worker_status(self, op, msg)
         if not self._noticing:  # once for all that come together
             self._noticing = True
@@ -460,7 +462,7 @@ class JobQueueCluster(SpecCluster):
 
     def _notice_workers(self) -> None:
         self._noticing = False
-        self.keeper.notice_workers(self.jobs)
+        self.reconciler.notice_workers(self.jobs)
 
     # What is said of it.
 
@@ -472,7 +474,7 @@ class JobQueueCluster(SpecCluster):
     @property
     def failure(self) -> BatchError | None:
         """Why no more jobs are submitted; None while they are."""
-        return self.keeper.failure
+        return self.reconciler.failure
 
     @property
     def _shape(self) -> str:
@@ -489,7 +491,7 @@ class JobQueueCluster(SpecCluster):
     @property
     def startup_time(self) -> float:
         """How long jobs take from submission to their first worker, in s: the median; 0 before the first."""
-        every = [*self.workers.values(), *self.keeper.ended]
+        every = [*self.workers.values(), *self.reconciler.ended]
         times = [job.arrived_at - job.submitted for job in every if job.arrived_at is not None]
         return statistics.median(times) if times else 0.0
 
@@ -508,7 +510,9 @@ class JobQueueCluster(SpecCluster):
 
     def status_report(self) -> str:
         """Return how each job stands: why it waits, how many workers have come, how it failed."""
-        return "\n".join([self._shape, *self._notes, report.as_text(self.jobs, list(self.keeper.ended), self._said)])
+        return "\n".join(
+            [self._shape, *self._notes, report.as_text(self.jobs, list(self.reconciler.ended), self._said)]
+        )
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"]
@@ -520,7 +524,7 @@ class JobQueueCluster(SpecCluster):
         return f"{text}, threads={threads}{tls}, jobs: {report.summary(self.jobs)})"
 
     def _repr_html_(self, cluster_status: str | None = None) -> str:
-        said = report.as_html(self.jobs, list(self.keeper.ended), self._said, self._notes)
+        said = report.as_html(self.jobs, list(self.reconciler.ended), self._said, self._notes)
         return str(super()._repr_html_(cluster_status)) + said
 
     async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
@@ -528,7 +532,7 @@ class JobQueueCluster(SpecCluster):
 
         logs = await super()._get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
         if workers is True:
-            for job in [*self.keeper.ended, *self.jobs]:
+            for job in [*self.reconciler.ended, *self.jobs]:
                 logs[f"job {job.id} ({job.name})"] = Log(job.log)
         return logs
 
@@ -560,7 +564,7 @@ class JobQueueCluster(SpecCluster):
         if self.status in (Status.closing, Status.closed):
             await super()._close()
             return
-        await self.keeper.stop()
+        await self.reconciler.stop()
         jobs = self.jobs
         with contextlib.suppress(AttributeError):
             self._adaptive.stop()
@@ -571,7 +575,7 @@ class JobQueueCluster(SpecCluster):
                 self.worker_spec.clear()
                 self.workers.clear()
                 await self.dispatcher.cancel([job for job in jobs if job.arrived_at is None])
-        self.keeper.ended.extend(jobs)
+        self.reconciler.ended.extend(jobs)
         try:
             await super()._close()  # the workers close with the scheduler: their data need no new home
         finally:

@@ -18,7 +18,7 @@ from mpidask.batch import cleaning, commands, leases, monitor, registry, sentine
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.job_fields import fields_of
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.leases import Holding
+from mpidask.batch.leases import Lease
 from mpidask.batch.queries import cancel_commands
 from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submit_command import place_of_submission, submit_command_of
@@ -58,7 +58,7 @@ class Dispatcher:
     system:  the batch system
     title:   what the cluster is called in the records
     further: further words of the submit and of the cancel command
-    lonely:  whether it is there for one job without a cluster
+    standalone:  whether it is there for one job without a cluster
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Dispatcher:
         title: str,
         further: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
         *,
-        lonely: bool = False,
+        standalone: bool = False,
     ) -> None:
         self.system = system
         self.title = title
-        self.lonely = lonely
+        self.standalone = standalone
         self.submissions = 0  # commands
         self._further_submit, self._further_cancel = further
-        self._holding: Holding | None = None
+        self._lease: Lease | None = None
         self._sentinel: int | None = None
         self._proven = False
         self._arrays = True
@@ -85,28 +85,28 @@ class Dispatcher:
     @classmethod
     def alone(cls, job: Job) -> Dispatcher:
         """Return a dispatcher for one job."""
-        return cls(job.system, type(job).__name__, further(job), lonely=True)
+        return cls(job.system, type(job).__name__, further(job), standalone=True)
 
     @property
-    def holding(self) -> Holding:
+    def lease(self) -> Lease:
         """The record of the jobs; made when it is first asked for. Raises BatchError if it cannot be."""
-        if self._holding is None:
-            self._holding = leases.create(self.system.name, self.title, self._further_cancel)
-        return self._holding
+        if self._lease is None:
+            self._lease = leases.create(self.system.name, self.title, self._further_cancel)
+        return self._lease
 
-    def guarded(self) -> Holding:
+    def guarded(self) -> Lease:
         """Return the record of the jobs; from now on a sentinel sees to what a killed program leaves.
 
         Raises BatchError if it cannot be made or the sentinel does not start.
         """
         if self._sentinel is None:
-            self._sentinel = sentinel.start(self.holding)
-        return self.holding
+            self._sentinel = sentinel.start(self.lease)
+        return self.lease
 
     @property
     def directory(self) -> Path | None:
         """Where the jobs leave their logs; None before the first is submitted."""
-        return None if self._holding is None else self._holding.directory
+        return None if self._lease is None else self._lease.directory
 
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Submit jobs. The first one ever is the canary: the others follow when the batch system has taken it.
@@ -125,7 +125,7 @@ class Dispatcher:
 
     async def _submit_array(self, run: Sequence[Job]) -> bool:
         """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
-        place = Place(self.holding.directory, run[0].number, len(run))
+        place = Place(self.lease.directory, run[0].number, len(run))
         if not self._arrays or not all(job.description.arrays(place) for job in run):
             return False
         try:
@@ -153,7 +153,7 @@ class Dispatcher:
     async def _submit(self, run: Sequence[Job]) -> None:
         """Submit one job, or several as an array, with one command."""
         for job in run:
-            job.directory = self.holding.directory
+            job.directory = self.lease.directory
         task = asyncio.ensure_future(asyncio.to_thread(self._run_submit, run))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -169,13 +169,13 @@ class Dispatcher:
         first = run[0]
         if not self.submissions:
             cleaning.tidy(settings.load({}))  # which may take a while: here, and not in the event loop
-        holding = self.guarded()
+        lease = self.guarded()
         count = len(run) if len(run) > 1 else None
-        place = Place(holding.directory, first.number, count)
+        place = Place(lease.directory, first.number, count)
         description = _numbered(first, count)
         text = first.text(description, place)
         try:
-            script = _written(holding.directory / str(first.number), text)
+            script = _written(lease.directory / str(first.number), text)
             logs = description.keywords["log_directory"]
             if logs:
                 Path(logs).mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ class Dispatcher:
             job.id, job.where, job.unclear, job.status = job_id.id, job_id.where, False, Status.running
             job.standing = Standing(id=str(job_id))
         try:
-            self.holding.add(zip((job.number for job in run), ids, strict=True))
+            self.lease.add(zip((job.number for job in run), ids, strict=True))
         except OSError as error:  # only a program that is killed leaves them behind
             logger.warning("jobs %s are not on record: %s", ", ".join(map(str, ids)), error)
 
@@ -322,7 +322,7 @@ class Dispatcher:
     @property
     def _submitted(self) -> list[JobId]:
         """All jobs that were ever submitted, those that nobody knows any more among them."""
-        return [] if self._holding is None else self._holding.ids
+        return [] if self._lease is None else self._lease.ids
 
     def _has_ended(self, job: Job) -> bool:
         """Whether a job has ended by itself, and not only an execution after which it runs again."""
@@ -336,8 +336,8 @@ class Dispatcher:
 
     def end(self) -> None:
         """Nothing is held any more."""
-        if self._holding is not None:
-            self._holding.note_released()
+        if self._lease is not None:
+            self._lease.note_released()
         if self._sentinel is not None:
             os.close(self._sentinel)
             self._sentinel = None

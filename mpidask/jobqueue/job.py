@@ -444,7 +444,7 @@ class Job(ProcessInterface):
         match = re.match(r"(?:[A-Za-z]\w*\.)?(\d+)(?:[_.\[](\d+)\b)?", self.id)
         words = [word for word in match.groups() if word] if match else [re.escape(self.id)]
         pattern = re.compile(r"(?:^|.*\W|.*[a-z_])0*" + r"\D+0*".join(words) + r"(?:\W.*|_.*)?$")
-        ours = re.compile(r"-?\d+\.(log|status|executions)(\.\d+)?|jobs|released|holding\.json|scheduler\.json")
+        ours = re.compile(r"-?\d+\.(log|status|executions)(\.\d+)?|jobs|released|lease\.json|scheduler\.json")
         name = str(self.description.keywords["job_name"])
         try:
             return sorted(
@@ -474,7 +474,7 @@ class Job(ProcessInterface):
         """Cancel the job if it waits or runs."""
         if self.dispatcher is not None:
             await self.dispatcher.cancel([self])
-            if self.dispatcher.lonely:
+            if self.dispatcher.standalone:
                 await self.dispatcher.confirm([self], 0.0)
                 self.dispatcher.end()
         await super().close()

@@ -154,12 +154,12 @@ class KeyFiles:
         return security
 
     def _directory(self) -> Path:
-        holding = self._dispatcher.guarded()
-        directory = holding.directory
+        lease = self._dispatcher.guarded()
+        directory = lease.directory
         if self._shared:
             directory = Path(os.path.expandvars(self._shared)).expanduser() / f"{KEY_FILES}{secrets.token_hex(8)}"
             try:
-                holding.note_keys(directory)  # before it is there: whoever cleans up knows of it
+                lease.note_keys(directory)  # before it is there: whoever cleans up knows of it
                 directory.mkdir(mode=0o700)
             except OSError as error:
                 raise _unwritable(directory, error) from None

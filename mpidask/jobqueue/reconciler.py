@@ -14,13 +14,13 @@ from distributed.core import Status
 
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.errors import BatchError, MpidaskError, UnclearError
-from mpidask.jobqueue.report import never_starts, obituary
+from mpidask.jobqueue.report import exit_summary, never_starts
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.cluster import JobQueueCluster
     from mpidask.jobqueue.job import Job
 
-__all__ = ["Keeper"]
+__all__ = ["Reconciler"]
 
 logger = logging.getLogger("mpidask.jobqueue")
 
@@ -29,7 +29,7 @@ _BACKOFF = 60.0  # s between two submissions at most, where jobs end before thei
 _SOON = 60.0  # s that a job's workers live at least where all is well
 
 
-class Keeper:
+class Reconciler:
     """What watches over the jobs of a cluster.
 
     interval: s in which the batch system is asked once at most
@@ -62,7 +62,7 @@ class Keeper:
                 await self._task
             self._task = None
 
-    def forgive(self) -> None:
+    def reset_failures(self) -> None:
         """Begin to count failures anew: the user wants jobs again."""
         self.failures, self.failure, self._hold_back = 0, None, 0.0
 
@@ -93,7 +93,7 @@ class Keeper:
             self._notice_hopeless(jobs)
         gone = [job for job in jobs if job.standing.state.ended and job.standing.final]
         for job in gone:
-            await self._bury(job)
+            await self._remove_ended(job)
         if gone or self.cluster.lacks_jobs:
             await self._replace()
         if self.failure is not None:
@@ -129,7 +129,7 @@ class Keeper:
             if had_lived < _SOON <= job.lived:  # once for each
                 self.failures, self._hold_back = 0, 0.0
 
-    async def _bury(self, job: Job) -> None:
+    async def _remove_ended(self, job: Job) -> None:
         """Take a job that has ended out of the cluster."""
         name = next((name for name, each in self.cluster.workers.items() if each is job), None)
         if name is None:
@@ -144,7 +144,7 @@ class Keeper:
         if job.arrived_at is None or (died_soon and job.submitted > self._failed_at):
             self._count(job)  # those that were lost together count once: its node may have been to blame
         elif job.standing.state.ended_badly:
-            logger.warning("%s; it is replaced", obituary(job, tail=False))
+            logger.warning("%s; it is replaced", exit_summary(job, tail=False))
         if self.failure is None:
             self.cluster.missing.append({**spec, "restarts": job.restarts + 1})
 
@@ -154,7 +154,7 @@ class Keeper:
             return
         self.failures += 1
         self._failed_at = time.time()
-        said = obituary(job, tail=True)
+        said = exit_summary(job, tail=True)
         if self.failures < self.limit:
             pause = min(2.0 ** (self.failures - 1), _BACKOFF)
             self._hold_back = time.monotonic() + pause

@@ -23,7 +23,7 @@ from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
 from mpidask.jobqueue.keys import tls_files
-from mpidask.jobqueue.report import obituary
+from mpidask.jobqueue.report import exit_summary
 
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job
@@ -68,14 +68,14 @@ class SchedulerJob(ProcessInterface):
         """Submit the job and wait until the scheduler is up; raises BatchError if it never will be."""
         job = self.job
         assert job.dispatcher is not None
-        file = job.dispatcher.holding.directory / "scheduler.json"
+        file = job.dispatcher.lease.directory / "scheduler.json"
         job.description = dataclasses.replace(job.description, command_line=self._command(file))
         await job.dispatcher.submit([job])
         said = None
         while not file.exists():
             await job.dispatcher.look([job])
             if job.standing.final or job.exited is not None:
-                raise BatchError(f"the scheduler's {obituary(job, tail=True)}", "see its last words")
+                raise BatchError(f"the scheduler's {exit_summary(job, tail=True)}", "see its last words")
             if (reason := job.standing.reason) != said:
                 said = reason
                 logger.warning("the scheduler's job %s is %s: %s", job.id, job.standing.state.value, reason)

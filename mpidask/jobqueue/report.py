@@ -12,7 +12,7 @@ from mpidask.batch.job_state import NEVER, JobState
 if TYPE_CHECKING:
     from mpidask.jobqueue.job import Job
 
-__all__ = ["as_html", "as_text", "never_starts", "obituary", "summary"]
+__all__ = ["as_html", "as_text", "exit_summary", "never_starts", "summary"]
 
 _SHOWN = 20  # jobs in a table
 
@@ -36,7 +36,7 @@ def never_starts(job: Job) -> bool:
     return standing.state in (JobState.PENDING, JobState.HELD) and NEVER in (standing.reason or "")
 
 
-def obituary(job: Job, *, tail: bool) -> str:
+def exit_summary(job: Job, *, tail: bool) -> str:
     """Return how a job ended, with the last lines of its log."""
     standing = job.standing
     what = "ended" if job.arrived_at is not None else "ended before its workers came"
@@ -56,7 +56,7 @@ def as_text(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None) -> s
     failed = [job for job in ended if job.state.ended_badly and not job.cancelled]
     if failed:
         lines.append(f"failed: {len(failed)}")
-        lines += [f"  {each}" for each in obituary(failed[-1], tail=True).splitlines()]
+        lines += [f"  {each}" for each in exit_summary(failed[-1], tail=True).splitlines()]
     lines += [failure] if failure else []
     return "\n".join(lines)
 

@@ -22,12 +22,12 @@ from mpidask import job_environment
 from mpidask.returning import ReturningNanny
 from mpidask.security import tls_sockets
 
-__all__ = ["TellingNanny", "main"]
+__all__ = ["ReportingNanny", "main"]
 
 _DIRECTORY = "--local-directory"
 
 
-class TellingNanny(ReturningNanny):
+class ReportingNanny(ReturningNanny):
     """A nanny that says so, in the job's log, when it starts a worker again."""
 
     def on_disconnection(self) -> None:
@@ -42,7 +42,7 @@ def main(words: Sequence[str]) -> None:
     for name in job_environment.set_by_the_batch_system(os.environ):
         del os.environ[name]  # Dask has a default of its own, for workers that share the job
     command: Any = dask_worker
-    command.Nanny = TellingNanny
+    command.Nanny = ReportingNanny
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
     if given or dask.config.get("temporary-directory", default=None):

@@ -199,11 +199,11 @@ def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkey
 
 def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    holding = leases.create("slurm", "Test")
-    holding.add([(0, JobId("100", ("far",))), (1, JobId("101"))])
-    assert holding.ids == [JobId("100", ("far",)), JobId("101")]
+    lease = leases.create("slurm", "Test")
+    lease.add([(0, JobId("100", ("far",))), (1, JobId("101"))])
+    assert lease.ids == [JobId("100", ("far",)), JobId("101")]
     asked = answers(monkeypatch, squeue=row("100", "R"))
-    assert [str(job) for job in leases.read(holding.directory).release()] == ["100@far"]
+    assert [str(job) for job in leases.read(lease.directory).release()] == ["100@far"]
     assert asked[-1] == ("scancel", "--clusters=far", "100")
 
 
@@ -267,12 +267,12 @@ def test_a_line_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
 @pytest.mark.parametrize("odd", ['[0, "100', "17", "[0]", '[0, 7, "far"]', "null", "\xff"])
 def test_a_line_of_a_cluster_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    holding = leases.create("slurm", "Test")
-    holding.add([(0, JobId("100", ("far",)))])
-    with (holding.directory / "jobs").open("ab") as file:
+    lease = leases.create("slurm", "Test")
+    lease.add([(0, JobId("100", ("far",)))])
+    with (lease.directory / "jobs").open("ab") as file:
         file.write(odd.encode("latin-1"))
-    holding.add([(1, JobId("101"))])
-    assert leases.read(holding.directory).ids == [JobId("100", ("far",)), JobId("101")]
+    lease.add([(1, JobId("101"))])
+    assert leases.read(lease.directory).ids == [JobId("100", ("far",)), JobId("101")]
 
 
 def test_a_job_without_a_place_was_submitted_here(tmp_path, monkeypatch):
@@ -282,6 +282,6 @@ def test_a_job_without_a_place_was_submitted_here(tmp_path, monkeypatch):
     record, _ = records.create(Job(command=("true",)), SLURM, None)
     (record.directory / "submissions").write_text('["77", 17]\n["78", 18.5, null]\n')
     assert record.submissions == [(JobId("77"), 17.0), (JobId("78"), 18.5)]
-    holding = leases.create("slurm", "Test")
-    (holding.directory / "jobs").write_text('[0, "77"]\n')
-    assert holding.ids == [JobId("77")]
+    lease = leases.create("slurm", "Test")
+    (lease.directory / "jobs").write_text('[0, "77"]\n')
+    assert lease.ids == [JobId("77")]

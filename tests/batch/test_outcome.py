@@ -12,7 +12,7 @@ import pytest
 from mpidask.batch import commands, monitor
 from mpidask.batch.job_state import JobId, JobState, Report
 from mpidask.batch.queries import parse_reports
-from mpidask.batch.status import Clues, Standing, judge
+from mpidask.batch.status import Evidence, Standing, judge
 from mpidask.batch.systems import pbs, sge, torque
 from mpidask.batch.systems.slurm import SYSTEM
 
@@ -22,15 +22,15 @@ RUNNING = Report(id="7", state=JobState.RUNNING, native="R")
 SUBMITTED = 1000.0
 
 
-def clues(now=SUBMITTED + 100, report=None, **more):
-    return Clues(now=now, submitted=SUBMITTED, report=report, **more)
+def evidence(now=SUBMITTED + 100, report=None, **more):
+    return Evidence(now=now, submitted=SUBMITTED, report=report, **more)
 
 
 def report(native, reason=None, status=None):
     return Report(id="7", state=SYSTEM.state(native), native=native, reason=reason, exit_status=status)
 
 
-SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
+SEEN = judge(SYSTEM, Standing(id="7"), evidence(SUBMITTED + 5, RUNNING))
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,17 @@ SEEN = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 5, RUNNING))
     ],
 )
 def test_a_job_that_ran(told, expected):
-    after = judge(SYSTEM, SEEN, clues(**told))
+    after = judge(SYSTEM, SEEN, evidence(**told))
     assert (after.state.value, after.exit_status, after.reason, after.final) == expected
     assert Standing.from_json(after.to_json()) == after
 
 
 def test_a_job_that_left_without_a_word():
-    gone = judge(SYSTEM, SEEN, clues(SUBMITTED + 100))
+    gone = judge(SYSTEM, SEEN, evidence(SUBMITTED + 100))
     assert (gone.state, gone.final) == (JobState.RUNNING, False), "its status may come a moment later"
-    back = judge(SYSTEM, gone, clues(SUBMITTED + 105, RUNNING))
+    back = judge(SYSTEM, gone, evidence(SUBMITTED + 105, RUNNING))
     assert back.absent is None
-    lost = judge(SYSTEM, gone, clues(SUBMITTED + 120))
+    lost = judge(SYSTEM, gone, evidence(SUBMITTED + 120))
     assert (lost.state, lost.final, lost.exit_status) == (JobState.FAILED, True, None)
     assert "killed or cancelled, or its node was lost" in lost.reason
 
@@ -102,82 +102,84 @@ def test_a_job_that_left_without_a_word():
 def test_a_system_that_says_only_that_it_is_gone():
     """As Torque's commands for Slurm: C for all that have ended."""
     over = dataclasses.replace(RUNNING, state=JobState.DONE, native="C")
-    first = judge(SYSTEM, SEEN, clues(report=over))
+    first = judge(SYSTEM, SEEN, evidence(report=over))
     assert (first.state, first.final) == (JobState.RUNNING, False)
-    later = judge(SYSTEM, first, clues(SUBMITTED + 120, report=over))
+    later = judge(SYSTEM, first, evidence(SUBMITTED + 120, report=over))
     assert (later.state, later.final) == (JobState.FAILED, True)
-    assert judge(SYSTEM, first, clues(SUBMITTED + 101, report=over, exited=0)).state is JobState.DONE
+    assert judge(SYSTEM, first, evidence(SUBMITTED + 101, report=over, exited=0)).state is JobState.DONE
 
 
 def test_a_job_that_has_just_been_submitted_may_not_be_listed_yet():
     fresh = Standing(id="7")
-    assert judge(SYSTEM, fresh, clues(SUBMITTED + 5)).reason == "just submitted"
-    routed = judge(SYSTEM, fresh, clues(SUBMITTED + 60))
+    assert judge(SYSTEM, fresh, evidence(SUBMITTED + 5)).reason == "just submitted"
+    routed = judge(SYSTEM, fresh, evidence(SUBMITTED + 60))
     assert (routed.state, routed.reason) == (JobState.PENDING, "submitted; Slurm does not list it yet")
-    vanished = judge(SYSTEM, routed, clues(SUBMITTED + 601))
-    assert judge(SYSTEM, vanished, clues(SUBMITTED + 620)).state is JobState.FAILED
+    vanished = judge(SYSTEM, routed, evidence(SUBMITTED + 601))
+    assert judge(SYSTEM, vanished, evidence(SUBMITTED + 620)).state is JobState.FAILED
 
 
 def test_a_job_that_the_question_was_not_about_has_not_ended():
     """As those of another account, which the list of the user's jobs does not show."""
     before = Standing(id="7")
     for age in (601, 620, 86400):
-        before = judge(SYSTEM, before, clues(SUBMITTED + age, covered=False))
+        before = judge(SYSTEM, before, evidence(SUBMITTED + age, covered=False))
     assert (before.state, before.final) == (JobState.UNKNOWN, False)
     assert "does not list it" in before.reason
-    vanished = judge(SYSTEM, SEEN, clues(SUBMITTED + 100, covered=False))
-    assert judge(SYSTEM, vanished, clues(SUBMITTED + 120, covered=False)).final, "it was listed before"
+    vanished = judge(SYSTEM, SEEN, evidence(SUBMITTED + 100, covered=False))
+    assert judge(SYSTEM, vanished, evidence(SUBMITTED + 120, covered=False)).final, "it was listed before"
 
 
 def test_a_job_that_is_at_work_has_not_ended_whatever_is_listed():
-    vanished = judge(SYSTEM, SEEN, clues(SUBMITTED + 100))
+    vanished = judge(SYSTEM, SEEN, evidence(SUBMITTED + 100))
     for age in (120, 200, 300):
-        works = judge(SYSTEM, vanished, clues(SUBMITTED + age, moved_at=SUBMITTED + age - 10))
+        works = judge(SYSTEM, vanished, evidence(SUBMITTED + age, moved_at=SUBMITTED + age - 10))
         assert (works.state, works.final) == (JobState.RUNNING, False)
         assert "it is at work" in works.reason
-    assert judge(SYSTEM, works, clues(SUBMITTED + 400, moved_at=SUBMITTED + 290)).state is JobState.FAILED
+    assert judge(SYSTEM, works, evidence(SUBMITTED + 400, moved_at=SUBMITTED + 290)).state is JobState.FAILED
 
 
 def test_a_live_report_outranks_what_an_earlier_execution_has_left():
     log = "slurmstepd: error: *** JOB 7 ON mn1 CANCELLED AT 2026-11-27T01:00:00 DUE TO PREEMPTION ***"
     left = {"exited": 143, "exited_at": SUBMITTED + 90, "exited_before": True, "execution": 0}
     again = report("PD", "BeginTime")
-    waits = judge(SYSTEM, SEEN, clues(report=again, log=log, **left))
+    waits = judge(SYSTEM, SEEN, evidence(report=again, log=log, **left))
     assert (waits.state, waits.exit_status, waits.final) == (JobState.PENDING, None, False)
     assert waits.reason == "preempted once; waits to run again: waits until its begin time (BeginTime)"
     # It runs, and its script has not begun yet; then it has.
     starts = dataclasses.replace(RUNNING, restarts=1)
-    assert judge(SYSTEM, waits, clues(report=starts, **left)).state is JobState.RUNNING
-    runs = judge(SYSTEM, waits, clues(report=starts, execution=1))
+    assert judge(SYSTEM, waits, evidence(report=starts, **left)).state is JobState.RUNNING
+    runs = judge(SYSTEM, waits, evidence(report=starts, execution=1))
     assert (runs.state, runs.reason, runs.restarts) == (JobState.RUNNING, None, 1)
     # Or it is cancelled while it waits: that its first execution ended well says nothing.
     gone = {"exited": 0, "execution": 0, "cancelled": True}
     for told in (dataclasses.replace(report("CA"), restarts=1), None):
-        over = judge(SYSTEM, judge(SYSTEM, waits, clues(report=told, **gone)), clues(SUBMITTED + 120, told, **gone))
+        over = judge(
+            SYSTEM, judge(SYSTEM, waits, evidence(report=told, **gone)), evidence(SUBMITTED + 120, told, **gone)
+        )
         assert (over.state, over.exit_status, over.reason) == (JobState.CANCELLED, None, "cancelled by you")
     # A second time; nothing tells that it was preempted but what was known before.
     left |= {"execution": 1, "exited_at": SUBMITTED + 99}
-    twice = judge(SYSTEM, runs, clues(report=report("PD", "Priority"), **left))
+    twice = judge(SYSTEM, runs, evidence(report=report("PD", "Priority"), **left))
     assert twice.reason == "preempted twice; waits to run again: other jobs come first (Priority)"
-    over = judge(SYSTEM, twice, clues(report=report("CD", None, 0), exited=0, execution=2))
+    over = judge(SYSTEM, twice, evidence(report=report("CD", None, 0), exited=0, execution=2))
     assert (over.state, over.final) == (JobState.DONE, True)
 
 
 def test_a_script_that_has_ended_while_the_batch_system_was_asked_has_ended():
-    over = judge(SYSTEM, SEEN, clues(report=report("PD", "Priority"), exited=0, exited_at=SUBMITTED + 100))
+    over = judge(SYSTEM, SEEN, evidence(report=report("PD", "Priority"), exited=0, exited_at=SUBMITTED + 100))
     assert over.state is JobState.DONE
 
 
 def test_a_job_that_is_cancelled_before_it_is_listed_has_ended():
     """A job on this machine may be gone before it could leave an exit status."""
-    first = judge(SYSTEM, Standing(id="7"), clues(SUBMITTED + 1, cancelled=True))
+    first = judge(SYSTEM, Standing(id="7"), evidence(SUBMITTED + 1, cancelled=True))
     assert not first.final
-    later = judge(SYSTEM, first, clues(SUBMITTED + 15, cancelled=True))
+    later = judge(SYSTEM, first, evidence(SUBMITTED + 15, cancelled=True))
     assert (later.state, later.reason, later.final) == (JobState.CANCELLED, "cancelled by you", True)
 
 
 def test_a_requeued_job_waits_again():
-    waits = judge(SYSTEM, SEEN, clues(report=report("PD", "BeginTime")))
+    waits = judge(SYSTEM, SEEN, evidence(report=report("PD", "BeginTime")))
     assert (waits.state, waits.final) == (JobState.PENDING, False)
 
 
@@ -195,7 +197,7 @@ def test_a_job_of_pbs_that_somebody_has_deleted(number, reason, exited):
     """Whether it waited or ran, at once, without what PBS writes for its accounting."""
     text = (RECORDED / "pbs/history.txt").read_text().partition("\n")[2]
     report = parse_reports(pbs.SYSTEM, pbs.SYSTEM.history, text)[f"{number}.pbshead"]
-    after = judge(pbs.SYSTEM, SEEN, clues(report=report, exited=exited))
+    after = judge(pbs.SYSTEM, SEEN, evidence(report=report, exited=exited))
     assert (after.state, after.exit_status, after.reason, after.final) == (JobState.CANCELLED, None, reason, True)
 
 
@@ -247,14 +249,14 @@ def test_a_server_without_history_says_nothing_of_jobs(status, monkeypatch):
 )
 def test_what_is_printed_explains_no_end_that_the_script_has_told(facts, log):
     """The log may hold lines of an earlier execution, or of the job itself."""
-    standing = judge(facts, SEEN, clues(exited=1, log=log))
+    standing = judge(facts, SEEN, evidence(exited=1, log=log))
     assert (standing.state, standing.exit_status) == (JobState.FAILED, 1)
 
 
 def test_only_the_systems_own_lines_explain_an_end():
-    killed = judge(pbs.SYSTEM, SEEN, clues(exited=137, log="site epilogue: job terminated, out of memory? no"))
+    killed = judge(pbs.SYSTEM, SEEN, evidence(exited=137, log="site epilogue: job terminated, out of memory? no"))
     assert (killed.state, killed.reason) == (JobState.FAILED, "killed by signal 9")
-    killed = judge(pbs.SYSTEM, SEEN, clues(exited=137, log="x\n=>> PBS: job killed: mem 9kb exceeded limit 8kb\ny"))
+    killed = judge(pbs.SYSTEM, SEEN, evidence(exited=137, log="x\n=>> PBS: job killed: mem 9kb exceeded limit 8kb\ny"))
     assert killed.reason == "out of memory"
 
 
@@ -267,10 +269,10 @@ def test_a_qstat_that_indents_every_line_folds_none():
 
 def test_a_job_that_began_has_ended_where_only_a_list_can_be_asked_and_has_it_not():
     """Grid Engine lists the jobs that wait and run; nobody has looked while this one ran."""
-    before = judge(sge.SYSTEM, Standing(id="7"), clues(execution=0, covered=False))
-    later = judge(sge.SYSTEM, before, clues(SUBMITTED + 200, execution=0, covered=False))
+    before = judge(sge.SYSTEM, Standing(id="7"), evidence(execution=0, covered=False))
+    later = judge(sge.SYSTEM, before, evidence(SUBMITTED + 200, execution=0, covered=False))
     assert (later.state, later.final) == (JobState.FAILED, True)
-    never = judge(sge.SYSTEM, dataclasses.replace(before, absent=SUBMITTED), clues(SUBMITTED + 2000, covered=False))
+    never = judge(sge.SYSTEM, dataclasses.replace(before, absent=SUBMITTED), evidence(SUBMITTED + 2000, covered=False))
     assert never.state is JobState.UNKNOWN
 
 
@@ -278,7 +280,7 @@ def test_a_job_that_is_cancelled_while_it_waits_to_run_again_is_cancelled():
     """What its first execution left, before, does not speak against it."""
     again = Report(id="7", state=JobState.PENDING, native="PD", restarts=1)
     left = {"exited": 1, "execution": 0, "exited_before": True, "cancel_asked": True}
-    waits = judge(SYSTEM, SEEN, clues(report=again, **left))
+    waits = judge(SYSTEM, SEEN, evidence(report=again, **left))
     gone = Report(id="7", state=JobState.CANCELLED, native="CA", restarts=1)
-    over = judge(SYSTEM, waits, clues(report=gone, **left))
+    over = judge(SYSTEM, waits, evidence(report=gone, **left))
     assert (over.state, over.exit_status, over.reason) == (JobState.CANCELLED, None, "cancelled by you")

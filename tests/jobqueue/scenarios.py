@@ -345,7 +345,7 @@ def strangers(system):
         with Client(jobs.scheduler_address) as second:
             assert second.submit(sum, [1, 2]).result(timeout=60) == 3, "this process has the keys"
         assert work.result(timeout=60) == "done", "nothing was disturbed"
-        assert jobs.jobs[0].present and not jobs.keeper.ended
+        assert jobs.jobs[0].present and not jobs.reconciler.ended
         only_with_the_link(jobs)
 
 
@@ -514,7 +514,7 @@ def lifetimes(system):
         made = client.gather(results)
         until(lambda: not first & {job.id for job in jobs.jobs} and count(client) == 2, within=120)
         assert client.gather(results) == made, "nothing was computed again"
-        assert {job.standing.exit_status for job in jobs.keeper.ended} == {0}, jobs.status_report()
+        assert {job.standing.exit_status for job in jobs.reconciler.ended} == {0}, jobs.status_report()
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     job = LSFJob(**W, submit_command_extra=["-x"])
     desk = dispatcher.Dispatcher.alone(job)
     job.dispatcher, desk._sentinel = desk, -1
-    job.directory = desk.holding.directory
+    job.directory = desk.lease.directory
     desk._run_submit([job])
     assert job.identity == JobId("7")
     assert seen == [("env", "LSB_NTRIES=2", "bsub", "-x")]

@@ -72,7 +72,7 @@ def slurm(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(submission, "run_submit", stand_in.run_submit)
     monkeypatch.setattr(commands, "run", stand_in.run)
-    monkeypatch.setattr(sentinel, "start", lambda holding: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(sentinel, "start", lambda lease: os.open(os.devnull, os.O_RDONLY))
     with dask.config.set({"jobqueue": keywords.defaults()}):
         yield stand_in
 
@@ -139,7 +139,7 @@ def test_a_scheduler_s_job_that_waits_is_cancelled_with_the_cluster_s_start(slur
         with contextlib.suppress(asyncio.CancelledError):
             await start
         await held.close()
-        assert held.dispatcher.holding.is_released
+        assert held.dispatcher.lease.is_released
 
     asyncio.run(starting())
     assert slurm.cancelled == ["101"] and not slurm.queue
@@ -149,7 +149,7 @@ def test_what_is_on_record_and_alive_at_the_end_is_cancelled(slurm):
     async def forgotten():
         async with cluster() as held:
             await held.scale(1)
-            held.dispatcher.holding.add([(7, JobId("77"))])
+            held.dispatcher.lease.add([(7, JobId("77"))])
             slurm.queue["77"] = "R"
 
     asyncio.run(forgotten())
@@ -168,7 +168,7 @@ def test_a_job_that_was_preempted_is_cancelled_and_one_that_closes_is_not(slurm,
     async def scaled_down():
         async with cluster() as held:
             await held.scale(3)
-            await held.keeper.stop()
+            await held.reconciler.stop()
             waits, preempted, closes = held.jobs
             for job in held.jobs:
                 job.arrived_at = time.time()
@@ -284,7 +284,7 @@ def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch
         async with cluster() as held:
             await held.scale(1)
             with monkeypatch.context() as patch:
-                patch.setattr(leases.Holding, "add", full)
+                patch.setattr(leases.Lease, "add", full)
                 dies(slurm, held.jobs[0])
                 await until(lambda: [job.id for job in held.jobs] == ["102"])
             with monkeypatch.context() as patch:
@@ -297,7 +297,7 @@ def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch
                 patch.setattr(type(held.dispatcher), "submit", full)
                 dies(slurm, held.jobs[0])
                 await until(lambda: "OSError" in caplog.text)
-            held.keeper.forgive()
+            held.reconciler.reset_failures()
             await until(lambda: [job.id for job in held.jobs] == ["104"])
 
     asyncio.run(replaced())
@@ -314,7 +314,7 @@ def test_jobs_that_die_soon_after_their_workers_came_are_replaced_with_pauses_an
             for job in held.jobs:  # together: that is one failure
                 dies(slurm, job, 1.0)
             await until(lambda: slurm.submitted > 2)
-            assert held.keeper.failures == 1
+            assert held.reconciler.failures == 1
             while held.failure is None:
                 for job in [job for job in held.jobs if job.id]:
                     dies(slurm, job, 1.0)

@@ -15,7 +15,7 @@ from mpidask.batch import registry
 from mpidask.batch.job_state import NEVER, JobId, JobState
 from mpidask.batch.status import Standing
 from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, keywords, report, worker
-from mpidask.jobqueue.reconciler import Keeper
+from mpidask.jobqueue.reconciler import Reconciler
 
 pytestmark = pytest.mark.one_mpi
 
@@ -111,21 +111,21 @@ def test_a_table_of_many_jobs_ends_somewhere():
 
 def test_how_a_job_ended():
     dead = job(0, JobState.FAILED, exit_status=137, reason="out of memory", tail="one\ntwo")
-    assert report.obituary(dead, tail=False) == (
+    assert report.exit_summary(dead, tail=False) == (
         "job 100 (w-0) ended before its workers came: exit status 137: out of memory"
     )
-    assert report.obituary(dead, tail=True).splitlines()[1:] == ["  | one", "  | two"]
+    assert report.exit_summary(dead, tail=True).splitlines()[1:] == ["  | one", "  | two"]
 
 
 def test_a_job_whose_workers_had_come_has_just_ended():
-    assert report.obituary(job(0, JobState.DONE, arrived=1.0, exit_status=0), tail=False) == (
+    assert report.exit_summary(job(0, JobState.DONE, arrived=1.0, exit_status=0), tail=False) == (
         "job 100 (w-0) ended: exit status 0"
     )
-    assert report.obituary(job(0, JobState.DONE, arrived=1.0), tail=False) == "job 100 (w-0) ended"
+    assert report.exit_summary(job(0, JobState.DONE, arrived=1.0), tail=False) == "job 100 (w-0) ended"
 
 
 def test_a_job_that_has_printed_nothing_says_so():
-    assert report.obituary(job(0, JobState.FAILED), tail=True).splitlines() == [
+    assert report.exit_summary(job(0, JobState.FAILED), tail=True).splitlines() == [
         "job 100 (w-0) ended before its workers came",
         "  | (it has printed nothing)",
     ]
@@ -288,9 +288,9 @@ def test_a_job_that_will_never_start_is_logged_once(caplog):
         0, reason="asks for more than the site has: it will never start (Can Never Run: ncpus (R: 999 A: 2))"
     )
     waits = job(1, reason="other jobs come first")
-    keeper = Keeper(SimpleNamespace(), 1.0, 3)
+    reconciler = Reconciler(SimpleNamespace(), 1.0, 3)
     for _ in range(2):
-        keeper._notice_hopeless([hopeless, waits])
+        reconciler._notice_hopeless([hopeless, waits])
     assert [record.getMessage() for record in caplog.records] == [
         f"job 100 (w-0): {hopeless.standing.reason}",
     ]
@@ -310,7 +310,7 @@ def test_a_timeout_tells_why_the_jobs_wait():
         raise TimeoutError("Only 0/1 workers arrived after 1s")
 
     cluster = object.__new__(PBSCluster)
-    cluster.keeper = SimpleNamespace(failure=None, ended=[])
+    cluster.reconciler = SimpleNamespace(failure=None, ended=[])
     told = {"status_report": lambda self: "1 pending (it will never start)", "failure": None}
     with (
         mock.patch.object(SpecCluster, "_wait_for_workers", waits),

@@ -103,10 +103,10 @@ class Desk:
     """What stands in for a dispatcher."""
 
     def __init__(self):
-        self.holding = leases.create("local", "Test")
+        self.lease = leases.create("local", "Test")
 
     def guarded(self):
-        return self.holding
+        return self.lease
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def secrets(place):
 
 def test_keys_are_files_of_the_user_alone_until_the_end(desk):
     files = keys.KeyFiles(KEYS.security(), None, desk)
-    directory = desk.holding.directory
+    directory = desk.lease.directory
     assert secrets(directory) == [], "not before they are needed"
     written = files.security
     assert [path.name.split(".")[2:4] for path in secrets(directory)] == [
@@ -136,7 +136,7 @@ def test_keys_are_files_of_the_user_alone_until_the_end(desk):
     with open(written.tls_worker_key) as file:
         assert file.read() == KEYS.key
     assert files.security is written, "once"
-    desk.holding.note_released()
+    desk.lease.note_released()
     assert secrets(directory) == []
 
 
@@ -150,9 +150,9 @@ def test_in_a_shared_directory_keys_have_one_of_their_own(desk, tmp_path, monkey
     (place,) = [path for path in secrets(shared) if path.is_dir()]
     assert mode(place) == 0o700
     assert len(secrets(place)) == 5 and made.tls_worker_key.startswith(str(place)), "one of them is the same for both"
-    leases.read(desk.holding.directory).remove_keys()
+    leases.read(desk.lease.directory).remove_keys()
     assert [path.name for path in secrets(shared)] == [".dask-jobqueue.other"]
-    assert not list(desk.holding.directory.glob(".*"))
+    assert not list(desk.lease.directory.glob(".*"))
 
 
 def test_others_may_put_something_else_in_the_place_of_the_keys_directory(desk, tmp_path):
@@ -161,19 +161,19 @@ def test_others_may_put_something_else_in_the_place_of_the_keys_directory(desk, 
     theirs.mkdir()
     (theirs / "results").write_text("of a year")
     (tmp_path / "keys").symlink_to(theirs)
-    desk.holding.note_keys(tmp_path / "keys")
-    desk.holding.note_keys(theirs)
-    desk.holding.note_keys(tmp_path / "gone")
-    desk.holding.remove_keys()
+    desk.lease.note_keys(tmp_path / "keys")
+    desk.lease.note_keys(theirs)
+    desk.lease.note_keys(tmp_path / "gone")
+    desk.lease.remove_keys()
     assert (theirs / "results").read_text() == "of a year"
 
 
 def test_a_directory_that_others_can_read_is_refused(desk):
-    desk.holding.directory.chmod(0o750)
+    desk.lease.directory.chmod(0o750)
     with pytest.raises(BatchError, match="has mode 750: others could read keys") as caught:
         _ = keys.KeyFiles(KEYS.security(), None, desk).security
     assert "shared_temp_directory" in caught.value.remedy
-    assert secrets(desk.holding.directory) == []
+    assert secrets(desk.lease.directory) == []
 
 
 def test_a_file_system_without_permissions_is_refused(desk, tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_keys_in_files_stay_where_they_are(desk):
     own = Security(tls_ca_file="/ca.pem", tls_worker_cert="/w.pem", tls_worker_key="/w.key")
     files = keys.KeyFiles(own, None, desk)
     assert keys.tls_files(files.security, "worker") == {"ca_file": "/ca.pem", "cert": "/w.pem", "key": "/w.key"}
-    assert secrets(desk.holding.directory) == []
+    assert secrets(desk.lease.directory) == []
 
 
 def test_a_job_is_given_paths_and_never_keys():
@@ -208,8 +208,8 @@ def test_the_keys_of_a_program_that_was_killed_go_even_if_the_batch_system_is_si
     _ = keys.KeyFiles(KEYS.security(), None, desk).security
     monkeypatch.setattr(leases, "living", silent)
     with pytest.raises(BatchError):
-        desk.holding.release()
-    assert secrets(desk.holding.directory) == []
+        desk.lease.release()
+    assert secrets(desk.lease.directory) == []
 
 
 def test_a_key_is_not_taken_for_a_log(tmp_path):

@@ -107,9 +107,9 @@ def test_a_run_under_an_open_umask(ranks):
 # ------------------------------------------------------------------- records of jobs
 def test_the_state_directory_is_private_whatever_the_umask(tmp_path, monkeypatch, no_umask):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "new" / "state"))
-    holding = leases.create("local", "Test")
-    holding.add([(1, JobId("17"))])
-    holding.note_keys(tmp_path)
+    lease = leases.create("local", "Test")
+    lease.add([(1, JobId("17"))])
+    lease.note_keys(tmp_path)
     assert open_to_others(tmp_path / "new") == {}
 
 
@@ -127,11 +127,11 @@ def test_one_that_is_open_is_closed(tmp_path, monkeypatch, mode):
 @as_root
 def test_records_that_another_user_has_put_there_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    holding = leases.create("local", "Test")
-    facts = json.loads((holding.directory / "holding.json").read_text())
-    (holding.directory / "holding.json").write_text(json.dumps({**facts, "process": 2**22 + 1}))
+    lease = leases.create("local", "Test")
+    facts = json.loads((lease.directory / "lease.json").read_text())
+    (lease.directory / "lease.json").write_text(json.dumps({**facts, "process": 2**22 + 1}))
     assert len(leases.orphans()) == 1
-    planted(holding.directory, NOBODY)
+    planted(lease.directory, NOBODY)
     assert leases.orphans() == []
 
 
