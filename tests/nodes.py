@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_CLONE_NEWNET = 0x40000000
 
 #: What mpirun calls instead of ssh: `agent [options] HOST command...`, HOST an address below.
 _AGENT = """#!/bin/sh
@@ -92,11 +95,30 @@ class Nodes:
 def nodes(directory: Path) -> Iterator[Nodes]:
     """Make the nodes, and remove them at the end."""
     made = Nodes(directory)
+    with _own_network():
+        try:
+            made.up()
+            yield made
+        finally:
+            made.down()
+
+
+@contextmanager
+def _own_network() -> Iterator[None]:
+    """Have this thread, and what it starts, see the nodes' links alone.
+
+    Other tests' ranks would take them for the machine's: MPI libraries fail where one goes while they look.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        made.up()
-        yield made
+        if libc.unshare(_CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "no network namespace of one's own")
+        _run("ip link set lo up")
+        yield
     finally:
-        made.down()
+        libc.setns(before, _CLONE_NEWNET)
+        os.close(before)
 
 
 def _run(command: str, *, check: bool = True) -> None:

@@ -30,6 +30,7 @@ COMPUTE = "from dask.distributed import Client; print(Client().submit(lambda: 42
 ACCOUNTS = """
 import sys
 from mpidask.batch import monitor, registry
+from mpidask.batch.job_state import JobId
 
 slurm = registry.find("slurm")
 for report in monitor.ask(slurm, slurm.history, map(JobId, sys.argv[1:])).values():
