@@ -281,10 +281,12 @@ def run_submit(
     where = place_of_submission(system, command, text, os.environ, "")
     command = dataclasses.replace(command, without=excluded_variables(system, text))
     try:
-        output = commands.run(command, directory=directory, enough=lambda text: system.parse_job_id(text) is not None)
+        output = commands.run(
+            command, directory=directory, enough=lambda text: system.parse_job_id(_whole_lines(text)) is not None
+        )
     except SilenceError as silence:
         return _find_unanswered(system, script, name, where, earlier, silence.what)
-    job_id = system.parse_job_id(output.stdout)
+    job_id = system.parse_job_id(output.stdout if output.status == 0 else _whole_lines(output.stdout))
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
         return JobId(job_id, place_of_submission(system, command, text, os.environ, output.stdout))
@@ -294,6 +296,11 @@ def run_submit(
         f"{system.title} did not take the job{': ' if words else ''}{words or ''}\n{output.text}\nscript: {script}",
         "" if words else "the batch system's own words are above; the script is kept",
     )
+
+
+def _whole_lines(text: str) -> str:
+    """Return a text without a last line that was cut off: half of a job's id is another job's."""
+    return text[: text.rfind("\n") + 1]
 
 
 def _unclear(system: BatchSystem, output: commands.Output) -> bool:

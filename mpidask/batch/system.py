@@ -105,6 +105,9 @@ class Workers:
         return self.element.format(id=array_id, index=index)
 
 
+#: https://en.wikipedia.org/wiki/ANSI_escape_code: select graphic rendition
+_COLOUR = r"\x1b\[[\d;]*m"
+
 #: A service that was slow to answer may have done what it was asked to do.
 _UNCLEAR = (
     r"(?i)tim(e|ed)[ -]?out|connection (reset|closed|aborted)|broken pipe|"
@@ -136,8 +139,8 @@ class BatchSystem:
     name_limit: characters that a job's name may have
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
-    job_id:    regular expression for what submit prints of a job that it has taken, searched with MULTILINE; in the
-               last match the group that took part is the job's id
+    job_id:    regular expression for what submit prints of a job that it has taken, searched with MULTILINE; its
+               groups are the forms of an answer, the surest one first, and each is a job's id
     search:    tells about the user's jobs, whose ids are not known: a row is a job's if it has the path of its script
                or of a file in its run directory; fields {user}, {name}
     unclear:   regular expression in what a failing submit prints if the job may have been taken nevertheless
@@ -215,10 +218,12 @@ class BatchSystem:
     def parse_job_id(self, output: str) -> str | None:
         """Return the new job's id from what the submit command printed; None if there is none.
 
-        The last line that has the form of an answer counts: sites print of their own before it.
+        Sites print of their own around the answer, in colours, too: the surest form that occurs counts, the last time
+        that it does.
         """
-        matches = list(re.finditer(self.job_id, output, re.MULTILINE))
-        return matches[-1][matches[-1].lastindex or 0] if matches else None
+        matches = list(re.finditer(self.job_id, re.sub(_COLOUR, "", output), re.MULTILINE))
+        surest = min((match.lastindex or 0 for match in matches), default=0)
+        return next((match[surest] for match in reversed(matches) if (match.lastindex or 0) == surest), None)
 
     @property
     def runs_again(self) -> bool:

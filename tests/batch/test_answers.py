@@ -35,6 +35,18 @@ FORMS = [
     ("htcondor", "Submitting job(s).\n1 job(s) submitted to cluster 42.\n", "42"),
     ("moab", "\n20 jobs are ahead of yours\nMoab.12\n", "Moab.12"),
     ("oar", "OAR_JOB_ID=3\nOAR_JOB_ID=4\n", "4"),
+    ("slurm", "INFO: Submitted batch job 100.\n", "100"),
+    ("slurm", "\x1b[32mSubmitted batch job 100\x1b[0m\r\n", "100"),
+    ("slurm", "Submitted batch job 100\n\nJobs left today:\n42\n", "100"),
+    ("pbs", "Job submitted: 100.pbs.\n", "100.pbs"),
+    ("pbs", "100.pbs\nfor help see 1.2.html 3.html\n", "100.pbs"),
+    ("pbs", "Job 100.pbs submitted\nfor help see 3.html\n", "100.pbs"),
+    ("pbs", "100.10.0.0.1\n", "100.10.0.0.1"),
+    ("torque", "100.head@other\n", "100.head@other"),
+    ("lsf", "info: Job <100> is submitted to queue <normal>.\n", "100"),
+    ("sge", 'note: Your job 100 ("x") has been submitted\n', "100"),
+    ("oar", "# OAR_JOB_ID=100 \n", "100"),
+    ("flux", "f2ABCDefg\nfinished\n", "f2ABCDefg"),
 ]
 
 NONE = [
@@ -104,6 +116,11 @@ def test_what_is_refused(slurm):
 
 def test_an_id_counts_although_something_went_wrong_after_it(slurm):
     assert slurm("echo 12; echo 'cannot write to the log of jobs' >&2; exit 1") == "12"
+
+
+def test_half_an_answer_is_none(slurm):
+    with pytest.raises(UnclearError):
+        slurm("printf 10; kill -9 $$")
 
 
 def test_a_submit_command_that_waits_for_the_job_is_left_alone_with_it(slurm, tmp_path):

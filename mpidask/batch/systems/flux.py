@@ -44,7 +44,8 @@ SYSTEM = BatchSystem(
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
     submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",
-    job_id=r"^(f[1-9A-HJ-NP-Za-km-z]+)\s*$",
+    # A word of lower-case letters, such as `finished`, hardly ever is an id.
+    job_id=r"^[ \t]*(f(?=[a-z]*[1-9A-Z])[1-9A-HJ-NP-Za-km-z]+)\s*$|^[ \t]*(f[1-9A-HJ-NP-Za-km-z]+)\s*$",
     cancel="flux cancel {ids}",
     status=Query(
         command="env FLUX_F58_FORCE_ASCII=1 flux jobs --no-header --format='{{id.f58}}|{{status_abbrev}}|{{returncode}}|"

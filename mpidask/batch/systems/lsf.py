@@ -54,7 +54,7 @@ SYSTEM = BatchSystem(
     time_option=_TIME_OPTION,
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
-    job_id=r"^Job <(\d+)> is submitted",
+    job_id=r"\bJob <(\d+)> is submitted",
     search=Query(command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""", row=r"^(?P<id>\d+)\|.*$"),
     cancel="bkill {ids}",
     status=Query(

@@ -38,7 +38,7 @@ SYSTEM = BatchSystem(
     },
     time_option=_TIME_OPTION,
     submit="oarsub -S {script}",
-    job_id=r"^OAR_JOB_ID=(\d+)\s*$",
+    job_id=r"\bOAR_JOB_ID=(\d+)",
     search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),
     cancel="oardel {ids}",
     status=Query(

@@ -62,6 +62,9 @@ WORKERS = Workers(
     index="$PBS_ARRAY_INDEX",
 )
 
+#: A job's id with the server that has it, which may be known by its address only.
+_ID = r"\d+(?:\[\d*\])?\.(?:\d+(?:\.\d+){3}|[A-Za-z](?:[\w.-]*\w)?)(?:@\w[\w.-]*\w)?"
+
 SYSTEM = BatchSystem(
     name="pbs",
     title="PBS",
@@ -91,8 +94,9 @@ SYSTEM = BatchSystem(
     time_option=TIME_OPTION,
     name_limit=15,  # before PBS 13, and Torque
     submit="qsub {script}",
-    # Alone on its line, or in a sentence of the site's; with a server's name it is an id anywhere.
-    job_id=r"^(?:[^\n]*\s)?(\d+(?:\[\d*\])?\.[A-Za-z][\w.-]*)(?:\s[^\n]*)?$|^(\d+(?:\[\d*\])?)\s*$",
+    # Alone on its line, in a sentence about a job, or in another one: with a server's name it is an id anywhere.
+    job_id=rf"^[ \t]*({_ID})\s*$|^(?=.*(?i:job|request|submitted)).*?\b({_ID})(?![\w.-]*\w)|(?<![\w.-])({_ID})(?![\w.-]*\w)"
+    r"|^[ \t]*(\d+(?:\[\d*\])?)\s*$",
     search=Query(
         command="bash -c 'qstat -f $(qselect -u \"$0\")' {user}",
         row=r"^Job Id:\s*(?P<id>\S+)(?:\n(?!Job Id:).*)*",

@@ -48,7 +48,7 @@ SYSTEM = BatchSystem(
     },
     time_option=_TIME_OPTION,
     submit="qsub -terse {script}",
-    job_id=r"^(?:Your job(?:-array)? (\d+)\b.*|(\d+)(?:\.\d+-\d+:\d+)?\s*)$",
+    job_id=r"\bYour job(?:-array)? (\d+)\b|^[ \t]*(\d+)(?:\.\d+-\d+:\d+)?\s*$",
     search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),
     cancel="qdel {ids}",
     status=Query(

@@ -65,9 +65,10 @@ SYSTEM = BatchSystem(
     "|SRUN_\\w+|SALLOC_\\w+|SBATCH_(WAIT|ARRAY_INX|BATCH|DEBUG|ERROR|INPUT|JOB_NAME|OUTPUT|SIGNAL|TEST_ONLY)",
     several={
         r"(^|\s)(-a *\d|--array\b)": "submit the script once for each, or let its tasks be the elements",
-        r"^(hetjob|packjob|:)\s*$|\s:\s": "ask for nodes of one kind, or join several jobs to one scheduler "
+        r"^(hetjob|packjob)\s*$|(^|\s):(\s|$)": "ask for nodes of one kind, or join several jobs to one scheduler "
         "(`mpidask serve --scheduler-file`)",
         r"(^|\s)(-W|--wait)(\s|$)": "leave it out; `mpidask submit --wait` waits",
+        r"(^|\s)--test-only\b": "leave it out; `mpidask submit --dry-run` prints the job script",
     },
     shape={
         r"(^|\s)(-n *\d|--ntasks(-per-node)?[= ]|--tasks-per-node[= ])": "say it with --ranks-per-node",
@@ -90,7 +91,7 @@ SYSTEM = BatchSystem(
     signal=("--signal=B:USR1@{lead:seconds}",),  # B: the job script alone; may come up to 60 s early
     submit="sbatch --parsable {script}",
     # Wrappers may lose --parsable.
-    job_id=r"^(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?\s*$",
+    job_id=r"\bSubmitted batch job (\d+)\b|^[ \t]*(\d+)(?:;\S+)?\s*$",
     search=Query(
         command="squeue --noheader --states=all --user={user} --format='%F|%o'",
         row=r"^(?P<id>\d+)\|.*$",
@@ -123,7 +124,7 @@ SYSTEM = BatchSystem(
             words="--clusters={where}",
             options=("--clusters", "--cluster", "-M"),
             variables=("SBATCH_CLUSTERS", "SLURM_CLUSTERS"),
-            printed=r"^\d+;(\S+)|^Submitted batch job \d+ on cluster (\S+)",
+            printed=r"^[ \t]*\d+;(\S+)|\bSubmitted batch job \d+ on cluster (\S*\w)",
         ),
     ),
     # https://slurm.schedmd.com/squeue.html#SECTION_ENVIRONMENT-VARIABLES, and of sacct, scancel, sinfo, scontrol.
