@@ -21,7 +21,7 @@ from mpidask.attach.wait import JobSearch
 from mpidask.batch import submission
 from mpidask.batch.registry import find_here
 from mpidask.batch.submission import Handle
-from mpidask.errors import BatchError, UsageError
+from mpidask.errors import BatchError, UnclearError, UsageError
 from mpidask.security import tls_sockets
 from mpidask.security.scheduler_file import Entry
 
@@ -87,11 +87,12 @@ class MPICluster(Cluster):
 
     def _submit(self) -> None:
         job = spec.describe(self._options, self._of_run)
-        self.job = submission.submit(job, find_here(self._options.system), options=self._options)
+        self.job = submission.submit(job, find_here(self._options.system), options=self._options, patient=True)
         if not self.quiet:
             idle = spec.idle_timeout(self._of_run)
             ends = "" if idle is None else f"; it ends by itself when nobody has used it for {idle}"
-            sys.stderr.write(f"mpidask: job {self.job.id} is submitted{ends}\n")
+            taken = "is submitted" if self.job.id else "may have been submitted"
+            sys.stderr.write(f"mpidask: job {self.job.title} {taken}{ends}\n")
 
     def _search(self) -> JobSearch:
         assert self.job is not None
@@ -134,9 +135,13 @@ class MPICluster(Cluster):
         """Cancel the job of a cluster that did not come up."""
         self.status = Status.closed
         if self.job is not None:
-            with contextlib.suppress(BatchError):  # what went wrong first is what is told
+            try:
                 if not self.job.recheck().state.ended:
                     self.job.cancel()
+            except UnclearError as error:  # somebody has to look after it
+                sys.stderr.write(error.text())
+            except BatchError:  # what went wrong first is what is told
+                pass
 
     # What is said of it.
 
@@ -146,7 +151,7 @@ class MPICluster(Cluster):
         while True:
             standing = await asyncio.to_thread(self.job.refresh)
             if standing.final:
-                sys.stderr.write(f"mpidask: {wait.ended(standing)}\n")
+                sys.stderr.write(f"mpidask: {wait.ended(self.job.title, standing)}\n")
                 return
             watch: asyncio.Future[None] = self._watch_worker_status_task  # which ends with the scheduler
             await asyncio.wait([watch], timeout=_REFRESH)
@@ -164,7 +169,7 @@ class MPICluster(Cluster):
             return {"job": "not submitted", **shape}
         standing = self.job.record.standing
         reason = f" ({standing.reason})" if standing.reason else ""
-        return {"job": self.job.id, "state": f"{standing.state.value}{reason}", **shape}
+        return {"job": self.job.title, "state": f"{standing.state.value}{reason}", **shape}
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()

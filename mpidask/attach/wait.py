@@ -56,12 +56,12 @@ class JobSearch:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._file = spec.file_of(handle.record)
-        self.said = f"job {handle.id}"
+        self.said = f"job {handle.title}"
 
     def look(self) -> Entry | None:
         """Return where the scheduler is; raises BatchError if the job has ended, UsageError if it will have none."""
         standing = self._handle.refresh()
-        self.said = _said(standing)
+        self.said = _said(standing, self._handle.name)
         if standing.final and standing.id == self._handle.id:  # it may have submitted itself again
             standing = self._handle.recheck()
             if standing.final:
@@ -135,10 +135,10 @@ def find(job: str | int | os.PathLike[str] | None) -> Search:
 
 def newest() -> Handle:
     """Return the newest job of `mpidask start` that has not ended; raises UsageError if there is none."""
-    serving = [handle for handle in submission.jobs() if handle.id and spec.serves(handle.record)]
+    serving = [handle for handle in submission.jobs() if spec.serves(handle.record)]
     standings = monitor.look_again([handle.record for handle in serving])
     for handle in reversed(serving):
-        if not standings[handle.name].state.ended:
+        if handle.id and not standings[handle.name].state.ended:
             return handle
     raise UsageError("there is no job with a scheduler", "get one: mpidask start -N 4")
 
@@ -202,9 +202,9 @@ def _look(search: Search, line: StatusLine, timeout: float | str | None) -> Iter
             )
 
 
-def _said(standing: Standing) -> str:
+def _said(standing: Standing, name: str = "") -> str:
     """Return how a job stands that one waits for."""
-    text = f"job {standing.id} {standing.state.value}"
+    text = f"job {standing.id or name} {standing.state.value}"
     if standing.state is JobState.RUNNING:
         return f"{text}, its scheduler starts"
     text += f", {standing.reason}" if standing.reason else ""
@@ -212,10 +212,10 @@ def _said(standing: Standing) -> str:
     return f"{text}, estimated start {standing.start.replace('T', ' ')}" if waits and standing.start else text
 
 
-def ended(standing: Standing) -> str:
+def ended(title: str, standing: Standing) -> str:
     """Return how a job has ended."""
     how = ["" if standing.exit_status is None else f"exit status {standing.exit_status}", standing.reason or ""]
-    return ": ".join([f"job {standing.id} has ended", *filter(None, how)])
+    return ": ".join([f"job {title} has ended", *filter(None, how)])
 
 
 def _ended(handle: Handle, standing: Standing) -> BatchError:
@@ -225,7 +225,7 @@ def _ended(handle: Handle, standing: Standing) -> BatchError:
             lines += handle.logs().splitlines()[-_TAIL:]
         lines += handle.record.system_log.splitlines()[-_TAIL:]
     return BatchError(
-        "\n".join([ended(standing), *(f"| {line}" for line in lines)]), "`mpidask start` gets another one"
+        "\n".join([ended(handle.title, standing), *(f"| {line}" for line in lines)]), "`mpidask start` gets another one"
     )
 
 

@@ -88,7 +88,7 @@ def _found(options: settings.JobOptions, before: float, kept: list[str], *, ask:
 
 def _doubt(job: Record, standing: Standing) -> str | None:
     """Return why it is not known whether a job has ended, None if it is."""
-    if job.unclear and job.exited is None:
+    if job.doubt is not None and job.exited is None:
         return "it may have been submitted"
     return standing.silent.splitlines()[0] if standing.silent and not standing.final else None
 

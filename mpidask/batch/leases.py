@@ -20,7 +20,6 @@ import dataclasses
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -29,6 +28,7 @@ from typing import Any
 
 from mpidask.batch import commands, monitor, records, registry
 from mpidask.batch.job_state import JobId
+from mpidask.batch.processes import Process
 from mpidask.batch.queries import cancel_commands
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError
@@ -45,15 +45,13 @@ class Lease:
     """The jobs of one program.
 
     system:  name of the batch system
-    host, process, started: the process that holds them; when it was started, in the kernel's ticks
+    holder:  the process that holds them
     further: further words of the cancel command
     """
 
     directory: Path
     system: str
-    host: str
-    process: int
-    started: int
+    holder: Process
     further: tuple[str, ...] = ()
 
     def add(self, jobs: Iterable[tuple[int, JobId]]) -> None:
@@ -101,7 +99,7 @@ class Lease:
     @property
     def is_orphaned(self) -> bool:
         """Whether the process that holds the jobs has ended; False where that cannot be seen: on another host."""
-        return not self.is_released and self.host == socket.gethostname() and _started(self.process) != self.started
+        return not self.is_released and self.holder.has_ended
 
     def release(self) -> list[JobId]:
         """Remove the keys, cancel what is left of the jobs; return which that were.
@@ -135,8 +133,7 @@ def create(system: str, title: str, further: Sequence[str] = ()) -> Lease:
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     home = records.home(None, "clusters")
     directory = home / f"{stamp}-{title}-{secrets.token_hex(2)}"
-    process = os.getpid()
-    lease = Lease(directory, system, socket.gethostname(), process, _started(process), tuple(further))
+    lease = Lease(directory, system, Process.here(), tuple(further))
     content = {**dataclasses.asdict(lease), "directory": None}
     try:
         make_private(home)
@@ -151,9 +148,10 @@ def create(system: str, title: str, further: Sequence[str] = ()) -> Lease:
 
 
 def read(directory: Path) -> Lease:
-    """Return the lease in a directory; raises OSError, ValueError or TypeError if there is none."""
+    """Return the lease in a directory; raises OSError, ValueError, KeyError or TypeError if there is none."""
     content: dict[str, Any] = json.loads((directory / _FACTS).read_text())
-    return Lease(**{**content, "directory": directory, "further": tuple(content["further"])})
+    read = {"holder": Process(**content["holder"]), "further": tuple(content["further"])}
+    return Lease(**{**content, "directory": directory, **read})
 
 
 def orphans() -> list[Lease]:
@@ -167,15 +165,6 @@ def _all(home: Path) -> Iterator[Lease]:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
                 if is_ours(directory):
                     yield read(directory)
-
-
-def _started(process: int) -> int:
-    """Return when a process was started, in the kernel's ticks; -1 if there is none."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
-            return int(file.read().rsplit(")", 1)[1].split()[19])
-    except (OSError, ValueError, IndexError):
-        return -1
 
 
 def watch(directory: Path) -> None:

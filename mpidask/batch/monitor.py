@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mpidask.batch import commands, registry
+from mpidask.batch import commands, lookup, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
 from mpidask.batch.queries import match_ids, parse_reports, query_commands
@@ -35,8 +35,10 @@ def look(records: Sequence[Record], interval: float) -> dict[str, Standing]:
     """Return run name -> what is known of each job.
 
     interval: s in which the batch system is asked at most once, by all shells of this user together
+    Jobs that may have been submitted, under ids that are not known, are looked for.
     """
-    standings = {record.name: record.standing for record in records}
+    lookup.settle(records, interval)
+    standings = {record.name: record.standing if record.id else lookup.nameless(record) for record in records}
     live = [record for record in records if not standings[record.name].final and record.id]
     for name in sorted({record.system for record in live}):
         mine = [record for record in live if record.system == name]

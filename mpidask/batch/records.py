@@ -7,9 +7,8 @@
         record.json     what was asked for, and the command that submitted it
         submissions     one line for each time it was submitted: job id, time, place
         standing.json   what the batch system said last
-        cancelled, refused, unclear   empty files: the user has cancelled the job; its submission was refused, or the
-                        batch system has not said what became of it
-        resubmitting.1  an empty file: a process has taken on to submit it once more, after 1 submission
+        cancelled, refused   empty files: the user has cancelled the job; its submission was refused
+        submitting.1.0  who has taken on to submit it, after 1 submission; see `Claim`
         job.log, status, rank-2.log, ...   what the job leaves: see `mpidask.run_directory`
 
 Everything is readable by the user alone.
@@ -19,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import json
 import os
 import secrets
@@ -33,6 +33,7 @@ from mpidask.batch import settings
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId
+from mpidask.batch.processes import Process
 from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submit_command import job_script, submit_command
 from mpidask.batch.system import BatchSystem
@@ -40,11 +41,78 @@ from mpidask.errors import BatchError, UsageError
 from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace, replace_json
 from mpidask.run_directory import Progress
 
-__all__ = ["Record", "create", "find", "home", "newest", "planned", "read", "records"]
+__all__ = ["Claim", "Outcome", "Record", "create", "find", "home", "newest", "planned", "read", "records"]
 
 SCRIPT = "job.sh"
 _RECORD, _SUBMISSIONS, _STANDING, _CANCELLED = "record.json", "submissions", "standing.json", "cancelled"
-_REFUSED, _UNCLEAR, _RESUBMITTING = "refused", "unclear", "resubmitting"
+_REFUSED, _SUBMITTING = "refused", "submitting"
+_CLAIM = 300.0  # s after which a submission that is under way is taken for one that was cut off
+
+
+class Outcome(enum.Enum):
+    """What became of a submission that has left no job id."""
+
+    OPEN = "open"  # it is under way, or its process has ended
+    UNCLEAR = "unclear"
+    VOID = "void"  # no job was submitted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Who submits a job, or has done so without learning its id.
+
+    path:    the file; its name has the number of submissions before, and that of claims to the same one
+    process: None if that is not known
+    where:   where it is submitted; see `JobId`
+    since:   when it began; s since 1970
+    """
+
+    path: Path
+    process: Process | None
+    where: tuple[str, ...]
+    since: float
+    outcome: Outcome = Outcome.OPEN
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the submission is under way: its process lives, and has not been at it for minutes."""
+        young = time.time() - self.since < _CLAIM
+        return self.outcome is Outcome.OPEN and young and not (self.process and self.process.has_ended)
+
+    @property
+    def looked(self) -> float:
+        """When it was written or the job was looked for last, in s since 1970."""
+        return _changed(self.path)
+
+    def note_looked(self) -> None:
+        """Note that the job was looked for now."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Write down what became of it; raises OSError."""
+        replace(str(self.path), dataclasses.replace(self, outcome=outcome).to_json())
+
+    def to_json(self) -> str:
+        """Return it as text, but for its path."""
+        process = None if self.process is None else dataclasses.asdict(self.process)
+        return json.dumps(
+            {"process": process, "where": self.where, "since": self.since, "outcome": self.outcome.value}, indent=2
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Claim:
+        """Return the claim in a file; one that is half written has just been made."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(path.read_text())
+            return cls(
+                path=path,
+                process=Process(**content["process"]) if content["process"] else None,
+                where=tuple(content["where"]),
+                since=float(content["since"]),
+                outcome=Outcome(content["outcome"]),
+            )
+        return cls(path=path, process=None, where=(), since=_changed(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +152,9 @@ class Record:
     @property
     def submissions(self) -> list[tuple[JobId, float]]:
         """Job and time (s since 1970) of each submission; the last one counts."""
-        return [each for line in json_lines(self.directory / _SUBMISSIONS) if (each := _submission(line))]
+        lines = [each for line in json_lines(self.directory / _SUBMISSIONS) if (each := _submission(line))]
+        # Two processes may have found the same job.
+        return [each for index, each in enumerate(lines) if not index or each[0] != lines[index - 1][0]]
 
     @property
     def known(self) -> list[JobId]:
@@ -106,11 +176,12 @@ class Record:
         """When the job was submitted last, in s since 1970."""
         return self.submissions[-1][1]
 
-    def add_submission(self, job: JobId) -> None:
-        """Note that the job was submitted, under this id."""
-        append_json(self.directory / _SUBMISSIONS, [[job.id, time.time(), job.where]])
-        for doubt in (_REFUSED, _UNCLEAR):
-            (self.directory / doubt).unlink(missing_ok=True)
+    def add_submission(self, job: JobId, when: float | None = None) -> None:
+        """Note that the job was submitted, under this id; when: s since 1970, None for now."""
+        claims = self._claims
+        append_json(self.directory / _SUBMISSIONS, [[job.id, time.time() if when is None else when, job.where]])
+        for path in (self.directory / _REFUSED, *claims):
+            path.unlink(missing_ok=True)
 
     @property
     def standing(self) -> Standing:
@@ -203,26 +274,32 @@ class Record:
             return self.cancel_asked
         return status > SIGNALS or ended >= _changed(self.directory / _CANCELLED)
 
-    def claim(self) -> bool:
-        """Take on the next submission of the job; return whether nobody else has. Raises OSError."""
+    def claim(self, where: tuple[str, ...]) -> Claim | None:
+        """Take on the next submission of the job, at a place; None if somebody else has. Raises OSError."""
+        if self.claimed is not None:
+            return None
+        path = self.directory / f"{_SUBMITTING}.{len(self.submissions)}.{len(self._claims)}"
+        claim = Claim(path=path, process=Process.here(), where=where, since=time.time())
         try:
-            os.close(os.open(self._claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            return False
-        return True
-
-    def unclaim(self) -> None:
-        """Leave the next submission to others: the job was not submitted."""
-        self._claim.unlink(missing_ok=True)
+            return None
+        with os.fdopen(file, "w") as writer:
+            writer.write(claim.to_json())
+        return claim
 
     @property
-    def claimed_at(self) -> float | None:
-        """When somebody took on the next submission, in s since 1970; None if nobody has."""
-        return _changed(self._claim) or None
+    def claimed(self) -> Claim | None:
+        """The next submission, if somebody has taken it on: it is under way, or nobody knows what became of it."""
+        claims = self._claims
+        last = Claim.read(claims[-1]) if claims else None
+        return last if last and last.outcome is not Outcome.VOID else None
 
     @property
-    def _claim(self) -> Path:
-        return self.directory / f"{_RESUBMITTING}.{len(self.submissions)}"
+    def _claims(self) -> list[Path]:
+        """The files of those who have taken on the next submission, one after another."""
+        found = self.directory.glob(f"{_SUBMITTING}.{len(self.submissions)}.*")
+        return sorted(found, key=lambda path: int(path.suffix[1:]))
 
     def note_refused(self) -> None:
         """Note that the batch system has refused the job."""
@@ -233,14 +310,11 @@ class Record:
         """Whether the batch system has refused the job."""
         return (self.directory / _REFUSED).exists()
 
-    def note_unclear(self) -> None:
-        """Note that the job may have been submitted, under an id that is not known."""
-        mark(self.directory / _UNCLEAR)
-
     @property
-    def unclear(self) -> bool:
-        """Whether the job may have been submitted, under an id that is not known."""
-        return (self.directory / _UNCLEAR).exists()
+    def doubt(self) -> Claim | None:
+        """The next submission, if it may have succeeded under an id that is not known; None if it is under way, too."""
+        claim = self.claimed
+        return None if claim is None or claim.is_held else claim
 
     @property
     def log(self) -> Path:
@@ -368,7 +442,7 @@ def newest(directory: Path) -> float:
     times = [0.0]
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name != _STANDING:
+            if entry.name != _STANDING and not entry.name.startswith(_SUBMITTING):
                 with contextlib.suppress(OSError):
                     times.append(entry.stat(follow_symlinks=False).st_mtime)
     return max(times)

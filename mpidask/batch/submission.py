@@ -7,42 +7,31 @@ import contextlib
 import dataclasses
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpidask import run_directory
-from mpidask.batch import cleaning, commands, monitor, records, registry, settings
+from mpidask.batch import cleaning, commands, lookup, monitor, records, registry, settings
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import cancel_commands, parse_search, query_commands, search_command
-from mpidask.batch.records import Record
+from mpidask.batch.queries import cancel_commands
+from mpidask.batch.records import Outcome, Record
 from mpidask.batch.status import Standing
 from mpidask.batch.submit_command import excluded_variables, place_of_submission
 from mpidask.batch.system import BatchSystem
 from mpidask.config import seconds
 from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError, UsageError, WalltimeError
 
-__all__ = [
-    "AsyncHandle",
-    "Handle",
-    "find",
-    "find_by_script",
-    "jobs",
-    "resubmit",
-    "run_submit",
-    "submit",
-    "submit_async",
-]
+__all__ = ["AsyncHandle", "Handle", "find", "jobs", "resubmit", "run_submit", "submit", "submit_async"]
 
 _GLANCE = 0.3  # s between two looks at a file
 _LOOKS = (0.0, 2.0, 5.0)  # s before each look for a job that may have been submitted
-_LOOK_TAKES = 10.0  # s at most
 _ENDINGS = (0.0, 1.0, 2.0, 3.0)  # s before each look whether a job is left that could not be cancelled
-_SUBMITTING = 600.0  # s that a submission may take
+_PATIENCE = 60.0  # s in which a job that may have been submitted is looked for before it is submitted again
+_HOPE = 600.0  # s in which whoever follows a job waits for what became of its submission
 
 
 class Handle:
@@ -68,6 +57,11 @@ class Handle:
     def name(self) -> str:
         """The run's name, which no other job has."""
         return self.record.name
+
+    @property
+    def title(self) -> str:
+        """What commands know the job by: its id, or the run's name where that is not known."""
+        return self.id or self.name
 
     @property
     def directory(self) -> Path:
@@ -115,7 +109,7 @@ class Handle:
             if standing.state.ended and standing.final:
                 return standing.exit_status
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {self.id} is {standing.state.value} after {timeout:g} s")
+                raise TimeoutError(f"job {self.title} is {standing.state.value} after {timeout:g} s")
         raise AssertionError("unreachable")
 
     def follow(self) -> Iterator[Standing]:
@@ -130,15 +124,15 @@ class Handle:
     def _again(self, standing: Standing) -> bool:
         """Submit a job again that wanted to, but could not from its node: some sites allow that on login nodes only.
 
-        Return whether it goes on: another process may be submitting it.
+        Return whether it goes on: another process may be submitting it, or have done so.
         """
         record = self.record
         left = len(record.submissions) <= record.requeue
-        if standing.exit_status != WalltimeError.status or not left or record.cancel_asked or record.unclear:
+        if not record.id or standing.exit_status != WalltimeError.status or not left or record.cancel_asked:
             return False
-        claimed = record.claimed_at
-        if claimed is not None:
-            return time.time() - claimed < _SUBMITTING
+        claim = record.claimed
+        if claim is not None:
+            return claim.is_held or (lookup.is_possible(record) and time.time() - claim.since < _HOPE)
         with contextlib.suppress(ClaimedError):
             resubmit(self.directory)
         return True
@@ -160,7 +154,7 @@ class Handle:
         if not path.exists():
             what = "job" if rank is None else f"rank {rank} of job"
             state = self.record.standing.state.value
-            raise UsageError(f"{what} {self.id} has printed nothing yet: {path} is not there", f"the job is {state}")
+            raise UsageError(f"{what} {self.title} has printed nothing yet: {path} is not there", f"the job is {state}")
         return path
 
     def log_of_worker(self, worker: str) -> Path:
@@ -169,7 +163,7 @@ class Handle:
         names = progress.names if progress is not None else {}
         if worker not in names:
             raise UsageError(
-                f"job {self.id} has no worker {worker!r}",
+                f"job {self.title} has no worker {worker!r}",
                 f"there are: {', '.join(names)}" if names else "none has come up yet",
             )
         return self.log(names[worker])
@@ -179,19 +173,32 @@ class Handle:
         cancel([self])
 
 
-def submit(job: Job, system: BatchSystem | str | None = None, *, options: settings.JobOptions | None = None) -> Handle:
+def submit(
+    job: Job,
+    system: BatchSystem | str | None = None,
+    *,
+    options: settings.JobOptions | None = None,
+    patient: bool = False,
+) -> Handle:
     """Submit a job.
 
     job:     its run_directory is set here
     system:  or its name; None: as configured, else the one that answers here
     options: where records are kept and how often the batch system may be asked; None: as configured
+    patient: whether a job that may have been submitted is given back, too: whoever waits for it goes on to look for it
     Raises UsageError for what the system has no option for, BatchError if it refuses the job: the script is kept.
+    UnclearError if it may have been submitted.
     """
     options = options or settings.load({})
     system = system if isinstance(system, BatchSystem) else registry.find_here(system)
     cleaning.tidy(options)
     record, job = records.create(job, system, options.state_directory)
-    _submit(system, record)
+    try:
+        _submit(system, record)
+    except UnclearError as error:
+        if not patient or system.search is None:
+            raise
+        sys.stderr.write(error.text().replace("error: ", "warning: ", 1))
     return Handle(record, seconds(options.poll_interval, "poll-interval"))
 
 
@@ -209,35 +216,39 @@ class ClaimedError(UnclearError):
 def resubmit(directory: Path) -> tuple[Record, str]:
     """Submit a job again, as it was; return its record and the new job id.
 
-    Job script and followers may all want to: the first one claims it. Raises BatchError if the job was submitted as
-    often as it may be, was cancelled, or is refused; UnclearError if it may have been submitted again already.
+    Job script and followers may all want to: the first one claims it. Where that one was interrupted the job is looked
+    for before it is submitted. Raises BatchError if the job was submitted as often as it may be, was cancelled, or is
+    refused; UnclearError if it was, or may have been, submitted again already.
     """
     try:
         record = records.read(directory)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{directory} is not a run directory: {error}", "give that of a job on record") from None
-    _check_resubmission(record)
-    if not record.claim():
+    before = record.identity
+    _settle(record)
+    if record.identity != before:
         raise ClaimedError(
-            f"another process submits job {record.id} again", f"`mpidask status {record.name}` shows what became of it"
+            f"job {before} was submitted again already: job {record.id}", f"`mpidask status {record.name}` shows it"
         )
-    try:
-        _check_resubmission(record)  # it may have been cancelled meanwhile
-        record.forget_exit()
-        _submit(registry.find(record.system), record)
-    except UnclearError:  # nobody may try again
-        raise
-    except MpidaskError:  # not for others, such as a full disk: the job may have been taken
-        record.unclaim()
-        raise
+    _check_resubmission(record)
+    _submit(registry.find(record.system), record)
     return record, record.id
+
+
+def _settle(record: Record) -> None:
+    """Find out whether a job was submitted again by a process that was interrupted, or did not get an answer."""
+    while (doubt := record.doubt) is not None and lookup.is_possible(record):
+        lookup.settle([record], 0.0)
+        if record.doubt is None or time.time() - doubt.since > _PATIENCE:
+            return
+        time.sleep(_LOOKS[-1])
 
 
 def _check_resubmission(record: Record) -> None:
     """Raise BatchError or UnclearError for a job that may not be submitted again."""
     if record.cancel_asked:
         raise BatchError(f"job {record.id} was cancelled", "submit it anew: mpidask submit")
-    if record.unclear:
+    if record.doubt is not None:
         raise UnclearError(
             f"job {record.id} may have been submitted again already", f"look for it: mpidask status {record.name}"
         )
@@ -249,16 +260,34 @@ def _check_resubmission(record: Record) -> None:
 
 
 def _submit(system: BatchSystem, record: Record) -> None:
-    # A job that submits itself again is elsewhere.
+    """Submit a job on record; whoever comes while this goes on, or after it was interrupted, sees that."""
+    claim = record.claim(
+        place_of_submission(system, record.command, _read(record.command, record.script), os.environ, "")
+    )
+    if claim is None:
+        raise ClaimedError(
+            f"another process submits job {record.id} again", f"`mpidask status {record.name}` shows what became of it"
+        )
     try:
+        if record.submissions:
+            _check_resubmission(record)  # it may have been cancelled meanwhile
+            record.forget_exit()
+        # A job that submits itself again is elsewhere.
         job_id = run_submit(system, record.command, record.script, record.origin, record.job, record.known)
-    except UnclearError:
-        record.note_unclear()
-        raise
-    except BatchError:
-        record.note_refused()
+    except UnclearError as error:  # nobody may try again
+        claim.settle(Outcome.UNCLEAR)
+        raise UnclearError(error.what, f"`mpidask status {record.name}` looks for it; {error.remedy}") from None
+    except MpidaskError:  # not for others, such as a full disk: the job may have been taken
+        claim.settle(Outcome.VOID)
+        if not record.cancel_asked:
+            record.note_refused()
         raise
     record.add_submission(job_id)
+
+
+def _read(command: Command, script: Path) -> str:
+    """Return what a submit command reads."""
+    return command.stdin or script.read_text(encoding="utf-8", errors="replace")
 
 
 def run_submit(
@@ -277,7 +306,7 @@ def run_submit(
     Raises BatchError with command, exit status and output if the batch system refuses, UnclearError if it may have
     taken the job.
     """
-    text = command.stdin or script.read_text(encoding="utf-8", errors="replace")
+    text = _read(command, script)
     where = place_of_submission(system, command, text, os.environ, "")
     command = dataclasses.replace(command, without=excluded_variables(system, text))
     try:
@@ -315,47 +344,25 @@ def _find_unanswered(
     for pause in _LOOKS if system.search is not None else ():
         time.sleep(pause)
         with contextlib.suppress(BatchError):
-            found = find_by_script(system, script, name, where, earlier)
+            found = lookup.find_by_script(system, script, name, where, earlier)
             if found is not None:
                 sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
                 return found
-    looks = "; ".join(shlex.join(each.argv) for each in query_commands(system, system.status, ["ID"], where))
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"
         f"script: {script}",
-        f"see with the batch system's command whether it is in the queue before you submit it again: {looks}",
+        f"see whether it is in the queue before you submit it again: {lookup.way(system, name, where)}",
     )
-
-
-def find_by_script(
-    system: BatchSystem, script: Path, name: str, where: tuple[str, ...], earlier: Sequence[JobId] = ()
-) -> JobId | None:
-    """Return the job with this script that is none of the earlier ones; None if the batch system lists none.
-
-    Raises BatchError if it does not answer, or not in a way that tells.
-    """
-    question = search_command(system, name, where)
-    if question is None:
-        raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
-    # A place may only be known once a job was taken there.
-    besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
-    output = commands.run(question, _LOOK_TAKES)
-    found = parse_search(system, output.stdout, script, besides)
-    if found is not None:
-        return JobId(found, where)
-    said = output.stdout + output.stderr
-    empty = system.status.absent is not None and re.search(system.status.absent, said)
-    several = not besides and f"{script.parent}/" in re.sub(r"\n\s*", "", said)
-    if several or (output.status != 0 and not empty):
-        raise BatchError(f"{system.title} did not tell whether it has the job\n{output.text}", "it will be asked again")
-    return None
 
 
 def cancel(handles: list[Handle]) -> None:
     """Cancel jobs, those of one batch system with one command.
 
-    Raises BatchError if the batch system refuses, and what is still in the queue or runs is not cancelled.
+    Raises BatchError if the batch system refuses, and what is still in the queue or runs is not cancelled. If a job's
+    id is not known, none is cancelled.
     """
+    for handle in handles:
+        _check_identity(handle.record)
     failed: list[str] = []
     for name in sorted({handle.record.system for handle in handles}):
         mine = [handle.record for handle in handles if handle.record.system == name]
@@ -372,6 +379,23 @@ def cancel(handles: list[Handle]) -> None:
             failed.append("\n".join([f"{system.title} did not cancel the jobs: {named}", *words]))
     if failed:
         raise BatchError("\n".join(failed), "its own words are above")
+
+
+def _check_identity(record: Record) -> None:
+    """Raise BatchError for a job whose id is not known."""
+    doubt = record.doubt
+    if doubt is not None:
+        looks = lookup.way(registry.find(record.system), record.job, doubt.where)
+        raise UnclearError(
+            f"job {record.name} may have been submitted, under an id that is not known: it is not cancelled",
+            f"look with `{looks}` and cancel it there, or try again: mpidask cancel {record.name}",
+        )
+    if not record.id:
+        busy = record.claimed is not None
+        raise BatchError(
+            f"job {record.name} {'is being' if busy else 'was not'} submitted: it is not cancelled",
+            f"mpidask {'cancel' if busy else 'status'} {record.name}",
+        )
 
 
 def _failure(command: Command) -> str | None:

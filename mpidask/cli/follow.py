@@ -43,7 +43,7 @@ def _follow(handle: Handle, *, show: bool) -> int:
 def _text(handle: Handle, standing: Standing) -> str:
     """Return how a job stands."""
     each = table.row(handle.record, standing)
-    parts = [f"job {each['job']} {each['state']}"]
+    parts = [f"job {each['job'] or each['run']} {each['state']}"]
     if each["workers"] is not None:
         parts.append(f"{each['workers']} of {each['expected_workers']} workers up")
     if each["time_left"] is not None:
@@ -116,9 +116,9 @@ def _end(handle: Handle, standing: Standing, *, told: bool) -> int:
         return 0
     how = f"exit status {status}" if status is not None else "without an exit status"
     if standing.state is JobState.CANCELLED:
-        sys.stderr.write(f"mpidask: job {handle.id} was {reason or standing.state.value} ({how})\n")
+        sys.stderr.write(f"mpidask: job {handle.title} was {reason or standing.state.value} ({how})\n")
     else:
-        sys.stderr.write(f"mpidask: job {handle.id} failed: {how}{f': {reason}' if reason else ''}\n")
+        sys.stderr.write(f"mpidask: job {handle.title} failed: {how}{f': {reason}' if reason else ''}\n")
     lines = handle.record.system_log.splitlines()[-5:] if told else table.last_lines(handle.record)
     sys.stderr.write("".join(f"mpidask: | {each}\n" for each in lines))
     return status or LostError.status
@@ -129,13 +129,13 @@ def _interrupted(handle: Handle) -> int:
     sys.stderr.write("\n")
     try:
         if sys.stdin.isatty():
-            answer = input(f"mpidask: cancel job {handle.id}? [y/N] ")
+            answer = input(f"mpidask: cancel job {handle.title}? [y/N] ")
             if answer.strip().lower() in ("y", "yes"):
                 handle.cancel()
-                sys.stderr.write(f"mpidask: job {handle.id} is cancelled\n")
+                sys.stderr.write(f"mpidask: job {handle.title} is cancelled\n")
                 return 130
     except (KeyboardInterrupt, EOFError):
         sys.stderr.write("\n")
-    further = f"`mpidask logs -f {handle.id}` follows it, `mpidask cancel {handle.id}` ends it"
-    sys.stderr.write(f"mpidask: job {handle.id} goes on; {further}\n")
+    further = f"`mpidask logs -f {handle.title}` follows it, `mpidask cancel {handle.title}` ends it"
+    sys.stderr.write(f"mpidask: job {handle.title} goes on; {further}\n")
     return 130

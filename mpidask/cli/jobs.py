@@ -87,13 +87,14 @@ def _submit(argv: Sequence[str]) -> int:
     if given["dry_run"]:
         print(job_script(system, records.planned(job, options.state_directory)), end="")
         return 0
-    handle = submission.submit(job, system, options=options)
+    waits = bool(given["follow"] or given["wait"])
+    handle = submission.submit(job, system, options=options, patient=waits)
     tell(handle, job, system.title)
-    if given["follow"] or given["wait"]:
+    if waits:
         from mpidask.cli.follow import follow
 
         if not given["follow"]:
-            print(handle.id, flush=True)
+            print(handle.title, flush=True)
         return follow(handle, show=bool(given["follow"]))
     print(handle.id)
     return 0
@@ -204,8 +205,10 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     said = {name for name, labels in theirs.items() for each in added if each.split()[0] in labels.split()}
     silent = [name for name, value in choices.items() if value is None and name not in said]
     left = f"; left to the site: {', '.join(silent)}" if silent and handle.record.system != "local" else ""
-    sys.stderr.write(f"mpidask: job {handle.id} is submitted to {title}: {', '.join([shape, *asked])}{left}\n")
-    sys.stderr.write(f"mpidask: `mpidask status {handle.id}`, `mpidask logs {handle.id}`; files: {handle.directory}\n")
+    taken = "is submitted" if handle.id else "may have been submitted"
+    name = handle.title
+    sys.stderr.write(f"mpidask: job {name} {taken} to {title}: {', '.join([shape, *asked])}{left}\n")
+    sys.stderr.write(f"mpidask: `mpidask status {name}`, `mpidask logs {name}`; files: {handle.directory}\n")
     sys.stderr.flush()
 
 
@@ -292,18 +295,12 @@ def _cancel(argv: Sequence[str]) -> int:
     if not given["jobs"]:
         raise UsageError("no job was given", "name those to cancel; `mpidask status` lists them")
     handles = chosen(given["jobs"])
-    nameless = [handle for handle in handles if not handle.record.identity.id]
-    if nameless:
-        names = ", ".join(handle.name for handle in nameless)
-        raise UsageError(
-            f"no job id is known of {names}: the submission was refused, or its answer was lost",
-            "see with the batch system's own command whether such a job is in the queue, and cancel it there",
-        )
     standings = monitor.look_again([handle.record for handle in handles])
-    live = [handle for handle in handles if not standings[handle.name].state.ended]
+    live = [each for each in handles if each.record.doubt is not None or not standings[each.name].state.ended]
     for handle in handles:
         if handle not in live:
-            print(f"mpidask: job {handle.id} has ended already", file=sys.stderr)
+            ended = "has ended already" if handle.id else "was not submitted"
+            print(f"mpidask: job {handle.title} {ended}", file=sys.stderr)
     submission.cancel(live)
     for handle in live:
         print(f"mpidask: job {handle.id} is cancelled", file=sys.stderr)

@@ -36,9 +36,9 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
         "run": record.name,
         "name": record.job,
         "system": record.system,
-        "state": standing.state.value if standing.id else "unclear" if record.unclear else "not submitted",
+        "state": _state(record, standing),
         "native": standing.native or None,
-        "reason": "may have been submitted, see the queue" if not standing.id and record.unclear else standing.reason,
+        "reason": standing.reason,
         "exit_status": standing.exit_status,
         "submitted": last.get("submitted"),
         "expected_start": _iso(began) if standing.state is JobState.PENDING else None,
@@ -59,6 +59,13 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
         "directory": str(record.directory),
         "log": str(record.log),
     }
+
+
+def _state(record: Record, standing: Standing) -> str:
+    """Return the word for a job's state."""
+    if standing.id or record.execution is not None:
+        return standing.state.value
+    return "not submitted" if record.claimed is None else "unclear" if record.doubt else "being submitted"
 
 
 def _progress(record: Record) -> Progress | None:

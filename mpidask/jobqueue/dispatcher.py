@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import cleaning, commands, leases, monitor, registry, sentinel, settings, submission
+from mpidask.batch import cleaning, commands, leases, lookup, monitor, registry, sentinel, settings, submission
 from mpidask.batch.job import Job as BatchJob
 from mpidask.batch.job_fields import fields_of
 from mpidask.batch.job_state import JobId, JobState
@@ -36,7 +36,6 @@ logger = logging.getLogger("mpidask.jobqueue")
 
 _ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 _AT_ONCE = 4  # submit commands, where there are no job arrays
-_APPEARS = 30.0  # s in which a job may be on its way into the queue
 _FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
 
 
@@ -220,7 +219,7 @@ class Dispatcher:
         for each in list(self.unclear):
             try:
                 name = each.run[0].job_name
-                found = await asyncio.to_thread(submission.find_by_script, self.system, each.script, name, each.where)
+                found = await asyncio.to_thread(lookup.find_by_script, self.system, each.script, name, each.where)
             except BatchError as error:
                 logger.debug("%s", error.what)
                 continue
@@ -228,7 +227,7 @@ class Dispatcher:
                 logger.warning("%s has taken job %s, though it did not say so", self.system.title, found)
                 self._note_taken(each.run, found)
                 await self._cancel([job for job in each.run if job.cancelled])
-            elif time.time() - each.run[0].submitted > _APPEARS and not any(job.present for job in each.run):
+            elif time.time() - each.run[0].submitted > lookup.APPEARS and not any(job.present for job in each.run):
                 for job in each.run:
                     job.unclear, job.standing = False, _not_there(job)
             else:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from datetime import timedelta
 
 import pytest
 
-from mpidask.batch import commands, records, registry, submission
+from mpidask.batch import commands, lookup, monitor, records, registry, submission
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.processes import Process
 from mpidask.batch.queries import parse_search
 from mpidask.batch.status import Standing
 from mpidask.batch.submit_command import excluded_variables, options_from_environment
@@ -239,8 +241,10 @@ def answering(monkeypatch, **answers):
     def run(command, *_, **__):
         asked.append(command.argv)
         answer = answers.get(command.argv[0], "")
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
+        if callable(answer):
+            answer = answer(command.argv)
         return answer if isinstance(answer, commands.Output) else commands.Output(command, 0, answer, "")
 
     monkeypatch.setattr(commands, "run", run)
@@ -262,7 +266,7 @@ def test_a_job_that_is_submitted_again_is_not_taken_for_the_one_before(record, m
     answering(monkeypatch, sbatch=SilenceError("no answer"), squeue=f"100|{record.script}\n")
     with pytest.raises(UnclearError):
         submission.resubmit(record.directory)
-    assert (record.known, record.unclear) == ([JobId("100")], True)
+    assert record.known == [JobId("100")] and record.doubt is not None
 
 
 def test_a_job_that_is_submitted_again_is_found_beside_the_one_before(record, monkeypatch):
@@ -278,19 +282,31 @@ def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(reco
     assert parse_search(pbs, text, record.script, ["7.pbs.site.org"]) == "8.pbs"
 
 
+def unclear(record, ago=0.0, outcome=records.Outcome.UNCLEAR, process=None, where=()):
+    """Have a submission of a job not be answered, or be cut off, some time ago."""
+    path = record.directory / f"submitting.{len(record.submissions)}.0"
+    since = time.time() - ago
+    records.Claim(path=path, process=process, where=where, since=since).settle(outcome)
+    os.utime(path, (since, since))
+
+
 ENDED = Standing(id="100", state=JobState.FAILED, exit_status=75, final=True)
 
 
 def test_a_job_that_may_have_been_submitted_again_is_not_submitted_again(record, monkeypatch, capsys):
-    asked = answering(monkeypatch, sbatch="101\n")
-    record.note_unclear()
-    assert not submission.Handle(record, 0.0)._again(ENDED)
+    monkeypatch.setattr(submission, "_PATIENCE", 0.0)
+    silent = SilenceError("no answer")
+    asked = answering(monkeypatch, sbatch="101\n", squeue=silent)
+    unclear(record)
+    assert submission.Handle(record, 0.0)._again(ENDED), "it is looked for"
     with pytest.raises(UnclearError, match="may have been submitted again"):
         submission.resubmit(record.directory)
     assert jobs.main("resubmit", [str(record.directory)]) == 0, "its script leaves no status: the next job will"
     assert "may have been submitted again" in capsys.readouterr().err
-    assert asked == []
+    assert {words[0] for words in asked} == {"squeue"}
     assert record.exited == 75
+    unclear(record, 1000.0)
+    assert not submission.Handle(record, 0.0)._again(ENDED), "whoever follows it does not wait for ever"
 
 
 def test_a_job_that_was_cancelled_is_not_submitted_again(record, monkeypatch):
@@ -320,17 +336,12 @@ def test_a_job_is_submitted_again_by_one_process(record, monkeypatch):
     assert submission.resubmit(record.directory)[1] == "102", "the next time is claimed anew"
 
 
-def test_a_refused_resubmission_is_left_to_others_and_one_that_never_ends_to_nobody(record, monkeypatch):
+def test_a_refused_resubmission_is_left_to_others(record, monkeypatch):
     refused = commands.Output(Command(argv=("sbatch",)), 1, "", "sbatch: error: Access denied\n")
     answering(monkeypatch, sbatch=refused)
     with pytest.raises(BatchError, match="did not take the job"):
         submission.resubmit(record.directory)
-    asked = answering(monkeypatch, sbatch="101\n")
-    assert record.claim()
-    os.utime(record.directory / "resubmitting.1", (1.0, 1.0))
-    assert not submission.Handle(record, 0.0)._again(ENDED)
-    assert asked == []
-    record.unclaim()
+    answering(monkeypatch, sbatch="101\n")
     assert submission.Handle(record, 0.0)._again(ENDED)
     assert record.id == "101"
 
@@ -359,3 +370,151 @@ def test_a_script_that_had_ended_before_was_not_cancelled(record):
     (record.directory / "status").write_text("143\n")
     os.utime(record.directory / "status", (1000.0, 1000.0))
     assert record.cancelled, "a signal: ours, it may be, by a clock that differs"
+
+
+DEAD = Process(socket.gethostname(), os.getpid(), 1)  # this number was another process's once
+LIVES = Process.here()
+ELSEWHERE = Process("elsewhere", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("process", "ago", "held"),
+    [
+        (LIVES, 0.0, True),
+        (LIVES, 1000.0, False),
+        (DEAD, 0.0, False),
+        (ELSEWHERE, 0.0, True),
+        (ELSEWHERE, 1000.0, False),
+    ],
+)
+def test_a_submission_is_under_way_while_its_process_lives_and_for_some_minutes(record, process, ago, held):
+    unclear(record, ago, records.Outcome.OPEN, process)
+    assert record.claim(()) is None, "nobody else may submit it before it was looked for"
+    assert record.claimed.is_held == held
+    assert (record.doubt is None) == held
+
+
+def test_a_job_whose_resubmission_was_interrupted_is_looked_for_and_then_submitted(record, monkeypatch):
+    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    answering(monkeypatch, squeue=f"100|{record.script}\n", sbatch="101\n")
+    assert submission.resubmit(record.directory)[1] == "101"
+    assert not list(record.directory.glob("submitting.*"))
+
+
+def test_a_job_that_an_interrupted_process_has_submitted_is_found_and_not_submitted_again(record, monkeypatch):
+    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    asked = answering(monkeypatch, squeue=f"100|{record.script}\n102|{record.script}\n")
+    with pytest.raises(UnclearError, match="submitted again already: job 102"):
+        submission.resubmit(record.directory)
+    assert record.id == "102"
+    assert "sbatch" not in {words[0] for words in asked}
+
+
+def test_whoever_follows_a_job_goes_on_with_the_one_that_is_found(record, monkeypatch):
+    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    record.keep(ENDED)
+    looks = submission.Handle(record, 0.0).follow()
+    found = f"100|{record.script}\n102|{record.script}\n"
+
+    def squeue(words):
+        return found if words[-1] == "--format=%F|%o" else LISTED.replace("100", "102")
+
+    answering(monkeypatch, squeue=squeue)
+    assert next(looks).id == "102"
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """Return the record of a job of Slurm of which it is not known whether it was submitted."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    record, _ = records.create(Job(command=("true",), name="x"), registry.find("slurm"), None)
+    unclear(record, 5.0, where=("far",))
+    return record
+
+
+def in_queue(record):
+    """Return what squeue answers if a job is there: to the question by its script, and to that by its id."""
+    listed, found = LISTED.replace("100", "7"), f"7|{record.script}\n"
+    return lambda words: found if words[-1] == "--format=%F|%o" else listed
+
+
+def test_status_finds_a_job_whose_submission_was_not_answered_where_it_is(fresh, monkeypatch, capsys):
+    asked = answering(monkeypatch, squeue=in_queue(fresh))
+    assert jobs.main("status", []) == 0
+    assert re.search(r"^7@far +x +running", capsys.readouterr().out, re.MULTILINE)
+    assert fresh.identity == JobId("7", ("far",))
+    assert fresh.submitted < time.time() - 4, "that is when it was submitted"
+    assert all(words[:2] == ("squeue", "--clusters=far") for words in asked)
+
+
+def test_cancel_finds_it_and_cancels_it(fresh, monkeypatch, capsys):
+    asked = answering(monkeypatch, squeue=in_queue(fresh))
+    assert jobs.main("cancel", [fresh.name]) == 0
+    assert ("scancel", "--clusters=far", "7") in asked
+    assert "job 7@far is cancelled" in capsys.readouterr().err
+
+
+def test_what_is_not_found_is_not_cancelled_and_it_is_said_where_to_look(fresh, monkeypatch, capsys):
+    asked = answering(monkeypatch, squeue=SilenceError("no answer"))
+    assert jobs.main("cancel", [fresh.name]) == UnclearError.status
+    assert "scancel" not in {words[0] for words in asked}
+    said = capsys.readouterr().err
+    assert "may have been submitted" in said and "`squeue --clusters=far" in said, said
+    assert jobs.main("status", [fresh.name]) == 0
+    said = capsys.readouterr().out
+    assert "unclear" in said and "look with `squeue --clusters=far" in said, said
+
+
+def test_what_is_looked_for_and_not_there_was_not_submitted(fresh, monkeypatch, capsys):
+    answering(monkeypatch, squeue="")
+    assert monitor.look([fresh], 0.0)[fresh.name].state is JobState.UNKNOWN, "it may not be listed yet"
+    monkeypatch.setattr(lookup, "APPEARS", 0.0)
+    assert submission.Handle(fresh, 0.0).wait(timeout=60) is None
+    assert jobs.main("status", []) == 0
+    assert "not submitted" in capsys.readouterr().out
+    assert jobs.main("cancel", [fresh.name]) == 0
+    assert "was not submitted" in capsys.readouterr().err
+
+
+def test_a_job_that_has_begun_was_submitted(fresh, monkeypatch):
+    """Though the batch system has forgotten it."""
+    monkeypatch.setattr(lookup, "APPEARS", 0.0)
+    answering(monkeypatch, squeue="")
+    (fresh.directory / "executions").write_text("0 1795000000 n1\n")
+    assert monitor.look([fresh], 0.0)[fresh.name].state is JobState.RUNNING
+    (fresh.directory / "status").write_text("3\n")
+    assert submission.Handle(fresh, 0.0).wait(timeout=60) == 3
+
+
+def test_whoever_waits_for_a_job_that_may_have_been_submitted_goes_on_to_look(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(submission, "_LOOKS", (0.0,))
+    job, system = Job(command=("true",), name="x"), registry.find("slurm")
+    answering(monkeypatch, sbatch=SilenceError("no answer"), squeue="")
+    with pytest.raises(UnclearError) as caught:
+        submission.submit(job, system)
+    assert re.search(r"mpidask status \S+-x-\w+", caught.value.remedy)
+    handle = submission.submit(job, system, patient=True)
+    assert "may have been submitted" in capsys.readouterr().err
+    assert handle.id == "" and handle.title == handle.name
+    answering(monkeypatch, squeue=in_queue(handle.record))
+    handle.interval = 0.0
+    assert next(handle.follow()).state is JobState.RUNNING
+    assert handle.id == "7"
+
+
+def test_two_that_find_the_same_job_submit_it_once(record):
+    record.add_submission(JobId("101"))
+    record.add_submission(JobId("101"))
+    assert record.known == [JobId("100"), JobId("101")]
+
+
+def test_an_interrupted_submission_is_no_refused_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(records.Process, "here", lambda: DEAD)
+    answering(monkeypatch, sbatch=KeyboardInterrupt(), squeue=SilenceError("no answer"))
+    with pytest.raises(KeyboardInterrupt):
+        submission.submit(Job(command=("true",), name="x"), registry.find("slurm"))
+    (handle,) = submission.jobs()
+    assert handle.refresh().state is JobState.UNKNOWN
+    assert "may have been submitted" in handle.refresh().reason

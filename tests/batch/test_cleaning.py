@@ -90,12 +90,12 @@ def test_failed_submissions(state):
     refused, forgotten, unclear, ran = (
         job(31, (), refused=""),
         job(31, ()),
-        job(31, (), unclear=""),
-        job(31, (), unclear="", status="0"),
+        job(31, (), **{"submitting.0.0": ""}),
+        job(31, (), status="0", **{"submitting.0.0": ""}),
     )
     unfinished = job(31, ())
     (unfinished / "record.json").unlink()
-    again = job(31, standing=over(31), unclear="")
+    again = job(31, standing=over(31), **{"submitting.1.0": ""})
     unfinished = aged(unfinished, 31)
     fresh = state / "jobs" / "20200101-000000-x-1234"
     fresh.mkdir()
@@ -135,7 +135,7 @@ def test_never(state):
 
 def test_looking_asks_the_batch_system_and_names_what_is_in_doubt(state, monkeypatch):
     ended, silent, runs, unclear = (job(31, (number,), status="0") for number in "1234")
-    (unclear / "unclear").touch()
+    (unclear / "submitting.1.0").touch()
     (unclear / "status").unlink()
     aged(unclear, 31)
     known = {
@@ -155,8 +155,8 @@ def test_looking_asks_the_batch_system_and_names_what_is_in_doubt(state, monkeyp
     ]
 
 
-@pytest.mark.parametrize(("error", "name"), [(BatchError, "refused"), (UnclearError, "unclear")])
-def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, name):
+@pytest.mark.parametrize(("error", "said"), [(BatchError, (True, False)), (UnclearError, (False, True))])
+def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, said):
     def fails(*_):
         raise error("no", "try")
 
@@ -164,10 +164,10 @@ def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, name):
     with pytest.raises(error):
         submission.submit(Job(command=("true",), name="x"), SYSTEM, options=settings.load({}))
     (directory,) = (state / "jobs").iterdir()
-    assert (directory / name).exists()
     record = records.read(directory)
+    assert (record.refused, record.doubt is not None) == said
     record.add_submission(JobId("8"))
-    assert not (directory / name).exists()
+    assert not record.refused and record.doubt is None
 
 
 # ------------------------------------------------------------------- the command

@@ -13,7 +13,7 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from mpidask.batch import commands, leases, registry, sentinel, submission
+from mpidask.batch import commands, leases, lookup, registry, sentinel, submission
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.status import Standing
 from mpidask.errors import BatchError, UnclearError
@@ -201,7 +201,7 @@ def unclear(slurm, monkeypatch):
             raise BatchError("no answer")
         return next((JobId(job) for job, each in slurm.scripts.items() if each == str(script)), None)
 
-    monkeypatch.setattr(submission, "find_by_script", find_by_script)
+    monkeypatch.setattr(lookup, "find_by_script", find_by_script)
     slurm.error = UnclearError("the job may have been submitted")
     slurm.mute = True
     return slurm
@@ -239,7 +239,7 @@ def test_a_job_that_may_have_been_submitted_is_looked_for_at_the_end(unclear):
 
 
 def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch):
-    monkeypatch.setattr(dispatcher, "_APPEARS", 0.0)
+    monkeypatch.setattr(lookup, "APPEARS", 0.0)
 
     async def given_up():
         async with cluster(max_failures=1) as held:
@@ -266,9 +266,7 @@ def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch)
 )
 def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):
     monkeypatch.setattr(commands, "run", lambda command, *args: commands.Output(command, status, rows, ""))
-    search = functools.partial(
-        submission.find_by_script, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ()
-    )
+    search = functools.partial(lookup.find_by_script, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ())
     if told is BatchError:
         with pytest.raises(BatchError, match="did not tell"):
             search()
