@@ -44,7 +44,27 @@ __all__ = [
 
 
 class MpidaskError(Exception):
-    """What was wrong, and on a line of its own what to do about it."""
+    """What was wrong, and on a line of its own what to do about it.
+
+    Parameters
+    ----------
+    what : str
+        What was wrong, with the value in question.
+    remedy : str, default ""
+        What to do about it.
+
+    Attributes
+    ----------
+    status : int
+        The exit status of a command that ends with this error.
+    silent : bool
+        Whether another rank reports the error.
+
+    Examples
+    --------
+    >>> str(MpidaskError("--nthreads is 0", "give a number from 1 up"))
+    '--nthreads is 0'
+    """
 
     status = 1
     silent = False  # another rank reports it
@@ -60,7 +80,13 @@ class MpidaskError(Exception):
         return self.what
 
     def text(self) -> str:
-        """Return the lines to print, each starting with ``mpidask: ``."""
+        """Return the lines to print.
+
+        Returns
+        -------
+        str
+            Lines that begin with ``mpidask: ``.
+        """
         lines = self.what.splitlines() or [""]
         lines[0] = f"error: {lines[0]}"
         lines += [f"remedy: {self.remedy}"] if self.remedy else []

@@ -98,6 +98,21 @@ def test_every_room_is_in_the_picture():
     assert {name(path.parent) for path in ROOMS} <= drawn
 
 
+def test_the_architecture_names_what_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = "|".join(path.name for path in (ROOT / "mpidask").iterdir() if path.is_dir())
+    named = set(re.findall(rf"`((?:{rooms})[./][\w./]+)`", text))
+    places = {each: ROOT / "mpidask" / each.removesuffix(".py").rstrip("/").replace(".", "/") for each in named}
+    assert len(places) > 40
+    missing = {each for each, place in places.items() if not (place.is_dir() or place.with_suffix(".py").exists())}
+    fields = {
+        each for each in missing if places[each].parent.with_suffix(".py").exists()
+    }  # such as settings.JobOptions
+    assert missing - fields == set()
+    for each in fields:
+        assert re.search(rf"\b{places[each].name}\b", places[each].parent.with_suffix(".py").read_text()), each
+
+
 def test_every_decision_is_in_the_index_and_has_its_parts():
     records = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     index = (ROOT / "docs" / "decisions" / "README.md").read_text()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from distributed import Client
+from distributed.security import Security
 
 from mpidask.attach import wait
 from mpidask.security import credentials, tls_sockets
@@ -16,9 +17,14 @@ __all__ = ["JobClient", "connect"]
 
 
 class JobClient(Client):
-    """Dask's client, which knows the scheduler's keys and where its dashboard is.
+    """Dask's client, which has the scheduler's keys and the link to its dashboard.
 
-    entry: what the scheduler's file says
+    Parameters
+    ----------
+    entry : Entry
+        What the scheduler's file says.
+    **options : Any
+        Further arguments of `distributed.Client`.
     """
 
     def __init__(self, entry: Entry, **options: Any) -> None:
@@ -35,27 +41,80 @@ class JobClient(Client):
         return self.entry.dashboard
 
 
-def connect(
+def connect(  # noqa: PLR0913 - what editors are to show
     job: str | int | os.PathLike[str] | None = None,
     *,
     timeout: float | str | None = None,
     quiet: bool = False,
+    asynchronous: bool = False,
+    name: str | None = None,
+    set_as_default: bool = True,
+    direct_to_workers: bool | None = None,
+    heartbeat_interval: int | str | None = None,
+    security: Security | None = None,
     **client_options: Any,
 ) -> Any:
-    """Return a client of a job's scheduler; waits for the job to start.
+    """Return a client of a job's scheduler; wait for the job to start.
 
-    job:            job id, run name, or the path of a scheduler file or of a run directory; None: the newest job of
-                    `mpidask start`
-    timeout:        s to wait at most, or such as '5 min'; None: as long as it takes
-    quiet:          do not tell on stderr what is waited for
-    client_options: further arguments of distributed.Client; with asynchronous=True what is returned is to be awaited
-    Raises UsageError if there is no such job, BatchError with reason and last words of a job that has ended,
-    StartupError if the time is up or nothing answers.
+    Parameters
+    ----------
+    job : str, int or path, optional
+        Job id, run name, or the path of a scheduler file or of a run directory. Default: the newest job of
+        ``mpidask start`` that has not ended.
+    timeout : float or str, optional
+        How long to wait at most: seconds, or text such as ``"5 min"``. Default: as long as it takes.
+    quiet : bool, default False
+        Print no line on stderr about what is waited for.
+    asynchronous : bool, default False
+        The client is for use in an event loop: await what is returned.
+    name : str, optional
+        Name of the client in the scheduler's logs.
+    set_as_default : bool, default True
+        Have ``compute()`` without a client use this one.
+    direct_to_workers : bool, optional
+        Connect to workers directly, or through the scheduler. Default: Dask decides.
+    heartbeat_interval : int or str, optional
+        Time between two heartbeats to the scheduler: milliseconds, or text such as ``"5 s"``.
+    security : distributed.Security, optional
+        Keys for TLS. Default: those in the scheduler's file.
+    **client_options : Any
+        Further arguments of `distributed.Client`.
+
+    Returns
+    -------
+    distributed.Client
+        A connected client; with ``asynchronous=True`` an awaitable of one.
+
+    Raises
+    ------
+    UsageError
+        There is no such job.
+    BatchError
+        The job has ended; the error has the reason and the last lines of its log.
+    StartupError
+        The time is up, or the scheduler does not answer. The job goes on.
+
+    See Also
+    --------
+    MPICluster : Submits the job as well.
+
+    Examples
+    --------
+    >>> client = mpidask.connect("4711")  # doctest: +SKIP
+    >>> client = mpidask.connect("cluster.json", timeout="10 min")  # doctest: +SKIP
     """
+    given = {
+        "name": name,
+        "direct_to_workers": direct_to_workers,
+        "heartbeat_interval": heartbeat_interval,
+        "security": security,
+    }
+    options = {option: value for option, value in given.items() if value is not None}
+    options |= {"asynchronous": asynchronous, "set_as_default": set_as_default, **client_options}
     search = wait.find(job)
-    if client_options.get("asynchronous"):
-        return _connect_async(search, timeout, client_options, quiet=quiet)
-    return wait.reach(search, lambda entry: JobClient(entry, **client_options), timeout=timeout, quiet=quiet)
+    if asynchronous:
+        return _connect_async(search, timeout, options, quiet=quiet)
+    return wait.reach(search, lambda entry: JobClient(entry, **options), timeout=timeout, quiet=quiet)
 
 
 async def _connect_async(

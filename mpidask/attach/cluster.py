@@ -6,9 +6,10 @@ import asyncio
 import atexit
 import contextlib
 import html
+import inspect
 import sys
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from distributed.core import Status
@@ -16,6 +17,7 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.utils import Log, Logs
 
+from mpidask import docstrings
 from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.wait import JobSearch
 from mpidask.batch import submission
@@ -36,17 +38,48 @@ _open: weakref.WeakSet[MPICluster] = weakref.WeakSet()
 
 
 class MPICluster(Cluster):
-    """A Dask cluster that is one batch job: rank 0 hosts the scheduler, and like the others workers.
+    """A Dask cluster that is one batch job: rank 0 hosts the scheduler, and all ranks host workers.
 
-    name:         of the cluster and of the job
-    asynchronous: for use in an event loop: ``async with MPICluster(..., asynchronous=True)``
-    timeout:      how long to wait for the job to start, in s or such as '2 h'; None: as long as it takes
-    quiet:        do not tell on stderr what is waited for
-    keywords:     the options of `mpidask start`: nodes, ranks_per_node, cores_per_rank, walltime, queue, account, ...,
-                  nthreads, memory_limit, interface, idle_timeout, ...
-    job:          the job's `Handle`; None before it is submitted
-    Raises UsageError for a keyword that cannot be used, BatchError if the job is refused or ends before it is of use,
-    StartupError if the time is up; the job is cancelled then.
+    The job starts when the object is made. Closing the cluster ends the job.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name of the cluster and of the job.
+    asynchronous : bool, default False
+        The cluster is for use in an event loop: ``async with MPICluster(..., asynchronous=True)``.
+    timeout : float or str, optional
+        How long to wait for the job to start: seconds, or text such as ``"2 h"``. Default: as long as it takes.
+    quiet : bool, default False
+        Print no line on stderr about what is waited for.
+    **others : Any
+        Refused, with the keyword that may be meant.
+
+    Attributes
+    ----------
+    job : Handle or None
+        The job; None before it is submitted.
+    entry : Entry or None
+        What the scheduler's file says; None before the scheduler is up.
+
+    Raises
+    ------
+    UsageError
+        A keyword or a value cannot be used.
+    BatchError
+        The batch system refuses the job, or the job ends before it is of use.
+    StartupError
+        The time is up. The job is cancelled then.
+
+    See Also
+    --------
+    connect : Connects to a job that is there.
+    SLURMCluster : One job for each worker, or for a few: such a cluster scales.
+
+    Examples
+    --------
+    >>> with MPICluster(nodes=4, cores_per_rank=32, walltime="1:00:00") as cluster:  # doctest: +SKIP
+    ...     client = cluster.get_client()
     """
 
     _supports_scaling = False
@@ -54,22 +87,73 @@ class MPICluster(Cluster):
     status: Any
     _watch_worker_status_task: Any
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options of a job and of the run in it, so that editors show them
         self,
         *,
         name: str | None = None,
         asynchronous: bool = False,
         timeout: float | str | None = None,
         quiet: bool = False,
-        **keywords: Any,
+        system: str | None = None,
+        nodes: int | None = None,
+        ranks_per_node: int | None = None,
+        cores_per_rank: int | None = None,
+        gpus_per_rank: int | None = None,
+        memory_per_node: str | None = None,
+        walltime: str | None = None,
+        queue: str | None = None,
+        account: str | None = None,
+        job_name: str | None = None,
+        parallel_environment: str | None = None,
+        directive: Sequence[str] | None = None,
+        prologue: Sequence[str] | None = None,
+        epilogue: Sequence[str] | None = None,
+        launcher: str | None = None,
+        python: str | None = None,
+        launch_timeout: str | None = None,
+        requeue: bool | None = None,
+        requeue_limit: int | None = None,
+        poll_interval: str | None = None,
+        state_directory: str | None = None,
+        keep: str | None = None,
+        nthreads: int | None = None,
+        memory_limit: float | str | None = None,
+        local_directory: str | None = None,
+        shared_scratch: bool | None = None,
+        interface: str | None = None,
+        client_interface: str | None = None,
+        client_address: str | None = None,
+        tls: bool | None = None,
+        protocol: str | None = None,
+        gpus: bool | None = None,
+        nanny: bool | None = None,
+        worker_class: str | None = None,
+        worker_options: Mapping[str, Any] | None = None,
+        data: str | None = None,
+        workers_per_rank: int | str | None = None,
+        inclusive_workers: bool | None = None,
+        preload_import: Sequence[str] | None = None,
+        import_cache: str | None = None,
+        scheduler_rank: int | None = None,
+        scheduler_file: str | None = None,
+        scheduler_port: int | None = None,
+        min_workers: int | None = None,
+        idle_timeout: str | None = None,
+        startup_timeout: str | None = None,
+        dashboard: bool | None = None,
+        dashboard_address: str | None = None,
+        local_cluster: bool | None = None,
+        walltime_margin: str | None = None,
+        **others: Any,
     ) -> None:
+        given = {option: value for option, value in locals().items() if option in spec.KEYWORDS and value is not None}
         self.job: Handle | None = None
         self.entry: Entry | None = None
         self._timeout = timeout
         self._leaving = False  # at the interpreter's end no thread or process can be started
         self._starting = asyncio.Lock()
         named = {} if name is None else {"job_name": name}
-        self._options, self._of_run = spec.divided({**named, **keywords})
+        self._options, self._of_run = spec.divided({**named, **given, **others})
         job = spec.describe(self._options, self._of_run)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
@@ -159,7 +243,7 @@ class MPICluster(Cluster):
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard's full link, on the loopback of the scheduler's node: `mpidask dashboard` makes a tunnel."""
+        """The dashboard's full link, on the loopback of the scheduler's node: ``mpidask dashboard`` opens a tunnel."""
         return (self.entry.dashboard if self.entry else None) or ""
 
     def _facts(self) -> dict[str, str]:
@@ -189,7 +273,22 @@ class MPICluster(Cluster):
         return f"<p>Workers: {len(self.scheduler_info['workers'])}; {_FIXED}.</p>"
 
     def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
-        """Return what scheduler and workers say, and what the job has printed; the latter alone when it has ended."""
+        """Return what the scheduler, the workers and the job have printed.
+
+        Parameters
+        ----------
+        cluster : bool, default True
+            Include the log of this object.
+        scheduler : bool, default True
+            Include the log of the scheduler.
+        workers : bool or list of str, default True
+            Include the logs of all workers, of none, or of those with these addresses.
+
+        Returns
+        -------
+        distributed.utils.Logs
+            Source -> text. Once the job has ended, the job's output alone.
+        """
         if self.status == Status.closed:
             return self._job_log()
         return super().get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
@@ -209,11 +308,38 @@ class MPICluster(Cluster):
         return logs
 
     def scale(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: raises UsageError."""
+        """Refuse: the size of one large job is fixed.
+
+        Parameters
+        ----------
+        *args, **kwargs : Any
+            Ignored.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
         raise UsageError(_FIXED, "start another with nodes=...; clusters of per-worker jobs scale: SLURMCluster, ...")
 
     def adapt(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: raises UsageError."""
+        """Refuse: the size of one large job is fixed.
+
+        Parameters
+        ----------
+        *args, **kwargs : Any
+            Ignored.
+
+        Returns
+        -------
+        Any
+            Nothing: it always raises.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
         self.scale()
 
     # Its end.
@@ -232,18 +358,39 @@ class MPICluster(Cluster):
             await asyncio.to_thread(shutdown.await_end, self.job)
 
     def close(self, timeout: float | None = None) -> Any:
-        """End the job in order; with asynchronous=True what is returned is to be awaited."""
+        """End the job gracefully; one that does not end is cancelled.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            How long to wait at most, in s.
+
+        Returns
+        -------
+        Awaitable or None
+            With ``asynchronous=True`` an awaitable.
+        """
         closing = super().close(timeout)
         if not self.asynchronous:
             self._loop_runner.stop()
         return closing
 
     def leave(self) -> None:
-        """Have the job end, at the interpreter's end: the scheduler is told, nothing is waited for."""
+        """Ask the scheduler to shut down, without waiting: called at the interpreter's end."""
         self._leaving = True
         if not self.asynchronous:  # else its event loop is gone, and the idle timeout ends the job
             with contextlib.suppress(Exception):
                 self.close(timeout=_EXIT)
+
+
+def _documented() -> Iterator[str]:
+    """Yield the keywords that are options, for the docstring: what they mean stands beside the options."""
+    parameters = inspect.signature(MPICluster).parameters
+    for name, text in spec.KEYWORDS.items():
+        yield docstrings.entry(name, f"{str(parameters[name].annotation).removesuffix(' | None')}, optional", text)
+
+
+MPICluster.__doc__ = docstrings.with_entries(MPICluster.__doc__, _documented(), before="**others : Any")
 
 
 @atexit.register

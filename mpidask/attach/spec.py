@@ -18,10 +18,18 @@ from mpidask.batch.settings import JobOptions
 from mpidask.config import Options, inclusive, load, seconds
 from mpidask.errors import ArgumentError
 
-__all__ = ["OF_OTHERS", "describe", "divided", "file_of", "idle_timeout", "serves"]
+__all__ = ["KEYWORDS", "OF_OTHERS", "describe", "divided", "file_of", "idle_timeout", "serves"]
 
 #: Options of a run that make no sense without a script, or that are an argument of `mpidask serve`.
 OF_OTHERS = ("client_rank", "thread_grace", "scheduler_address")
+
+#: Options of a job, and of the run in it, that a cluster object takes -> what they mean.
+KEYWORDS: dict[str, str] = {
+    field.name: field.metadata["help"]
+    for options in (JobOptions, Options)
+    for field in dataclasses.fields(options)
+    if field.name not in {*OF_OTHERS, "scheduler", "name", "quiet"}
+}
 
 _IDLE = "1 h"  # after which a job that nobody uses ends: nobody looks at it
 _SERVE = ("-m", "mpidask.cli", "serve")
@@ -55,14 +63,13 @@ def divided(keywords: Mapping[str, Any]) -> tuple[JobOptions, dict[str, Any]]:
     Raises ArgumentError for one that is unknown, UsageError for a value that cannot be used.
     """
     jobs = {field.name for field in dataclasses.fields(JobOptions)}
-    runs = {field.name for field in dataclasses.fields(Options)} - {*OF_OTHERS, "scheduler", "name", "quiet"}
     for name in keywords:
-        if name not in jobs | runs:
-            close = difflib.get_close_matches(name, jobs | runs, 1)
+        if name not in KEYWORDS:
+            close = difflib.get_close_matches(name, KEYWORDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise ArgumentError(f"unknown keyword: {name}", f"{hint}There are: {', '.join(sorted(jobs | runs))}")
+            raise ArgumentError(f"unknown keyword: {name}", f"{hint}There are: {', '.join(sorted(KEYWORDS))}")
     options = settings.load({name: value for name, value in keywords.items() if name in jobs})
-    return options, {name: value for name, value in keywords.items() if name in runs}
+    return options, {name: value for name, value in keywords.items() if name not in jobs}
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:

@@ -42,17 +42,69 @@ _CLOSED = 10.0  # s in which jobs that were cancelled may take to leave the queu
 class JobQueueCluster(SpecCluster):
     """A Dask cluster whose workers are batch jobs; the scheduler is in this process.
 
-    n_workers:             workers to begin with; see `scale`
-    job_cls:               class of the jobs; set by the classes for each batch system
-    scheduler_options:     arguments of Dask's scheduler, such as {"port": 8786, "dashboard_address": ":8787"}
-    scheduler_cls:         class of the scheduler
-    security:              keys for TLS. None: those in Dask's configuration, else some are made for this cluster,
-                           unless mpidask.tls is false in the configuration; False: no TLS, everybody can connect
-    shared_temp_directory: where the directory for key files is made; None: they are in the cluster's own
-    groups:                further kinds of workers: name -> keywords that differ; see `scale(..., group=NAME)`
-    remote_scheduler:      put the scheduler into a job of its own; keywords for that job may be given
-    further keywords are those of the jobs.
-    Raises ArgumentError (a ValueError) for arguments that cannot be used.
+    Parameters
+    ----------
+    n_workers : int, default 0
+        Workers to begin with; see `scale`.
+    job_cls : type, optional
+        Class of the jobs. The classes for each batch system set it.
+    loop : tornado.ioloop.IOLoop, optional
+        Event loop of the cluster. Default: one in a thread.
+    security : distributed.Security or bool, optional
+        Keys for TLS. Default: those in Dask's configuration, else some are made for this cluster, unless
+        ``mpidask.tls`` is false in the configuration. False: no TLS, everybody can connect.
+    shared_temp_directory : str, optional
+        Where the directory for key files is made. Default: they are in the cluster's own directory.
+    silence_logs : str, default "error"
+        Level below which Dask's servers in this process log nothing.
+    name : str, optional
+        Name of the cluster; those of jobs and workers begin with it.
+    asynchronous : bool, default False
+        The cluster is for use in an event loop.
+    dashboard_address : str, optional
+        Refused: pass it through `scheduler_options`.
+    host : str, optional
+        Refused: pass it through `scheduler_options`.
+    scheduler_options : mapping, optional
+        Arguments of Dask's scheduler, such as ``{"port": 8786, "dashboard_address": ":8787"}``.
+    scheduler_cls : type, default distributed.Scheduler
+        Class of the scheduler.
+    interface : str, optional
+        Network interface of scheduler and workers, such as ``"ib0"``.
+    protocol : str, optional
+        Dask's communication protocol. Default: ``tls``; ``tcp`` means ``tls`` where there are keys.
+    config_name : str, optional
+        Section of the configuration. Default: that of the batch system.
+    groups : mapping, optional
+        Further kinds of workers: name -> keywords that differ; see ``scale(..., group=NAME)``.
+    remote_scheduler : bool or mapping, default False
+        Put the scheduler into a job of its own; a mapping has keywords for that job.
+    **job_kwargs : Any
+        Keywords of the jobs: see the class of the batch system, such as `SLURMCluster`.
+
+    Attributes
+    ----------
+    dispatcher : Dispatcher
+        Submits and cancels the jobs.
+    groups : dict
+        Name of a group -> keywords of its jobs.
+
+    Raises
+    ------
+    ArgumentError
+        An argument cannot be used (a ValueError).
+    BatchError
+        The batch system refuses the first jobs.
+
+    See Also
+    --------
+    MPICluster : One large job in place of many small ones.
+
+    Examples
+    --------
+    >>> with SLURMCluster(cores=24, memory="100GB", processes=6) as cluster:  # doctest: +SKIP
+    ...     cluster.scale(jobs=10)
+    ...     client = cluster.get_client()
     """
 
     job_cls: type[Job] | None = None
@@ -191,7 +243,7 @@ class JobQueueCluster(SpecCluster):
 
     @property
     def dashboard_link(self) -> str:
-        """Where the dashboard is: on loopback, unless it is told otherwise; the link is for its user alone."""
+        """Link to the dashboard, for its user alone; on loopback unless the options of the scheduler say otherwise."""
         options = self.scheduler_spec["options"]
         return scheduler_settings.link(super().dashboard_link, options.get("options", options))
 
@@ -217,7 +269,13 @@ class JobQueueCluster(SpecCluster):
         return self._sample().job_header
 
     def job_script(self) -> str:
-        """Return a job script like those that are submitted."""
+        """Return a job script like those that are submitted.
+
+        Returns
+        -------
+        str
+            The text of the script.
+        """
         return self._dummy_job.job_script()
 
     @property
@@ -233,7 +291,18 @@ class JobQueueCluster(SpecCluster):
     # What is planned.
 
     def new_worker_spec(self, group: str | None = None) -> dict[str, Any]:
-        """Return name and specification of the next job; no name is used twice."""
+        """Return name and specification of the next job; no name is used twice.
+
+        Parameters
+        ----------
+        group : str, optional
+            The kind of workers. Default: that of the cluster's own keywords.
+
+        Returns
+        -------
+        dict
+            Name -> Dask's specification.
+        """
         number = self._next
         name = f"{self._name}-{group}-{number}" if group else self._new_worker_name(number)
         self._next += 1
@@ -267,12 +336,35 @@ class JobQueueCluster(SpecCluster):
     ) -> Awaitable[None] | None:
         """Scale the cluster, and wait until the jobs are submitted.
 
-        n:      workers; rounded up to whole jobs
-        jobs:   jobs
-        memory: memory in all, such as '1 TB'
-        cores:  cores in all
-        group:  the kind of workers that is meant, if there are several
-        Raises BatchError if the batch system refuses; with asynchronous=True what is returned raises when awaited.
+        Parameters
+        ----------
+        n : int, optional
+            Workers; rounded up to whole jobs.
+        jobs : int, default 0
+            Jobs.
+        memory : str, optional
+            Memory in all, such as ``"1 TB"``.
+        cores : int, optional
+            Cores in all.
+        group : str, optional
+            The kind of workers that is meant, if there are several.
+
+        Returns
+        -------
+        Awaitable or None
+            With ``asynchronous=True`` an awaitable, which raises when it is awaited.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such group.
+        BatchError
+            The batch system refuses.
+
+        Examples
+        --------
+        >>> cluster.scale(jobs=10)  # doctest: +SKIP
+        >>> cluster.scale(memory="1 TB")  # doctest: +SKIP
         """
         if group is not None and group not in self.groups:
             raise ArgumentError(f"there is no group {group!r}", f"there are: {', '.join(self.groups) or 'none'}")
@@ -319,20 +411,43 @@ class JobQueueCluster(SpecCluster):
         return None
 
     async def grow(self, workers: int) -> None:
-        """Plan more workers; raises BatchError if the batch system refuses."""
+        """Plan more jobs, and submit them.
+
+        Parameters
+        ----------
+        workers : int
+            How many workers there are to be, of no group.
+
+        Raises
+        ------
+        BatchError
+            The batch system refuses.
+        """
         wanted = math.ceil(workers / self.workers_per_job)
         for _ in range(wanted - len(self.planned_jobs) - self.lost_jobs):
             self.worker_spec.update(self.new_worker_spec())
         await self._correct_state()
 
     async def close_jobs(self, names: list[str]) -> None:
-        """Plan without these jobs, and close them."""
+        """Plan without these jobs, and close them.
+
+        Parameters
+        ----------
+        names : list of str
+            Names of jobs.
+        """
         for name in names:
             self.worker_spec.pop(name, None)
         await self._correct_state()
 
     async def scale_down(self, workers: list[str]) -> None:
-        """Close the jobs of these workers."""
+        """Close the jobs of these workers.
+
+        Parameters
+        ----------
+        workers : list of str
+            Names of workers or jobs.
+        """
         jobs = {name for name, job in self.workers.items() if any(name == each or job.owns(each) for each in workers)}
         await self.close_jobs(list(jobs))
 
@@ -345,11 +460,26 @@ class JobQueueCluster(SpecCluster):
     ) -> Any:
         """Scale with the load, by whole jobs.
 
-        minimum, maximum:           workers
-        minimum_jobs, maximum_jobs: jobs
-        minimum_cores, ..., minimum_memory, ...: see distributed's SpecCluster
-        cooldown:                   how long a job may be idle; see `adaptive.JobAdaptive`
-        further keywords are those of distributed's Adaptive.
+        Parameters
+        ----------
+        *args : Any
+            Arguments of distributed's ``SpecCluster.adapt``.
+        minimum_jobs : int, optional
+            Least number of jobs.
+        maximum_jobs : int, optional
+            Largest number of jobs.
+        **kwargs : Any
+            ``minimum`` and ``maximum`` (workers), ``minimum_cores``, ``maximum_memory``, ... as in distributed's
+            ``SpecCluster.adapt``; ``cooldown``: how long a job may be idle; all else is for distributed's `Adaptive`.
+
+        Returns
+        -------
+        distributed.deploy.Adaptive
+            What scales the cluster.
+
+        Examples
+        --------
+        >>> cluster.adapt(minimum_jobs=1, maximum_jobs=20)  # doctest: +SKIP
         """
         if minimum_jobs is not None:
             kwargs["minimum"] = minimum_jobs * self.workers_per_job
@@ -443,7 +573,18 @@ class JobQueueCluster(SpecCluster):
         return bool(self.missing)
 
     def replenish(self, most: int | None = None) -> dict[str, Any]:
-        """Plan jobs in place of those that have ended, at most so many; return their names and specifications."""
+        """Plan jobs in place of those that have ended.
+
+        Parameters
+        ----------
+        most : int, optional
+            How many at most. Default: all.
+
+        Returns
+        -------
+        dict
+            Name -> Dask's specification of the planned jobs.
+        """
         lost, self.missing = self.missing[:most], self.missing[len(self.missing[:most]) :]
         planned = {}
         for spec in lost:
@@ -490,7 +631,7 @@ class JobQueueCluster(SpecCluster):
 
     @property
     def startup_time(self) -> float:
-        """How long jobs take from submission to their first worker, in s: the median; 0 before the first."""
+        """Time from the submission of a job to its first worker, in s: the median; 0 before the first."""
         every = [*self.workers.values(), *self.reconciler.ended]
         times = [job.arrived_at - job.submitted for job in every if job.arrived_at is not None]
         return statistics.median(times) if times else 0.0
@@ -509,7 +650,13 @@ class JobQueueCluster(SpecCluster):
         return f"TLS is off: whoever can connect to {address} can run code as you"
 
     def status_report(self) -> str:
-        """Return how each job stands: why it waits, how many workers have come, how it failed."""
+        """Return how each job stands: why it waits, how many of its workers have joined, how it failed.
+
+        Returns
+        -------
+        str
+            A table.
+        """
         return "\n".join(
             [self._shape, *self._notes, report.as_text(self.jobs, list(self.reconciler.ended), self._said)]
         )
@@ -551,7 +698,13 @@ class JobQueueCluster(SpecCluster):
             waiting.cancel()
 
     async def fail_tasks(self, failure: BatchError) -> None:
-        """End tasks that wait for workers which will never come."""
+        """End the tasks that wait for workers with an error.
+
+        Parameters
+        ----------
+        failure : BatchError
+            Why no more jobs are submitted.
+        """
         if not self.jobs and not self.scheduler_info["workers"]:
             with contextlib.suppress(OSError):
                 await self.scheduler_comm.run_function(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 import os
 import re
@@ -13,12 +14,13 @@ from typing import Any
 
 from dask.utils import parse_bytes
 
+from mpidask import docstrings
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import hooks
 from mpidask.jobqueue.cluster import JobQueueCluster
 from mpidask.jobqueue.job import Job
 from mpidask.jobqueue.job_spec import Description, Place
-from mpidask.jobqueue.keywords import document, warn
+from mpidask.jobqueue.keywords import entries, warn
 
 __all__ = [
     "FluxCluster",
@@ -80,7 +82,23 @@ class LSFJob(Job):
     system_name = "lsf"
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the keywords, with the memory in the unit in which the site counts it."""
+        """Return the keywords, with the memory in the unit in which the site counts it.
+
+        Parameters
+        ----------
+        settled : dict
+            Keyword -> value.
+
+        Returns
+        -------
+        mapping
+            The same, with ``lsf_memory``.
+
+        Raises
+        ------
+        ArgumentError
+            ``lsf_units`` is no unit of LSF's.
+        """
         unit = (settled["lsf_units"] or lsf_detect_units()).lower()[:1]
         if unit not in _UNITS:
             raise ArgumentError(
@@ -90,7 +108,20 @@ class LSFJob(Job):
         return super().prepared({**settled, "lsf_memory": lsf_format_bytes_ceil(size, unit)})
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
-        """Return the words of bsub, with the script's path if it is not to come on stdin."""
+        """Return the words of bsub, with the script's path if it is not to come on stdin.
+
+        Parameters
+        ----------
+        words : tuple of str
+            The command as the file of LSF has it.
+        script : Path
+            The job script.
+
+        Returns
+        -------
+        tuple of str
+            The words to run.
+        """
         return words if self.use_stdin else (*words, str(script))
 
     @property
@@ -106,7 +137,18 @@ class OARJob(Job):
     system_name = "oar"
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the keywords; what is asked of memory is a property, of which OAR reads one line."""
+        """Return the keywords; a request for memory becomes a property, of which OAR reads one line.
+
+        Parameters
+        ----------
+        settled : dict
+            Keyword -> value.
+
+        Returns
+        -------
+        mapping
+            The same, with the line for memory among the directives.
+        """
         wanted = settled["memory_per_core_property_name"]
         directives = list(settled["job_extra_directives"])
         if wanted is None:
@@ -331,7 +373,14 @@ class LocalJobCluster(JobQueueCluster):
     job_cls = LocalJob
 
 
+def _documented(kind: type[JobQueueCluster], jobs: type[Job]) -> str:
+    """Return the docstring of a cluster class: its own line, what all of them take, and the keywords of its jobs."""
+    own, general = inspect.cleandoc(kind.__doc__ or ""), inspect.cleandoc(JobQueueCluster.__doc__ or "")
+    text = "\n\n".join([own, *general.split("\n\n")[1:]])
+    section = ["Other Parameters", "----------------", *entries(jobs.native_name()), ""]
+    return docstrings.with_entries(text, section, before="Raises")
+
+
 for _each in JobQueueCluster.__subclasses__():
     if _each.job_cls is not None and _each.__module__ == __name__:
-        _parameters = document(_each.job_cls.native_name())
-        _each.__doc__ = f"{_each.__doc__}\n\n    All that `JobQueueCluster` takes, and:\n\n{_parameters}\n"
+        _each.__doc__ = _documented(_each, _each.job_cls)

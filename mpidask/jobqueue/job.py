@@ -39,13 +39,39 @@ _TAIL = 20  # lines of a log that are shown
 class Job(ProcessInterface):
     """A batch job whose workers join a scheduler. A class for each batch system is derived from it.
 
-    scheduler:    its address
-    name:         the worker's name; those of several in one job have a suffix
-    security:     keys are given as paths of files
-    config_name:  section of the configuration; None: the batch system's own
-    further keywords are those of the batch system: see the cluster classes
-    Derived classes may set keywords as attributes or properties, and override what `hooks.HONOURED` names.
-    Raises ArgumentError (a ValueError) for keywords that cannot be used, and for what is overridden without effect.
+    Derived classes may set keywords as attributes or properties, and override what `mpidask.jobqueue.hooks.HONOURED`
+    names.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of the scheduler.
+    name : str, optional
+        Name of the worker; those of several in one job have a suffix.
+    *others : Any
+        Refused: dask-jobqueue's classes take further arguments by position.
+    protocol : str, optional
+        Dask's communication protocol.
+    security : distributed.Security, optional
+        Keys, as paths of files.
+    config_name : str, optional
+        Section of the configuration. Default: that of the batch system.
+    dispatcher : Dispatcher, optional
+        Submits and cancels the job. Default: one for this job alone.
+    number : int, default 0
+        The job's number in its cluster.
+    **given : Any
+        Keywords of the batch system; see the cluster classes.
+
+    Raises
+    ------
+    ArgumentError
+        A keyword cannot be used, or something is overridden without effect (a ValueError).
+
+    Examples
+    --------
+    >>> job = SLURMJob("tls://10.0.0.1:8786", "worker-0", cores=4, memory="16GB")  # doctest: +SKIP
+    >>> print(job.job_script())  # doctest: +SKIP
     """
 
     #: Section of the configuration, and the batch system, of classes derived from this one.
@@ -163,7 +189,18 @@ class Job(ProcessInterface):
 
     @classmethod
     def default_config_name(cls) -> str:
-        """Return the section of the configuration; raises ArgumentError for a class that names none."""
+        """Return the section of the configuration.
+
+        Returns
+        -------
+        str
+            Its name.
+
+        Raises
+        ------
+        ArgumentError
+            The class names none.
+        """
         if cls.config_name is None:
             raise ArgumentError(
                 f"no config_name is set in the class {cls.__name__}",
@@ -173,7 +210,13 @@ class Job(ProcessInterface):
 
     @classmethod
     def native_name(cls) -> str:
-        """Return the name of the batch system."""
+        """Return the name of the batch system.
+
+        Returns
+        -------
+        str
+            Such as ``"slurm"``.
+        """
         return cls.system_name or cls.default_config_name()
 
     @property
@@ -184,7 +227,18 @@ class Job(ProcessInterface):
         return registry.find(self.native_name())
 
     def prepared(self, settled: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the keywords as the description needs them; derived classes add what their system needs."""
+        """Return the keywords as the description needs them; derived classes add what their system needs.
+
+        Parameters
+        ----------
+        settled : dict
+            Keyword -> value.
+
+        Returns
+        -------
+        mapping
+            The same, with what follows from them.
+        """
         import sys
 
         logs = _path(settled["log_directory"], "log_directory")
@@ -310,7 +364,13 @@ class Job(ProcessInterface):
         return None if directory is None else Place(directory, self.number)
 
     def job_script(self) -> str:
-        """Return the job script."""
+        """Return the job script.
+
+        Returns
+        -------
+        str
+            The text of the script.
+        """
         return self._render(self._headed(self.description), self.place)
 
     @property
@@ -320,7 +380,20 @@ class Job(ProcessInterface):
         return f"{type(self).__name__} {stem}"
 
     def text(self, description: Description, place: Place) -> str:
-        """Return the job script for a description; a derived class may make its own."""
+        """Return the job script for a description; a derived class may make its own.
+
+        Parameters
+        ----------
+        description : Description
+            The job.
+        place : Place
+            Where the job leaves its logs.
+
+        Returns
+        -------
+        str
+            The text of the script.
+        """
         return self.job_script() if description.alone else self._render(self._headed(description), place)
 
     def _render(self, description: Description, place: Place | None) -> str:
@@ -328,16 +401,51 @@ class Job(ProcessInterface):
         return description.script(place)
 
     def submit_words(self, words: tuple[str, ...], script: Path) -> tuple[str, ...]:
-        """Return the words of the submit command."""
+        """Return the words of the submit command.
+
+        Parameters
+        ----------
+        words : tuple of str
+            The command as the batch system's file has it.
+        script : Path
+            The job script.
+
+        Returns
+        -------
+        tuple of str
+            The words to run.
+        """
         return words
 
     def owns(self, worker: object) -> bool:
-        """Whether a worker of that name is one of the job's; names may hold variables of the node's shell."""
+        """Return whether a worker of that name is one of the job's; names may hold variables of the node's shell.
+
+        Parameters
+        ----------
+        worker : object
+            Name of a worker.
+
+        Returns
+        -------
+        bool
+            Whether it is the job's.
+        """
         pattern = re.sub(r"\\\$(\w+|\\\{\w+\\\})", ".*", re.escape(str(self.name)))
         return re.fullmatch(rf"{pattern}(-\d+)*", str(worker)) is not None
 
     def among(self, names: set[str]) -> set[str]:
-        """Return which of the workers' names are those of the job's."""
+        """Return which workers are the job's.
+
+        Parameters
+        ----------
+        names : set of str
+            Names of workers.
+
+        Returns
+        -------
+        set of str
+            Those of the job.
+        """
         if "$" in str(self.name):
             return {name for name in names if self.owns(name)}
         return names & self._names
@@ -461,7 +569,13 @@ class Job(ProcessInterface):
     # Dask's side of it.
 
     async def start(self) -> None:
-        """Submit the job; raises BatchError if the batch system refuses."""
+        """Submit the job.
+
+        Raises
+        ------
+        BatchError
+            The batch system refuses.
+        """
         from mpidask.jobqueue.dispatcher import Dispatcher
 
         if self.status == Status.created:

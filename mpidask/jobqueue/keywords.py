@@ -12,10 +12,12 @@ import dataclasses
 import difflib
 import inspect
 import os
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mpidask import docstrings
 from mpidask.batch.settings import stands_in
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.values import (
@@ -45,6 +47,7 @@ __all__ = [
     "Keyword",
     "defaults",
     "document",
+    "entries",
     "known",
     "once",
     "read",
@@ -440,6 +443,13 @@ def _is_library(module: str) -> bool:
 
 
 def document(system: str) -> str:
-    """Return the parameters of a cluster class for its docstring."""
-    width = "    "
-    return "\n".join(f"{width}{each.name} :\n{width}{width}{each.help}" for each in known(system))
+    """Return the keywords of a batch system for the docstring of a class, indented as that is."""
+    return textwrap.indent("\n".join(entries(system)), "    ")
+
+
+def entries(system: str) -> list[str]:
+    """Return the keywords of a batch system, each as numpydoc has it."""
+    return [
+        docstrings.entry(each.name, f"{each.kind_of(system).expected.rstrip(',')}, optional", each.help)
+        for each in known(system)
+    ]

@@ -44,25 +44,61 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
 ) -> bool:
     """Start a Dask cluster on the ranks of this MPI job: ``Client()`` in the rest of the script connects to it.
 
-    Rank 0 hosts the scheduler, rank 1 passes through to the rest of the script, the other ranks are workers until the
-    script has ended; then their processes end. Needs 2 ranks (rank 0 then hosts the worker).
+    Rank 0 hosts the scheduler, rank 1 goes on with the script, the other ranks are workers until the script has ended;
+    then their processes end. Needs 2 ranks (rank 0 then hosts the worker).
 
-    interface:         network interface, such as ib0; found out if None
-    nthreads:          threads per worker
-    local_directory:   where workers spill; found out if None
-    memory_limit:      memory per worker: bytes, text such as "4 GiB", a fraction (float) of the node's, 0 for none;
-                       "auto" is a share of what the node or its cgroup has
-    nanny:             deprecated, as in dask_mpi: use ``worker_class="distributed.Nanny"``, which starts a worker that
-                       dies again
-    dashboard:         serve Dask's dashboard
-    dashboard_address: where; left alone it is a free port on loopback
-    protocol:          Dask's communication protocol, tls if None; "tcp" is encrypted, too, unless TLS is switched off
-    worker_class:      import path of the class of the workers
-    worker_options:    further arguments of that class
-    comm:              communicator whose ranks take part; all ranks if None
-    exit:              False: the other ranks return as well, when the client calls `send_close_signal`
+    Parameters
+    ----------
+    interface : str, optional
+        Network interface, such as ``"ib0"``. Default: detected.
+    nthreads : int, default 1
+        Threads per worker.
+    local_directory : str or path, optional
+        Where workers spill. Default: a node-local directory is found.
+    memory_limit : float, str or None, default "auto"
+        Memory per worker: bytes, text such as ``"4 GiB"``, a fraction (float) of the node's, 0 for none. ``"auto"`` is
+        a share of what the node or its cgroup has.
+    nanny : bool, default False
+        Deprecated, as in dask_mpi: use ``worker_class="distributed.Nanny"``, which starts a worker that dies again.
+    dashboard : bool, default True
+        Serve Dask's dashboard.
+    dashboard_address : str, default ":8787"
+        Where it listens. Left alone, it is a free port on loopback.
+    protocol : str, optional
+        Dask's communication protocol. Default: ``tls``. ``"tcp"`` is encrypted, too, unless TLS is switched off.
+    worker_class : str, default "distributed.Worker"
+        Import path of the class of the workers.
+    worker_options : mapping, optional
+        Further arguments of that class.
+    comm : mpi4py.MPI.Intracomm, optional
+        Communicator whose ranks take part. Default: all ranks.
+    exit : bool, default True
+        False: the other ranks return as well, when the client calls `send_close_signal`.
 
-    Returns whether this rank is the client. Raises, on all ranks, UsageError, WorldTooSmallException or StartupError.
+    Returns
+    -------
+    bool
+        Whether this rank is the client.
+
+    Raises
+    ------
+    UsageError
+        An argument cannot be used; on all ranks.
+    WorldTooSmallException
+        There are too few ranks; on all ranks.
+    StartupError
+        The cluster does not come up; on all ranks.
+
+    See Also
+    --------
+    Session : A cluster for a part of an MPI program.
+    execute : The same for a function.
+
+    Examples
+    --------
+    >>> mpidask.initialize()  # doctest: +SKIP
+    True
+    >>> client = Client()  # doctest: +SKIP
     """
     given = _taken(locals())
     _warn(nanny=nanny)
@@ -98,22 +134,82 @@ def execute(  # noqa: PLR0913 - dask_mpi's arguments
     """Run a function on the client's rank with a Dask cluster around it, and return its value there.
 
     The other ranks host scheduler and workers meanwhile, and return None afterwards. The function runs in the main
-    thread. If it raises, so does this function, on the client's rank; if nobody catches it the run ends, on all ranks.
+    thread.
 
-    client_function:   the function; None for a cluster that ends when a client from elsewhere shuts it down
-    args, client_args: its arguments
-    kwargs, client_kwargs: its keyword arguments, as far as they are not arguments of ours
-    client_rank:       the rank that runs it
-    scheduler:         False: join a running scheduler, which scheduler_address or scheduler_file names
-    scheduler_rank:    the rank that hosts the scheduler
-    scheduler_address: address of the scheduler to join
-    scheduler_port:    port of the scheduler; a free one if None
-    scheduler_file:    file that tells others where the scheduler is; with ``scheduler=False`` it is read
-    exclusive_workers: False: the scheduler's and the client's rank host workers too
-    worker_name:       prefix of the workers' names: worker_name-rank; the rank alone if None
-    The other arguments are those of `initialize`.
+    Parameters
+    ----------
+    client_function : callable, optional
+        The function. None: a cluster that ends when a client from elsewhere shuts it down.
+    *args : Any
+        Its arguments, after those of `client_args`.
+    client_args : sequence, default ()
+        Its first arguments.
+    client_kwargs : mapping, optional
+        Its keyword arguments, also such as have the name of an argument of `execute`.
+    client_rank : int, default 1
+        The rank that runs it.
+    scheduler : bool, default True
+        False: join a running scheduler, which `scheduler_address` or `scheduler_file` names.
+    scheduler_rank : int, default 0
+        The rank that hosts the scheduler.
+    scheduler_address : str, optional
+        Address of the scheduler to join.
+    scheduler_port : int, optional
+        Port of the scheduler. Default: a free one.
+    scheduler_file : str or path, optional
+        File that tells others where the scheduler is; with ``scheduler=False`` it is read.
+    interface : str, optional
+        Network interface, such as ``"ib0"``. Default: detected.
+    nthreads : int, default 1
+        Threads per worker.
+    local_directory : str or path, default ""
+        Where workers spill. Default: a node-local directory is found.
+    memory_limit : float, str or None, default "auto"
+        Memory per worker; see `initialize`.
+    nanny : bool, default False
+        Deprecated; see `initialize`.
+    dashboard : bool, default True
+        Serve Dask's dashboard.
+    dashboard_address : str, default ":8787"
+        Where it listens. Left alone, it is a free port on loopback.
+    protocol : str, optional
+        Dask's communication protocol. Default: ``tls``.
+    exclusive_workers : bool, default True
+        False: the scheduler's and the client's rank host workers, too.
+    worker_class : str, default "distributed.Worker"
+        Import path of the class of the workers.
+    worker_options : mapping, optional
+        Further arguments of that class.
+    worker_name : str, optional
+        Prefix of the workers' names: ``worker_name-rank``. Default: the rank alone.
+    comm : mpi4py.MPI.Intracomm, optional
+        Communicator whose ranks take part. Default: all ranks.
+    **kwargs : Any
+        Further keyword arguments of the function.
 
-    Raises, on all ranks, UsageError, WorldTooSmallException or StartupError, and what the function raises on its rank.
+    Returns
+    -------
+    Any
+        The function's value on the client's rank, None on the others.
+
+    Raises
+    ------
+    UsageError
+        An argument cannot be used; on all ranks.
+    WorldTooSmallException
+        There are too few ranks; on all ranks.
+    StartupError
+        The cluster does not come up; on all ranks.
+    Exception
+        What the function raises, on the client's rank. If nobody catches it, the run ends on all ranks.
+
+    Examples
+    --------
+    >>> def total(numbers):
+    ...     with Client() as client:
+    ...         return client.submit(sum, numbers).result()
+    >>> mpidask.execute(total, [1, 2])  # doctest: +SKIP
+    3
     """
     given = _taken(locals()) | {"inclusive_workers": not exclusive_workers, "name": worker_name}
     _warn(nanny=nanny)
@@ -131,7 +227,12 @@ def execute(  # noqa: PLR0913 - dask_mpi's arguments
 def send_close_signal() -> None:
     """Close the cluster, on the client's rank: after ``initialize(exit=False)`` the other ranks return.
 
-    Not needed otherwise: the cluster is closed when the script ends. Raises UsageError if there is none.
+    Not needed otherwise: the cluster is closed when the script ends.
+
+    Raises
+    ------
+    UsageError
+        There is no cluster to close.
     """
     cluster = current.current()
     if cluster is None:

@@ -19,19 +19,33 @@ _WORKER = {"nthreads": "nthreads", "memory_limit": "memory_limit", "local_direct
 class SLURMRunner(Session):
     """A Dask cluster on the tasks of a Slurm step: ``srun -n 8 python script.py``.
 
-    ::
+    One task hosts the scheduler, one goes on with the script, the others are workers and end with it. This is a
+    `Session` with ``exit=True`` under the name of dask-jobqueue's runner. It needs MPI, but not Slurm.
 
-        with SLURMRunner() as runner, Client(runner) as client:
-            ...
+    Parameters
+    ----------
+    scheduler_file : str or path, optional
+        File that tells others where the scheduler is.
+    scheduler_options : mapping, optional
+        ``port``, ``interface`` and ``dashboard_address`` of the scheduler.
+    worker_options : mapping, optional
+        ``nthreads``, ``memory_limit`` and ``local_directory``; all else goes to the worker class.
+    **options : Any
+        The options of `Session`.
 
-    One task hosts the scheduler, one goes on with the script, the others are workers and end with it; as `Session`
-    with ``exit=True``, which needs MPI but not Slurm.
+    Raises
+    ------
+    UsageError
+        An option cannot be used.
 
-    scheduler_file:    file that tells others where the scheduler is
-    scheduler_options: port, interface, dashboard_address
-    worker_options:    nthreads, memory_limit, local_directory; all else is for the worker class
-    options:           those of `Session`
-    Raises UsageError for an option that cannot be used.
+    See Also
+    --------
+    Session : The same, in a program that goes on afterwards.
+
+    Examples
+    --------
+    >>> with SLURMRunner() as runner, Client(runner) as client:  # doctest: +SKIP
+    ...     client.submit(sum, [1, 2]).result()
     """
 
     def __init__(

@@ -40,29 +40,54 @@ class _NotTheClientError(Exception):
 
 
 class Session:
-    """A Dask cluster on the ranks of a communicator: one hosts the scheduler, one is the client, the rest workers.
+    """A Dask cluster on the ranks of a communicator, in a program that goes on afterwards.
 
-    Every rank of the communicator opens the session. The client's rank goes on at once; the others serve until it
-    closes the session, then they go on as well::
-
-        with mpidask.Session() as session, Client(session) as client:
-            ...  # the client's rank alone
-        ...      # all ranks
-
+    Every rank of the communicator opens the session; one of them hosts the scheduler, one is the client, the rest are
+    workers. The client's rank goes on at once. The others serve until it closes the session, then they go on as well.
     On the other ranks whatever needs the scheduler's address, such as ``Client(session)``, skips the rest of the
     ``with``; `is_client` says who is who. ``async with`` works as well.
 
-    comm:    communicator whose ranks take part; all ranks (COMM_WORLD) if None. It stays as it is: the session has a
-             duplicate of its own
-    exit:    True: the cluster stays until the script has ended, and the other ranks' processes end then
-    options: those of ``mpidask run``, with underscores: nthreads, memory_limit, interface, client_rank, ...; what is
-             not given is taken from Dask's configuration (section mpidask), or found out on the machine
+    While the session is open the walltime of the batch job is watched, on the client's rank: see `on_walltime`. What
+    the ranks print stays where it is; with `exit` it goes to the rank's log in the run directory, if the job has one.
 
-    While it is entered the walltime of the batch job is watched, on the client's rank: see `on_walltime`. What the
-    ranks print stays where it is; with `exit` it goes to the rank's log in the run directory, if the job has one.
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm, optional
+        Communicator whose ranks take part; the session uses a duplicate of it. Default: all ranks (COMM_WORLD).
+    exit : bool, default False
+        True: the cluster stays until the script has ended, and the other ranks' processes end then.
+    **options : Any
+        The options of ``mpidask run``, with underscores: ``nthreads``, ``memory_limit``, ``interface``,
+        ``client_rank``, ... Default: Dask's configuration (section mpidask), or detected on the machine.
 
-    Opening it raises, on all ranks, UsageError for options that cannot be used, WorldTooSmallException for too few
-    ranks, StartupError if the cluster does not come up, WalltimeError if there is no time left for it.
+    Attributes
+    ----------
+    is_client : bool
+        Whether this rank is the client's.
+    exit : bool
+        As given.
+
+    Raises
+    ------
+    UsageError
+        An option cannot be used; when the session is opened, on all ranks.
+    WorldTooSmallException
+        There are too few ranks; on all ranks.
+    StartupError
+        The cluster does not come up; on all ranks.
+    WalltimeError
+        There is no time left for a cluster; on all ranks.
+
+    See Also
+    --------
+    initialize : A cluster for the rest of the script.
+
+    Examples
+    --------
+    >>> with mpidask.Session() as session, Client(session) as client:  # doctest: +SKIP
+    ...     client.submit(sum, [1, 2]).result()  # on the client's rank alone
+    3
+    >>> MPI.COMM_WORLD.barrier()  # all ranks  # doctest: +SKIP
     """
 
     def __init__(self, *, comm: MPI.Intracomm | None = None, exit: bool = False, **options: Any) -> None:  # noqa: A002 - dask_mpi's word
@@ -85,8 +110,21 @@ class Session:
     ) -> Session:
         """Return a session whose options are what a request makes of the number of ranks, on rank 0.
 
-        leave:       the other ranks' processes end with it
-        with_client: False for a cluster without a client's rank, which ends when a client from elsewhere shuts it down
+        Parameters
+        ----------
+        request : OptionsRequest
+            What has been asked for.
+        comm : mpi4py.MPI.Intracomm or None
+            Communicator whose ranks take part; None for all ranks.
+        leave : bool
+            The other ranks' processes end with the session.
+        with_client : bool, default True
+            False: a cluster without a client's rank, which ends when a client from elsewhere shuts it down.
+
+        Returns
+        -------
+        Session
+            It is not open yet.
         """
         session = cls(comm=comm, exit=leave)
         session._request = request
@@ -107,7 +145,18 @@ class Session:
 
     # ----------------------------------------------------------------- opening
     def open(self) -> Self:
-        """Open the session; return on the client's rank at once, on the others when it has ended."""
+        """Open the session; return on the client's rank at once, on the others when it has ended.
+
+        Returns
+        -------
+        Session
+            This session.
+
+        Raises
+        ------
+        MpidaskError
+            The cluster does not come up; the same error on all ranks.
+        """
         if not self._meet():
             return self
         if self.is_client:
@@ -119,7 +168,18 @@ class Session:
         return self
 
     async def open_async(self) -> Self:
-        """Open the session from within an event loop, in which the other ranks serve."""
+        """Open the session from within an event loop, in which the other ranks serve.
+
+        Returns
+        -------
+        Session
+            This session.
+
+        Raises
+        ------
+        MpidaskError
+            The cluster does not come up; the same error on all ranks.
+        """
         if not self._meet():
             return self
         try:
@@ -247,7 +307,12 @@ class Session:
     def close(self) -> Awaitable[None] | None:
         """Close the cluster and release the other ranks; nothing happens the second time.
 
-        Inside an event loop it returns an awaitable. With `exit` the script's end closes it.
+        With `exit` the script's end closes it.
+
+        Returns
+        -------
+        Awaitable or None
+            Inside an event loop an awaitable.
         """
         try:
             asyncio.get_running_loop()
@@ -266,7 +331,13 @@ class Session:
             self._alarm.script_ended()
 
     def end(self, status: int | None) -> None:
-        """Close the cluster, with the script's exit status if it is known."""
+        """Close the cluster.
+
+        Parameters
+        ----------
+        status : int or None
+            The script's exit status; None if it is not known.
+        """
         wait(self._closing(status))
 
     def _closing(self, status: int | None) -> Steps[None]:

@@ -214,7 +214,7 @@ def test_the_section_of_one_s_own_is_where_cores_and_memory_are_missed():
 
 def test_the_docstring_names_every_keyword():
     for each in keywords.known("slurm"):
-        assert f"{each.name} :\n" in SLURMCluster.__doc__
+        assert f"\n{each.name} : " in SLURMCluster.__doc__
     assert "memory_per_core_property_name" not in SLURMCluster.__doc__
 
 

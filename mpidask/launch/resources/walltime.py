@@ -44,22 +44,54 @@ _LONGEST = 60.0  # s until the next look at the clock, which may be set meanwhil
 
 
 def time_left() -> float | None:
-    """Return the seconds until the walltime of the batch job ends, never below 0; None if that is not known.
+    """Return the seconds until the walltime of the batch job ends.
 
-    May be called everywhere: in the script, in tasks, without MPI. It is known from ``MPIDASK_END_TIME`` (seconds
-    since 1970), which `mpidask submit` sets, or else from Slurm. Raises UsageError if it is not a number.
+    May be called everywhere: in the script, in tasks, without MPI. The end is known from ``MPIDASK_END_TIME`` (seconds
+    since 1970), which ``mpidask submit`` sets, or else from Slurm.
+
+    Returns
+    -------
+    float or None
+        Seconds, never below 0; None if the end is not known.
+
+    Raises
+    ------
+    UsageError
+        ``MPIDASK_END_TIME`` is not a number.
+
+    Examples
+    --------
+    >>> left = mpidask.time_left()
+    >>> if left is not None and left < 300:
+    ...     print("save and stop")
     """
     end = ends()
     return None if end is None else max(0.0, end - time.time())
 
 
 def on_walltime(callback: C) -> C:
-    """Have a function called, without arguments, when the walltime is about to end; return it, as a decorator does.
+    """Have a function called, without arguments, when the walltime is about to end.
 
-    It is called on the script's rank, in a thread of its own, so long before the end as ``--walltime-margin`` says
-    (60 s) or as soon as the batch system warns. Half of that time is for the callbacks, one after the other; after them
-    the script is ended: ``SystemExit(75)`` is raised in its main thread, whatever that waits for. A script that is to
-    end by itself is told by a callback that waits for it. On other ranks, and outside a run, nothing calls it.
+    It is called on the script's rank, in a thread of its own, as long before the end as ``--walltime-margin`` says (60
+    s) or as soon as the batch system warns. Half of that time is for the callbacks, one after the other. Then the
+    script is ended: ``SystemExit(75)`` is raised in its main thread, whatever that waits for. A callback that waits for
+    the script lets it end by itself. On other ranks, and outside a run, nothing calls it.
+
+    Parameters
+    ----------
+    callback : callable
+        The function.
+
+    Returns
+    -------
+    callable
+        The same function, so that this can be used as a decorator.
+
+    Examples
+    --------
+    >>> @mpidask.on_walltime
+    ... def save():
+    ...     print("saved")
     """
     CALLBACKS.append(callback)
     return callback
