@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-__all__ = ["tolerated"]
+__all__ = ["not_possible", "tolerated"]
 
 logger = logging.getLogger("mpidask.compat")
 
@@ -20,4 +20,9 @@ def tolerated(what: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError) as error:
-        logger.debug("%s: not possible with this version (%s)", what, error)
+        not_possible(what, error)
+
+
+def not_possible(what: str, why: object) -> None:
+    """Log that mpidask does without something, in one debug line."""
+    logger.debug("%s: not possible with this version (%s)", what, why)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpidask.compat.missing import tolerated
+from mpidask.compat.missing import not_possible, tolerated
 
 __all__ = [
     "at_the_end_of_the_main_thread",
     "drop_semaphores",
     "end_process_pools",
     "end_thread_pools",
+    "forked_servers",
     "interpreter_flags",
     "process_settings",
     "run_exit_handlers",
@@ -85,6 +88,57 @@ def end_process_pools() -> None:
         pools._global_shutdown = True
         for wakeup in list(pools._threads_wakeups.values()):
             wakeup.wakeup()
+
+
+# ------------------------------------------------------------------- its fork server
+@contextlib.contextmanager
+def forked_servers() -> Iterator[None]:
+    """Have the fork server that is started meanwhile be a fork of this process, with all that this one has imported.
+
+    multiprocessing executes a new interpreter, which imports everything anew: thousands of operations on files for each
+    rank. There is no public way: the line that it would execute is run in a fork. Should the server die,
+    multiprocessing starts another one, as it always does.
+    """
+    import multiprocessing.util
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # by the same function, but not as a fork
+    module: Any = multiprocessing.util
+    original = getattr(module, "spawnv_passfds", None)
+    if original is None:
+        not_possible("the fork server is a fork", "multiprocessing.util.spawnv_passfds is gone")
+        yield
+        return
+    module.spawnv_passfds = _fork
+    try:
+        yield
+    finally:
+        module.spawnv_passfds = original
+
+
+def _fork(path: Any, words: list[Any], descriptors: list[int]) -> int:
+    """Do in a fork of this process what `python -c CODE` would do, with these connections alone; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 2 and descriptor not in descriptors and _is_connection(descriptor):
+                os.close(descriptor)
+        exec(words[words.index("-c") + 1], {})  # noqa: S102 - the line of multiprocessing's own
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _is_connection(descriptor: int) -> bool:
+    """Whether a descriptor leads to another process, which would wait for its end; files may be a module's own."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:  # that of the directory with the descriptors
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def process_settings() -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_workers_are_forked_from_one_process(ranks):
     trackers = [pid for pid in marked(run.mark) if "resource_tracker" in read(pid, "cmdline")]
     agents = [pid for pid in marked(run.mark) if _parent(pid) == rank and pid not in trackers]
     assert len(agents) == 1
-    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agents[0]]
+    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agents[0] and pid not in trackers]
     workers = [pid for pid in marked(run.mark) if _parent(pid) == server]
     assert len(workers) == 3
     assert len({read(pid, "cmdline") for pid in (*agents, server, *workers)}) == 1, "none was exec'ed"
@@ -156,7 +156,7 @@ def test_a_worker_that_dies_leaves_those_beside_it_alone(ranks):
 def _agent(run, rank: int) -> int:
     """Return the agent of a rank."""
     mine = [pid for pid in marked(run.mark) if _parent(pid) == run.rank(rank)]
-    return next(pid for pid in mine if "spawn_main" in read(pid, "cmdline"))
+    return next(pid for pid in mine if "launch.servers.agent" in read(pid, "cmdline"))
 
 
 AFTER = CONNECT + (
@@ -202,7 +202,7 @@ def test_workers_come_back_without_the_fork_server(ranks):
     run = ranks.start(1, "--workers-per-rank", "2", ranks.script(AFTER))
     run.wait_for("ready")
     agent = _agent(run, 0)
-    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agent]
+    (server,) = [pid for pid in marked(run.mark) if _parent(pid) == agent and "tracker" not in read(pid, "cmdline")]
     workers = [pid for pid in marked(run.mark) if _parent(pid) == server]
     for pid in (server, *workers):
         os.kill(pid, signal.SIGKILL)

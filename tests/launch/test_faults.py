@@ -300,7 +300,7 @@ def test_a_lost_scheduler_beside_the_script_ends_the_run(ranks):
 
     run = ranks.start(1, ranks.script(SLEEPER))
     run.wait_for("ready")
-    (servers,) = [p for p in psutil.Process(run.rank(0)).children() if "spawn_main" in " ".join(p.cmdline())]
+    (servers,) = [p for p in psutil.Process(run.rank(0)).children() if "launch.servers.agent" in " ".join(p.cmdline())]
     servers.kill()
     result = run.result(20)
     assert result.status == 70, result

@@ -46,7 +46,6 @@ _LATER = (
     "mpidask.launch.cluster.server_rank",
     "mpidask.launch.session",
     "multiprocessing.forkserver",
-    "multiprocessing.popen_spawn_posix",
     "multiprocessing.resource_tracker",
 )
 

@@ -1,8 +1,9 @@
 """The agent: a process beside a rank that hosts its servers, and from which its workers are forked.
 
-A rank imports no more than it needs to meet the others; Dask is imported once per rank, here. The agent is exec'ed,
-never forked from the rank, which MPI is up in. It imports what all its servers and workers need, forks a fork server
-before any thread is started, then serves. The script cannot disturb it: its rank may hold the interpreter lock.
+A rank imports no more than it needs to meet the others; Dask is imported once per rank, here. The agent is a Python
+process that `subprocess` starts, never a fork of the rank, which MPI is up in. It imports what all its servers and
+workers need, forks a fork server before any thread is started, then serves. The script cannot disturb it: its rank may
+hold the interpreter lock.
 """
 
 from __future__ import annotations
@@ -13,34 +14,51 @@ import dataclasses
 import gc
 import importlib
 import multiprocessing
-import multiprocessing.connection
-import multiprocessing.util
 import os
 import signal
-import stat
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from mpidask.compat.python import forked_servers
 from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.comm.polling import Steps
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
-from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters, redirection, worker_environment
 from mpidask.launch.servers.specs import RankSpec
+from mpidask.launch.watchdog.script_process import first_line, interpreter_options
 from mpidask.security.credentials import Contact
 
 if TYPE_CHECKING:
     from mpidask.launch.servers.hosted import HostedServers
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "main"]
 
 _CLOSE = 1.5  # s for workers to close
-_exec = multiprocessing.util.spawnv_passfds
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What of a rank's interpreter its servers and workers have, too.
+
+    path, argv:   sys.path and sys.argv
+    start_method: what multiprocessing starts processes by, None if the program has not chosen
+    """
+
+    path: Sequence[str]
+    argv: Sequence[str]
+    start_method: str | None
+
+    def take_over(self) -> None:
+        """Have it in this process, too."""
+        sys.path[:] = [entry or os.getcwd() for entry in self.path]
+        sys.argv[:] = self.argv
+        if self.start_method is not None:
+            multiprocessing.set_start_method(self.start_method, force=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,16 +82,23 @@ class Agent:
     """
 
     def __init__(self, spec: RankSpec, environ: Mapping[str, str]) -> None:
-        context = multiprocessing.get_context("spawn")  # exec: never the fork of an MPI process
         self._closing = False
         self.dashboard: str | None = None
-        self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_be_agent, args=(spec, theirs), name="mpidask agent")
-        with hidden_main(), _environment(environ):
-            with _starting_with(_apart):
-                resource_tracker.ensure_running()  # which the agent shares
-            self._process.start()
-        theirs.close()
+        self._ours, theirs = multiprocessing.Pipe()
+        line = first_line(f"from {__name__} import main", f"main({theirs.fileno()})")
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, *interpreter_options(sys.orig_argv), "-c", line],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **environ},
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # signals to the rank's group are the rank's; MPICH's mpirun kills all groups
+            )
+        self._ended = threading.Event()
+        threading.Thread(target=self._await_end, name="mpidask agent's end", daemon=True).start()
+        with contextlib.suppress(OSError):  # it is gone: `result` says so
+            self._ours.send(Origin(sys.path, sys.argv, multiprocessing.get_start_method(allow_none=True)))
+            self._ours.send(spec)
 
     def tell(self, contact: Contact) -> None:
         """Say where the workers' scheduler is."""
@@ -92,7 +117,7 @@ class Agent:
 
     def done(self) -> bool:
         """Whether the next answer is there: it is up, has ended, or will not come up."""
-        return self._ours.poll() or not self._process.is_alive()
+        return self._ours.poll() or self._ended.is_set()
 
     def result(self) -> int | BaseException:
         """Return the number of workers, once they are up, or the error that kept them from coming up."""
@@ -110,13 +135,17 @@ class Agent:
         except (EOFError, OSError):
             return StartupError("the process with the servers ended", "see its message above")
 
+    def _await_end(self) -> None:
+        self._process.wait()
+        self._ended.set()
+
     def watch(self, on_death: Callable[[int], None]) -> None:
         """Have a function called with the exit code, in a thread, should the agent end before it is closed."""
 
         def wait() -> None:
-            multiprocessing.connection.wait([self._process.sentinel])
+            self._ended.wait()
             if not self._closing:
-                on_death(self._process.exitcode or 0)
+                on_death(self._process.returncode)
 
         threading.Thread(target=wait, name="mpidask agent's watch", daemon=True).start()
 
@@ -124,50 +153,28 @@ class Agent:
         """Have the servers closed, kill their process past the timeout (s)."""
         self._closing = True
         self._ours.close()
-        self._process.join(timeout)
-        if self._process.is_alive():
+        if not self._ended.wait(timeout):
             self._process.kill()
-            self._process.join(1)
+            self._ended.wait(1)
 
 
-@contextlib.contextmanager
-def _starting_with(start: Callable[[bytes, list[Any], list[int]], int]) -> Iterator[None]:
-    """Have multiprocessing start the processes of its own by this function meanwhile."""
-    module: Any = multiprocessing.util
-    before, module.spawnv_passfds = module.spawnv_passfds, start
-    try:
-        yield
-    finally:
-        module.spawnv_passfds = before
+def main(descriptor: int) -> None:
+    """Be the agent: does not return, unless it cannot serve.
 
-
-def _apart(path: bytes, words: list[Any], descriptors: list[int]) -> int:
-    """Start the tracker of semaphores in a process group of its own.
-
-    MPICH's mpirun kills the groups of all ranks when one has died; the agent would start another, that knows nothing.
+    descriptor: on which to talk with the rank
     """
-    code = f"import os; os.setpgid(0, 0); {words[-1]}"
-    return _exec(path, [*words[:-1], code], descriptors)
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables set meanwhile."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+    os.set_inheritable(descriptor, False)
+    connection = Connection(descriptor)
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        origin: Origin = connection.recv()
+        origin.take_over()
+        spec: RankSpec = connection.recv()
+    except (EOFError, OSError):  # the rank is gone
+        return
+    _be_agent(spec, connection)
 
 
 def _be_agent(spec: RankSpec, connection: Connection) -> None:
-    with contextlib.suppress(OSError):
-        os.setpgid(0, 0)  # signals to the rank's group are the rank's
     gc.disable()
     try:
         _import(spec)
@@ -179,7 +186,8 @@ def _be_agent(spec: RankSpec, connection: Connection) -> None:
             redirection.divert(spec.log, warns=spec.warns)
         if spec.workers is not None and spec.workers.nanny:
             gc.freeze()  # the collector would write to all that is shared
-            _fork_server()
+            with forked_servers():
+                _dask().start_fork_server()
         gc.enable()
         log_filters.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
@@ -211,40 +219,6 @@ def _configure(spec: RankSpec) -> None:
     directory = next((its.sockets for its in (spec.workers, spec.scheduler) if its is not None), "")
     worker_environment.name_files(directory, spec.prefix)
     staggering.configure(spec.turn)
-
-
-def _fork_server() -> None:
-    """Start the fork server of multiprocessing as a fork of this process, which has imported what it would import.
-
-    Should it die, multiprocessing starts another one, as it always does.
-    """
-    with _starting_with(_fork):
-        _dask().start_fork_server()
-
-
-def _fork(path: bytes, words: list[Any], descriptors: list[int]) -> int:
-    """Do in a fork of this process what `python -c CODE` would do, with these connections alone; return its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor > 2 and descriptor not in descriptors and _is_connection(descriptor):
-                os.close(descriptor)
-        exec(words[words.index("-c") + 1], {})  # noqa: S102 - the line of multiprocessing's own
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def _is_connection(descriptor: int) -> bool:
-    """Whether a descriptor leads to another process, which would wait for its end; files may be a module's own."""
-    try:
-        mode = os.fstat(descriptor).st_mode
-    except OSError:  # that of the directory with the descriptors
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 class _RankConnection:

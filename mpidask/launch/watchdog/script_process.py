@@ -14,7 +14,7 @@ from typing import Any
 
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, launcher_size, rank_identity
 
-__all__ = ["ScriptProcess", "interpreter_options", "is_likely"]
+__all__ = ["ScriptProcess", "first_line", "interpreter_options", "is_likely"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
@@ -22,11 +22,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.
 _OF_LAUNCHERS = 50
 _CHANNEL = 100  # the first number that the process's own descriptor for what its rank says may have
 
-#: What it runs. The working directory is not looked at: a file there may be named like a module of Python's.
-_CODE = (
-    "import sys; sys.flags.safe_path or sys.path.pop(0); own = {root!r} in sys.path or sys.path.insert(0, {root!r}); "
-    "from mpidask.launch.script import child; own or sys.path.remove({root!r}); child.main({channel})"
-)
+_IMPORT = "from mpidask.launch.script import child"
 
 _CLIENT_RANK = "--client-rank"
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
@@ -43,6 +39,15 @@ def is_likely(environ: Mapping[str, str], words: Sequence[str]) -> bool:
             wanted = word.partition("=")[2] or "".join(words[index + 1 : index + 2])
     rank = int(wanted) if wanted.isdigit() else min(1, launcher_size(environ) - 1)
     return launcher_rank(environ) == rank
+
+
+def first_line(imports: str, runs: str) -> str:
+    """Return what a Python process is to run with -c that imports something of mpidask (pure).
+
+    The working directory is not looked at: a file there may be named like a module of Python's.
+    """
+    before = f"import sys; sys.flags.safe_path or sys.path.pop(0); own = {_ROOT!r} in sys.path"
+    return f"{before} or sys.path.insert(0, {_ROOT!r}); {imports}; own or sys.path.remove({_ROOT!r}); {runs}"
 
 
 def interpreter_options(words: Sequence[str]) -> list[str]:
@@ -109,7 +114,7 @@ class ScriptProcess:
             sys.executable,
             *interpreter_options(sys.orig_argv),
             "-c",
-            _CODE.format(root=_ROOT, channel=channel),
+            first_line(_IMPORT, f"child.main({channel})"),
         ]
         options: Any = {} if at_terminal else {"setpgroup": 0}
         pid = os.posix_spawn(
