@@ -1,4 +1,4 @@
-"""Looking for jobs that may have been submitted, under ids that are not known: by the paths of their files."""
+"""Looking for jobs that may have been submitted by the paths of their files: their ids are not known."""
 
 from __future__ import annotations
 

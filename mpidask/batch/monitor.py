@@ -16,7 +16,7 @@ from typing import Protocol
 from mpidask.batch import commands, lookup, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
-from mpidask.batch.queries import match_ids, parse_reports, query_commands
+from mpidask.batch.queries import match_ids, parse_reports, query_commands, unread
 from mpidask.batch.records import Record
 from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
 from mpidask.batch.system import BatchSystem, Query
@@ -171,16 +171,17 @@ def _survey(system: BatchSystem, jobs: Sequence[JobId]) -> tuple[dict[JobId, Rep
 
     Raises BatchError if there is no answer.
     """
-    reports = ask(system, system.status, jobs)
+    reports, whole = _ask_all(system, system.status, jobs)
     if system.status.names_jobs:
-        return reports, set(jobs)
+        return reports, set(jobs) if whole else set(reports)
     missed = [each for each in jobs if each not in reports]
     if system.missed is None or not missed:
         return reports, set(reports)
     try:
-        return {**reports, **ask(system, system.missed, missed)}, set(jobs)
+        further, whole = _ask_all(system, system.missed, missed)
     except BatchError:
         return reports, set(reports)
+    return {**reports, **further}, set(jobs) if whole else {*reports, *further}
 
 
 def _ask(name: str, mine: Sequence[Record]) -> dict[str, Standing]:
@@ -268,24 +269,58 @@ def _heard(system: BatchSystem, query: Query, job: JobId) -> Report | None:
 
 def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId, Report]:
     """Ask, with a command for each place; return job -> report. Raises BatchError if there is no answer."""
+    return _ask_all(system, query, jobs)[0]
+
+
+def _ask_all(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> tuple[dict[JobId, Report], bool]:
+    """Ask, with a command for each place; return job -> report, and whether nothing but them was said.
+
+    Raises BatchError if there is no answer.
+    """
     reports: dict[JobId, Report] = {}
+    whole = True
     for where, ids in by_place(sorted(set(jobs))).items():
         found: dict[str, Report] = {}
         for command in query_commands(system, query, ids, where):
-            found |= _answer(system, query, command)
+            answer, complains = _answer(system, query, command)
+            found |= answer
+            whole = whole and not complains
         matched = match_ids(system, ids, found)
         if not matched and len(ids) == len(found) == 1 and query.names_jobs:
             # Of an array's element some tell what they tell of the array.
             matched = {ids[0]: next(iter(found.values()))}
         reports |= {JobId(each, where): report for each, report in matched.items()}
-    return reports
+    return reports, whole
 
 
-def _answer(system: BatchSystem, query: Query, command: Command) -> dict[str, Report]:
-    """Return job id -> report; raises BatchError for a command that fails, or complains and tells of no job."""
+def _answer(system: BatchSystem, query: Query, command: Command) -> tuple[dict[str, Report], bool]:
+    """Return job id -> report, and whether the command has complained, too.
+
+    Raises BatchError for a command that complains and tells of no job.
+    """
     output = commands.run(command)
     found = parse_reports(system, query, output.stdout)
-    unknown = query.absent is not None and re.search(query.absent, output.stdout + output.stderr)
-    if not found and not unknown and (output.status != 0 or output.stderr.strip()):
+    complains = _complains(output, query, unread(query, output.stdout))
+    if complains and not found:
         raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
-    return found
+    return found, complains
+
+
+#: What commands say of a server that they did not reach, maybe beside jobs that another one does not know.
+_NO_CONTACT = re.compile(
+    r"(?i)(can ?not|can.t|could not|unable to|failed to) (connect|contact|reach|open connection|fetch)"
+    r"|connection (refused|reset|lost|timed out)|lost connection|no route to host|timed out|not responding"
+)
+
+
+def _complains(output: commands.Output, query: Query, rest: str) -> bool:
+    """Whether an answer says more than what it says of jobs, so that a job that it does not list may be there.
+
+    rest: what it says on stdout besides
+    """
+    said = f"{rest}\n{output.stderr}"
+    if _NO_CONTACT.search(said):
+        return True
+    if query.absent is not None and re.search(query.absent, said):
+        return False
+    return output.status != 0 or bool(said.strip())

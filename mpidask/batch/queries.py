@@ -25,6 +25,7 @@ __all__ = [
     "place_words",
     "query_commands",
     "search_command",
+    "unread",
 ]
 
 T = TypeVar("T")
@@ -106,12 +107,28 @@ def parse_reports(system: BatchSystem, query: Query, output: str) -> dict[str, R
     last one.
     """
     found: dict[str, Report] = {}
-    text = re.sub(query.folded, "", output) if query.folded else output
-    for match in re.finditer(query.row, text, re.MULTILINE):
+    for match in re.finditer(query.row, _unfolded(query, output), re.MULTILINE):
+        if _is_cut_off(query, match):
+            continue
         report = _report(system, query, match)
         if report.id not in found or found[report.id].state.ended or not report.state.ended:
             found[report.id] = report
     return found
+
+
+def unread(query: Query, output: str) -> str:
+    """Return what an output says besides what it says of jobs, and besides what it says where there is none."""
+    rest = re.sub(
+        query.row,
+        lambda match: match[0] if _is_cut_off(query, match) else "",
+        _unfolded(query, output),
+        flags=re.MULTILINE,
+    )
+    return re.sub(query.besides, "", rest, flags=re.MULTILINE) if query.besides else rest
+
+
+def _unfolded(query: Query, output: str) -> str:
+    return re.sub(query.folded, "", output) if query.folded else output
 
 
 def match_ids(system: BatchSystem, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
@@ -128,12 +145,23 @@ def match_ids(system: BatchSystem, job_ids: Sequence[str], reports: Mapping[str,
     return found
 
 
-def _report(system: BatchSystem, query: Query, match: re.Match[str]) -> Report:
+def _is_cut_off(query: Query, match: re.Match[str]) -> bool:
+    """Whether a row has no state, although each has one."""
+    return query.tells_state and not _said(query, match).get("state", "").strip()
+
+
+def _said(query: Query, match: re.Match[str]) -> dict[str, str]:
+    """Return what a row says by the names of its groups."""
     said = {name: text for name, text in match.groupdict().items() if text}
     for name, pattern in query.more.items():
         inner = re.search(pattern, match[0], re.MULTILINE)
         if inner and (text := inner[inner.lastindex or 0]):
             said[name] = text
+    return said
+
+
+def _report(system: BatchSystem, query: Query, match: re.Match[str]) -> Report:
+    said = _said(query, match)
     native = said.get("state", "").strip()
     state = system.state(native)
     status = _exit_status(said)

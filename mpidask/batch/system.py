@@ -56,6 +56,8 @@ class Query:
     more:    regular expressions searched within a row; their last group counts
     folded:  regular expression of what a line that is too long is folded with; it is taken out before the search
     absent:  regular expression in what a command prints about jobs that it does not know (any more)
+    besides: regular expression of what it prints besides rows, such as a list's frame. An answer that says something
+             else is no proof that a job which it does not list has ended
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
     state, reason, start, restarts (or starts: that and one);
@@ -68,12 +70,18 @@ class Query:
     more: Mapping[str, str] = dataclasses.field(default_factory=dict)
     folded: str = ""
     absent: str | None = None
+    besides: str = ""
     here: tuple[str, ...] = ()
 
     @property
     def names_jobs(self) -> bool:
         """Whether it asks for jobs by their ids: then what is not in the answer is not there."""
         return bool({"id", "base", "ids", "id_list"} & named([self.command]))
+
+    @property
+    def tells_state(self) -> bool:
+        """Whether all that it tells of a job has a state."""
+        return "(?P<state>" in self.row or "state" in self.more
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -165,6 +165,65 @@ def test_an_answer_without_a_job_and_with_words_on_stderr_is_no_news(monkeypatch
     assert monitor.ask(PBS, PBS.status, [JobId("100.pbs")]) == {}
 
 
+FRAME = "<?xml version='1.0'?>\n<job_info>\n  <queue_info>\n  </queue_info>\n  <job_info>\n  </job_info>\n</job_info>\n"
+
+#: Answers that list no job, and say something else than that there is none: (system, stdout, stderr, status).
+NO_NEWS = [
+    ("slurm", "JOBID PARTITION NAME USER\n100 debug x u\n", "", 0),
+    ("slurm", "999|R|No", "", 0),
+    ("pbs", "qstat: PBS is not configured to maintain job history 100.pbs\n", "", 0),
+    ("pbs", "Job Id: 100.pbs\n    Job_Name = x\n", "", 0),
+    ("pbs", "", "qstat: Unknown Job Id 100.pbs\nqstat: cannot connect to server far (errno=111)\n", 1),
+    ("torque", "", "pbs_iff: timed out\n", 1),
+    ("lsf", "JOBID USER STAT\n100 u RUN\n", "", 0),
+    ("oar", "DBI connect failed: lost connection\n", "", 0),
+    ("moab", "ERROR:    lost connection to server\n", "", 0),
+    ("moab", "<Data><queue count='1'>\n", "", 0),
+    ("sge", FRAME[:60], "", 0),
+    ("htcondor", "-- Failed to fetch ads from: <10.0.0.1:9618>\n", "", 0),
+    ("flux", "flux-jobs: broker: connection lost\n", "", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "stdout", "stderr", "status"), NO_NEWS)
+def test_an_answer_that_says_something_else_is_no_news(monkeypatch, name, stdout, stderr, status):
+    system = registry.find(name)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
+    with pytest.raises(BatchError, match="did not answer"):
+        monitor.ask(system, system.status, [JobId("100.pbs" if name in ("pbs", "torque") else "100")])
+
+
+@pytest.mark.parametrize(
+    ("name", "stdout", "stderr", "status"),
+    [
+        ("slurm", "CLUSTER: near\nCLUSTER: far\n", "", 0),
+        ("slurm", "300_[1-3%2]|PD|Priority|N/A|0|0|\n", "", 0),
+        ("pbs", "", "qstat: Unknown Job Id 100.pbs\n", 153),
+        ("lsf", "", "Job <100> is not found\n", 255),
+        ("moab", "<Data></Data>\n", "", 0),
+        ("sge", FRAME, "", 0),
+        ("htcondor", "", "", 0),
+        ("local", "    1 Ss   /sbin/init\n  100 S    sleep 7\n", "", 0),
+    ],
+)
+def test_an_answer_that_says_that_there_is_none_is_one(monkeypatch, name, stdout, stderr, status):
+    system = registry.find(name)
+    monkeypatch.setattr(commands, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
+    assert monitor.ask(system, system.status, [JobId("100")]) == {}
+
+
+def test_a_job_of_a_server_that_does_not_answer_has_not_ended_because_another_one_answers(tmp_path, monkeypatch):
+    ids = [JobId("100.near"), JobId("200.far")]
+    known = "Job Id: 100.near\n    job_state = R\n"
+    silent = Output(
+        Command(argv=("qstat",)), 1, known, "Connection refused\nqstat: cannot connect to server far (errno=111)\n"
+    )
+    gone = Output(Command(argv=("qstat",)), 153, known, "qstat: Unknown Job Id 200.far\n")
+    for answer, covered in ((silent, ids[:1]), (gone, ids)):
+        monkeypatch.setattr(commands, "run", lambda *_, answer=answer, **__: answer)
+        assert monitor._survey(PBS, ids)[1] == set(covered)
+
+
 def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
     from mpidask.batch.job import Job
 

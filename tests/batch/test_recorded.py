@@ -9,7 +9,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job_state import JobState
-from mpidask.batch.queries import parse_reports
+from mpidask.batch.queries import parse_reports, unread
 from mpidask.batch.system import BatchSystem
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -253,6 +253,14 @@ def test_reports(name):
         for row, want in zip(found, expected, strict=True)
     ]
     assert found == expected
+
+
+@pytest.mark.parametrize("name", [name for name in REPORTS if name.endswith("/status")])
+def test_nothing_in_a_list_of_jobs_is_left_unread(name):
+    """What is said besides would be taken for a complaint."""
+    system, text = recorded(name)
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    assert unread(system.status, text).strip() == ""
 
 
 @pytest.mark.parametrize("name", SUBMITTED)

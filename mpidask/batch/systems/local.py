@@ -22,6 +22,7 @@ SYSTEM = BatchSystem(
     status=Query(
         command="ps -ww -o pid=,stat=,args= -p 1,{id_list}",
         row=r"^\s*(?P<id>\d+)\s+(?P<state>\w)\S*\s+.*/job\.sh\s*$",
+        besides=r"^\s*\d+\s.*$",  # other programs have these numbers
     ),
     states={JobState.RUNNING: "R S D I T t", JobState.UNKNOWN: "Z X"},
     allots=False,

@@ -63,6 +63,7 @@ SYSTEM = BatchSystem(
         row=rf"^(?P<id>\d+)\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>[^|\n]*)(?:\|(?P<index>\d+))?$",
         more={"start": rf"^(?:[^|]*\|){{3}}-\|({_TIME})"},
         absent=r"is not found|No (unfinished )?job found",
+        besides=r"^LSF is processing your request.*$",
     ),
     explain=Query(
         command="bjobs -l {id}",

@@ -32,6 +32,7 @@ SYSTEM = BatchSystem(
     status=Query(
         command="showq --xml -w user={user}",
         row=_ROW,
+        besides=r"^[\s\S]*</Data>\s*\Z",
         more={"start": r'\bStartTime="([1-9]\d*)"'},  # not RsvStartTime
     ),
     explain=Query(

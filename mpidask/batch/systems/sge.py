@@ -54,6 +54,7 @@ SYSTEM = BatchSystem(
     status=Query(
         command="qstat -u {user} -g d -xml",
         row=r"<job_list\b(?:(?!</job_list>)[\s\S])*?<JB_job_number>(?P<id>\d+)</JB_job_number>(?:(?!</job_list>)[\s\S])*",
+        besides=r"^[\s\S]*</job_info>\s*</job_info>\s*\Z",
         more={"state": r"<state>(\w+)</state>", "start": r"<JAT_start_time>([^<]+)<", "index": r"<tasks>(\d+)</tasks>"},
     ),
     explain=Query(

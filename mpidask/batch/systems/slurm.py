@@ -12,6 +12,8 @@ _ROW = (
     r"^(?P<id>\d+(?:_\d+)?)(?:\+0)?\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|"
     r"(?:(?P<restarts>\d+)\|)?"
 )
+#: Headings of clusters, and jobs of kinds that mpidask does not submit.
+_BESIDES = r"^CLUSTER: .*$|^\d[^|\n]*\|(?:[^|\n]*\|){4,5}$"
 
 #: https://slurm.schedmd.com/sbatch.html#SECTION_INPUT-ENVIRONMENT-VARIABLES
 _SAME = (
@@ -101,10 +103,15 @@ SYSTEM = BatchSystem(
     status=Query(
         command=f"squeue {_LISTED} --user={{user}}",
         row=_ROW,
+        besides=_BESIDES,
         here=("--federation",),  # where there is none these are the jobs of the cluster here
     ),
     missed=Query(
-        command=f"squeue {_LISTED} --jobs={{id_list}}", row=_ROW, absent="Invalid job id", here=("--federation",)
+        command=f"squeue {_LISTED} --jobs={{id_list}}",
+        row=_ROW,
+        absent="Invalid job id",
+        besides=_BESIDES,
+        here=("--federation",),
     ),
     history=Query(
         command="sacct --noheader --parsable2 --allocations --jobs={id_list} --format=JobID,State,ExitCode",
