@@ -22,6 +22,7 @@ __all__ = [
     "GRACE",
     "LOG",
     "MEMORY",
+    "PREPARED",
     "SCHEDULER",
     "SILENT",
     "STATUS",
@@ -46,6 +47,7 @@ LOG = "job.log"  # what the job script and all in it print
 STATUS = "status"  # the exit status, written when the job script has ended by itself; see `status_file`
 EXECUTIONS = "executions"  # a line for each time that the job was started: how often before, time, host
 CAME = "came"  # a rank was started
+PREPARED = "prepared"  # the prologue has come to its end
 SILENT = "no-rank-came"  # the launcher was ended because it has started none
 SUCCEEDED = "succeeded-by-another"  # a file: the job has submitted itself again
 PROGRESS = "progress.json"

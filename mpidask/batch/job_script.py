@@ -41,10 +41,12 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
         *_record(job, system),
         *_request(job, system),
         *_clock(job, system),
+        *_unreadable(job, system),
         "(  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended",
         *(["trap '' USR1"] if system.signal else []),
         *system.prologue,
         *job.prologue,
+        *([f': >"${run.DIRECTORY}/{run.PREPARED}"'] if _is_prepared(job, system) else []),
         *_run(job, fields, system),
         *_again(job, system),
         *job.epilogue,
@@ -186,13 +188,39 @@ def _watch(job: Job) -> list[str]:
     ]
 
 
+def _is_prepared(job: Job, system: BatchSystem) -> bool:
+    """Whether lines that are not ours may end the job before the command is started."""
+    return job.run_directory is not None and bool(job.prologue or system.prologue or job.epilogue)
+
+
+def _unreadable(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that leave an exit status where bash cannot read what follows: then it runs nothing of it."""
+    if not _is_prepared(job, system):
+        return []
+    said = 'echo "mpidask: error: bash cannot read the prologue or the epilogue: see above" >&2'
+    leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
+    return [f'rm -f "${run.DIRECTORY}/{run.PREPARED}"', f"trap 'status=$?; {said}; {leave}' EXIT"]
+
+
+def _unprepared(job: Job, system: BatchSystem) -> list[str]:
+    """Return the lines that say that the prologue has ended the job, unless a signal has."""
+    if not _is_prepared(job, system):
+        return []
+    said = "the prologue ended the job with status $status before the program was started"
+    return [
+        f'[ -e "${run.DIRECTORY}/{run.PREPARED}" ] || [ $status -gt 128 ] || echo "mpidask: error: {said}" >&2',
+    ]
+
+
 def _around(job: Job, system: BatchSystem) -> list[str]:
     """Return the lines that wait for what runs, pass signals on and leave its exit status."""
     return [
         "body=$!",
+        *(["trap - EXIT"] if _is_prepared(job, system) else []),
         "trap 'kill -TERM $body 2>/dev/null' TERM HUP INT",
         *_grace(system),
         *_waited("body"),
+        *_unprepared(job, system),
         *_requeued(system),
         *([f'rm -f "${run.WARNING}"'] if system.signal else []),
         *_left(job),

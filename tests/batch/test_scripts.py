@@ -368,7 +368,9 @@ def test_submitting_again(name, does, accepted, again, ground):
         (("set -euo pipefail",), 3),
         (("trap - TERM EXIT", "exec 2>&1"), 3),
         (("exec false",), 1),
+        (("exec true",), 0),
         (("set -e", "false"), 1),
+        (("if true; then",), 2),
     ],
 )
 @pytest.mark.parametrize("name", ["slurm", "local"])
@@ -378,7 +380,10 @@ def test_the_status_is_left_whatever_the_user_does_to_the_shell(name, prologue, 
     job = ground.job("exit 3", prologue=prologue, epilogue=("echo after",), run_directory=run)
     assert ground.run(name, job)[0] == expected
     assert (run / "status").read_text() == f"{expected}\n"
-    assert ("after" in (run / "job.log").read_text()) == (expected == 3)
+    log = (run / "job.log").read_text()
+    assert ("after" in log) == (expected == 3)
+    assert ("the prologue ended the job with status" in log) == (expected in (0, 1)), log
+    assert ("bash cannot read the prologue" in log) == (expected == 2), log
     assert not list(ground.directory.glob("scratch.*"))
 
 

@@ -129,7 +129,7 @@ def test_records_that_another_user_has_put_there_are_none(tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     lease = leases.create("local", "Test")
     facts = json.loads((lease.directory / "lease.json").read_text())
-    (lease.directory / "lease.json").write_text(json.dumps({**facts, "process": 2**22 + 1}))
+    (lease.directory / "lease.json").write_text(json.dumps({**facts, "holder": {**facts["holder"], "id": 2**22 + 1}}))
     assert len(leases.orphans()) == 1
     planted(lease.directory, NOBODY)
     assert leases.orphans() == []
