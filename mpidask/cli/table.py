@@ -27,6 +27,7 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
     """Return what there is to say of a job; points in time are ISO 8601 with a time zone, durations s."""
     progress = _progress(record)
     running = progress if standing.state is JobState.RUNNING else None
+    there = None if standing.state in (JobState.PENDING, JobState.HELD) else progress  # not where it was before
     ends = running.ends if running else None
     executions = _executions(record, standing)
     last = executions[-1] if executions else {}
@@ -47,7 +48,7 @@ def row(record: Record, standing: Standing) -> dict[str, Any]:
         "elapsed": _between(last.get("started"), last.get("ended")),
         "time_left": None if ends is None else max(0.0, ends - time.time()),
         "nodes": record.nodes,
-        "node_list": list(progress.nodes) if progress and progress.nodes else None,
+        "node_list": list(there.nodes) if there and there.nodes else None,
         "ranks": record.ranks,
         "workers": running.workers if running else None,
         "expected_workers": running.expected if running else None,

@@ -130,6 +130,8 @@ def test_times_are_points_with_a_zone_and_durations_in_seconds(tmp_path):
     assert running["node_list"] == ["n1", "n2"]
     assert (running["dashboard"], running["dashboard_host"]) == ("/x/status", "n1")
     assert (running["workers"], running["ended"]) == (3, None)
+    waits_again = table.row(record, Standing(id="7", state=JobState.PENDING, reason="preempted once"))
+    assert (waits_again["node_list"], waits_again["workers"]) == (None, None)
 
     (record.directory / "status").write_text("3\n")
     os.utime(record.directory / "status", (began + 5, began + 5))
