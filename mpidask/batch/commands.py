@@ -71,7 +71,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env=_environment(command, directory),
+            env=_environment(command, directory, passed_on=enough is not None),
         )
     except OSError as error:
         name = command.argv[0]
@@ -86,10 +86,20 @@ def run(
     return Output(command, status, stdout, stderr)
 
 
-def _environment(command: Command, directory: str | None) -> dict[str, str]:
+def _environment(command: Command, directory: str | None, *, passed_on: bool) -> dict[str, str]:
+    """Return the environment of a command, whose words are read by a program.
+
+    passed_on: whether a job may get it: then only messages are the C locale's, and the rest stays the user's
+    """
     kept = {name: value for name, value in os.environ.items() if not re.fullmatch(command.without or "", name)}
-    # Its words are read by a program; OAR takes the directory from PWD.
-    return {**kept, "LC_ALL": "C", "PWD": directory or os.getcwd()}
+    locale = {"LC_ALL": "C"}
+    if passed_on:
+        locale = {"LC_MESSAGES": "C"}
+        if everything := kept.pop("LC_ALL", ""):
+            kept = {name: value for name, value in kept.items() if not name.startswith("LC_")}
+            locale["LANG"] = everything
+    # OAR takes the directory from PWD.
+    return {**kept, **locale, "PWD": directory or os.getcwd()}
 
 
 def _heard(

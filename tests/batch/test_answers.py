@@ -181,6 +181,26 @@ OPTIONS = """#!/bin/bash
 """
 
 
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        ({"LC_ALL": "de_DE.UTF-8", "LC_TIME": "C"}, {"LANG": "de_DE.UTF-8", "LC_MESSAGES": "C"}),
+        ({"LANG": "C.UTF-8", "LC_TIME": "C"}, {"LANG": "C.UTF-8", "LC_TIME": "C", "LC_MESSAGES": "C"}),
+    ],
+)
+def test_a_job_has_the_locale_of_its_user(monkeypatch, users, expected):
+    """It may get the environment of the command that submits it."""
+    for name in [name for name in os.environ if name.startswith("LC_") or name == "LANG"]:
+        monkeypatch.delenv(name)
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    submits = commands.run(Command(argv=("env",)), enough=lambda text: False)
+    asks = commands.run(Command(argv=("env",)))
+    found = dict(line.split("=", 1) for line in submits.stdout.splitlines() if re.match("LC_|LANG", line))
+    assert found == expected
+    assert "LC_ALL=C\n" in asks.stdout
+
+
 def test_what_is_asked_for_wins_over_the_environment():
     system = registry.find("slurm")
     given = {
