@@ -21,6 +21,8 @@ from mpidask.launch.resources import gpus, ucx
 from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role
 
+pytestmark = pytest.mark.one_mpi
+
 GIB = 2**30
 CUDA = "CUDA_VISIBLE_DEVICES"
 

@@ -18,6 +18,8 @@ from mpidask.launch.comm.polling import wait, wait_async
 from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
 from mpidask.launch.servers.idle import Rest
 
+pytestmark = pytest.mark.one_mpi
+
 RESTED = 9  # s after the last task in which every server has come to rest, on a slow machine too
 SHARE = 0.04  # of a core, all processes of eight ranks together; Dask's alone take a third
 
