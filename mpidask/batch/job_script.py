@@ -27,6 +27,10 @@ _END_LAUNCHER = (
 )
 
 
+#: Leaves the exit status; each execution of a job has one of its own.
+_LEAVE = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
+
+
 def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], system: BatchSystem) -> str:
     """Return the job script.
 
@@ -198,8 +202,7 @@ def _unreadable(job: Job, system: BatchSystem) -> list[str]:
     if not _is_prepared(job, system):
         return []
     said = 'echo "mpidask: error: bash cannot read the prologue or the epilogue: see above" >&2'
-    leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
-    return [f'rm -f "${run.DIRECTORY}/{run.PREPARED}"', f"trap 'status=$?; {said}; {leave}' EXIT"]
+    return [f'rm -f "${run.DIRECTORY}/{run.PREPARED}"', f"trap 'status=$?; {said}; {_LEAVE}' EXIT"]
 
 
 def _unprepared(job: Job, system: BatchSystem) -> list[str]:
@@ -272,5 +275,4 @@ def _left(job: Job) -> list[str]:
     """Return the lines that leave the exit status; the job that comes after this one, if any, will say how it ended."""
     if job.run_directory is None:
         return []
-    leave = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
-    return [f'rm "${run.DIRECTORY}/{run.SUCCEEDED}" 2>/dev/null || {leave}' if job.requeue else leave]
+    return [f'rm "${run.DIRECTORY}/{run.SUCCEEDED}" 2>/dev/null || {_LEAVE}' if job.requeue else _LEAVE]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpidask.batch import commands, registry
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import parse_search, query_commands, search_command
+from mpidask.batch.queries import complains, parse_answer, parse_search, query_commands, search_command
 from mpidask.batch.records import Outcome, Record
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem
@@ -30,7 +30,7 @@ def find_by_script(
     Raises BatchError if it does not answer, or not in a way that tells.
     """
     question = search_command(system, name, where)
-    if question is None:
+    if question is None or system.search is None:
         raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
     # A place may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
@@ -38,10 +38,9 @@ def find_by_script(
     found = parse_search(system, output.stdout, script, besides)
     if found is not None:
         return JobId(found, where)
-    said = output.stdout + output.stderr
-    empty = system.status.absent is not None and re.search(system.status.absent, said)
-    several = not besides and f"{script.parent}/" in re.sub(r"\n\s*", "", said)
-    if several or (output.status != 0 and not empty):
+    several = not besides and f"{script.parent}/" in re.sub(r"\n\s*", "", output.stdout + output.stderr)
+    rest = parse_answer(system, system.search, output.stdout)[1]
+    if several or complains(system.status.absent, output.status, f"{rest}\n{output.stderr}"):
         raise BatchError(f"{system.title} did not tell whether it has the job\n{output.text}", "it will be asked again")
     return None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -16,7 +15,7 @@ from typing import Protocol
 from mpidask.batch import commands, lookup, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
-from mpidask.batch.queries import match_ids, parse_reports, query_commands, unread
+from mpidask.batch.queries import complains, match_ids, parse_answer, query_commands
 from mpidask.batch.records import Record
 from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
 from mpidask.batch.system import BatchSystem, Query
@@ -282,9 +281,9 @@ def _ask_all(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> tuple[
     for where, ids in by_place(sorted(set(jobs))).items():
         found: dict[str, Report] = {}
         for command in query_commands(system, query, ids, where):
-            answer, complains = _answer(system, query, command)
+            answer, alone = _answer(system, query, command)
             found |= answer
-            whole = whole and not complains
+            whole = whole and alone
         matched = match_ids(system, ids, found)
         if not matched and len(ids) == len(found) == 1 and query.names_jobs:
             # Of an array's element some tell what they tell of the array.
@@ -294,33 +293,13 @@ def _ask_all(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> tuple[
 
 
 def _answer(system: BatchSystem, query: Query, command: Command) -> tuple[dict[str, Report], bool]:
-    """Return job id -> report, and whether the command has complained, too.
+    """Return job id -> report, and whether nothing but them was said.
 
     Raises BatchError for a command that complains and tells of no job.
     """
     output = commands.run(command)
-    found = parse_reports(system, query, output.stdout)
-    complains = _complains(output, query, unread(query, output.stdout))
-    if complains and not found:
+    found, rest = parse_answer(system, query, output.stdout)
+    complaint = complains(query.absent, output.status, f"{rest}\n{output.stderr}")
+    if complaint and not found:
         raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
-    return found, complains
-
-
-#: What commands say of a server that they did not reach, maybe beside jobs that another one does not know.
-_NO_CONTACT = re.compile(
-    r"(?i)(can ?not|can.t|could not|unable to|failed to) (connect|contact|reach|open connection|fetch)"
-    r"|connection (refused|reset|lost|timed out)|lost connection|no route to host|timed out|not responding"
-)
-
-
-def _complains(output: commands.Output, query: Query, rest: str) -> bool:
-    """Whether an answer says more than what it says of jobs, so that a job that it does not list may be there.
-
-    rest: what it says on stdout besides
-    """
-    said = f"{rest}\n{output.stderr}"
-    if _NO_CONTACT.search(said):
-        return True
-    if query.absent is not None and re.search(query.absent, said):
-        return False
-    return output.status != 0 or bool(said.strip())
+    return found, not complaint

@@ -19,13 +19,13 @@ from mpidask.batch.template import named
 __all__ = [
     "cancel_command",
     "cancel_commands",
+    "complains",
     "match_ids",
-    "parse_reports",
+    "parse_answer",
     "parse_search",
     "place_words",
     "query_commands",
     "search_command",
-    "unread",
 ]
 
 T = TypeVar("T")
@@ -100,35 +100,47 @@ def query_commands(
     return [command.further(words) for command in commands]
 
 
-def parse_reports(system: BatchSystem, query: Query, output: str) -> dict[str, Report]:
-    """Return job id -> report for every job in the output of one of the queries.
+def parse_answer(system: BatchSystem, query: Query, output: str) -> tuple[dict[str, Report], str]:
+    """Return job id -> report for every job in the output of one of the queries, and what it says besides.
 
     Of several reports on one job, such as on each of its executions, one that it has not ended counts; else the
-    last one.
+    last one. A row that was cut off before its state counts as said besides; what the query declares does not.
     """
     found: dict[str, Report] = {}
-    for match in re.finditer(query.row, _unfolded(query, output), re.MULTILINE):
-        if _is_cut_off(query, match):
-            continue
-        report = _report(system, query, match)
+
+    def read(row: re.Match[str]) -> str:
+        said = _said(query, row)
+        if query.tells_state and not said.get("state", "").strip():
+            return row[0]
+        report = _report(system, said)
         if report.id not in found or found[report.id].state.ended or not report.state.ended:
             found[report.id] = report
-    return found
+        return ""
+
+    text = re.sub(query.folded, "", output) if query.folded else output
+    rest = re.sub(query.row, read, text, flags=re.MULTILINE)
+    return found, re.sub(query.besides, "", rest, flags=re.MULTILINE) if query.besides else rest
 
 
-def unread(query: Query, output: str) -> str:
-    """Return what an output says besides what it says of jobs, and besides what it says where there is none."""
-    rest = re.sub(
-        query.row,
-        lambda match: match[0] if _is_cut_off(query, match) else "",
-        _unfolded(query, output),
-        flags=re.MULTILINE,
-    )
-    return re.sub(query.besides, "", rest, flags=re.MULTILINE) if query.besides else rest
+#: What commands say of a server that they did not reach, maybe beside jobs that another one does not know.
+_NO_CONTACT = re.compile(
+    r"(?i)(can ?not|can.t|could not|unable to|failed to) (connect|contact|reach|open connection|fetch)"
+    r"|connection (refused|reset|lost|timed out)|lost connection|no route to host|timed out|not responding"
+)
 
 
-def _unfolded(query: Query, output: str) -> str:
-    return re.sub(query.folded, "", output) if query.folded else output
+def complains(absent: str | None, status: int, said: str) -> bool:
+    """Whether an answer says more than what it says of jobs, so that a job that it does not list may be there.
+
+    absent: as in `Query`
+    status: the command's exit status
+    said:   what it has printed besides, on stdout and on stderr
+    """
+    if _NO_CONTACT.search(said):
+        return True
+    if absent is not None and re.search(absent, said):
+        return False
+    return status != 0 or bool(said.strip())
 
 
 def match_ids(system: BatchSystem, job_ids: Sequence[str], reports: Mapping[str, T]) -> dict[str, T]:
@@ -145,11 +157,6 @@ def match_ids(system: BatchSystem, job_ids: Sequence[str], reports: Mapping[str,
     return found
 
 
-def _is_cut_off(query: Query, match: re.Match[str]) -> bool:
-    """Whether a row has no state, although each has one."""
-    return query.tells_state and not _said(query, match).get("state", "").strip()
-
-
 def _said(query: Query, match: re.Match[str]) -> dict[str, str]:
     """Return what a row says by the names of its groups."""
     said = {name: text for name, text in match.groupdict().items() if text}
@@ -160,8 +167,7 @@ def _said(query: Query, match: re.Match[str]) -> dict[str, str]:
     return said
 
 
-def _report(system: BatchSystem, query: Query, match: re.Match[str]) -> Report:
-    said = _said(query, match)
+def _report(system: BatchSystem, said: Mapping[str, str]) -> Report:
     native = said.get("state", "").strip()
     state = system.state(native)
     status = _exit_status(said)

@@ -12,7 +12,7 @@ from mpidask.batch import commands, leases, monitor, records, registry
 from mpidask.batch.command import Command
 from mpidask.batch.commands import Output
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import cancel_command, cancel_commands, match_ids, parse_reports, query_commands
+from mpidask.batch.queries import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
 from mpidask.batch.submit_command import job_script, place_of_submission
 from mpidask.errors import BatchError
 
@@ -116,7 +116,7 @@ def test_a_job_of_pbs_is_known_by_its_number_and_its_server_in_any_spelling(monk
 
 def test_ids_of_two_servers_are_not_mistaken_for_each_other():
     asked = ["100.one.site.org", "100.two.site.org"]
-    told = parse_reports(PBS, PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")
+    told = parse_answer(PBS, PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")[0]
     found = match_ids(PBS, asked, told)
     assert [found[each].state for each in asked] == [JobState.PENDING, JobState.RUNNING]
     assert match_ids(PBS, ["100.three", "100.four"], told) == {}
@@ -124,13 +124,13 @@ def test_ids_of_two_servers_are_not_mistaken_for_each_other():
 
 
 def test_of_a_heterogeneous_job_the_first_component_tells():
-    reports = parse_reports(SLURM, SLURM.status, row("100+0", "R") + row("100+1", "PD"))
+    reports = parse_answer(SLURM, SLURM.status, row("100+0", "R") + row("100+1", "PD"))[0]
     assert {job: report.state for job, report in reports.items()} == {"100": JobState.RUNNING}
 
 
 def test_of_several_reports_on_a_job_one_that_it_has_not_ended_counts():
     for text in (row("7", "RV") + row("7", "R"), row("7", "R") + row("7", "RV")):
-        assert parse_reports(SLURM, SLURM.status, text)["7"].state is JobState.RUNNING
+        assert parse_answer(SLURM, SLURM.status, text)[0]["7"].state is JobState.RUNNING
 
 
 def test_the_user_is_the_one_of_this_process(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from mpidask.batch import commands, monitor
 from mpidask.batch.job_state import JobId, JobState, Report
-from mpidask.batch.queries import parse_reports
+from mpidask.batch.queries import parse_answer
 from mpidask.batch.status import Evidence, Standing, judge
 from mpidask.batch.systems import pbs, sge, torque
 from mpidask.batch.systems.slurm import SYSTEM
@@ -196,7 +196,7 @@ def test_a_requeued_job_waits_again():
 def test_a_job_of_pbs_that_somebody_has_deleted(number, reason, exited):
     """Whether it waited or ran, at once, without what PBS writes for its accounting."""
     text = (RECORDED / "pbs/history.txt").read_text().partition("\n")[2]
-    report = parse_reports(pbs.SYSTEM, pbs.SYSTEM.history, text)[f"{number}.pbshead"]
+    report = parse_answer(pbs.SYSTEM, pbs.SYSTEM.history, text)[0][f"{number}.pbshead"]
     after = judge(pbs.SYSTEM, SEEN, evidence(report=report, exited=exited))
     assert (after.state, after.exit_status, after.reason, after.final) == (JobState.CANCELLED, None, reason, True)
 
@@ -263,7 +263,7 @@ def test_only_the_systems_own_lines_explain_an_end():
 def test_a_qstat_that_indents_every_line_folds_none():
     """Slurm's own, for those who are used to Torque's; PBS folds long lines in the same way."""
     text = "Job Id: 124\n\tJob_Name = words\n\tjob_state = R\n\tcomment = Not Running: too\n\tmany jobs\n"
-    (told,) = parse_reports(torque.SYSTEM, torque.SYSTEM.status, text).values()
+    (told,) = parse_answer(torque.SYSTEM, torque.SYSTEM.status, text)[0].values()
     assert (told.id, told.state, told.reason) == ("124", JobState.RUNNING, "Not Running: toomany jobs")
 
 

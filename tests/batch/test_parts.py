@@ -14,7 +14,7 @@ import yaml
 from mpidask.batch import registry, settings, submission
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.job_state import JobState
-from mpidask.batch.queries import parse_reports
+from mpidask.batch.queries import parse_answer
 from mpidask.batch.submit_command import job_script
 from mpidask.batch.template import fill, named
 from mpidask.config import seconds
@@ -96,7 +96,7 @@ systems:
     system = registry.find("ours")
     assert "#OURS -n 4" in job_script(system, Job(command=("x",), resources=Resources(ranks_per_node=4)))
     assert system.parse_job_id("job 17 accepted") == "17"
-    assert parse_reports(system, system.status, "17 R\n18 Z")["17"].state is JobState.RUNNING
+    assert parse_answer(system, system.status, "17 R\n18 Z")[0]["17"].state is JobState.RUNNING
     assert system.state("Z") is JobState.UNKNOWN
 
 

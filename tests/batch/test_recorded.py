@@ -9,7 +9,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job_state import JobState
-from mpidask.batch.queries import parse_reports, unread
+from mpidask.batch.queries import parse_answer
 from mpidask.batch.system import BatchSystem
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -242,7 +242,7 @@ def test_reports(name):
     system, text = recorded(name)
     kind = name.split("/")[1].split("-")[0]
     found = []
-    for job_id, report in parse_reports(system, getattr(system, kind), text).items():
+    for job_id, report in parse_answer(system, getattr(system, kind), text)[0].items():
         assert job_id == report.id
         status = "-" if report.exit_status is None else str(report.exit_status)
         found.append((job_id, report.state.name, status, report.start or "-", system.plain(report.reason) or "-"))
@@ -260,7 +260,7 @@ def test_nothing_in_a_list_of_jobs_is_left_unread(name):
     """What is said besides would be taken for a complaint."""
     system, text = recorded(name)
     text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
-    assert unread(system.status, text).strip() == ""
+    assert parse_answer(system, system.status, text)[1].strip() == ""
 
 
 @pytest.mark.parametrize("name", SUBMITTED)
@@ -300,5 +300,5 @@ def test_a_state_that_is_not_declared_is_unknown(name):
 def test_the_output_of_a_command_that_fails_says_nothing(name):
     system = registry.find(name)
     for query in filter(None, (system.status, system.explain, system.history)):
-        assert parse_reports(system, query, "") == {}
-        assert parse_reports(system, query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n") == {}
+        assert parse_answer(system, query, "")[0] == {}
+        assert parse_answer(system, query, "connection refused: 10.0.0.1:6817\nerror: 17 tries\n")[0] == {}

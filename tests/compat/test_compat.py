@@ -12,6 +12,7 @@ import multiprocessing
 import subprocess
 import sys
 import textwrap
+from multiprocessing import resource_tracker
 
 import dask.config
 import distributed.client
@@ -186,3 +187,30 @@ def test_ticks_of_a_server_at_rest():
     asyncio.run(measure())
     compat.tick_no_later_than(object(), 1.0, 1.0)
     compat.measure_ticks_anew(object(), 1.0)
+
+
+# ------------------------------------------------------------------- the fork server
+def test_a_fork_server_is_a_fork():
+    said = run(
+        """
+        import multiprocessing, sys
+        from multiprocessing import forkserver
+        from mpidask.compat import python
+        sys.inherited = "inherited"
+        with python.forked_servers():
+            forkserver.ensure_running()
+        context = multiprocessing.get_context("forkserver")
+        with context.Pool(1) as pool:
+            print(pool.apply(eval, ("__import__('sys').inherited",)))
+        """
+    )
+    assert said == ["inherited"]
+
+
+def test_without_its_way_to_start_it_multiprocessing_does_as_ever(monkeypatch, caplog):
+    resource_tracker.ensure_running()  # by that way, too
+    monkeypatch.delattr(multiprocessing.util, "spawnv_passfds")
+    caplog.set_level(logging.DEBUG, "mpidask.compat")
+    with python.forked_servers():
+        assert not hasattr(multiprocessing.util, "spawnv_passfds")
+    assert "the fork server is a fork: not possible with this version" in caplog.text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
-from mpidask.batch.queries import cancel_command, parse_reports, query_commands
+from mpidask.batch.queries import cancel_command, parse_answer, query_commands
 
 pytestmark = pytest.mark.one_mpi
 
@@ -66,9 +66,9 @@ def recorded(name):
 def test_each_job_of_an_array_is_told_of_by_its_id(name):
     system, text = recorded(name)
     found = []
-    for job_id, each in parse_reports(
-        system, system.history if name.endswith("-history") else system.status, text
-    ).items():
+    for job_id, each in parse_answer(system, system.history if name.endswith("-history") else system.status, text)[
+        0
+    ].items():
         assert each.id == job_id
         status = "-" if each.exit_status is None else str(each.exit_status)
         found.append((job_id, each.state.name, status, system.plain(each.reason) or "-"))
@@ -94,7 +94,7 @@ def test_the_id_of_an_element_follows_from_that_of_the_array(name):
     output, array, element = SUBMITTED[name]
     assert system.parse_job_id(output) == array
     assert system.workers.element_id(array, 3) == element
-    assert any(each == element for each in parse_reports(system, system.status, recorded(name)[1]))
+    assert any(each == element for each in parse_answer(system, system.status, recorded(name)[1])[0])
 
 
 def test_an_array_of_pbs_may_belong_to_a_server_of_any_name():

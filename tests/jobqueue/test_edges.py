@@ -13,7 +13,7 @@ from distributed import Client
 
 from mpidask.batch import registry
 from mpidask.batch.job_state import JobId
-from mpidask.batch.queries import parse_reports, query_commands
+from mpidask.batch.queries import parse_answer, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import (
     FluxJob,
@@ -153,12 +153,12 @@ def test_what_is_told_of_an_element_after_its_end():
         f"{rule}\nqname        all.q\njobnumber    13      \ntaskid       {i}     \nfailed       0\nexit_status  {i}\n"
         for i in (2, 3)
     )
-    assert parse_reports(sge, sge.history, text)["13.3"].exit_status == 3
+    assert parse_answer(sge, sge.history, text)[0]["13.3"].exit_status == 3
     alone = text.split(rule)[1].replace("taskid       2", "taskid       undefined")
-    assert parse_reports(sge, sge.history, alone)["13"].exit_status == 2
+    assert parse_answer(sge, sge.history, alone)[0]["13"].exit_status == 2
     lsf = registry.find("lsf")
     told = "Job <12[3]>, Job Name <w[3]>, User <u>\n PENDING REASONS:\n Job slot limit has been reached;\n"
-    assert parse_reports(lsf, lsf.explain, told)["12[3]"].reason.startswith("Job slot limit")
+    assert parse_answer(lsf, lsf.explain, told)[0]["12[3]"].reason.startswith("Job slot limit")
 
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):

@@ -262,6 +262,8 @@ def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch)
         (0, "7|/x/0/job.sh\n", JobId("7")),
         (0, "7|/x/0/job.sh\n8|/x/0/job.sh\n", BatchError),
         (1, "", BatchError),
+        (0, "slurm_load_jobs error: Unable to contact slurm controller\n", BatchError),
+        (0, "JOBID  COMMAND\n", BatchError),
     ],
 )
 def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):

@@ -12,6 +12,9 @@ from mpidask.batch.system import BatchSystem, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 
+#: While bjobs waits for its daemon.
+_BESIDES = r"^LSF is processing your request.*$"
+
 #: An option line that sets the walltime.
 _TIME_OPTION = r"(^|\s)-W *\d"
 
@@ -55,7 +58,11 @@ SYSTEM = BatchSystem(
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
     job_id=r"\bJob <(\d+)> is submitted",
-    search=Query(command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""", row=r"^(?P<id>\d+)\|.*$"),
+    search=Query(
+        command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""",
+        row=r"^(?P<id>\d+)\|.*$",
+        besides=_BESIDES,
+    ),
     cancel="bkill {ids}",
     status=Query(
         command="bjobs -a -noheader "
@@ -63,7 +70,7 @@ SYSTEM = BatchSystem(
         row=rf"^(?P<id>\d+)\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>[^|\n]*)(?:\|(?P<index>\d+))?$",
         more={"start": rf"^(?:[^|]*\|){{3}}-\|({_TIME})"},
         absent=r"is not found|No (unfinished )?job found",
-        besides=r"^LSF is processing your request.*$",
+        besides=_BESIDES,
     ),
     explain=Query(
         command="bjobs -l {id}",

@@ -97,6 +97,7 @@ SYSTEM = BatchSystem(
     search=Query(
         command="squeue --noheader --states=all --user={user} --format='%F|%o'",
         row=r"^(?P<id>\d+)\|.*$",
+        besides=_BESIDES,
     ),
     cancel="scancel {ids}",
     # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
