@@ -138,7 +138,10 @@ def test_signatures_have_the_keywords():
 
 
 @pytest.mark.parametrize("call", ["MPICluster", "connect", "Session", "initialize", "SLURMCluster"])
-def test_editors_show_the_keywords(call):
+def test_editors_show_the_keywords(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        jedi.settings, "cache_directory", str(tmp_path)
+    )  # else tests side by side share half-written files
     (signature,) = jedi.Script(f"import mpidask\nmpidask.{call}(").get_signatures()
     shown = [each.name for each in signature.params]
     assert set(inspect.signature(getattr(mpidask, call)).parameters) <= {*shown, "self"}
