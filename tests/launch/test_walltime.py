@@ -180,7 +180,8 @@ def test_a_script_that_does_not_let_itself_be_ended(ranks, warned):
 
 @pytest.mark.thorough
 def test_an_exit_handler_that_does_not_end(ranks, warned):
-    script = "import atexit\natexit.register(time.sleep, 100)\n" + WARN + "sys.exit(3)"
+    """The warning comes when the exit handlers run: before, it would end the script with a status of its own."""
+    script = f"import atexit\natexit.register(time.sleep, 100)\n@atexit.register\ndef warn():\n    {WARN}\nsys.exit(3)"
     result = ranks(4, "--walltime-margin", "8 s", ranks.script(START + script), environ=warned)
     check(ranks, result, 3, "did not end within 2 s")
 
