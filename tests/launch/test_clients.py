@@ -54,6 +54,7 @@ def python(code, file, node=None):
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_an_address_for_workers_and_one_for_clients(ranks, two_nodes):
     """Clients come over a network of their own; what one of them publishes another one gets, on another node."""
     file = ranks.directory / "cluster.json"

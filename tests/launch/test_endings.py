@@ -98,7 +98,8 @@ TRACEBACKS = {"unpicklable_task": 8}
 REPEATED = {
     "exception_before_client", "exception_in_with", "sys_exit_none", "os_exit_5", "system_exit_in_with",
     "client_shutdown_then_fail", "thread_pool_used", "threads_scheduler", "processes_in_script", "task_left_thread",
-    "asks_for_input",
+    "asks_for_input", "sys_exit_message", "client_not_closed", "compute_without_client", "many_tasks_still_running",
+    "failed_task", "unpicklable_task", "reads_stdin", "segmentation_fault",
 }  # fmt: skip
 
 

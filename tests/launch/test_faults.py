@@ -40,7 +40,7 @@ CRIMES = {
 }
 
 
-@pytest.mark.parametrize("name", some(CRIMES, ["segfault", "exit", "memory"]))
+@pytest.mark.parametrize("name", some(CRIMES, ["segfault", "memory"]))
 def test_a_worker_that_dies_costs_an_attempt(ranks, name):
     crime, text = CRIMES[name]
     script = ranks.script(ONCE.format(crime=crime))
@@ -107,8 +107,9 @@ def test_without_nanny_a_stuck_task_does_not_hold_up_the_end(ranks, hog):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("role", [0, 1, 2])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "role"), some([(n, r) for n in (9, 15) for r in (0, 1, 2)], [(9, 0), (9, 2), (15, 1)])
+)
 def test_a_rank_that_is_ended_ends_the_run(ranks, role, number):
     run = ranks.start(4, ranks.script(SLEEPER))
     run.wait_for("ready")
@@ -126,7 +127,7 @@ def test_a_rank_that_is_ended_ends_the_run(ranks, role, number):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("role", [0, 1])
+@pytest.mark.parametrize("role", some([0, 1], [0]))
 def test_a_stopped_scheduler_or_script_ends_the_run(ranks, role):
     run = ranks.start(4, ranks.script(SLEEPER))
     run.wait_for("ready")
@@ -155,7 +156,9 @@ def test_a_stopped_worker_rank_does_not_hold_up_the_end(ranks, nanny):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL"])
+@pytest.mark.parametrize(
+    "name", some(["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL"], ["SIGINT", "SIGTERM", "SIGKILL"])
+)
 def test_a_signal_to_mpirun_ends_everything(ranks, name):
     run = ranks.start(4, ranks.script(SLEEPER))
     run.wait_for("ready")

@@ -51,6 +51,7 @@ def cpu(pid):
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
+@pytest.mark.thorough
 @pytest.mark.slow("until all servers are at rest, and 20 s of rest")
 def test_an_idle_cluster_uses_next_to_no_cpu(ranks):
     script = "import time\nfrom distributed import Client\nClient().wait_for_workers(6)\nprint('up', flush=True)\n"

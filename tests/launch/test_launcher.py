@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -45,7 +46,7 @@ def test_every_size_of_world(ranks, n):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("n", some([1, 2, 4], [1, 4]))
+@pytest.mark.parametrize("n", some([1, 2, 4], [1]))
 def test_inclusive_workers(ranks, n):
     script = "from distributed import Client\nprint(len(Client().scheduler_info(n_workers=-1)['workers']))"
     result = ranks(n, "--inclusive-workers", ranks.script(script))
@@ -54,7 +55,7 @@ def test_inclusive_workers(ranks, n):
     assert not ranks.leftovers(), result
 
 
-@pytest.mark.parametrize("n", some([1, 2, 3], [1, 3]))
+@pytest.mark.parametrize("n", some([1, 2, 3], [3]))
 def test_without_nanny(ranks, n):
     result = ranks(n, "--no-nanny", ranks.script(SHOW))
     assert result.status == 0, result
@@ -127,7 +128,7 @@ def test_banner_and_closing_line(ranks):
     result = ranks(4, "--nthreads", "3", "--memory-limit", "1 GiB", ranks.script("print(3)"))
     # On a busy machine there is a line on the workers' progress, too, and Dask may complain.
     lines = [line for line in result.stderr.splitlines() if line.startswith("mpidask: ")]
-    lines = [line for line in lines if " workers, missing: " not in line]
+    lines = [line for line in lines if not re.match(r"mpidask: \d+/\d+ workers", line)]
     assert 9 <= len(lines) <= 12, result
     assert "4 ranks on 1 node" in lines[0], result
     assert "scheduler on rank 0, script on rank 1, workers on rank 2-3" in lines[1], result

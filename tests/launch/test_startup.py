@@ -37,8 +37,7 @@ MISTAKES = {
 
 #: Whether there are nannies makes a difference where workers are started.
 MISTAKEN = [(name, nanny) for name in MISTAKES for nanny in ("--nanny", "--no-nanny")]
-FEWER = ["no_script", "unknown_option", "missing_script", "missing_module", "wrong_interface", "wrong_worker_class"]
-FEWER += ["unwritable_scratch", "bad_protocol", "open_protocol", "bad_dashboard_address"]
+FEWER = ["no_script", "unknown_option", "missing_script", "wrong_interface", "wrong_worker_class", "unwritable_scratch"]
 CHOSEN = [(name, "--nanny") for name in FEWER] + [("wrong_worker_class", "--no-nanny")]
 
 
