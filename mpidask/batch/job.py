@@ -77,7 +77,7 @@ class Job:
     requeue:              how often the job may submit itself again when the walltime has ended it
     python:               the interpreter, as the shell takes it; used by the job script itself to submit again
     run_directory:        where the job leaves its logs; None: where the batch system leaves them
-    Raises UsageError for a name that some batch system would refuse, and for numbers below 1.
+    Raises UsageError for a name that some batch system would refuse, for an empty text and for numbers below 1.
     """
 
     command: tuple[str, ...]
@@ -103,6 +103,9 @@ class Job:
             raise UsageError(
                 f"the job's name is {self.name!r}", "start it with a letter; then letters, digits, '_', '.' or '-'"
             )
+        for field in ("queue", "account", "parallel_environment", "launcher"):
+            if getattr(self, field) == "":
+                raise UsageError(f"the job's {field} is ''", "None leaves it to the site")
         if not self.command:
             raise UsageError("the job has no command", "give the words to run")
         if self.walltime is not None and self.walltime <= timedelta(0):

@@ -53,7 +53,7 @@ def fields_of(system: BatchSystem, job: Job, script: Path | None = None) -> dict
 
 def unsupported_requests(system: BatchSystem, job: Job) -> list[str]:
     """Return what a job asks for and no option of this system carries."""
-    lines = kept([*system.options, system.submit], {**fields_of(system, job), "script": ""})
+    lines = kept([*system.options, system.submit], fields_of(system, job, Path("job.sh")))
     carried = named(lines)
     return [field for field, carriers in CARRIERS.items() if job.asks(field) and not carriers & carried]
 

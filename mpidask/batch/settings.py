@@ -105,14 +105,17 @@ def section() -> dict[str, Any]:
 def load(given: Mapping[str, Any]) -> JobOptions:
     """Return the options: given ones, then those of the configuration; raises UsageError.
 
-    given: option name -> value; None and () count as not given
+    given: option name -> value; None and () count as not given. An empty text is refused: it is often a shell variable
+           that is not set. In the configuration it counts as not given
     """
-    configured = {key: value for key, value in section().items() if key != "systems"}
+    configured = {key: value for key, value in section().items() if key != "systems" and value != ""}
     for key in configured:
         if key.replace("-", "_") not in JobOptions.__dataclass_fields__:
             known = ", ".join(["systems", *JobOptions.__dataclass_fields__])
             raise UsageError(f"unknown key mpidask.batch.{key}{origin('batch', key)}", f"there are: {known}")
     present = {name: value for name, value in given.items() if value != ()}
+    for name in (name for name, value in present.items() if value == ""):
+        raise UsageError(f"--{name.replace('_', '-')} is given an empty text", "leave it out, or give it a value")
     unquoted = configured.get("walltime")
     if isinstance(unquoted, int | float):
         raise UsageError(

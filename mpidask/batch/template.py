@@ -3,7 +3,7 @@
 A line names fields in braces, with a unit if need be: ``--mem={memory_per_node:MiB}M``, ``-W {walltime:HH:MM}``; the
 units ``largest`` and ``letter`` come with theirs: ``--mem={memory:letter}``. One
 rule covers all that is optional: a line, or a piece of one (a tuple is one line in pieces), is left out when a field
-that it names is None.
+that it names is None or an empty text.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def fill(lines: Iterable[Line], fields: Mapping[str, object]) -> list[str]:
 
 
 def kept(lines: Iterable[Line], fields: Mapping[str, object]) -> list[str]:
-    """Return the lines, unfilled, less what names a field that is None."""
+    """Return the lines, unfilled, less what names a field that is None or an empty text."""
     pieces = ([line] if isinstance(line, str) else line for line in lines)
-    known = ([piece for piece in line if all(fields[name] is not None for name in named([piece]))] for line in pieces)
+    known = ([piece for piece in line if not any(fields[name] in (None, "") for name in named([piece]))] for line in pieces)
     return ["".join(line) for line in known if line]
 
 

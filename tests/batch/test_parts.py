@@ -25,7 +25,7 @@ def test_a_line_or_a_piece_of_one_is_left_out_when_a_field_is_not_set():
     lines = ("-q {queue}", ("-l nodes={nodes}", ":mem={memory:MiB}mb", ":gpus={gpus}"), "-t {time}")
     values = {"queue": None, "nodes": 2, "memory": 5 * 2**20 + 1, "gpus": None, "time": timedelta(seconds=3661)}
     assert fill(lines, values) == ["-l nodes=2:mem=6mb", "-t 01:01:01"]
-    assert fill(lines, dict.fromkeys(values)) == []
+    assert fill(lines, dict.fromkeys(values)) == fill(lines, dict.fromkeys(values, "")) == []
     assert named(lines) == set(values)
 
 
@@ -128,6 +128,11 @@ def test_options_from_the_configuration(configured):
     assert (options.account, options.nodes, options.ranks_per_node) == ("abc", 2, 4)
     assert options.prologue == ("module load x",)
     assert settings.load({"account": "other"}).account == "other"
+    configured("{walltime: '', queue: '', account: abc}")
+    options = settings.load({"walltime": None})
+    assert (options.walltime, options.queue, options.account) == (None, None, "abc"), "an empty text is none"
+    with pytest.raises(UsageError, match="--walltime is given an empty text"):
+        settings.load({"walltime": ""})
     configured("{acount: abc}")
     with pytest.raises(UsageError, match=r"mpidask\.batch\.acount") as caught:
         settings.load({})
