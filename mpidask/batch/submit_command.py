@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mpidask.batch.command import Command, filled_words, is_given, option_lines, option_words
@@ -16,6 +16,7 @@ from mpidask.batch.template import fill, named
 from mpidask.errors import UsageError
 
 __all__ = [
+    "choices_of_directives",
     "excluded_variables",
     "job_script",
     "options_from_environment",
@@ -66,6 +67,16 @@ def options_from_environment(system: BatchSystem, text: str, environ: Mapping[st
     excluded = excluded_variables(system, text)
     there = [name for name in system.variables if environ.get(name) and not re.fullmatch(excluded, name)]
     return [f"{system.variables[name].split()[-1].lstrip('-')} {environ[name]}, from {name}" for name in there]
+
+
+def choices_of_directives(system: BatchSystem, directives: Iterable[str]) -> dict[str, str]:
+    """Return what options of the user's choose, such as the queue: field of a job -> value, the last one."""
+    return {
+        field: match[match.lastindex or 0].strip("\"'")
+        for text in directives
+        for field, pattern in system.choices.items()
+        for match in re.finditer(pattern, text)
+    }
 
 
 def place_of_submission(

@@ -144,6 +144,7 @@ class BatchSystem:
     shape:     the same for options that say what mpidask says by itself, of jobs that it submits as one
     time_option: regular expression in an option that sets the walltime: among several the last one counts. "" if the
                walltime is no option
+    choices:   field of a job -> regular expression of an option of the user's that sets it; its last group is the value
     name_limit: characters that a job's name may have
     signal:    the option for a signal (USR1, to the job script) {lead} ahead of the walltime
     submit:    {script} is the job script's path; without it the script goes to stdin
@@ -192,6 +193,7 @@ class BatchSystem:
     several: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shape: Mapping[str, str] = dataclasses.field(default_factory=dict)
     time_option: str = ""
+    choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
     name_limit: int | None = None
     signal: tuple[Line, ...] = ()
     submit: Line

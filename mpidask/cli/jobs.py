@@ -188,7 +188,7 @@ def _title(program: Sequence[str]) -> str:
 def tell(handle: Handle, job: Job, title: str) -> None:
     """Say on stderr what was asked for, and what was left to the site."""
     from mpidask.batch import registry
-    from mpidask.batch.submit_command import options_from_environment
+    from mpidask.batch.submit_command import choices_of_directives, options_from_environment
 
     resources = job.resources
     sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}
@@ -200,10 +200,11 @@ def tell(handle: Handle, job: Job, title: str) -> None:
     system = registry.find(handle.record.system)
     text = handle.record.command.stdin or handle.record.script.read_text(encoding="utf-8", errors="replace")
     added = options_from_environment(system, text, os.environ)
-    asked += added
+    directed = choices_of_directives(system, job.directives)
+    asked += [*(f"{name} {value} (by a directive)" for name, value in directed.items()), *added]
     theirs = {"walltime": "time ", "queue": "partition queue", "account": "account project"}
     said = {name for name, labels in theirs.items() for each in added if each.split()[0] in labels.split()}
-    silent = [name for name, value in choices.items() if value is None and name not in said]
+    silent = [name for name, value in choices.items() if value is None and name not in {*said, *directed}]
     left = f"; left to the site: {', '.join(silent)}" if silent and handle.record.system != "local" else ""
     taken = "is submitted" if handle.id else "may have been submitted"
     name = handle.title

@@ -12,7 +12,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job import Job
-from mpidask.batch.submit_command import job_script, submit_description
+from mpidask.batch.submit_command import choices_of_directives, job_script, submit_description
 from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
@@ -50,6 +50,8 @@ MISTAKES = {
     "an unknown system": (["submit", "--system", "slrum", "script.py"], "did you mean slurm?"),
     "a walltime without a unit": (["submit", "-t", "90", "script.py"], "which unit?"),
     "a walltime that is none": (["submit", "-t", "soon", "script.py"], "a time such as 1:30:00"),
+    "an empty walltime": (["submit", "-t", "", "script.py"], "--walltime is given an empty text"),
+    "an empty queue": (["submit", "-q", "", "script.py"], "--queue is given an empty text"),
     "no nodes": (["submit", "-N", "0", "script.py"], "nodes is 0"),
     "a name with blanks": (["submit", "-J", "a b", "script.py"], "the job's name is 'a b'"),
     "several workers inside a rank": (
@@ -143,6 +145,8 @@ mpidask: {batch: {system: ours, systems: {ours: {like: slurm, submit: "echo 4711
     }.items():
         done = mpidask("submit", *words, "script.py")
         assert f"job 4711 is submitted to Slurm: {shape}; left to the site: walltime, queue, account\n" in done.stderr
+    done = mpidask("submit", "--directive=-p debug", "--directive", "#SBATCH --account=abc", "script.py")
+    assert "1 core, queue debug (by a directive), account abc (by a directive); left to the site: walltime\n" in done.stderr
     done = mpidask("submit", "--wait", "-c", "", DASK_MPIDASK__BATCH__SYSTEM="local")
     assert "is submitted to this machine: 1 node x 1 rank\n" in done.stderr, "it may use all cores that there are"
 
@@ -188,6 +192,26 @@ def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_inst
     with pytest.raises(UsageError) as caught:
         job_script(registry.find(name), job) if name != "htcondor" else submit_description(registry.find(name), job)
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "directives", "expected"),
+    [
+        ("slurm", ["-pdebug", "-A abc --qos=x"], {"queue": "debug", "account": "abc"}),
+        ("slurm", ["--comment='-p debug'", "--nodelist=n-p"], {}),
+        ("slurm", ["-p a", "--partition=b"], {"queue": "b"}),
+        ("pbs", ["-q debug", "-P abc"], {"queue": "debug", "account": "abc"}),
+        ("moab", ["-q debug", "-A abc"], {"queue": "debug", "account": "abc"}),
+        ("torque", ["-l qos=x", "-q debug"], {"queue": "debug"}),
+        ("sge", ["-q all.q@n1", "-P abc"], {"queue": "all.q@n1", "account": "abc"}),
+        ("lsf", ['-q "debug"', "-P abc"], {"queue": "debug", "account": "abc"}),
+        ("oar", ["--project abc", "-q debug"], {"queue": "debug", "account": "abc"}),
+        ("flux", ["--queue=debug", "-B abc"], {"queue": "debug", "account": "abc"}),
+        ("htcondor", ["Accounting_Group = abc"], {"account": "abc"}),
+    ],
+)
+def test_what_directives_choose_is_known(name, directives, expected):
+    assert choices_of_directives(registry.find(name), directives) == expected
 
 
 @pytest.mark.parametrize(

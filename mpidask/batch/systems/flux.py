@@ -41,6 +41,7 @@ SYSTEM = BatchSystem(
         r"^--wrap\b": "give the script to `mpidask submit`",
     },
     time_option=_TIME_OPTION,
+    choices={"queue": r"^(?:-q *|--queue[= ])(\S+)", "account": r"^(?:-B *|--bank[= ])(\S+)"},
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
     submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",

@@ -41,6 +41,7 @@ SYSTEM = BatchSystem(
         r"(?i)^(output|error|input) *=": "`mpidask logs` shows the output; --state-directory says where it is kept",
         r"(?i)^initial_?dir *=": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
     },
+    choices={"account": r"(?i)^accounting_?group *= *(\S+)"},
     submit="condor_submit -terse - -queue 1",
     job_id=r"^(\d+)\.\d+ - \d+\.\d+\s*$|job\(s\) submitted to cluster (\d+)",
     search=Query(command="condor_q {user} -autoformat ClusterId Cmd Out", row=r"^(?P<id>\d+) .*$"),

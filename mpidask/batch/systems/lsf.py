@@ -55,6 +55,7 @@ SYSTEM = BatchSystem(
         r"(^|\s)-cwd\s": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
     },
     time_option=_TIME_OPTION,
+    choices={"queue": r"(?:^|\s)-q *(\S+)", "account": r"(?:^|\s)-P *(\S+)"},
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
     job_id=r"\bJob <(\d+)> is submitted",

@@ -25,6 +25,7 @@ SYSTEM = BatchSystem(
     several=pbs.SEVERAL,
     shape=pbs.SHAPE,
     time_option=pbs.TIME_OPTION,
+    choices=pbs.CHOICES,
     name_limit=15,
     submit="msub {script}",
     job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line

@@ -37,6 +37,7 @@ SYSTEM = BatchSystem(
         r"(^|\s)(--checkpoint|--signal)\b": "say it with --walltime-margin",
     },
     time_option=_TIME_OPTION,
+    choices={"queue": r"(?:^|\s)(?:-q *|--queue[= ])(\S+)", "account": r"(?:^|\s)--project[= ](\S+)"},
     submit="oarsub -S {script}",
     job_id=r"\bOAR_JOB_ID=(\d+)",
     search=Query(command="oarstat -f -u {user}", row=r"^Job_Id: *(?P<id>\d+)(?:\n(?!Job_Id).*)*"),

@@ -46,6 +46,8 @@ SHAPE = {
     r"(^|\s)-S(\s|$)": "leave it out: the job script is bash's",
 }
 
+CHOICES = {"queue": r"(?:^|\s)-q *(\S+)", "account": r"(?:^|\s)-[AP] *(\S+)"}
+
 WORKERS = Workers(
     options=(
         "-S {shell}",
@@ -92,6 +94,7 @@ SYSTEM = BatchSystem(
     several=SEVERAL,
     shape=SHAPE,
     time_option=TIME_OPTION,
+    choices=CHOICES,
     name_limit=15,  # before PBS 13, and Torque
     submit="qsub {script}",
     # Alone on its line, in a sentence about a job, or in another one: with a server's name it is an id anywhere.

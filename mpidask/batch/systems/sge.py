@@ -47,6 +47,7 @@ SYSTEM = BatchSystem(
         r"(^|\s)-S\s": "leave it out: the job script is bash's",
     },
     time_option=_TIME_OPTION,
+    choices={"queue": r"(?:^|\s)-q +(\S+)", "account": r"(?:^|\s)-[AP] +(\S+)"},
     submit="qsub -terse {script}",
     job_id=r"\bYour job(?:-array)? (\d+)\b|^[ \t]*(\d+)(?:\.\d+-\d+:\d+)?\s*$",
     search=Query(command="qstat -j {name}", row=r"^job_number: +(?P<id>\d+)(?:\n(?!={5}).*)*"),
