@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pwd
 import re
@@ -112,9 +113,9 @@ def parse_answer(system: BatchSystem, query: Query, output: str) -> tuple[dict[s
         said = _said(query, row)
         if query.tells_state and not said.get("state", "").strip():
             return row[0]
-        report = _report(system, said)
-        if report.id not in found or found[report.id].state.ended or not report.state.ended:
-            found[report.id] = report
+        for report in _reports(system, said):
+            if report.id not in found or found[report.id].state.ended or not report.state.ended:
+                found[report.id] = report
         return ""
 
     text = re.sub(query.folded, "", output) if query.folded else output
@@ -167,8 +168,25 @@ def _said(query: Query, match: re.Match[str]) -> dict[str, str]:
     return said
 
 
+def _reports(system: BatchSystem, said: Mapping[str, str]) -> list[Report]:
+    """Return what a row says of a job, or of each of the elements of an array for which it stands."""
+    report = _report(system, said)
+    if system.workers is None or "indices" not in said:
+        return [report]
+    ids = [system.workers.element_id(report.id, index) for index in _indices(said["indices"])]
+    return [dataclasses.replace(report, id=each) for each in ids]
+
+
+def _indices(text: str) -> list[int]:
+    """Return the numbers of a list such as 1-3,7 or 1-9:2; what was cut off is left out."""
+    found: list[int] = []
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text):
+        found += range(int(first), int(last or first) + 1, max(1, int(step or 1)))
+    return found
+
+
 def _report(system: BatchSystem, said: Mapping[str, str]) -> Report:
-    native = said.get("state", "").strip()
+    native = system.whole(said.get("state", "").strip())
     state = system.state(native)
     status = _exit_status(said)
     if state is JobState.DONE and int(said.get("exit", 0)) < 0:

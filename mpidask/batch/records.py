@@ -378,14 +378,18 @@ def records(state_directory: str | None) -> list[Record]:
 def find(state_directory: str | None, token: str) -> Record:
     """Return the job with this job id or run name (or the beginning of one); raises UsageError."""
     every = records(state_directory)
-    exact = token.replace(";", "@")  # as sbatch prints it
-    by_id = [record for record in every if exact in [str(job) for job, _ in record.submissions]]
+    by_id = [record for record in every if _typed(token) in [_typed(str(job)) for job in record.known]]
     by_name = [record for record in every if record.name == token]
     by_number = [record for record in every if token in [job.id for job, _ in record.submissions]]
     found = by_id or by_name or by_number or [each for each in every if each.identity.id.split(".")[0] == token]
     if not found:
         raise UsageError(f"there is no job {token!r} on record", "`mpidask status --all` lists those that there are")
     return found[-1]  # batch systems begin again with their ids; the latest is meant
+
+
+def _typed(job_id: str) -> str:
+    """Return a job id in the one spelling of those that users copy: sbatch prints 100;far, and flux may print ƒ2x."""
+    return job_id.replace(";", "@").replace("ƒ", "f")
 
 
 def _all(home: Path) -> Iterator[Record]:

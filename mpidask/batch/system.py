@@ -60,7 +60,7 @@ class Query:
              else is no proof that a job which it does not list has ended
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
-    state, reason, start, restarts (or starts: that and one);
+    indices (several elements': 1-3,7 or 1-9:2), state (with + at the end of one that was cut off), reason, start, restarts (or starts: that and one);
     exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
     none), wait (what wait(2) gives).
     """
@@ -245,6 +245,13 @@ class BatchSystem:
         """Return the state for the system's own word; UNKNOWN for one that is not declared."""
         known = (state for state, natives in self.states.items() if native in natives.split())
         return next(known, JobState.UNKNOWN)
+
+    def whole(self, native: str) -> str:
+        """Return the system's own word for a state where a narrow column has cut it off, such as OUT_OF_ME+."""
+        if not native.endswith("+"):
+            return native
+        every = (word for natives in self.states.values() for word in natives.split())
+        return next((word for word in every if word.startswith(native[:-1])), native[:-1])
 
     def ending(self, state: JobState, native: str, reason: str | None, status: int | None) -> JobState:
         """Return the state of a job that has ended: some systems tell only in the reason that it was cancelled."""

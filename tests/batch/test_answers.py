@@ -49,6 +49,9 @@ FORMS = [
     ("sge", 'note: Your job 100 ("x") has been submitted\n', "100"),
     ("oar", "# OAR_JOB_ID=100 \n", "100"),
     ("flux", "f2ABCDefg\nfinished\n", "f2ABCDefg"),
+    ("flux", "ƒ2ABCDefg\nfinished\n", "ƒ2ABCDefg"),
+    ("moab", "\n100.head\n", "100.head"),
+    ("lsf", "Job <100@clusterB> is submitted to queue <normal>.\n", "100@clusterB"),
 ]
 
 NONE = [

@@ -114,6 +114,58 @@ def test_a_job_of_pbs_is_known_by_its_number_and_its_server_in_any_spelling(monk
     assert monitor.ask(PBS, PBS.status, [job])[job].restarts == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "job", "listed", "text"),
+    [
+        ("moab", "100.head", "100", '<job JobID="100" State="Running"/></Data>'),
+        ("moab", "100", "100.head", '<job JobID="100.head" State="Running"/></Data>'),
+        ("lsf", "100@clusterB", "100", "100|RUN|-|-|-|-|0"),
+        ("lsf", "100@clusterB", "100@clusterB", "100@clusterB|RUN|-|-|-|-|0"),
+        ("flux", "f2ABC", "ƒ2ABC", "ƒ2ABC|R||2026-11-21T08:00:00|-|node1| "),
+        ("flux", "ƒ2ABC", "f2ABC", "f2ABC|R||2026-11-21T08:00:00|-|node1| "),
+        ("slurm", "100_2", "100_2", "100_[1-3%2]|R|None|N/A|0|0|"),
+    ],
+)
+def test_a_job_is_known_in_the_spellings_of_its_id(name, job, listed, text):
+    system = registry.find(name)
+    found = parse_answer(system, system.status, text)[0]
+    assert found[listed].state is JobState.RUNNING
+    assert match_ids(system, [job], found) == {job: found[listed]}
+
+
+@pytest.mark.parametrize(
+    ("row", "elements"),
+    [
+        ("100_[1-3%2]", "100_1 100_2 100_3"),
+        ("100_[2,5-9:2,...]", "100_2 100_5 100_7 100_9"),
+        ("100_[7]", "100_7"),
+        ("100_4", "100_4"),
+    ],
+)
+def test_a_row_may_stand_for_the_elements_of_an_array_that_wait(row, elements):
+    answers = (SLURM.status, f"{row}|PD|Priority|N/A|0|0|"), (SLURM.history, f"{row}|PENDING|0:0")
+    for query, text in answers:
+        reports, rest = parse_answer(SLURM, query, text)
+        assert (" ".join(reports), rest) == (elements, "")
+        assert {report.state for report in reports.values()} == {JobState.PENDING}
+
+
+@pytest.mark.parametrize(
+    ("native", "state", "words"),
+    [
+        ("OUT_OF_ME+", JobState.FAILED, "out of memory"),
+        ("CANCELLED+", JobState.CANCELLED, "cancelled"),
+        ("CANCELLED by 1000", JobState.CANCELLED, "cancelled"),
+        ("COMPLETED", JobState.DONE, "COMPLETED"),
+        ("NODE_F+", JobState.FAILED, "a node failed"),
+        ("PARTY+", JobState.UNKNOWN, "PARTY"),
+    ],
+)
+def test_a_state_that_was_cut_off_is_known(native, state, words):
+    report = parse_answer(SLURM, SLURM.history, f"100|{native}|0:0")[0]["100"]
+    assert (report.state, SLURM.plain(report.native)) == (state, words)
+
+
 def test_ids_of_two_servers_are_not_mistaken_for_each_other():
     asked = ["100.one.site.org", "100.two.site.org"]
     told = parse_answer(PBS, PBS.status, "Job Id: 100.two\n    job_state = R\nJob Id: 100.one\n    job_state = Q\n")[0]
@@ -238,6 +290,8 @@ def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
     assert records.find(str(tmp_path), "100@far").job == "far"
     assert records.find(str(tmp_path), "100;far").job == "far", "as sbatch prints it"
     assert records.find(str(tmp_path), "100").job == "here"
+    record("flux", JobId("f2ABC"))
+    assert records.find(str(tmp_path), "ƒ2ABC").job == "flux", "as a terminal shows it"
     assert records.find(str(tmp_path), "99").job == "far"
 
 

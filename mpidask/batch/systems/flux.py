@@ -9,6 +9,9 @@ that is cancelled gets HUP. In a job `flux` means the job's own instance: a job 
 from mpidask.batch.job_state import JobState
 from mpidask.batch.system import BatchSystem, Query, Workers
 
+#: What follows the first letter of a job's id: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_19.html
+_F58 = "[1-9A-HJ-NP-Za-km-z]+"
+
 #: An option line that sets the walltime.
 _TIME_OPTION = r"^(-t|--time-limit\b)"
 
@@ -46,12 +49,12 @@ SYSTEM = BatchSystem(
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
     submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",
     # A word of lower-case letters, such as `finished`, hardly ever is an id.
-    job_id=r"^[ \t]*(f(?=[a-z]*[1-9A-Z])[1-9A-HJ-NP-Za-km-z]+)\s*$|^[ \t]*(f[1-9A-HJ-NP-Za-km-z]+)\s*$",
+    job_id=rf"^[ \t]*(ƒ{_F58}|f(?=[a-z]*[1-9A-Z]){_F58})\s*$|^[ \t]*(f{_F58})\s*$",
     cancel="flux cancel {ids}",
     status=Query(
         command="env FLUX_F58_FORCE_ASCII=1 flux jobs --no-header --format='{{id.f58}}|{{status_abbrev}}|{{returncode}}|"
         "{{t_run!D:h}}|{{sched.t_estimate!D:h}}|{{contextual_info}}|{{exception.type}} {{exception.note}}' {ids}",
-        row=r"^(?P<id>f\w+)\|(?P<state>\w+)\|(?:-128|-(?P<signal>\d+)|(?P<exit>\d*))\|(?P<start>[^|]*)\|[^|]*\|[^|]*\|(?P<reason>.*)$",
+        row=r"^(?P<id>[fƒ]\w+)\|(?P<state>\w+)\|(?:-128|-(?P<signal>\d+)|(?P<exit>\d*))\|(?P<start>[^|]*)\|[^|]*\|[^|]*\|(?P<reason>.*)$",
         more={
             "state": r"^[^|]*\|S\|[^|]*\|[^|]*\|[^|]*\|(held|priority-hold)\|",
             "start": r"^[^|]*\|[^|]*\|[^|]*\|-\|([^|]*)",
@@ -59,6 +62,7 @@ SYSTEM = BatchSystem(
         },
         absent=r"JobID \S+ unknown",
     ),
+    spellings=(rf"^[fƒ]({_F58})$",),  # a terminal that knows the letter shows it
     states={
         JobState.PENDING: "D P S",
         JobState.HELD: "held priority-hold",

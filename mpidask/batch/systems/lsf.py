@@ -12,6 +12,9 @@ from mpidask.batch.system import BatchSystem, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 
+#: A job's id, of another cluster with its name.
+_ID = r"\d+(?:@\w[\w.-]*)?"
+
 #: While bjobs waits for its daemon.
 _BESIDES = r"^LSF is processing your request.*$"
 
@@ -58,26 +61,27 @@ SYSTEM = BatchSystem(
     choices={"queue": r"(?:^|\s)-q *(\S+)", "account": r"(?:^|\s)-P *(\S+)"},
     variables={"LSB_DEFAULTQUEUE": "-q queue", "LSB_DEFAULTPROJECT": "-P project"},
     submit="env LSB_NTRIES=2 bsub",
-    job_id=r"\bJob <(\d+)> is submitted",
+    job_id=rf"\bJob <({_ID})> is submitted",
     search=Query(
         command="""bjobs -a -noheader -o "jobid output_file delimiter='|'\"""",
-        row=r"^(?P<id>\d+)\|.*$",
+        row=rf"^(?P<id>{_ID})\|.*$",
         besides=_BESIDES,
     ),
     cancel="bkill {ids}",
     status=Query(
         command="bjobs -a -noheader "
         """-o "jobid stat exit_code start_time estimated_start_time exit_reason jobindex delimiter='|'" {ids}""",
-        row=rf"^(?P<id>\d+)\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>[^|\n]*)(?:\|(?P<index>\d+))?$",
+        row=rf"^(?P<id>{_ID})\|(?P<state>\w+)\|(?:(?P<exit>\d+)|-)\|(?:(?P<start>{_TIME})|-)[^|]*\|[^|]*\|(?P<reason>[^|\n]*)(?:\|(?P<index>\d+))?$",
         more={"start": rf"^(?:[^|]*\|){{3}}-\|({_TIME})"},
         absent=r"is not found|No (unfinished )?job found",
         besides=_BESIDES,
     ),
     explain=Query(
         command="bjobs -l {id}",
-        row=r"^Job <(?P<id>\d+)(?:\[(?P<index>\d+)\])?>[\s\S]*",
+        row=rf"^Job <(?P<id>{_ID})(?:\[(?P<index>\d+)\])?>[\s\S]*",
         more={"reason": r"^ *(?:PENDING|SUSPENDING) REASONS:\n((?: *\S.*\n)+)"},
     ),
+    spellings=(r"^(\d+(?:\[\d+\])?)(?:@|$)",),  # bjobs lists it without the cluster
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-environment-variables
     ignored=r"LSB_(BJOBS_\w+|DISPLAY_YEAR|SHORT_HOSTLIST|UGROUP|DEFAULT_USERGROUP|JOB\w+)",
     states={

@@ -28,7 +28,8 @@ SYSTEM = BatchSystem(
     choices=pbs.CHOICES,
     name_limit=15,
     submit="msub {script}",
-    job_id=r"^((?:\w+\.)?\d+)\s*$",  # after an empty line
+    # After an empty line: Moab's own id, or that of Torque with its server.
+    job_id=r"^((?:\w+\.)?\d+|\d+\.[A-Za-z][\w.-]*\w)\s*$",
     cancel="mjobctl -c {id_list}",
     status=Query(
         command="showq --xml -w user={user}",
@@ -46,6 +47,7 @@ SYSTEM = BatchSystem(
         row=_ROW,
         more={"exit": r'\bCompletionCode="(-?\d+)"', "reason": r'\bCompletionCode="([A-Z]+)"'},
     ),
+    spellings=(r"^(\d+)(?:\.|$)",),  # showq lists it without the server
     # http://docs.adaptivecomputing.com/9-1-1/MWM/Content/topics/moabWorkloadManager/topics/jobAdministration/jobstates.html
     states={
         JobState.PENDING: "Idle Migrated Staging NotQueued",

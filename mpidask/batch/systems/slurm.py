@@ -6,10 +6,13 @@ https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, ht
 from mpidask.batch.job_state import JobState
 from mpidask.batch.system import BatchSystem, Place, Query, Workers
 
+#: A job, an element of an array, or those that wait: 100_[1-3,7%2].
+_ID = r"(?P<id>\d+(?:_\d+)?)(?:_\[(?P<indices>\d[\d,:-]*)(?:,?\.\.\.)?(?:%\d+)?\])?(?:\+0)?"
+
 #: What is listed of each job; of a heterogeneous one its first component stands for it.
 _LISTED = "--noheader --array --states=all --Format='JobArrayID:|,StateCompact:|,Reason:|,StartTime:|,exit_code:|,RestartCnt:|'"
 _ROW = (
-    r"^(?P<id>\d+(?:_\d+)?)(?:\+0)?\|(?P<state>\w+)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|"
+    rf"^{_ID}\|(?P<state>\w+\+?)\|(?P<reason>[^|]*)\|(?P<start>[^|]*)\|(?P<wait>\d+)\|"
     r"(?:(?P<restarts>\d+)\|)?"
 )
 #: Headings of clusters, and jobs of kinds that mpidask does not submit.
@@ -117,7 +120,7 @@ SYSTEM = BatchSystem(
     ),
     history=Query(
         command="sacct --noheader --parsable2 --allocations --jobs={id_list} --format=JobID,State,ExitCode",
-        row=r"^(?P<id>\d+(?:_\d+)?)(?:\+0)?\|(?P<state>\w+)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
+        row=rf"^{_ID}\|(?P<state>\w+\+?)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
         here=("--federation",),
     ),
     execution="${SLURM_RESTART_COUNT:-0}",
