@@ -17,7 +17,7 @@ end=$(env -u SLURM_TIME_FORMAT -u SLURM_CLUSTERS timeout 20 squeue --noheader --
 export MPIDASK_WALLTIME_WARNING="$HOME/.mpidask-walltime-$(hostname)-$$"
 rm -f "$MPIDASK_WALLTIME_WARNING"
 trap ': >"$MPIDASK_WALLTIME_WARNING"' USR1
-grace=$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p")
+grace=$(if timeout 20 scontrol show config 2>/dev/null | grep -q '^PreemptType *= *preempt/qos'; then timeout 20 sacctmgr --noheader --parsable2 show qos where name="$SLURM_JOB_QOS" format=GraceTime 2>/dev/null | awk '{n = split($0, part, /[-:]/); for (i = 1; i <= n; i++) s = s * (i == 2 && n == 4 ? 24 : 60) + part[i]; print s + 0; exit}'; else timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\([0-9]*\).*/\1/p"; fi)
 preempting() { [ "${grace:-0}" -gt 0 ] && timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk '{for (i = 1; i <= NF; i++) {split($i, w, "="); v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}'; }
 [ "${grace:-0}" -eq 0 ] || export MPIDASK_GRACE_TIME=$grace
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended

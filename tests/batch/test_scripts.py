@@ -161,7 +161,7 @@ class Ground:
         (self.directory / "program.py").write_text(PROGRAM)
         for launcher in ("srun", "mpiexec", "jsrun", "flux"):
             self.command(launcher, LAUNCHER)
-        for absent in ("squeue", "bjobs"):  # real ones may be there, and wait for their service
+        for absent in ("squeue", "bjobs", "scontrol"):  # real ones may be there, and wait for their service
             self.command(absent, "#!/bin/sh\nexit 1\n")
         self.environment |= {
             "PATH": f"{self.bin}:/usr/bin:/bin",
@@ -484,6 +484,32 @@ def test_the_batch_system_tells_the_end(name, command, answer, left, ground):
     else:
         expected = 4070908800 if left == "2099" else time.time() + left
         assert abs(int(end) - expected) < 30, done
+
+
+@pytest.mark.parametrize(
+    ("kind", "time", "expected"),
+    [
+        ("preempt/partition_prio", "", "90"),
+        ("preempt/qos", "00:02:30", "150"),
+        ("preempt/qos", "1-01:00:05", "90005"),
+        ("preempt/qos", "45", "45"),
+        ("preempt/qos", "", ""),
+        ("", "", "90"),
+    ],
+)
+def test_the_grace_time_is_that_of_the_partition_or_of_the_qos(kind, time, expected, ground):
+    config = f"PreemptMode = REQUEUE\\nPreemptType             = {kind}\\n"
+    ground.command("scontrol", f"#!/bin/bash\n[ $2 = config ] && printf '{config}' || echo '   GraceTime=90 Hidden=NO'\n")
+    ground.command("sacctmgr", f"#!/bin/bash\n[ -z '{time}' ] || [[ $* != *name=long* ]] || echo '{time}'\n")
+    done = subprocess.run(
+        ["bash", "-c", f'grace={registry.find("slurm").grace}; echo "$grace"'],
+        env={**ground.environment, "SLURM_JOB_PARTITION": "debug", "SLURM_JOB_QOS": "long"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout.strip() == expected, done
 
 
 def until(found, timeout: float = 10) -> None:

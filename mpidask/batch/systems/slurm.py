@@ -128,7 +128,11 @@ SYSTEM = BatchSystem(
     # https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
     preempting='timeout 20 scontrol show job $SLURM_JOB_ID 2>/dev/null | awk \'{for (i = 1; i <= NF; i++) {split($i, w, "="); '
     'v[w[1]] = w[2]}} END {exit !(v["PreemptTime"] ~ /^2/ && v["PreemptTime"] >= v["StartTime"])}\'',
-    grace='$(timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\\([0-9]*\\).*/\\1/p")',
+    # That of the partition, or of the QOS where that decides who makes room: https://slurm.schedmd.com/preempt.html
+    grace="$(if timeout 20 scontrol show config 2>/dev/null | grep -q '^PreemptType *= *preempt/qos'; then "
+    'timeout 20 sacctmgr --noheader --parsable2 show qos where name="$SLURM_JOB_QOS" format=GraceTime 2>/dev/null | '
+    "awk '{n = split($0, part, /[-:]/); for (i = 1; i <= n; i++) s = s * (i == 2 && n == 4 ? 24 : 60) + part[i]; print s + 0; exit}'; "
+    'else timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\\([0-9]*\\).*/\\1/p"; fi)',
     preempted="DUE TO PREEMPTION",
     # https://slurm.schedmd.com/multi_cluster.html
     places=(
