@@ -14,7 +14,7 @@ from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import kept, named
 from mpidask.errors import UsageError
 
-__all__ = ["allotted", "checked_directives", "fields_of", "unsupported_requests"]
+__all__ = ["allotted", "checked_directives", "fields_of", "is_of_chunk", "unsupported_requests"]
 
 #: Which fields of a line carry what a job can ask for: any one of them passes it on.
 CARRIERS = {
@@ -43,12 +43,18 @@ def fields_of(system: BatchSystem, job: Job, script: Path | None = None) -> dict
         **{field.name: getattr(job, field.name) for field in dataclasses.fields(job)},
         **{f"{launcher}_options": system.launch_options.get(launcher) for launcher in ("openmpi", "hydra")},
         "name": job.name[: system.name_limit],
+        "chunk": "".join(each for each in job.directives if is_of_chunk(each)),
         "mpiexec": shlex.quote(job.mpiexec),
         "lead": job.lead,
         "script": script,
         "output": directory / "system.log" if directory else None,
         "directory": os.getcwd(),
     }
+
+
+def is_of_chunk(directive: str) -> bool:
+    """Whether a directive adds to what each node has to be, such as :cpu_type=rome, and is no option by itself."""
+    return directive.startswith(":")
 
 
 def unsupported_requests(system: BatchSystem, job: Job) -> list[str]:
@@ -71,6 +77,7 @@ def checked_directives(system: BatchSystem, given: Sequence[str], refused: Mappi
     refused: regular expression -> what to do instead
     """
     mark = system.directive or ""
+    has_chunks = "chunk" in named(system.options)
     found = []
     for text in given:
         option = re.sub(rf"^\s*{re.escape(mark)}(?=[\s-])\s*", "", text) if mark else text
@@ -79,5 +86,8 @@ def checked_directives(system: BatchSystem, given: Sequence[str], refused: Mappi
         for pattern, remedy in refused.items():
             if re.search(pattern, option):
                 raise UsageError(f"{system.title}'s option {option!r} cannot be taken as it stands", remedy)
+        if is_of_chunk(option) and not (has_chunks and re.fullmatch(r"(:[\w.-]+(=[^\s:+]+)?)+", option)):
+            remedy = "write it as in :cpu_type=rome" if has_chunks else "give an option as the batch system has it"
+            raise UsageError(f"{text!r} adds nothing to what {system.title} is asked for on each node", remedy)
         found.append(option)
     return found

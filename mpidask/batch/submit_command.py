@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpidask.batch.command import Command, filled_words, is_given, option_lines, option_words
 from mpidask.batch.job import Job
-from mpidask.batch.job_fields import checked_directives, fields_of, unsupported_requests
+from mpidask.batch.job_fields import checked_directives, fields_of, is_of_chunk, unsupported_requests
 from mpidask.batch.job_script import wrapper
 from mpidask.batch.launchers import RANK_VARIABLES
 from mpidask.batch.system import BatchSystem
@@ -100,7 +100,8 @@ def _options(system: BatchSystem, job: Job, script: Path | None) -> list[str]:
             "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (Job.directives)",
         )
     lines = (*system.options, *system.signal)
+    directives = checked_directives(system, job.directives, {**system.several, **system.shape})
     return [
         *fill(lines, fields_of(system, job, script)),
-        *checked_directives(system, job.directives, {**system.several, **system.shape}),
+        *(each for each in directives if not is_of_chunk(each)),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
-from mpidask.batch.job import Job
+from mpidask.batch.job import Job, Resources
 from mpidask.batch.submit_command import choices_of_directives, job_script, submit_description
 from mpidask.errors import UsageError
 
@@ -158,6 +158,22 @@ def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
     assert "-m mpidask --workers-per-rank auto -m package.module -- -x &" in text, text
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("pbs", "#PBS -l select=2:ncpus=4:mpiprocs=1:mem=8192mb:cpu_type=rome:ib"),
+        ("torque", "#PBS -l nodes=2:ppn=4:cpu_type=rome:ib"),
+        ("moab", "#PBS -l nodes=2:ppn=4:cpu_type=rome:ib"),
+    ],
+)
+def test_a_directive_may_add_to_what_each_node_has_to_be(name, line):
+    resources = Resources(nodes=2, cores_per_rank=4, memory_per_node=8 * 2**30)
+    job = Job(command=("true",), resources=resources, directives=(":cpu_type=rome", "-m n", ":ib"))
+    lines = job_script(registry.find(name), job).splitlines()
+    assert line in lines and "#PBS -m n" in lines
+    assert not any(each.startswith("#PBS :") for each in lines)
+
+
 SHAPES = [
     ("slurm", "--array=1-3", "once for each"),
     ("slurm", "-a 1-3", "once for each"),
@@ -176,6 +192,10 @@ SHAPES = [
     ("pbs", "-J 1-3", "once for each"),
     ("pbs", "-l select=2", "--nodes"),
     ("pbs", "-l walltime=1:00:00", "--walltime"),
+    ("pbs", ":cpu_type=rome:ncpus=4", "--cores-per-rank"),
+    ("pbs", ":cpu_type=rome+2:x", ":cpu_type=rome"),
+    ("torque", ":ppn=4", "--cores-per-rank"),
+    ("lsf", ":cpu_type=rome", "as the batch system has it"),
     ("torque", "-t 1-3", "once for each"),
     ("torque", "-l nodes=2:ppn=4", "--nodes"),
     ("lsf", "-K", "--wait"),

@@ -37,8 +37,9 @@ TIME_OPTION = r"(^|\s)-l *\S*\bwalltime="
 
 SHAPE = {
     r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and "
-    "--gpus-per-rank; what else a chunk needs, such as :model=, is declared with the options of a system of the site's in "
-    "mpidask.batch.systems",
+    "--gpus-per-rank; add what else each node has to be with --directive=:NAME=VALUE, such as --directive=:cpu_type=rome",
+    r"^:(\S*:)?(ncpus|mpiprocs|mem|ngpus|ppn|gpus)=": "say it with --ranks-per-node, --cores-per-rank, --memory-per-node and "
+    "--gpus-per-rank",
     TIME_OPTION: "say it with --walltime (-t)",
     r"(^|\s)-N": "say it with --job-name (-J)",
     r"(^|\s)-[oejk](\s|/|$)": "`mpidask logs` shows the output; --state-directory says where it is kept",
@@ -82,6 +83,7 @@ SYSTEM = BatchSystem(
             "-l select={nodes}:ncpus={cores_per_node}:mpiprocs={ranks_per_node}",
             ":ngpus={gpus_per_node}",
             ":mem={memory_per_node:MiB}mb",
+            "{chunk}",
         ),
         "-l place=scatter",  # else the parts may share a node
         "-l walltime={walltime}",

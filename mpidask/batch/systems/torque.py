@@ -18,7 +18,7 @@ SYSTEM = dataclasses.replace(
         "-N {name}",
         "-q {queue}",
         "-A {account}",
-        ("-l nodes={nodes}:ppn={cores_per_node}", ":gpus={gpus_per_node}"),
+        ("-l nodes={nodes}:ppn={cores_per_node}", ":gpus={gpus_per_node}", "{chunk}"),
         "-l mem={memory:MiB}mb",
         "-l walltime={walltime}",
         "-j oe",
