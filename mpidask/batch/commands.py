@@ -18,7 +18,7 @@ from pathlib import Path
 from mpidask.batch.command import Command
 from mpidask.errors import BatchError, SilenceError
 
-__all__ = ["Output", "alongside", "attend", "installed", "run"]
+__all__ = ["Output", "alongside", "attend", "installed", "run", "warn_once"]
 
 _attended: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 60.0  # s; a busy batch system takes its time
@@ -27,7 +27,7 @@ _PATIENCE = 2.0  # s after which it is said what is waited for
 _LINGERS = 3.0  # s that a command may go on after it has said all that is wanted of it
 _GLANCE = 0.5  # s between two looks at what a command has printed
 
-_named: set[str] = set()  # commands of which it was said that they are waited for
+_told: set[str] = set()  # what was written on stderr, once for each process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,14 +126,20 @@ def _heard(
         if now - begin > timeout:
             raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
         if now - begin > _PATIENCE and said is None:
-            _tell_of_waiting(os.path.basename(command.program))
+            _tell_once(f"waiting for {os.path.basename(command.program)} ...")
 
 
-def _tell_of_waiting(name: str) -> None:
-    if name not in _named:
-        _named.add(name)
-        sys.stderr.write(f"mpidask: waiting for {name} ...\n")
+def warn_once(text: str, about: str = "") -> None:
+    """Write a warning on stderr, unless this process has written it, or another one about the same, before."""
+    _tell_once(f"warning: {text}", about)
+
+
+def _tell_once(text: str, about: str = "") -> None:
+    keys = {text, about or text}
+    if not keys & _told:
+        sys.stderr.write(f"mpidask: {text}\n")
         sys.stderr.flush()
+    _told.update(keys)
 
 
 def _silence(command: Command, timeout: float, printed: str) -> SilenceError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -301,5 +302,23 @@ def _answer(system: BatchSystem, query: Query, command: Command) -> tuple[dict[s
     found, rest = parse_answer(system, query, output.stdout)
     complaint = complains(query.absent, output.status, f"{rest}\n{output.stderr}")
     if complaint and not found:
-        raise BatchError(f"{system.title} did not answer\n{output.text}", "it will be asked again")
+        raise BatchError(_no_news(system, output, rest), "it will be asked again")
     return found, not complaint
+
+
+def _no_news(system: BatchSystem, output: commands.Output, rest: str) -> str:
+    """Return in words that an answer tells nothing of jobs; an answer in another form is told on stderr, once.
+
+    Old versions ignore the form that is asked for.
+    """
+    if output.status != 0 or not rest.strip():
+        return f"{system.title} did not answer\n{output.text}"
+    words = (
+        f"{system.title} did not answer in a form that can be read: what was known last is shown\n"
+        f"command: {shlex.join(output.command.argv)}\n"
+        f"printed: {rest.strip().splitlines()[0][:200]}\n"
+        "remedy: see what it prints by hand; a command that prints what mpidask reads is declared with `status` in "
+        "mpidask.batch.systems"
+    )
+    commands.warn_once(words, about=f"answers of {system.name}")
+    return words

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from mpidask.batch import commands
 from mpidask.batch.job_state import JobState
 from mpidask.batch.records import Record
 from mpidask.batch.status import Standing
@@ -163,7 +164,7 @@ def show_details(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -
 
 def _warn(rows: Sequence[Mapping[str, Any]]) -> None:
     for silent in dict.fromkeys(each["silent"] for each in rows if each["silent"] and not each["ended"]):
-        print(f"mpidask: warning: {silent}", file=sys.stderr)
+        commands.warn_once(silent)
 
 
 def _can_print(text: str, encoding: str) -> bool:

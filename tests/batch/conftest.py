@@ -40,6 +40,14 @@ def system(request):
         yield machine
 
 
+@pytest.fixture(autouse=True)
+def nothing_told(monkeypatch):
+    """Have each test be told what is told once."""
+    from mpidask.batch import commands
+
+    monkeypatch.setattr(commands, "_told", set())
+
+
 @pytest.fixture
 def slurm():
     """Lend the machine with Slurm."""

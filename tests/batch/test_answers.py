@@ -150,7 +150,6 @@ def _runs(process):
 
 def test_a_command_that_does_not_answer_is_named_and_given_up(slurm, monkeypatch, capfd):
     monkeypatch.setattr(commands, "_PATIENCE", 0.1)
-    monkeypatch.setattr(commands, "_named", set())
     with pytest.raises(BatchError, match="no answer within 1 s") as caught:
         commands.run(Command(argv=("env", "A=b", "sleep", "600")), 1)
     assert "--system" in caught.value.remedy

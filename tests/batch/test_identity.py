@@ -246,6 +246,24 @@ def test_an_answer_that_says_something_else_is_no_news(monkeypatch, name, stdout
 
 
 @pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("slurm", "JOBID PARTITION NAME USER ST TIME\n100 debug x u R 0:10\n"),
+        ("lsf", "JOBID USER STAT QUEUE\n100 u RUN normal\n"),
+    ],
+)
+def test_an_answer_in_another_form_is_said_once_with_its_command(monkeypatch, capfd, name, columns):
+    system = registry.find(name)
+    monkeypatch.setattr(commands, "run", lambda command, **_: Output(command, 0, columns, ""))
+    for job in ("100", "200"):
+        with pytest.raises(BatchError, match="did not answer"):
+            monitor.ask(system, system.status, [JobId(job)])
+    said = capfd.readouterr().err
+    assert said.count(f"{system.title} did not answer in a form that can be read") == 1
+    assert f"command: {system.status.command.split()[0]} " in said and "printed: JOBID " in said
+
+
+@pytest.mark.parametrize(
     ("name", "stdout", "stderr", "status"),
     [
         ("slurm", "CLUSTER: near\nCLUSTER: far\n", "", 0),
