@@ -12,6 +12,7 @@ export MPIDASK_CORES=8
 export MPIDASK_END_TIME=$(($(date +%s) + 3600))
 left=$(flux job timeleft 2>/dev/null); [[ $left =~ ^[0-9]{1,9}$ ]] && export MPIDASK_END_TIME=$(($(date +%s) + left))
 (  # lines that are not ours may end, replace or change this shell; the one around it tells how it ended
+uri=$(flux getattr parent-uri 2>/dev/null) && [ -n "$uri" ] && export MPIDASK_FLUX_URI=$uri
 module load mpi
 flux run --nodes=2 --ntasks=2 --cores-per-task=8 python -m mpidask --workers-per-rank auto flights.py &
 launcher=$! told=-9

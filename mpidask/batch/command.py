@@ -45,6 +45,10 @@ class Command:
         after = self._at + 1
         return dataclasses.replace(self, argv=(*self.argv[:after], *words, *self.argv[after:]))
 
+    def within(self, assignments: Sequence[str]) -> Command:
+        """Return the command with variables in its environment: NAME=VALUE."""
+        return dataclasses.replace(self, argv=("env", *assignments, *self.argv)) if assignments else self
+
 
 def option_words(text: str, mark: str | None) -> list[str]:
     """Return the words of the option lines in a job script; all the text's without a mark."""

@@ -45,14 +45,14 @@ class JobId:
 
     id:    as the batch system's commands take it
     where: what each of the system's `places` was when the job was submitted, "" for what the commands take by
-           themselves; () if that is so of all
+           themselves; () if that is so of all. What a variable names is NAME=VALUE, and not shown
     """
 
     id: str
     where: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "@".join([self.id, *filter(None, self.where)])
+        return "@".join([self.id, *(place for place in self.where if place and "=" not in place)])
 
     @classmethod
     def from_json(cls, job_id: str, where: object = ()) -> JobId:

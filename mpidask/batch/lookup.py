@@ -10,7 +10,14 @@ from pathlib import Path
 
 from mpidask.batch import commands, registry
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import complains, parse_answer, parse_search, query_commands, search_command
+from mpidask.batch.queries import (
+    complains,
+    listing_command,
+    parse_answer,
+    parse_search,
+    query_commands,
+    search_command,
+)
 from mpidask.batch.records import Outcome, Record
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem
@@ -31,7 +38,9 @@ def find_by_script(
     """
     question = search_command(system, name, where)
     if question is None or system.search is None:
-        raise BatchError(f"{system.title} cannot be asked for a job by its script", "look at the queue")
+        raise BatchError(
+            f"{system.title} cannot be asked for a job by its script", f"look with `{way(system, name, where)}`"
+        )
     # A place may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
     output = commands.run(question, _LOOK_TAKES)
@@ -77,6 +86,8 @@ def way(system: BatchSystem, name: str, where: Sequence[str]) -> str:
     """Return the command with which a user sees whether a job is in the queue."""
     question = search_command(system, name, where)
     asked = [question] if question is not None else query_commands(system, system.status, ["ID"], where)
+    if question is None and system.listing:
+        asked = [listing_command(system, name)]
     return "; ".join(shlex.join(each.argv) for each in asked)
 
 

@@ -15,16 +15,17 @@ from typing import TypeVar
 from mpidask.batch.command import Command, filled_words, option_value
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
 from mpidask.batch.system import BatchSystem, Query
-from mpidask.batch.template import named
+from mpidask.batch.template import Line, named
 
 __all__ = [
+    "at_place",
     "cancel_command",
     "cancel_commands",
     "complains",
+    "listing_command",
     "match_ids",
     "parse_answer",
     "parse_search",
-    "place_words",
     "query_commands",
     "search_command",
 ]
@@ -38,8 +39,16 @@ def search_command(system: BatchSystem, job_name: str, where: Sequence[str] = ()
     """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
     if system.search is None:
         return None
-    words = filled_words(system.search.command, {"user": _user(), "name": job_name})
-    return Command(argv=words, without=system.ignored).further(place_words(system, where))
+    return at_place(system, _about_user(system, system.search.command, job_name), where)
+
+
+def listing_command(system: BatchSystem, job_name: str) -> Command:
+    """Return what shows the user's jobs to people."""
+    return _about_user(system, system.listing, job_name)
+
+
+def _about_user(system: BatchSystem, line: Line, job_name: str) -> Command:
+    return Command(argv=filled_words(line, {"user": _user(), "name": job_name}), without=system.ignored)
 
 
 def parse_search(system: BatchSystem, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
@@ -58,8 +67,8 @@ def parse_search(system: BatchSystem, output: str, script: Path, besides: Iterab
     return rows.pop() if len(rows) == 1 else None
 
 
-def place_words(system: BatchSystem, where: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
-    """Return the words with which a command names where jobs were submitted.
+def at_place(system: BatchSystem, command: Command, where: Sequence[str], besides: Sequence[str] = ()) -> Command:
+    """Return a command that is about jobs which were submitted at a place.
 
     besides: words that the command has already
     """
@@ -67,9 +76,10 @@ def place_words(system: BatchSystem, where: Sequence[str], besides: Sequence[str
     asked = [
         filled_words(place.words, {"where": value})
         for place, value in pairs
-        if not option_value(besides, place.options)
+        if place.words and not option_value(besides, place.options)
     ]
-    return [word for words in asked for word in words]
+    assignments = [value for place, value in pairs if place.assigns]
+    return command.further([word for words in asked for word in words]).within(assignments)
 
 
 def cancel_command(
@@ -77,7 +87,7 @@ def cancel_command(
 ) -> Command:
     """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
     command = Command(argv=filled_words(system.cancel, _about(job_ids)), without=system.ignored)
-    return command.further([*place_words(system, where, further), *further])
+    return at_place(system, command.further(further), where, further)
 
 
 def cancel_commands(system: BatchSystem, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
@@ -97,8 +107,8 @@ def query_commands(
     if {"id", "base"} & named([query.command]):
         about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
     commands = (Command(argv=filled_words(query.command, fields), without=system.ignored) for fields in about)
-    words = place_words(system, where) or query.here
-    return [command.further(words) for command in commands]
+    here = () if any(where) else query.here
+    return [at_place(system, command.further(here), where) for command in commands]
 
 
 def parse_answer(system: BatchSystem, query: Query, output: str) -> tuple[dict[str, Report], str]:

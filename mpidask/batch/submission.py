@@ -308,7 +308,8 @@ def run_submit(
     """
     text = _read(command, script)
     where = place_of_submission(system, command, text, os.environ, "")
-    command = dataclasses.replace(command, without=excluded_variables(system, text))
+    assignments = [value for place, value in zip(system.places, where, strict=False) if place.assigns and value]
+    command = dataclasses.replace(command, without=excluded_variables(system, text)).within(assignments)
     try:
         output = commands.run(
             command, directory=directory, enough=lambda text: system.parse_job_id(_whole_lines(text)) is not None

@@ -18,18 +18,20 @@ class Place:
     """A choice of where jobs are submitted: a cluster, a queue's daemon. Questions and cancellations name it, too.
 
     words:     that name it to all commands; {where}
+    assigns:   environment variable that names it to all commands, in place of words
     options:   of the submit command, or of option lines, that choose it
     variables: environment variables that choose it, unless the submit command does
     printed:   regular expression; its first group that matches in what submit prints is the place
     """
 
-    words: str
-    options: tuple[str, ...]
+    words: str = ""
+    assigns: str = ""
+    options: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     printed: str | None = None
 
     def chosen(self, argv: Sequence[str], lines: Sequence[str], environ: Mapping[str, str], output: str) -> str:
-        """Return the place that a submission has chosen, "" for none.
+        """Return the place that a submission has chosen, "" for none; NAME=VALUE where a variable names it.
 
         argv:   the submit command
         lines:  the option lines of the job script
@@ -43,7 +45,8 @@ class Place:
             *map(environ.get, self.variables),
             option_value(inline, self.options),
         ]
-        return next(filter(None, [*told[-1:], *named]), "")
+        where = next(filter(None, [*told[-1:], *named]), "")
+        return f"{self.assigns}={where}" if where and self.assigns else where
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +155,7 @@ class BatchSystem:
                groups are the forms of an answer, the surest one first, and each is a job's id
     search:    tells about the user's jobs, whose ids are not known: a row is a job's if it has the path of its script
                or of a file in its run directory; fields {user}, {name}
+    listing:   shows the user's jobs to people, where there is no `search`; fields {user}, {name}
     unclear:   regular expression in what a failing submit prints if the job may have been taken nevertheless
     cancel:    {ids}
     status:    tells about all jobs that wait or run
@@ -199,6 +203,7 @@ class BatchSystem:
     submit: Line
     job_id: str
     search: Query | None = None
+    listing: Line = ""
     unclear: str = _UNCLEAR
     cancel: Line
     status: Query

@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -302,6 +303,45 @@ def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(reco
     text = row.format("7.pbs") + row.format("8.pbs")
     assert parse_search(pbs, text, record.script) is None
     assert parse_search(pbs, text, record.script, ["7.pbs.site.org"]) == "8.pbs"
+
+
+def test_a_job_of_this_machine_is_found_by_its_script(record):
+    text = (
+        f"  900   900 bash {record.script}\n  901   900 bash {record.script}\n"
+        f"  800   800 -bash\n  950   800 setsid nohup bash {record.script}\n"
+    )
+    assert parse_search(registry.find("local"), text, record.script) == "900"
+    assert parse_search(registry.find("local"), text, record.script, ["900"]) is None
+    assert parse_search(registry.find("local"), text.replace("900 bash", "900 vi"), record.script) is None
+
+
+FLUX = """#!/bin/bash
+[ "$FLUX_URI" = local:///there ] || exit 1
+case "$1 $2" in
+    "jobs -a") [ "$4" = --name=flights ] && printf 'f2x\\nf3x\\n' ;;
+    "job info") printf '{"attributes": {"system": {"environment": {"X": "/run/job.sh"}}, "user": {%s}}, "version": 1}' \\
+        "$([ "$3" = f2x ] || echo '"mpidask": "/run/job.sh"')" ;;
+esac
+"""
+
+
+def test_a_job_of_flux_is_found_by_its_script_in_the_instance_where_it_is(tmp_path, monkeypatch):
+    (tmp_path / "flux").write_text(FLUX)
+    (tmp_path / "flux").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    flux, script, there = registry.find("flux"), Path("/run/job.sh"), ("FLUX_URI=local:///there",)
+    assert lookup.find_by_script(flux, script, "flights", there) == JobId("f3x", there)
+    assert lookup.find_by_script(flux, script, "other", there) is None
+    with pytest.raises(BatchError, match="did not tell"):
+        lookup.find_by_script(flux, script, "flights", ("FLUX_URI=local:///elsewhere",))
+
+
+def test_where_no_job_can_be_looked_for_the_user_is_told_how_to_look(record, monkeypatch):
+    system = registry.find("moab")
+    answering(monkeypatch, msub=SilenceError("no answer"))
+    with pytest.raises(UnclearError, match="may have been submitted") as caught:
+        submission.run_submit(system, Command(argv=("msub", str(record.script))), record.script, name="flights")
+    assert "before you submit it again: showq -n -w user=" in caught.value.remedy
 
 
 def unclear(record, ago=0.0, outcome=records.Outcome.UNCLEAR, process=None, where=()):

@@ -8,7 +8,7 @@ import pwd
 
 import pytest
 
-from mpidask.batch import commands, leases, monitor, records, registry
+from mpidask.batch import commands, leases, monitor, records, registry, submission
 from mpidask.batch.command import Command
 from mpidask.batch.commands import Output
 from mpidask.batch.job_state import JobId, JobState
@@ -72,11 +72,47 @@ def test_questions_and_cancellations_name_the_place(batch, place, words, here):
     assert list(cancel_command(batch, ["100"], place, words).argv) == [batch.cancel.split()[0], *words, "100"]
 
 
+FLUX = registry.find("flux")
+
+
+@pytest.mark.parametrize(
+    ("batch", "environ", "place"),
+    [
+        (SGE, {"SGE_CELL": "prod"}, "SGE_CELL=prod"),
+        (FLUX, {"FLUX_URI": "local:///a"}, "FLUX_URI=local:///a"),
+        (FLUX, {"FLUX_URI": "local:///a", "MPIDASK_FLUX_URI": "ssh://n1/b"}, "FLUX_URI=ssh://n1/b"),
+    ],
+)
+def test_a_cell_or_an_instance_is_named_by_a_variable_and_not_shown(monkeypatch, batch, environ, place):
+    assert where(batch, environ=environ) == (place,)
+    job = JobId("100", (place,))
+    assert str(job) == "100"
+    for query in filter(None, (batch.status, batch.history)):
+        (question,) = query_commands(batch, query, ["100"], job.where)
+        assert list(question.argv[:2]) == ["env", place]
+        assert question.program == query.command.split()[2 * (batch is FLUX)]
+    (cancelled,) = cancel_commands(batch, [job], ["-f"])
+    assert list(cancelled.argv[:2]) == ["env", place] and "-f" in cancelled.argv
+    assert cancel_commands(batch, [JobId("100")])[0].argv[0] == batch.cancel.split()[0]
+
+
+def test_a_job_is_submitted_where_it_is_asked_about(tmp_path, monkeypatch):
+    """In a job of Flux that is not the instance which the variable means."""
+    monkeypatch.setenv("FLUX_URI", "local:///job")
+    monkeypatch.setenv("MPIDASK_FLUX_URI", "local:///parent")
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/bash\n")
+    asked = answers(monkeypatch, env="f2ABC\n")
+    job = submission.run_submit(FLUX, Command(argv=("flux", "batch", str(script))), script)
+    assert job == JobId("f2ABC", ("FLUX_URI=local:///parent",))
+    assert asked == [("env", "FLUX_URI=local:///parent", "flux", "batch", str(script))]
+
+
 def answers(monkeypatch, **texts):
     """Have commands print these texts: name of the command -> stdout, or a whole output."""
     asked = []
 
-    def run(command, *_):
+    def run(command, *_, **__):
         asked.append(command.argv)
         text = next((text for name, text in texts.items() if command.argv[0] == name), "")
         return text if isinstance(text, Output) else Output(command, 0, text, "")

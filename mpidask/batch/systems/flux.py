@@ -3,14 +3,18 @@
 https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man1/flux-batch.html, flux-jobs.html.
 
 There is no `signal`: --signal goes to every rank (https://github.com/flux-framework/flux-core/issues/6729). A job script
-that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits itself again names the parent.
+that is cancelled gets HUP. In a job `flux` means the job's own instance: a job that submits another one does so in the
+instance that runs it.
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Query, Workers
+from mpidask.batch.system import BatchSystem, Place, Query, Workers
 
 #: What follows the first letter of a job's id: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_19.html
 _F58 = "[1-9A-HJ-NP-Za-km-z]+"
+
+#: In a job: the instance that runs it.
+_PARENT = "MPIDASK_FLUX_URI"
 
 #: An option line that sets the walltime.
 _TIME_OPTION = r"^(-t|--time-limit\b)"
@@ -31,7 +35,7 @@ SYSTEM = BatchSystem(
         "--gpus-per-slot={gpus_per_rank}",
         "--time-limit={walltime:seconds}s",
     ),
-    outer="FLUX_(JOB|TASK)_\\w+|FLUX_KVS_NAMESPACE",
+    outer=f"FLUX_(JOB|TASK)_\\w+|FLUX_KVS_NAMESPACE|{_PARENT}",
     several={r"^--cc=|^--bcc=": "submit the script once for each, or let its tasks be the elements"},
     shape={
         r"^(-N|--nodes\b)": "say it with --nodes (-N)",
@@ -47,9 +51,13 @@ SYSTEM = BatchSystem(
     choices={"queue": r"^(?:-q *|--queue[= ])(\S+)", "account": r"^(?:-B *|--bank[= ])(\S+)"},
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
-    submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux ${{MPIDASK_RUN_DIRECTORY:+--parent}} batch \"$0\"' {script}",
+    submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux batch --setattr=user.mpidask=\"$0\" \"$0\"' {script}",
     # A word of lower-case letters, such as `finished`, hardly ever is an id.
     job_id=rf"^[ \t]*(ƒ{_F58}|f(?=[a-z]*[1-9A-Z]){_F58})\s*$|^[ \t]*(f{_F58})\s*$",
+    search=Query(
+        command="""bash -c 'ids=$(flux jobs -a --no-header --name="$0" --format={{id.f58}}) || exit; for id in $ids; do echo "$id $(flux job info "$id" jobspec | grep -o "\\"mpidask\\": *\\"[^\\"]*")"; done' {name}""",
+        row=r"^(?P<id>[fƒ]\w+) .*$",
+    ),
     cancel="flux cancel {ids}",
     status=Query(
         command="env FLUX_F58_FORCE_ASCII=1 flux jobs --no-header --format='{{id.f58}}|{{status_abbrev}}|{{returncode}}|"
@@ -62,6 +70,7 @@ SYSTEM = BatchSystem(
         },
         absent=r"JobID \S+ unknown",
     ),
+    places=(Place(assigns="FLUX_URI", variables=(_PARENT, "FLUX_URI")),),
     spellings=(rf"^[fƒ]({_F58})$",),  # a terminal that knows the letter shows it
     states={
         JobState.PENDING: "D P S",
@@ -94,6 +103,7 @@ SYSTEM = BatchSystem(
         r"[Uu]nsatisfiable": "no nodes have what the job asks for; `flux resource list` shows what there is",
     },
     launcher="flux",
+    prologue=(f"uri=$(flux getattr parent-uri 2>/dev/null) && [ -n \"$uri\" ] && export {_PARENT}=$uri",),
     launch_options={
         "openmpi": '--host "$(flux hostlist --expand --delimiter=, instance)"',
         "hydra": '-hosts "$(flux hostlist --expand --delimiter=, instance)"',

@@ -17,6 +17,12 @@ SYSTEM = BatchSystem(
         " bash {script}",
     ),
     job_id=r"^(\d+)$",
+    # The first process of a job's session has its number.
+    search=Query(
+        command="ps -ww -u {user} -o pid=,sid=,args=",
+        row=r"^\s*(?P<id>\d+)\s+(?P=id)\s+(?:timeout .*)?bash .*$",
+        besides=r"^\s*\d+\s.*$",
+    ),
     cancel="""bash -c 'for id; do kill -TERM -- "-$id"; done' cancel {ids}""",
     # The first process, so that ps finds one. The path tells the job from another process with its number.
     status=Query(

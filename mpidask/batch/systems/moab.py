@@ -30,6 +30,8 @@ SYSTEM = BatchSystem(
     submit="msub {script}",
     # After an empty line: Moab's own id, or that of Torque with its server.
     job_id=r"^((?:\w+\.)?\d+|\d+\.[A-Za-z][\w.-]*\w)\s*$",
+    # Neither showq nor checkjob tells a job's script or files, and jobs may share a name: nobody but the user can tell.
+    listing="showq -n -w user={user}",  # -n: by their names
     cancel="mjobctl -c {id_list}",
     status=Query(
         command="showq --xml -w user={user}",
