@@ -63,9 +63,9 @@ class Query:
              else is no proof that a job which it does not list has ended
     here:    further words where the job was submitted to no place of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
-    indices (several elements': 1-3,7 or 1-9:2), state (with + at the end of one that was cut off), reason, start, restarts (or starts: that and one);
-    exit (a status; above 255 it is 256 + a signal, below 0 no status but a failure), signal (0 is
-    none), wait (what wait(2) gives).
+    indices (several elements': 1-3,7 or 1-9:2), state (with + at the end of one that was cut off), reason, start,
+    restarts (or starts: that and one); exit (a status; above 255 it is 256 + a signal, below 0 no status but a
+    failure), signal (0 is none), wait (what wait(2) gives).
     """
 
     command: Line

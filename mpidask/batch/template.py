@@ -34,8 +34,12 @@ def fill(lines: Iterable[Line], fields: Mapping[str, object]) -> list[str]:
 def kept(lines: Iterable[Line], fields: Mapping[str, object]) -> list[str]:
     """Return the lines, unfilled, less what names a field that is None or an empty text."""
     pieces = ([line] if isinstance(line, str) else line for line in lines)
-    known = ([piece for piece in line if not any(fields[name] in (None, "") for name in named([piece]))] for line in pieces)
+    known = ([piece for piece in line if _is_set(piece, fields)] for line in pieces)
     return ["".join(line) for line in known if line]
+
+
+def _is_set(piece: str, fields: Mapping[str, object]) -> bool:
+    return not any(fields[name] in (None, "") for name in named([piece]))
 
 
 def named(lines: Iterable[Line]) -> set[str]:

@@ -146,7 +146,10 @@ mpidask: {batch: {system: ours, systems: {ours: {like: slurm, submit: "echo 4711
         done = mpidask("submit", *words, "script.py")
         assert f"job 4711 is submitted to Slurm: {shape}; left to the site: walltime, queue, account\n" in done.stderr
     done = mpidask("submit", "--directive=-p debug", "--directive", "#SBATCH --account=abc", "script.py")
-    assert "1 core, queue debug (by a directive), account abc (by a directive); left to the site: walltime\n" in done.stderr
+    assert (
+        "1 core, queue debug (by a directive), account abc (by a directive); left to the site: walltime\n"
+        in done.stderr
+    )
     done = mpidask("submit", "--wait", "-c", "", DASK_MPIDASK__BATCH__SYSTEM="local")
     assert "is submitted to this machine: 1 node x 1 rank\n" in done.stderr, "it may use all cores that there are"
 

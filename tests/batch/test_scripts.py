@@ -499,7 +499,9 @@ def test_the_batch_system_tells_the_end(name, command, answer, left, ground):
 )
 def test_the_grace_time_is_that_of_the_partition_or_of_the_qos(kind, time, expected, ground):
     config = f"PreemptMode = REQUEUE\\nPreemptType             = {kind}\\n"
-    ground.command("scontrol", f"#!/bin/bash\n[ $2 = config ] && printf '{config}' || echo '   GraceTime=90 Hidden=NO'\n")
+    ground.command(
+        "scontrol", f"#!/bin/bash\n[ $2 = config ] && printf '{config}' || echo '   GraceTime=90 Hidden=NO'\n"
+    )
     ground.command("sacctmgr", f"#!/bin/bash\n[ -z '{time}' ] || [[ $* != *name=long* ]] || echo '{time}'\n")
     done = subprocess.run(
         ["bash", "-c", f'grace={registry.find("slurm").grace}; echo "$grace"'],

@@ -51,7 +51,7 @@ SYSTEM = BatchSystem(
     choices={"queue": r"^(?:-q *|--queue[= ])(\S+)", "account": r"^(?:-B *|--bank[= ])(\S+)"},
     # Job ids start with an f that is not in ASCII, unless told:
     # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man7/flux-environment.html
-    submit="bash -c 'FLUX_F58_FORCE_ASCII=1 exec flux batch --setattr=user.mpidask=\"$0\" \"$0\"' {script}",
+    submit='bash -c \'FLUX_F58_FORCE_ASCII=1 exec flux batch --setattr=user.mpidask="$0" "$0"\' {script}',
     # A word of lower-case letters, such as `finished`, hardly ever is an id.
     job_id=rf"^[ \t]*(ƒ{_F58}|f(?=[a-z]*[1-9A-Z]){_F58})\s*$|^[ \t]*(f{_F58})\s*$",
     search=Query(
@@ -103,7 +103,7 @@ SYSTEM = BatchSystem(
         r"[Uu]nsatisfiable": "no nodes have what the job asks for; `flux resource list` shows what there is",
     },
     launcher="flux",
-    prologue=(f"uri=$(flux getattr parent-uri 2>/dev/null) && [ -n \"$uri\" ] && export {_PARENT}=$uri",),
+    prologue=(f'uri=$(flux getattr parent-uri 2>/dev/null) && [ -n "$uri" ] && export {_PARENT}=$uri',),
     launch_options={
         "openmpi": '--host "$(flux hostlist --expand --delimiter=, instance)"',
         "hydra": '-hosts "$(flux hostlist --expand --delimiter=, instance)"',
