@@ -318,7 +318,7 @@ def test_a_job_of_this_machine_is_found_by_its_script(record):
 FLUX = """#!/bin/bash
 [ "$FLUX_URI" = local:///there ] || exit 1
 case "$1 $2" in
-    "jobs -a") [ "$4" = --name=flights ] && printf 'f2x\\nf3x\\n' ;;
+    "jobs -a") [ "$4" != --name=flights ] || printf 'f2x\\nf3x\\n' ;;
     "job info") printf '{"attributes": {"system": {"environment": {"X": "/run/job.sh"}}, "user": {%s}}, "version": 1}' \\
         "$([ "$3" = f2x ] || echo '"mpidask": "/run/job.sh"')" ;;
 esac
