@@ -195,8 +195,8 @@ drop_in_jobqueue() {
 # The pages of commands and options are generated from the package, which `mpidask run --help` needs an MPI for.
 docs() {
     environment docs mpich,docs
-    NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict "$@"
-    say "the site begins at .site/index.html"
+    NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict "$@" &&
+        say "the site begins at .site/index.html"
 }
 
 matrix() {

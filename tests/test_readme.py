@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README and the pages of a run and of its architecture say what is so."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ import pytest
 
 from mpidask import errors
 from mpidask.batch.settings import JobOptions
-from mpidask.config import Options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+A_RUN = (ROOT / "docs" / "reference" / "run.md").read_text()
 
 
-def test_every_option_is_in_the_table_with_its_default():
-    rows = dict(re.findall(r"^\| `--([a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE))
-    assert {name.replace("-", "_") for name in rows} == {field.name for field in dataclasses.fields(Options)}
-    for field in dataclasses.fields(Options):
-        if isinstance(field.default, str):
-            assert rows[field.name.replace("_", "-")].strip("` ") == field.default
+def prose(path):
+    """Return the sentences of a text without its code, tables, pictures and comments."""
+    text = re.sub(r"^```.*?^```$|^\|.*?$|<[^>]*>|^#.*?$", "\n", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+    return [each for each in re.split(r"(?<=[.:;?!])\s+|\n\n+|\n\* ", text) if each.strip()]
+
+
+def test_the_readme_is_one_screen():
+    assert len(README.split()) < 700
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorial").glob("*.md"))])
+def test_sentences_are_short(path):
+    assert [each for each in prose(path) if len(each.split()) > 25] == []
 
 
 def test_every_option_of_a_job_is_in_the_reference():
@@ -33,7 +41,8 @@ def test_every_option_of_a_job_is_in_the_reference():
 
 def test_exit_statuses_are_ours():
     for error in (errors.UsageError, errors.StartupError, errors.LostError, errors.WalltimeError):
-        assert re.search(rf"^\| .* \| {error.status} \|$", README, re.MULTILINE), error
+        text = (ROOT / "docs" / "reference" / "exit-statuses.md").read_text()
+        assert re.search(rf"^\| .* \| {error.status} \|$", text, re.MULTILINE), error
 
 
 MODULES = sorted((ROOT / "mpidask").rglob("*.py"))
@@ -97,7 +106,7 @@ def test_every_decision_is_in_the_index_and_has_its_parts():
     assert len({record.name[:4] for record in records}) == len(records) == index.count("\n* ")
 
 
-@pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("mpirun -n 8 python")])
+@pytest.mark.parametrize("line", [line for line in A_RUN.splitlines() if line.startswith("mpirun -n 8 python")])
 def test_command_lines_run(ranks, line):
     ranks.script("print('ran')")
     (ranks.work / "package").mkdir()
@@ -114,7 +123,7 @@ def test_command_lines_run(ranks, line):
 def test_banner_is_what_a_run_prints(ranks):
     result = ranks(4, ranks.script(""))
     labels = re.findall(r"^mpidask: (\w+)  ", result.stderr, re.MULTILINE)
-    assert labels == re.findall(r"^mpidask: (\w+)  ", README, re.MULTILINE)
+    assert labels == re.findall(r"^mpidask: (\w+)  ", A_RUN, re.MULTILINE)
 
 
 API = (ROOT / "docs" / "api.md").read_text()
