@@ -13,9 +13,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from mpidask.errors import UsageError
+from mpidask.quantities import Parsed, memory, path, seconds
 
 __all__ = [
     "Options",
@@ -25,11 +26,7 @@ __all__ = [
     "is_standard",
     "keys",
     "load",
-    "memory",
     "option",
-    "path",
-    "seconds",
-    "size",
     "template",
     "transport",
     "workers_per_rank",
@@ -39,8 +36,6 @@ __all__ = [
 #: Options that are times.
 _TIMES = ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout")
 
-_LEAST_MEMORY = 1 << 20  # bytes below which no worker's memory is meant
-
 #: Protocols -> those that encrypt.
 _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 
@@ -48,23 +43,6 @@ _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 def option(default: Any, text: str, metavar: str = "", *short: str) -> Any:
     """Return the field of an option, with its help and further spellings on the command line."""
     return dataclasses.field(default=default, metadata={"help": text, "metavar": metavar, "short": short})
-
-
-class Parsed(str):
-    """What the user has written, with the value that it stands for: a rank that imports no Dask cannot parse it."""
-
-    __slots__ = ("value",)
-    value: float | None
-
-    def __new__(cls, text: str, value: float | None) -> Self:
-        """Return the text with its value."""
-        parsed = super().__new__(cls, text)
-        parsed.value = value
-        return parsed
-
-    def __getnewargs__(self) -> tuple[str, float | None]:  # type: ignore[override]  # as pickle takes it
-        """Return the arguments for a copy."""
-        return str(self), self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,64 +333,6 @@ def transport(options: Options) -> str:
 
 def _shown(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def seconds(text: str, name: str = "the time") -> float:
-    """Return a duration such as '300', '5 min' or '90s' in seconds."""
-    if isinstance(text, Parsed):
-        return text.value or 0.0
-    from dask.utils import parse_timedelta
-
-    try:
-        value = float(parse_timedelta(re.sub(r"(?<![a-zA-Z])mins?$", "m", text.strip())))  # which Dask does not know
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise UsageError(f"{name} is {text!r}", "a time is needed, such as '90 s' or '5 min'") from None
-    if value < 0:
-        raise UsageError(f"{name} is {text!r}", "a time is needed, not one before now")
-    return value
-
-
-def path(text: str, name: str = "the path") -> str:
-    """Return a path as the shell reads it now: `~` and variables stand for what they are; raises UsageError."""
-    read = os.path.expandvars(os.path.expanduser(text))
-    left = re.search(r"\$(\w+|\{[^}]*\})", read)
-    if left or read.startswith("~"):
-        what = left[0] if left else read.split("/")[0]
-        raise UsageError(f"{name} is {text!r}, and {what} stands for nothing here", "set it, or write the path in full")
-    return read
-
-
-def size(text: str, name: str = "the size") -> int:
-    """Return a memory size such as '4 GiB' in bytes."""
-    from dask.utils import parse_bytes
-
-    try:
-        value = int(parse_bytes(text))
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{name} is {text!r}", "a size is needed, such as '4 GiB', or 0 for no limit") from None
-    if value < 0:
-        raise UsageError(f"{name} is {text!r}", "a size from 0 up is needed")
-    return value
-
-
-def memory(text: str, name: str = "the memory") -> int | float | None:
-    """Return a limit on memory: bytes, or a fraction (0 to 1) of the node's; None for an automatic one."""
-    if isinstance(text, Parsed):
-        return text.value
-    if text == "auto":
-        return None
-    try:
-        fraction = float(text)
-    except ValueError:
-        fraction = 0
-    if 0 < fraction <= 1 and text != "1":
-        return fraction
-    found = size(text, name)
-    if 0 < found < _LEAST_MEMORY:
-        raise UsageError(
-            f"{name} is {text!r}, {found} bytes", f"with a unit it is more: '{text.strip()} GB'; 0: no limit"
-        )
-    return found
 
 
 def template() -> str:

@@ -51,7 +51,7 @@ class MpidaskError(Exception):
     what : str
         What was wrong, with the value in question.
     remedy : str, default ""
-        What to do about it.
+        What to do about it; a line for each way.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class MpidaskError(Exception):
         """
         lines = self.what.splitlines() or [""]
         lines[0] = f"error: {lines[0]}"
-        lines += [f"remedy: {self.remedy}"] if self.remedy else []
+        lines += [f"remedy: {line}" for line in self.remedy.splitlines()]
         return "".join(f"mpidask: {line}\n" for line in lines)
 
     def report(self) -> None:

@@ -22,7 +22,6 @@ ROOT = DOCS.parent
 #: Files of the repository that are pages of the site.
 SHARED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "README.md": "index.md"}
 
-_WITHOUT_HELP = ("config",)
 
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
@@ -125,17 +124,17 @@ def _escaped(text: str) -> str:
 
 
 def commands() -> str:
-    """Return the page of the command line: what --help prints for each command."""
-    overview = _help()
-    named = dict.fromkeys(re.findall(r"^\W{0,4}([a-z][a-z-]+) {2,}\S", overview, re.MULTILINE))
-    sections = [f"## mpidask {name}\n\n```text\n{_help(name)}```\n" for name in named if name not in _WITHOUT_HELP]
-    if len(sections) < 10:
-        raise ValueError(f"`mpidask --help` names few commands: {', '.join(named)}")
+    """Return the page of the command line: what --help-all prints for each command."""
+    from mpidask.cli.commands import COMMANDS
+
+    named = [name for group in COMMANDS.values() for name, (module, _) in group.items() if module]
+    overview = _help("--help")
+    sections = [f"## mpidask {name}\n\n```text\n{_help(name, '--help-all')}```\n" for name in named]
     return _COMMANDS.format(overview=overview) + "\n".join(sections)
 
 
 def _help(*words: str) -> str:
-    command = [sys.executable, "-m", "mpidask.cli", *words, "--help"]
+    command = [sys.executable, "-m", "mpidask.cli", *words]
     environ = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ, check=False)
     if done.returncode:

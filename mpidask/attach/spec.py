@@ -15,8 +15,9 @@ from mpidask.batch import settings
 from mpidask.batch.job import Job
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
-from mpidask.config import Options, inclusive, load, seconds
+from mpidask.config import Options, inclusive, load
 from mpidask.errors import ArgumentError
+from mpidask.quantities import seconds
 
 __all__ = ["KEYWORDS", "OF_OTHERS", "describe", "divided", "file_of", "idle_timeout", "serves"]
 

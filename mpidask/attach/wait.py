@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mpidask.attach import spec
-from mpidask.attach.line import StatusLine
 from mpidask.batch import monitor, records, settings, submission
 from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import Handle
-from mpidask.config import seconds
 from mpidask.errors import BatchError, StartupError, UsageError
+from mpidask.quantities import seconds
 from mpidask.run_directory import SCHEDULER
 from mpidask.security import scheduler_file
 from mpidask.security.scheduler_file import Entry
+from mpidask.status_line import StatusLine
 
 __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
 

@@ -28,7 +28,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpidask import config, run_directory
+from mpidask import quantities, run_directory
 from mpidask.batch import settings
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
@@ -404,7 +404,9 @@ def home(state_directory: str | None, kind: str = "jobs") -> Path:
     """Return where records of a kind are kept; raises UsageError for a place that batch systems cannot cope with."""
     state = state_directory or settings.section().get("state-directory") or settings.section().get("state_directory")
     default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "mpidask"
-    place = Path(os.path.abspath(config.path(str(state), "state-directory") if state else default.expanduser())) / kind
+    place = (
+        Path(os.path.abspath(quantities.path(str(state), "state-directory") if state else default.expanduser())) / kind
+    )
     if any(character.isspace() for character in str(place)):
         raise UsageError(
             f"the state directory's path has blanks: {str(place)!r}",

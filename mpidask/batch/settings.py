@@ -20,8 +20,9 @@ from typing import Any
 from mpidask import config
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.template import fill
-from mpidask.config import checked, keys, option, path, seconds, size
+from mpidask.config import checked, keys, option
 from mpidask.errors import UsageError
+from mpidask.quantities import path, seconds, size
 
 __all__ = [
     "JobOptions",
@@ -46,14 +47,27 @@ class JobOptions:
     system: str | None = option(None, "The batch system. Default: the one that answers here.", "NAME")
     nodes: int = option(1, "Nodes.", "N", "-N")
     ranks_per_node: int = option(
-        1, "Ranks on each node. A rank that has its node to itself hosts several workers: --workers-per-rank auto.", "N"
+        1,
+        "Ranks on each node. A rank that has its node to itself hosts several workers: --workers-per-rank auto.",
+        "N",
+        "--ntasks-per-node",
     )
-    cores_per_rank: int = option(1, "Cores for each rank; of each node where that has one rank.", "N")
-    gpus_per_rank: int | None = option(None, "GPUs for each rank; of each node where that has one rank.", "N")
-    memory_per_node: str | None = option(None, "Memory on each node, such as '16 GiB'.", "SIZE", "--mem")
-    walltime: str | None = option(None, "How long the job may take: 1:30:00, 1-12:00:00, 90min.", "TIME", "-t")
-    queue: str | None = option(None, "Queue (Slurm: partition).", "NAME", "-q", "-p", "--partition")
-    account: str | None = option(None, "Account (project) that pays.", "NAME", "-A", "--project")
+    cores_per_rank: int = option(
+        1, "Cores for each rank; of each node where that has one rank.", "N", "--cpus-per-task"
+    )
+    gpus_per_rank: int | None = option(
+        None, "GPUs for each rank; of each node where that has one rank. Default: none.", "N", "--gpus-per-task"
+    )
+    memory_per_node: str | None = option(
+        None, "Memory on each node, such as '16 GiB'. Default: the site's.", "SIZE", "--mem"
+    )
+    walltime: str | None = option(
+        None, "How long the job may take: 1:30:00, 1-12:00:00, 90min. Default: the site's.", "TIME", "-t", "--time"
+    )
+    queue: str | None = option(
+        None, "Queue (Slurm: partition). Default: the site's.", "NAME", "-q", "-p", "--partition"
+    )
+    account: str | None = option(None, "Account (project) that pays. Default: the site's.", "NAME", "-A", "--project")
     job_name: str | None = option(None, "The job's name. Default: the script's.", "NAME", "-J")
     parallel_environment: str | None = option(
         None, "Grid Engine: how slots are spread over nodes; `qconf -spl` lists the site's.", "NAME", "--pe"

@@ -22,8 +22,8 @@ from mpidask.batch.records import Outcome, Record
 from mpidask.batch.status import Standing
 from mpidask.batch.submit_command import excluded_variables, place_of_submission
 from mpidask.batch.system import BatchSystem
-from mpidask.config import seconds
 from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError, UsageError, WalltimeError
+from mpidask.quantities import seconds
 
 __all__ = ["AsyncHandle", "Handle", "find", "jobs", "resubmit", "run_submit", "submit", "submit_async"]
 

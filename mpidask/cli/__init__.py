@@ -1,87 +1,86 @@
 """The `mpidask` command: arguments in, calls out.
 
-Runs in a shell on a login node (`jobs`, `follow`, `attach`) and in every rank of a run (`ranks`). May import every
-room, each command only what it needs.
+Runs in a shell on a login node (`submit`, `jobs`, `follow`, `attach`) and in every rank of a run (`ranks`). May import
+every room, each command only what it needs: this module imports little, so that `mpidask --help` is there at once.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from typing import Any
+
+from mpidask.cli import commands
 
 __all__ = ["main"]
 
-_COMMANDS = """\
-Usage: mpidask COMMAND
-
-inside a job, on every rank:
-  run      run a script: mpirun -n 8 mpidask run script.py
-  serve    scheduler and workers for clients from elsewhere: mpirun -n 8 mpidask serve --scheduler-file FILE
-
-outside, to get one:
-  submit   submit a script as one batch job: mpidask submit -N 4 --cores-per-rank 32 -t 1:00:00 script.py
-  script   print the job script instead
-  status   what has become of the jobs
-  logs     what a job has printed
-  cancel   cancel jobs
-  clean    remove the logs and records of jobs that ended long ago
-
-to compute from a notebook or shell:
-  start      get a job of scheduler and workers: mpidask start -N 4 --cores-per-rank 32 -t 1:00:00
-  connect    compute on it: mpidask connect JOB script.py; in Python: client = mpidask.connect("JOB")
-  dashboard  the way to a job's dashboard
-  stop       end jobs in order
-
-  config   print a commented mpidask.yaml
-
-mpidask COMMAND --help tells about a command's options.
-"""
-
 _OF_RANKS = ("run", "serve")
-_OF_JOBS = ("submit", "script", "status", "logs", "cancel", "clean", "resubmit")
-_ATTACHING = ("start", "connect", "dashboard", "stop")
+_HELP, _VERSION = ("--help", "-h", "help"), ("--version", "-V", "version")
 
 
 def main() -> None:
     """Entry point of the console command."""
     words = sys.argv[1:]
-    if words[:1] and words[0] in _OF_JOBS:
-        from mpidask.cli import jobs
+    if commands.COMPLETE in os.environ:
+        from mpidask.cli import completion
 
-        sys.exit(jobs.main(words[0], words[1:]))
-    elif words[:1] and words[0] in _ATTACHING:
-        from mpidask.cli import attach
+        sys.exit(completion.answer())
+    if len(words) > 1 and words[0] == "help":
+        words = [words[1], "--help"]
+    name = words[0] if words else "help"
+    if name in _OF_RANKS:
+        _become_rank(name, words[1:])
+    elif name in commands.modules():
+        from mpidask.cli import common
 
-        sys.exit(attach.main(words[0], words[1:]))
-    elif words[:1] and words[0] in _OF_RANKS:
-        from mpidask.cli import ranks
-
-        sys.argv[1:2] = []
-        ranks.become_rank(ranks.parse_run if words[0] == "run" else ranks.parse_serve)
-    elif words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
-        from mpidask.cli import ranks
-
-        ranks.become_rank(ranks.parse_serve)  # as the command dask-mpi has it
-    else:
-        _say(words)
-
-
-def _say(words: list[str]) -> None:
-    """Print what needs no further module, or what is wrong."""
-    if words in (["--version"], ["-V"]):
+        run = importlib.import_module(f"{__name__}.{commands.modules()[name]}").COMMANDS[name][1]
+        sys.exit(common.guarded(lambda: run(words[1:])))
+    elif name in _HELP:
+        _print_once(commands.overview(coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    elif name in _VERSION:
         from mpidask import __version__
 
-        print(f"mpidask {__version__}")
-    elif words == ["config"]:
-        from mpidask import config
-        from mpidask.batch import settings
-
-        sys.stdout.write(config.template() + settings.template())
-    elif words in ([], ["--help"], ["-h"]):
-        print(_COMMANDS, end="")
+        _print_once(f"mpidask {__version__}\n")
+    elif name.startswith("--"):  # as the command dask-mpi has it
+        _become_rank("serve", words)
     else:
-        print(f"mpidask: error: unknown command: {' '.join(words)}", file=sys.stderr)
-        if os.path.exists(words[0]):
-            print(f"mpidask: remedy: to run it: mpidask run {words[0]}", file=sys.stderr)
-        print(f"\n{_COMMANDS}", end="", file=sys.stderr)
-        sys.exit(2)
+        _refuse(words)
+
+
+def _become_rank(name: str, words: list[str]) -> None:
+    from mpidask.cli import ranks
+
+    if words[:1] and words[0] in (*_HELP[:2], "--help-all"):
+        from mpidask.cli import command_line
+
+        _print_once(f"{command_line.read(ranks.COMMANDS[name][0](), words)}\n")
+        sys.exit()  # without MPI
+    sys.argv[1:] = words
+    ranks.become_rank(ranks.parse_run if name == "run" else ranks.parse_serve)
+
+
+def _refuse(words: list[str]) -> None:
+    """Report a command that does not exist, with the one that may be meant, on one rank; exit."""
+    import difflib
+
+    name = words[0]
+    names = [*commands.modules(), "help", "version"]
+    close = difflib.get_close_matches(name, names, 1)
+    if name.endswith((".py", ".ipynb")) or os.path.exists(name):
+        remedy = f"to run a script: mpidask run {' '.join(words)}; as a batch job: mpidask submit {' '.join(words)}"
+    elif close:
+        remedy = f"did you mean {close[0]}? mpidask {' '.join([close[0], *words[1:]])}"
+    else:
+        remedy = "`mpidask help` lists the commands"
+    what = "option" if name.startswith("-") else "command"
+    _print_once(f"mpidask: error: unknown {what}: {name}\nmpidask: remedy: {remedy}\n", sys.stderr)
+    sys.exit(2)
+
+
+def _print_once(text: str, stream: Any = None) -> None:
+    """Print a text; under mpirun on rank 0 alone."""
+    from mpidask.launch.watchdog.launcher_environment import launcher_rank
+
+    if launcher_rank(os.environ) == 0:
+        print(text, end="", file=stream or sys.stdout, flush=True)

@@ -5,77 +5,73 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpidask.cli import jobs, words
+import click
+
+from mpidask.cli import command_line, common, submit
+from mpidask.cli.help_page import Command
 from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
     from mpidask.attach.client import JobClient
+    from mpidask.batch.submission import Handle
     from mpidask.launch.script.main_module import Program
 
-__all__ = ["main"]
+__all__ = ["COMMANDS"]
 
 _START = """\
-Get a job that is only a scheduler and workers, for clients that come from elsewhere: notebooks, shells, programs.
+Submit a job of a scheduler and workers, for clients from elsewhere: notebooks, shells, programs. Print the job id.
 
-\b
-  mpidask start -N 4 --cores-per-rank 32 -t 2:00:00 [OPTIONS]
-
-Prints the job id. One rank runs on each node, and hosts as many workers as its cores and memory suggest; it has one
-core unless more are asked for. What else is not given is left to the site. The options of `mpidask run` (--nthreads,
---memory-limit, ...) may be given too; they go to the job. It ends by itself when nobody has used it for an hour
-(--idle-timeout)."""
+One rank runs on each node, and hosts as many workers as its cores and memory suggest; it has one core unless more are
+asked for. The site decides what is not given. The options of `mpidask run` (--nthreads, --memory-limit, ...) go to the
+job. It ends by itself when nobody has used it for an hour (--idle-timeout)."""
 
 _CONNECT = """\
 Compute on a job of `mpidask start`, from here.
-
-\b
-  mpidask connect JOB script.py [ARGUMENTS]
-  mpidask connect JOB -m package.module [ARGUMENTS]
-  mpidask connect JOB -c "code" [ARGUMENTS]
-  mpidask connect JOB
 
 Waits for the job, then runs the script on this machine: Client() and .compute() in it find the job's scheduler. Without
 a script there is an interactive Python with `client`. JOB is a job id, a run name, the path of a scheduler file or of a
 run directory; without JOB the newest job of `mpidask start` is taken (before -m, -c, or nothing)."""
 
 _DASHBOARD = """\
-Print the link of a job's dashboard. Where that is on another node a tunnel to it is made by ssh, and held until the job
-ends or Ctrl-C."""
+Print the link of a job's dashboard. If that is on another node, open a tunnel to it by ssh, and hold it until the job
+ends or Ctrl-C.
 
-_STOP = "End jobs in order: those that run are asked to shut down; those that wait, or do not follow, are cancelled."
+Without JOB it is the newest job that has a dashboard."""
 
+_STOP = """\
+Shut down jobs of `mpidask start` gracefully. Those that wait, or do not follow, are cancelled.
 
-def main(name: str, argv: Sequence[str]) -> int:
-    """Run one of the commands; return its exit status."""
-    return jobs.guarded(_COMMANDS[name], argv)
+Without JOB it is the one that waits or runs; if there are several, they are listed."""
 
 
 def _start(argv: Sequence[str]) -> int:
-    import click
-
     from mpidask.attach import spec
     from mpidask.batch import records, settings, submission
     from mpidask.batch.registry import find_here
     from mpidask.batch.submit_command import job_script
     from mpidask.config import Options
 
-    dry_run = click.Option(["--dry-run"], is_flag=True, help="Print the job script; submit nothing.")
-    of_job, of_run = words.options_of(settings.JobOptions), words.options_of(Options, spec.OF_OTHERS)
-    given = jobs.read("start", _START, argv, [*of_job, dry_run, *of_run])
+    command = _start_command()
+    ours, program = command_line.split_at_script(argv, command)
+    given = common.read(command, ours)
     if given is None:
         return 0
+    if program:
+        raise UsageError(
+            f"mpidask start takes no script ({program[0]})", f"`mpidask submit` does: mpidask submit {program[0]}"
+        )
     options = settings.load({name: given[name] for name in settings.JobOptions.__dataclass_fields__})
-    run = {option.name: given[option.name] for option in of_run if option.name is not None}
+    run = {name: given[name] for name in Options.__dataclass_fields__ if name not in spec.OF_OTHERS}
     job = spec.describe(options, run)
     system = find_here(options.system)
     if given["dry_run"]:
         print(job_script(system, records.planned(job, options.state_directory)), end="")
         return 0
     handle = submission.submit(job, system, options=options)
-    jobs.tell(handle, job, system.title)
+    submit.report(handle, job, system.title)
     if spec.serves(handle.record):
         idle = spec.idle_timeout(run)
         ends = f"ends by itself when nobody has used it for {idle}" if idle else "does not end by itself"
@@ -108,20 +104,14 @@ def _connect(argv: Sequence[str]) -> int:
 
 def _asked(argv: Sequence[str]) -> tuple[str | None, Program | None, str | None] | str:
     """Return which job is meant, what is to run and how long may be waited; or a text to print; raises UsageError."""
-    import click
-
-    option = click.Option(
-        ["--timeout"], metavar="TIME", help="How long to wait for the job. Default: as long as it takes."
-    )
-    command = words.command("connect", _CONNECT, [option])
-    ours, program = words.split(argv, command)
-    job = None
-    if program is not None and program.kind == "file":
-        job = program.name
-        more, program = words.split(program.arguments, command)
-        ours = [*ours, *more]
-    given = words.read(command, ours)
-    return given if isinstance(given, str) else (job, program, given["timeout"])
+    command = _connect_command()
+    ours, rest = command_line.split_at_script(argv, command)
+    job: list[str] = []
+    if rest and rest[0] not in ("--", "-m", "-c"):
+        job, rest = [rest[0]], rest[1:]
+    more, program = command_line.split(rest, command)
+    given = command_line.read(command, [*ours, *more, *job])
+    return given if isinstance(given, str) else (given["job"], command_line.program_of(program), given["timeout"])
 
 
 def _show_the_way(client: JobClient) -> None:
@@ -150,27 +140,34 @@ def _interact(client: JobClient, job: str | None) -> None:
 
 
 def _dashboard(argv: Sequence[str]) -> int:
-    import click
+    from mpidask.attach import tunnel
 
-    from mpidask.attach import tunnel, wait
-
-    port = click.Option(["--port"], type=int, metavar="PORT", help="Of the tunnel, on this machine.")
-    given = jobs.read("dashboard", _DASHBOARD, argv, [click.Argument(["job"], required=False), port])
+    given = common.read(_dashboard_command(), argv)
     if given is None:
         return 0
-    handle = jobs.chosen([given["job"]])[0] if given["job"] else wait.newest()
+    handle = common.find_jobs([given["job"]])[0] if given["job"] else _with_dashboard()
     return tunnel.show(handle, given["port"])
 
 
-def _stop(argv: Sequence[str]) -> int:
-    import click
+def _with_dashboard() -> Handle:
+    """Return the newest job that has a dashboard, else the newest that waits or runs; raises UsageError for none."""
+    live = [handle for handle, _ in common.live_jobs()]
+    if not live:
+        raise UsageError(
+            "no job was given, and none waits or runs", "get one: mpidask submit script.py, or mpidask start -N 4"
+        )
+    progress = {handle.name: handle.record.progress for handle in live}
+    shown = [handle for handle in live if (its := progress[handle.name]) is not None and its.dashboard]
+    return (shown or live)[-1]
 
-    given = jobs.read("stop", _STOP, argv, [click.Argument(["jobs"], nargs=-1)])
+
+def _stop(argv: Sequence[str]) -> int:
+    from mpidask.attach import spec
+
+    given = common.read(_stop_command(), argv)
     if given is None:
         return 0
-    if not given["jobs"]:
-        raise UsageError("no job was given", "name those to end; `mpidask status` lists them")
-    handles = jobs.chosen(given["jobs"])
+    handles = common.choose(given["jobs"], "stop", lambda handle: spec.serves(handle.record))
     from mpidask.attach import shutdown
 
     for handle in handles:
@@ -178,9 +175,47 @@ def _stop(argv: Sequence[str]) -> int:
     return 0
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "start": _start,
-    "connect": _connect,
-    "dashboard": _dashboard,
-    "stop": _stop,
+def _start_command() -> click.Command:
+    from mpidask.attach import spec
+    from mpidask.batch import settings
+    from mpidask.config import Options
+
+    dry_run = click.Option(["--dry-run"], is_flag=True, help=submit.DRY_RUN)
+    of_job, of_run = command_line.options_of(settings.JobOptions), command_line.options_of(Options, spec.OF_OTHERS)
+    examples = ["mpidask start -N 4 --cores-per-rank 32 -t 2:00:00", "mpidask start -t 8:00:00 --idle-timeout '2 h'"]
+    return Command("start", _START, [*of_job, dry_run, *of_run], examples=examples)
+
+
+def _connect_command() -> click.Command:
+    timeout = click.Option(
+        ["--timeout"], metavar="TIME", help="How long to wait for the job. Default: as long as it takes."
+    )
+    return Command(
+        "connect",
+        _CONNECT,
+        [common.job_argument(), timeout],
+        arguments="[JOB] [SCRIPT [ARGS]]",
+        examples=["mpidask connect 4711 script.py year=2026", 'mpidask connect -c "print(client)"'],
+        runs=True,
+    )
+
+
+def _dashboard_command() -> click.Command:
+    port = click.Option(
+        ["--port"], type=int, metavar="PORT", help="Of the tunnel, on this machine. Default: a free one."
+    )
+    examples = ["mpidask dashboard", "mpidask dashboard 4711 --port 8787"]
+    return Command("dashboard", _DASHBOARD, [common.job_argument(), port], arguments="[JOB]", examples=examples)
+
+
+def _stop_command() -> click.Command:
+    examples = ["mpidask stop", "mpidask stop 4711 4712"]
+    return Command("stop", _STOP, [common.job_argument("jobs", several=True)], arguments="[JOB ...]", examples=examples)
+
+
+COMMANDS = {
+    "start": (_start_command, _start),
+    "connect": (_connect_command, _connect),
+    "dashboard": (_dashboard_command, _dashboard),
+    "stop": (_stop_command, _stop),
 }

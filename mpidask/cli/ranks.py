@@ -10,34 +10,26 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from mpidask import run_directory
-from mpidask.cli import words
 
 if TYPE_CHECKING:
+    import click
+
     from mpidask.launch.cluster.run import Invocation
     from mpidask.launch.comm.rank import Rank
     from mpidask.launch.watchdog.interruption import Interruption
     from mpidask.launch.watchdog.script_process import ScriptProcess
 
-__all__ = ["become_rank", "parse_run", "parse_serve", "run_rank"]
+__all__ = ["COMMANDS", "become_rank", "parse_run", "parse_serve", "run_command", "run_rank", "serve_command"]
 
 _RUN = """\
 Run a Dask script on the ranks of this MPI job.
 
-\b
-  mpirun -n 8 python -m mpidask [OPTIONS] script.py [ARGUMENTS]
-  mpirun -n 8 python -m mpidask [OPTIONS] -m package.module [ARGUMENTS]
-  mpirun -n 8 python -m mpidask [OPTIONS] -c "code" [ARGUMENTS]
-
 Rank 0 hosts Dask's scheduler, rank 1 runs the script, the other ranks are workers. Client() in the script connects by
-itself. Options may also stand in ~/.config/dask/mpidask.yaml or as DASK_MPIDASK__NAME in the environment."""
+itself. Options stand before the script; what comes after it is the script's. They may also stand in
+~/.config/dask/mpidask.yaml, or in the environment as DASK_MPIDASK__NAME."""
 
 _SERVE = """\
-Start a scheduler and workers on the ranks of this MPI job, for clients that come from elsewhere.
-
-\b
-  mpirun -n 8 mpidask serve --scheduler-file FILE [OPTIONS]
-  mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler [OPTIONS]
-  mpirun -n 8 mpidask serve --no-scheduler [OPTIONS] SCHEDULER_ADDRESS
+Start a scheduler and workers on the ranks of this MPI job, for clients from elsewhere.
 
 Clients connect with mpidask.connect("FILE"), which finds the keys there. With --no-scheduler all ranks are workers that
 join the cluster of that file. The cluster ends when a client calls shutdown(), or at SIGINT or SIGTERM."""
@@ -85,15 +77,17 @@ def parse_run(argv: Sequence[str]) -> Invocation:
 
     Raises UsageError, or TextOnlyError for --help and --version.
     """
-    from mpidask.config import Options, load
+    from mpidask.cli import command_line
+    from mpidask.config import load
     from mpidask.errors import TextOnlyError, UsageError
     from mpidask.launch.cluster.run import Invocation
 
-    command = words.command("run", _RUN, words.options_of(Options))
-    ours, program = words.split(argv, command)
-    given = words.read(command, ours)
+    command = run_command()
+    ours, words = command_line.split(argv, command)
+    given = command_line.read(command, ours)
     if isinstance(given, str):
         raise TextOnlyError(given)
+    program = command_line.program_of(words)
     if program is None:
         raise UsageError(
             "no script was given", 'add one: mpidask run script.py, mpidask run -m package.module or -c "code"'
@@ -103,15 +97,12 @@ def parse_run(argv: Sequence[str]) -> Invocation:
 
 def parse_serve(argv: Sequence[str]) -> Invocation:
     """Read `mpidask serve`'s command line: the options; raises as `parse_run` does."""
-    import click
-
-    from mpidask.config import Options, load
+    from mpidask.cli import command_line
+    from mpidask.config import load
     from mpidask.errors import TextOnlyError
     from mpidask.launch.cluster.run import Invocation
 
-    address = click.Argument(["scheduler_address"], required=False)
-    options = words.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})
-    given = words.read(words.command("serve", _SERVE, [address, *options]), argv)
+    given = command_line.read(serve_command(), argv)
     if isinstance(given, str):
         raise TextOnlyError(given)
     directory = os.environ.get(run_directory.DIRECTORY)
@@ -120,3 +111,34 @@ def parse_serve(argv: Sequence[str]) -> Invocation:
     chosen = load(given)
     # A name for those who join from elsewhere is made of the run's id: names must not be taken twice.
     return Invocation(dataclasses.replace(chosen, name=chosen.name or ("mpidask" if chosen.scheduler else None)), None)
+
+
+def run_command() -> click.Command:
+    """Return `mpidask run` as it is typed."""
+    from mpidask.cli import command_line
+    from mpidask.cli.help_page import Command
+    from mpidask.config import Options
+
+    examples = ["mpirun -n 8 python -m mpidask script.py year=2026", 'mpirun -n 8 python -m mpidask -c "print(1)"']
+    params = command_line.options_of(Options)
+    return Command("run", _RUN, params, arguments="SCRIPT [ARGS]", examples=examples, runs=True)
+
+
+def serve_command() -> click.Command:
+    """Return `mpidask serve` as it is typed."""
+    import click
+
+    from mpidask.cli import command_line
+    from mpidask.cli.help_page import Command
+    from mpidask.config import Options
+
+    address = click.Argument(["scheduler_address"], required=False)
+    params = [address, *command_line.options_of(Options, {*_OF_SCRIPTS, "scheduler_address"})]
+    examples = [
+        "mpirun -n 8 mpidask serve --scheduler-file FILE",
+        "mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler",
+    ]
+    return Command("serve", _SERVE, params, arguments="[SCHEDULER_ADDRESS]", examples=examples)
+
+
+COMMANDS = {"run": (run_command, parse_run), "serve": (serve_command, parse_serve)}

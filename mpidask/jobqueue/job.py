@@ -15,7 +15,7 @@ from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
-from mpidask import config, run_directory
+from mpidask import quantities, run_directory
 from mpidask.batch import registry
 from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState
@@ -623,7 +623,7 @@ def _cluster_name(kind: type[Job]) -> str:
 def _path(value: Any, name: str) -> str | None:
     """Return a path that a keyword gives, as the shell reads it now: batch systems do not know `~` or variables."""
     try:
-        return config.path(str(value), name) if value else None
+        return quantities.path(str(value), name) if value else None
     except UsageError as error:
         raise ArgumentError(error.what, error.remedy) from None
 

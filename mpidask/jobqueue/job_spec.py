@@ -15,7 +15,7 @@ from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
-from mpidask import config, run_directory
+from mpidask import quantities, run_directory
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.job_fields import checked_directives, fields_of
 from mpidask.batch.job_script import launch
@@ -258,7 +258,7 @@ class Description:
         if total is None or not self._keeps_walltime():
             return []
         margin = self.keywords["lifetime_margin"]
-        margin = min(total / 10, 300.0) if margin is None else config.seconds(str(margin), "lifetime_margin")
+        margin = min(total / 10, 300.0) if margin is None else quantities.seconds(str(margin), "lifetime_margin")
         stagger = margin / 4
         if not margin or margin + stagger >= total:
             return []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from mpidask import config
+from mpidask import quantities
 from mpidask.errors import UsageError
 
 __all__ = [
@@ -120,7 +120,7 @@ def _size(value: Any) -> str | int:
     elif not isinstance(value, str):
         raise UnfitError
     try:
-        found = config.size(str(value))
+        found = quantities.size(str(value))
     except UsageError:
         raise UnfitError from None
     if found < _LEAST:
@@ -135,7 +135,7 @@ def _bytes(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
         raise UnfitError
     try:
-        return config.size(str(value))
+        return quantities.size(str(value))
     except UsageError:
         raise UnfitError from None
 
@@ -145,7 +145,7 @@ def _time(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
         raise UnfitError
     try:
-        found = config.seconds(str(value))
+        found = quantities.seconds(str(value))
     except UsageError as error:
         raise UnfitError("before now" if "before" in error.remedy else "") from None
     if not isinstance(value, str) or re.fullmatch(r"\d+(\.\d+)?(us|ms|s|m|h|d)?", value):

@@ -19,7 +19,7 @@ import dask.config
 from distributed.cli import dask_worker
 
 from mpidask import job_environment
-from mpidask.returning import ReturningNanny
+from mpidask.lost_connections import RestartingNanny
 from mpidask.security import tls_sockets
 
 __all__ = ["ReportingNanny", "main"]
@@ -27,7 +27,7 @@ __all__ = ["ReportingNanny", "main"]
 _DIRECTORY = "--local-directory"
 
 
-class ReportingNanny(ReturningNanny):
+class ReportingNanny(RestartingNanny):
     """A nanny that says so, in the job's log, when it starts a worker again."""
 
     def on_disconnection(self) -> None:

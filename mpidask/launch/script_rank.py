@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from mpidask import config
+from mpidask import quantities
 from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.client_rank import ClientCluster
@@ -96,8 +96,8 @@ class Script:
                 {**changed, TOKEN: run.watchdog.token},
                 run.configuration,
                 run.layout.turn,
-                config.seconds(options.thread_grace),
-                config.seconds(options.walltime_margin),
+                quantities.seconds(options.thread_grace),
+                quantities.seconds(options.walltime_margin),
                 local_cluster=options.local_cluster,
                 nanny=options.nanny,
             )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from mpidask import config
+from mpidask import quantities
 from mpidask.errors import MpidaskError
 from mpidask.launch import process_state
 from mpidask.launch.cluster import client_rank, rendezvous, teardown
@@ -203,7 +203,7 @@ class Session:
         self._before = process_state.ProcessState()
         self._rank = Rank.join(Watchdog.start_apart(), self._comm)
         self._run = self._check(lambda: rendezvous.meet(self.rank, self._read))
-        EXIT_HOOK.grace = config.seconds(self._run.options.thread_grace)
+        EXIT_HOOK.grace = quantities.seconds(self._run.options.thread_grace)
         self.is_client = self._run.layout.client == self._run.world.rank
         return True
 
@@ -242,7 +242,7 @@ class Session:
             os.environ[TOKEN] = run.watchdog.token  # what the script starts ends with it
             client_rank.restore_signals()
             self._stack.enter_context(interpreter_end.ending_by_os_exit(EXIT_HOOK.os_exit))
-        margin = config.seconds(run.options.walltime_margin)
+        margin = quantities.seconds(run.options.walltime_margin)
         self._alarm = Alarm(margin, run.watchdog, lambda status: EXIT_HOOK.end_by_force(self, status), EXIT_HOOK.fail)
         self._alarm.set()
 

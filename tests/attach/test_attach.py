@@ -201,7 +201,7 @@ def test_an_interactive_python(local):
     raises = connect(local, job, "import sys\nclient = 1\nsys.exit(3)")
     assert raises.returncode == 3, raises
     local.file("script.py", "import sys\nprint(__name__, sys.argv[1:])\nraise KeyError('x')")
-    raises = local.mpidask("connect", job, "script.py", "-c", "--timeout")
+    raises = local.mpidask("connect", job, "--", "script.py", "-c", "--timeout")
     assert (raises.returncode, raises.stdout) == (1, "__main__ ['-c', '--timeout']\n"), raises
     assert raises.stderr.startswith('Traceback (most recent call last):\n  File "'), raises
     assert '/script.py", line 3' in raises.stderr.splitlines()[1], raises

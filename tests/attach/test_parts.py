@@ -18,7 +18,6 @@ import pytest
 
 from mpidask import run_directory
 from mpidask.attach import shutdown, spec, tunnel, wait
-from mpidask.attach.line import StatusLine
 from mpidask.batch import commands, records, registry, submission
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
@@ -26,10 +25,10 @@ from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.records import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.batch.status import Standing
-from mpidask.cli import words
-from mpidask.config import Options
+from mpidask.cli import command_line, ranks
 from mpidask.errors import ArgumentError, BatchError, StartupError, UsageError
 from mpidask.security import credentials, scheduler_file
+from mpidask.status_line import StatusLine
 
 pytestmark = pytest.mark.one_mpi
 
@@ -69,10 +68,9 @@ GIVEN = {
 def test_options_of_a_run_arrive_as_they_were_given():
     job = spec.describe(JobOptions(nodes=4), GIVEN)
     assert job.command[:4] == (job.python, "-m", "mpidask.cli", "serve")
-    read = words.read(words.command("serve", "", words.options_of(Options)), job.command[4:])
+    read = command_line.read(ranks.serve_command(), job.command[4:])
     given = {name: value for name, value in read.items() if value not in (None, ())}
-    assert json.loads(given.pop("worker_options")) == GIVEN["worker_options"]
-    assert given == {name: value for name, value in GIVEN.items() if name != "worker_options" and value is not None}
+    assert given == {name: value for name, value in GIVEN.items() if value is not None}
 
 
 def test_a_job_that_nobody_looks_at_ends_by_itself():
@@ -358,32 +356,6 @@ def test_a_command_beside_this_process_ends_with_the_block():
 
 
 # The command.
-
-MISTAKES = {
-    "a script": (["start", "script.py"], "unexpected extra argument"),
-    "an unknown option": (["start", "--nods", "2"], "No such option '--nods'"),
-    "a wrong option of the run": (["start", "--idle-timeout", "soon"], "--idle-timeout is 'soon'"),
-    "a scheduler to join, without saying which": (["start", "--no-scheduler"], "needs one to join"),
-    "no job to stop": (["stop"], "no job was given"),
-    "an unknown job to stop": (["stop", "4711"], "there is no job '4711' on record"),
-    "an unknown job to connect to": (["connect", "4711", "-c", "1"], "there is no job '4711' on record"),
-    "no job that was started": (["connect"], "there is no job with a scheduler"),
-    "a script that is not there": (["connect", "4711", "nosuch.py"], "can't open 'nosuch.py'"),
-    "an unknown option of connect": (["connect", "--nosuch"], "No such option"),
-    "the dashboard of no job": (["dashboard"], "there is no job with a scheduler"),
-    "what start is for": (["submit"], "`mpidask start` does without"),
-    "serve is no option of submit": (["submit", "--serve"], "No such option '--serve'"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes(mpidask, name):
-    arguments, said = MISTAKES[name]
-    done = mpidask(*arguments)
-    assert done.returncode == 2, done
-    assert said in done.stderr, done
-    assert "Traceback" not in done.stderr, done
-    assert done.stdout == "", done
 
 
 def test_help(mpidask):

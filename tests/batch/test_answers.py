@@ -19,8 +19,14 @@ from mpidask.batch.processes import Process
 from mpidask.batch.queries import parse_search
 from mpidask.batch.status import Standing
 from mpidask.batch.submit_command import excluded_variables, options_from_environment
-from mpidask.cli import jobs
+from mpidask.cli import common, jobs
 from mpidask.errors import BatchError, SilenceError, UnclearError
+
+
+def command(name, *words):
+    """Run a command; return its exit status."""
+    return common.guarded(lambda: jobs.COMMANDS[name][1](words))
+
 
 #: System, what it prints around and in place of the plain id, the id that is meant.
 FORMS = [
@@ -363,7 +369,7 @@ def test_a_job_that_may_have_been_submitted_again_is_not_submitted_again(record,
     assert submission.Handle(record, 0.0)._again(ENDED), "it is looked for"
     with pytest.raises(UnclearError, match="may have been submitted again"):
         submission.resubmit(record.directory)
-    assert jobs.main("resubmit", [str(record.directory)]) == 0, "its script leaves no status: the next job will"
+    assert command("resubmit", str(record.directory)) == 0, "its script leaves no status: the next job will"
     assert "may have been submitted again" in capsys.readouterr().err
     assert {words[0] for words in asked} == {"squeue"}
     assert record.exited == 75
@@ -502,7 +508,7 @@ def in_queue(record):
 
 def test_status_finds_a_job_whose_submission_was_not_answered_where_it_is(fresh, monkeypatch, capsys):
     asked = answering(monkeypatch, squeue=in_queue(fresh))
-    assert jobs.main("status", []) == 0
+    assert command("status") == 0
     assert re.search(r"^7@far +x +running", capsys.readouterr().out, re.MULTILINE)
     assert fresh.identity == JobId("7", ("far",))
     assert fresh.submitted < time.time() - 4, "that is when it was submitted"
@@ -511,18 +517,18 @@ def test_status_finds_a_job_whose_submission_was_not_answered_where_it_is(fresh,
 
 def test_cancel_finds_it_and_cancels_it(fresh, monkeypatch, capsys):
     asked = answering(monkeypatch, squeue=in_queue(fresh))
-    assert jobs.main("cancel", [fresh.name]) == 0
+    assert command("cancel", fresh.name) == 0
     assert ("scancel", "--clusters=far", "7") in asked
     assert "job 7@far is cancelled" in capsys.readouterr().err
 
 
 def test_what_is_not_found_is_not_cancelled_and_it_is_said_where_to_look(fresh, monkeypatch, capsys):
     asked = answering(monkeypatch, squeue=SilenceError("no answer"))
-    assert jobs.main("cancel", [fresh.name]) == UnclearError.status
+    assert command("cancel", fresh.name) == UnclearError.status
     assert "scancel" not in {words[0] for words in asked}
     said = capsys.readouterr().err
     assert "may have been submitted" in said and "`squeue --clusters=far" in said, said
-    assert jobs.main("status", [fresh.name]) == 0
+    assert command("status", fresh.name) == 0
     said = capsys.readouterr().out
     assert "unclear" in said and "look with `squeue --clusters=far" in said, said
 
@@ -532,9 +538,9 @@ def test_what_is_looked_for_and_not_there_was_not_submitted(fresh, monkeypatch, 
     assert monitor.look([fresh], 0.0)[fresh.name].state is JobState.UNKNOWN, "it may not be listed yet"
     monkeypatch.setattr(lookup, "APPEARS", 0.0)
     assert submission.Handle(fresh, 0.0).wait(timeout=60) is None
-    assert jobs.main("status", []) == 0
+    assert command("status") == 0
     assert "not submitted" in capsys.readouterr().out
-    assert jobs.main("cancel", [fresh.name]) == 0
+    assert command("cancel", fresh.name) == 0
     assert "was not submitted" in capsys.readouterr().err
 
 

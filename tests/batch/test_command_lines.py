@@ -42,43 +42,6 @@ def mpidask(tmp_path):
     return run
 
 
-MISTAKES = {
-    "no script": (["submit"], "no script was given"),
-    "no such script": (["submit", "nosuch.py"], "can't open 'nosuch.py'"),
-    "no such script behind --": (["submit", "--", "nosuch.py"], "can't open 'nosuch.py'"),
-    "an unknown option": (["submit", "--nods", "2", "script.py"], "No such option '--nods'"),
-    "an unknown system": (["submit", "--system", "slrum", "script.py"], "did you mean slurm?"),
-    "a walltime without a unit": (["submit", "-t", "90", "script.py"], "which unit?"),
-    "a walltime that is none": (["submit", "-t", "soon", "script.py"], "a time such as 1:30:00"),
-    "an empty walltime": (["submit", "-t", "", "script.py"], "--walltime is given an empty text"),
-    "an empty queue": (["submit", "-q", "", "script.py"], "--queue is given an empty text"),
-    "no nodes": (["submit", "-N", "0", "script.py"], "nodes is 0"),
-    "a name with blanks": (["submit", "-J", "a b", "script.py"], "the job's name is 'a b'"),
-    "several workers inside a rank": (
-        ["submit", "--workers-per-rank", "4", "--no-nanny", "script.py"],
-        "--workers-per-rank 4 needs nannies",
-    ),
-    "a wrong option of the run": (["submit", "--nthreads", "0", "script.py"], "--nthreads is 0"),
-    "what the system cannot carry": (["submit", "--system", "sge", "--mem", "4GiB", "script.py"], "h_vmem"),
-    "nodes without a parallel environment": (["submit", "--system", "sge", "-N", "2", "script.py"], "qconf -spl"),
-    "a script to be requeued by hand": (["script", "--system", "slurm", "--requeue", "script.py"], "on record"),
-    "no job": (["cancel"], "no job was given"),
-    "an unknown job": (["cancel", "4711"], "there is no job '4711' on record"),
-    "logs of none": (["logs"], "there is no job on record"),
-    "an unknown command": (["sumbit"], "unknown command: sumbit"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes(mpidask, name):
-    words, said = MISTAKES[name]
-    done = mpidask(*words, DASK_MPIDASK__BATCH__SYSTEM="local")
-    assert done.returncode == 2, done
-    assert said in done.stderr, done
-    assert "Traceback" not in done.stderr, done
-    assert done.stdout == "", done
-
-
 def test_help_tells_all_options(mpidask):
     text = mpidask("submit", "--help").stdout
     for word in ("--nodes", "-N", "--walltime", "--directive", "--follow", "--nthreads", "--no-nanny"):
@@ -86,12 +49,14 @@ def test_help_tells_all_options(mpidask):
     for name in ("script", "status", "logs", "cancel"):
         assert mpidask(name, "--help").stdout.startswith("Usage: "), name
     assert "mpidask submit -N 4" in mpidask().stdout
+    assert "--client-address" not in mpidask("submit", "--help").stdout
+    assert "--client-address" in mpidask("submit", "--help-all").stdout
 
 
 def test_options_go_where_they_belong(mpidask):
     words = ["-N", "2", "--nthreads=2", "--ranks-per-node=4", "--no-nanny", "--memory-limit", "1 GiB", "-p", "q"]
-    text = mpidask("script", "--system", "slurm", "--python", "python", *words, "script.py", "-N", "9").stdout
-    assert "python -m mpidask --nthreads=2 --no-nanny --memory-limit '1 GiB' script.py -N 9 &" in text, text
+    text = mpidask("script", "--system", "slurm", "--python", "python", *words, "--", "script.py", "-N", "9").stdout
+    assert "python -m mpidask --nthreads=2 --no-nanny --memory-limit '1 GiB' -- script.py -N 9 &" in text, text
     assert "#SBATCH -N 2\n#SBATCH --ntasks-per-node=4\n" in text, text
     assert "#SBATCH -p q\n" in text, text
     for option in ("-t ", "-A ", "--mem"):
@@ -265,14 +230,14 @@ def test_names_are_no_longer_than_the_system_has_them(name, longest):
     assert "analyse_precipitation_extremes"[:longest] in re.split(r"\s", text)
 
 
-def test_follow_may_come_last(mpidask, tmp_path):
-    (tmp_path / "script.py").write_text("import sys; print(sys.argv[1:])")
-    words = ("submit", "--launcher", "env")
-    done = mpidask(*words, "script.py", "--follow", "x", "--follow", DASK_MPIDASK__BATCH__SYSTEM="local")
-    assert (done.returncode, "['--follow', 'x']\n" in done.stdout) == (0, True), done
-    done = mpidask(*words, "--wait", "--", "script.py", "--follow", DASK_MPIDASK__BATCH__SYSTEM="local")
+def test_what_stands_after_dashes_is_the_scripts(mpidask, tmp_path):
+    (tmp_path / "script.py").write_text("import sys; print(*range(9), sys.argv[1:], sep='\\n')")
+    words = ("submit", "--launcher", "env", "--wait", "--", "script.py", "--follow")
+    done = mpidask(*words, DASK_MPIDASK__BATCH__SYSTEM="local")
     assert done.returncode == 0, done
-    assert "['--follow']\n" in mpidask("logs").stdout
+    log = mpidask("logs").stdout
+    assert "\n8\n['--follow']\n" in log
+    assert mpidask("logs", "--tail", "2").stdout == "".join(log.splitlines(keepends=True)[-2:])
 
 
 def test_a_dry_run_leaves_nothing(mpidask, tmp_path):

@@ -17,8 +17,8 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.queries import parse_answer
 from mpidask.batch.submit_command import job_script
 from mpidask.batch.template import fill, named
-from mpidask.config import seconds
 from mpidask.errors import BatchError, UsageError
+from mpidask.quantities import seconds
 
 
 def test_a_line_or_a_piece_of_one_is_left_out_when_a_field_is_not_set():

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from dask.utils import parse_timedelta
 
-from mpidask import config
+from mpidask import quantities
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob, keywords
 
@@ -88,7 +88,7 @@ def test_a_time_is_one_word_of_the_worker_s_command_that_dask_reads(given, word)
     words = shlex.split(command)
     assert words[words.index("--death-timeout") + 1] == word
     assert words[words.index("--death-timeout") + 2].startswith("--")
-    assert parse_timedelta(word) == config.seconds(str(given))
+    assert parse_timedelta(word) == quantities.seconds(str(given))
 
 
 def test_an_empty_directory_is_none():

@@ -15,7 +15,7 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask import returning
+from mpidask import lost_connections
 from mpidask.security import credentials, tls_sockets
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -201,7 +201,7 @@ REMOVED, RETIRED_EVENT = {"action": "remove-worker", "expected": False}, {"actio
     ],
 )
 def test_a_scheduler_that_has_sent_a_worker_away_does_not_need_it(events, needed):
-    assert asyncio.run(returning.is_needed(Remembers(*events), "tls://1.2.3.4:5")) is needed
+    assert asyncio.run(lost_connections.is_needed(Remembers(*events), "tls://1.2.3.4:5")) is needed
 
 
 RETIRED = """

@@ -178,8 +178,8 @@ def test_workers_wait_for_a_file_that_is_not_there_yet(ranks, file):
         (["serve", "--scheduler-file", "/proc/nowhere/f.json"], 69, "the scheduler file /proc/nowhere/f.json cannot be written"),
         (["serve", "--scheduler-rank", "2"], 1, "the scheduler is to be on rank 2, but there are 2 ranks"),
         (["serve", "--scheduler-prot", "1"], 2, "--scheduler-port"),
-        (["serve", "script.py", "more"], 2, "unexpected extra argument"),
-        (["--worker-options", "{"], 2, "worker_options is '{'"),
+        (["serve", "script.py", "more"], 2, "got unexpected extra argument"),
+        (["--worker-options", "{"], 2, "'{' is no mapping in JSON"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served(ranks, file, words, status, text):

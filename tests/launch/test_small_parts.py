@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidask import config
+from mpidask import config, quantities
 from mpidask.errors import StartupError, UsageError
 from mpidask.launch.cluster import banner
 from mpidask.launch.comm import mpi_library
@@ -150,8 +150,8 @@ def test_given_options_come_before_configured_ones():
     ("text", "wanted"), [("auto", None), ("0", 0), ("4 GiB", 2**32), ("0.25", 0.25), ("1.0", 1.0), ("2 MB", 2_000_000)]
 )
 def test_memory_is_bytes_or_a_part(text, wanted):
-    assert config.memory(text) == wanted
-    assert type(config.memory(text)) is type(wanted)
+    assert quantities.memory(text) == wanted
+    assert type(quantities.memory(text)) is type(wanted)
 
 
 def test_the_template_holds_every_option_and_can_be_read():

@@ -12,7 +12,8 @@ from selection import some
 #: arguments, exit status, what stderr must hold
 MISTAKES = {
     "no_script": ([], 2, "no script was given"),
-    "unknown_option": (["--nthread", "2", "x.py"], 2, "No such option"),
+    "unknown_option": (["--nthread", "2", "x.py"], 2, "no option --nthread"),
+    "after_the_script": (["script.py", "--nthreads", "2"], 2, "python -m mpidask --nanny --nthreads 2 script.py"),
     "bad_number": (["--nthreads", "two", "x.py"], 2, "is not a valid integer"),
     "zero_threads": (["--nthreads", "0", "x.py"], 2, "--nthreads is 0"),
     "several_workers_inside_a_rank": (
@@ -37,7 +38,14 @@ MISTAKES = {
 
 #: Whether there are nannies makes a difference where workers are started.
 MISTAKEN = [(name, nanny) for name in MISTAKES for nanny in ("--nanny", "--no-nanny")]
-FEWER = ["no_script", "unknown_option", "missing_script", "wrong_interface", "wrong_worker_class", "unwritable_scratch"]
+FEWER = [
+    "no_script",
+    "after_the_script",
+    "missing_script",
+    "wrong_interface",
+    "wrong_worker_class",
+    "unwritable_scratch",
+]
 CHOSEN = [(name, "--nanny") for name in FEWER] + [("wrong_worker_class", "--no-nanny")]
 
 

@@ -16,7 +16,7 @@ import pytest
 from distributed import Scheduler, Worker
 from selection import some
 
-from mpidask import config
+from mpidask import config, quantities
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.rank_spec import places
@@ -69,24 +69,24 @@ def test_ten_thousand_workers_come_within_minutes():
 def test_every_timeout_is_longer_than_the_last_worker_waits(workers, encrypted):
     spread = staggering.spread(workers, encrypted=encrypted)
     settings = DASK | staggering.settings(workers, DASK, encrypted=encrypted)
-    assert config.seconds(settings[CONNECT]) >= 29 + spread
-    assert config.seconds(settings[TCP]) >= 29 + spread
+    assert quantities.seconds(settings[CONNECT]) >= 29 + spread
+    assert quantities.seconds(settings[TCP]) >= 29 + spread
     # What comes last may wait as long as it has been waited for, and still be in time.
-    assert staggering.startup_timeout(workers, encrypted=encrypted) > spread + config.seconds(settings[CONNECT])
+    assert staggering.startup_timeout(workers, encrypted=encrypted) > spread + quantities.seconds(settings[CONNECT])
 
 
 @encrypted_or_not
 def test_larger_runs_get_more(encrypted):
     for smaller, larger in itertools.pairwise(SIZES):
         before, after = (DASK | staggering.settings(size, DASK, encrypted=encrypted) for size in (smaller, larger))
-        assert all(config.seconds(before[name]) <= config.seconds(after[name]) for name in (CONNECT, TCP))
+        assert all(quantities.seconds(before[name]) <= quantities.seconds(after[name]) for name in (CONNECT, TCP))
         assert before[BACKLOG] <= after[BACKLOG]
         assert staggering.open_files(smaller) < staggering.open_files(larger)
 
 
 def test_what_the_user_has_set_is_added_to_and_what_is_enough_stays():
     longer = staggering.settings(10_000, DASK | {CONNECT: "10m", BACKLOG: 100_000}, encrypted=True)
-    assert config.seconds(longer[CONNECT]) > 600
+    assert quantities.seconds(longer[CONNECT]) > 600
     assert longer[BACKLOG] == 100_000
 
 
@@ -96,7 +96,7 @@ def test_the_configuration_of_a_process_is_changed_where_it_has_to_be():
         assert dask.config.get(CONNECT) == DASK[CONNECT]
     with dask.config.set({CONNECT: "40s"}):
         staggering.configure(staggering.Turn(0, 10_000, True))
-        assert config.seconds(dask.config.get(CONNECT)) > 130
+        assert quantities.seconds(dask.config.get(CONNECT)) > 130
         dask.config.set({CONNECT: DASK[CONNECT], TCP: DASK[TCP], BACKLOG: DASK[BACKLOG]})
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from mpidask import config
+from mpidask import quantities
 from mpidask.config import Options, transport
 from mpidask.errors import MpidaskError, StartupError, caught
 from mpidask.launch.comm.polling import wait
@@ -52,7 +52,7 @@ def _look(options: Options) -> Contact:
         network.towards(address, credentials.context_of(contact))
         return contact
     path = options.scheduler_file or ""
-    _await_file(path, config.seconds(options.startup_timeout or _TIMEOUT), quiet=options.quiet)
+    _await_file(path, quantities.seconds(options.startup_timeout or _TIMEOUT), quiet=options.quiet)
     entry = scheduler_file.read(path)
     contact = Contact(entry.inner, entry.keys)
     try:

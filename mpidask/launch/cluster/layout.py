@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 from collections.abc import Sequence
 
-from mpidask import config
+from mpidask import config, quantities
 from mpidask.config import Options
 from mpidask.launch.resources import division, staggering
 from mpidask.launch.resources.roles import Role
@@ -84,4 +84,4 @@ def startup_timeout(options: Options, turn: staggering.Turn) -> float:
     """Return how long ranks wait for each other, in s."""
     if options.startup_timeout is None:
         return staggering.startup_timeout(turn.ranks, encrypted=turn.encrypted)
-    return config.seconds(options.startup_timeout)
+    return quantities.seconds(options.startup_timeout)

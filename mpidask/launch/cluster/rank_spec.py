@@ -6,7 +6,7 @@ import os
 import time
 from collections import defaultdict
 
-from mpidask import config, job_environment, run_directory
+from mpidask import config, job_environment, quantities, run_directory
 from mpidask.config import Options
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
@@ -80,7 +80,7 @@ def _scheduler(run: Run) -> SchedulerSpec:
     if options.scheduler_file is not None:
         run.watchdog.remove_if_holding(run.id, options.scheduler_file)
     keys = credentials.make() if options.tls and not credentials.configured() else None
-    idle = config.seconds(options.idle_timeout) if options.idle_timeout is not None else None
+    idle = quantities.seconds(options.idle_timeout) if options.idle_timeout is not None else None
     idle = idle if layout.client is None else 0.0  # the script decides
     return SchedulerSpec(
         host=layout.address,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpidask import config, dask_settings
+from mpidask import config, dask_settings, quantities
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught
 from mpidask.launch.cluster import banner
@@ -148,7 +148,7 @@ def _divide(options: Options, facts: Sequence[Facts], assigned: Sequence[Role]) 
         [bool(role & roles.VITAL) for role in assigned],
         division.WorkerRequest(
             nthreads=options.nthreads,
-            memory=None if options.memory_limit is None else config.memory(options.memory_limit),
+            memory=None if options.memory_limit is None else quantities.memory(options.memory_limit),
             gpus=options.gpus,
             per_rank=config.workers_per_rank(options),
             inside=config.inside(options),

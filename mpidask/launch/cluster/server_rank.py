@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from mpidask import config, dask_settings
+from mpidask import dask_settings, quantities
 from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
@@ -208,7 +208,7 @@ class ServerRank:
 
     async def _until_walltime(self) -> None:
         """Return when the walltime is about to end."""
-        clock = Clock(config.seconds(self._layout.options.walltime_margin))
+        clock = Clock(quantities.seconds(self._layout.options.walltime_margin))
         if not clock.runs:
             await asyncio.Event().wait()
         while not clock.is_due():  # noqa: ASYNC110 - there is no event for a clock

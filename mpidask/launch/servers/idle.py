@@ -23,7 +23,7 @@ from tornado.ioloop import PeriodicCallback
 
 from mpidask import config
 from mpidask.compat import dask as compat
-from mpidask.returning import ReturningNanny
+from mpidask.lost_connections import RestartingNanny
 
 __all__ = ["Rest", "RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
 
@@ -165,7 +165,7 @@ def rest_scheduler(scheduler: Scheduler) -> None:
     scheduler.start_periodic_callbacks()  # type: ignore[no-untyped-call]  # Dask's
 
 
-class RestingNanny(ReturningNanny):
+class RestingNanny(RestartingNanny):
     """Dask's nanny, which rests while its worker does."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:

@@ -15,7 +15,7 @@ from mpidask.errors import MpidaskError
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC
 from mpidask.launch.servers.server_start import exit_message, start_workers
 from mpidask.launch.servers.specs import WorkerGroupSpec
-from mpidask.returning import has_lost_connection, is_needed
+from mpidask.lost_connections import has_lost_connection, is_needed
 
 __all__ = ["keep_workers"]
 

@@ -22,7 +22,7 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import config, returning
+from mpidask import config, lost_connections
 from mpidask.compat import dask as compat
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
@@ -259,7 +259,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
         settings["env"] = {**spec.environ, **own, **(settings.get("env") or {})}
     server = cls(spec.scheduler.address, **settings)
     if isinstance(server, Worker):
-        returning.note_reason(server)
+        lost_connections.note_reason(server)
     return server
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from distributed import Nanny, Status, Worker
 
-__all__ = ["ReturningNanny", "has_lost_connection", "is_needed", "note_reason"]
+__all__ = ["RestartingNanny", "has_lost_connection", "is_needed", "note_reason"]
 
 #: Dask's words for why a worker closes whose connection has broken, as the worker or the scheduler has noticed.
 _BROKEN = ("worker-handle-scheduler-connection-broken", "worker-heartbeat-missing")
@@ -56,7 +56,7 @@ async def is_needed(scheduler: Any, worker: str) -> bool:
     return not (removed and removed[-1].get("expected"))
 
 
-class ReturningNanny(Nanny):
+class RestartingNanny(Nanny):
     """Dask's nanny, which starts its worker again if the scheduler is there but the connection to it has broken.
 
     disconnected: whether the worker's process ends, or has ended last, for that reason

@@ -1,0 +1,59 @@
+"""The commands: what each is for, and which module has it. Imports nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["COMPLETE", "modules", "overview"]
+
+COMPLETE = "_MPIDASK_COMPLETE"  # the environment variable with which a shell asks how a command line may go on
+
+#: Heading -> command -> (module, what it does).
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Inside a job, on every rank": {
+        "run": ("ranks", "Run a script: mpirun -n 8 mpidask run script.py"),
+        "serve": ("ranks", "Start scheduler and workers for clients from elsewhere"),
+    },
+    "A script as a batch job": {
+        "submit": ("submit", "Submit it: mpidask submit -N 4 --cores-per-rank 32 script.py"),
+        "script": ("submit", "Print the job script instead"),
+        "status": ("jobs", "Show what has become of jobs"),
+        "logs": ("jobs", "Print the output of a job"),
+        "cancel": ("jobs", "Cancel jobs"),
+        "clean": ("jobs", "Remove logs and records of jobs that ended long ago"),
+    },
+    "A cluster for notebooks and shells": {
+        "start": ("attach", "Submit a job of scheduler and workers: mpidask start -N 4"),
+        "connect": ("attach", "Compute on it: mpidask connect JOB script.py"),
+        "dashboard": ("attach", "Open a tunnel to a job's dashboard"),
+        "stop": ("attach", "Shut down jobs gracefully"),
+    },
+    "About mpidask": {
+        "config": ("jobs", "Print a commented mpidask.yaml"),
+        "completion": ("completion", "Print the completion for a shell: bash, zsh, fish"),
+        "help": ("", "Show this list, or a command's options: mpidask help submit"),
+        "version": ("", "Show the version"),
+    },
+}
+_NOT_LISTED = {"resubmit": "jobs"}  # job scripts call it
+
+
+def modules() -> dict[str, str]:
+    """Return command -> module of this room, for those commands that have options."""
+    listed = {name: module for group in COMMANDS.values() for name, (module, _) in group.items() if module}
+    return {**listed, **_NOT_LISTED}
+
+
+def overview(*, coloured: bool) -> str:
+    """Return the list of commands; no line is longer than 80 columns (pure)."""
+    bold, end = ("\x1b[1m", "\x1b[0m") if coloured else ("", "")
+    return "\n".join(_lines(bold, end)) + "\n"
+
+
+def _lines(bold: str, end: str) -> Iterator[str]:
+    yield f"{bold}Usage:{end} mpidask COMMAND [OPTIONS] [ARGS]"
+    for title, group in COMMANDS.items():
+        yield f"\n{bold}{title}:{end}"
+        for name, (_, text) in group.items():
+            yield f"  {bold}{name:<10}{end}  {text}"
+    yield "\nmpidask COMMAND --help shows a command's options and examples."
