@@ -98,7 +98,8 @@ def _parameters(item):
 def _shows_something(item):
     system = _parameters(item).get("system")
     alone = item.get_closest_marker("one_mpi") or "batch" in item.path.parts
-    alone = alone or (item.path.name in selection.FEWER_UNDER_OPEN_MPI and item.get_closest_marker("thorough"))
+    fewer = {item.path.name, f"{item.path.name}::{item.originalname}"} & selection.FEWER_UNDER_OPEN_MPI
+    alone = alone or (fewer and item.get_closest_marker("thorough"))
     return not alone or (item.get_closest_marker("both_mpis") and system not in ("local", "torque"))
 
 

@@ -36,8 +36,14 @@ UNDER_OPEN_MPI = {
     "test_submit.py::test_flights": "slurm",
 }
 
-#: Files whose thorough cases are MPICH's alone: MPI plays no part in what distinguishes them.
-FEWER_UNDER_OPEN_MPI = {"test_like_python.py", "test_connections.py", "test_serve.py"}
+#: Files and tests whose thorough cases are MPICH's alone: MPI plays no part in what distinguishes them.
+FEWER_UNDER_OPEN_MPI = {
+    "test_connections.py",
+    "test_doors.py::test_ending",
+    "test_like_python.py",
+    "test_script_process.py",
+    "test_serve.py",
+}
 
 #: Test -> on which of local and Slurm it runs, where one of them shows what the other does, too. None of them: it takes long.
 SYSTEMS = {
