@@ -156,8 +156,8 @@ atexit.register(lambda: print("exit handler", c.submit(sum, [1, 2]).result()))
 def save():
     print("callback", c.submit(sum, [3, 4]).result(), threading.current_thread() is threading.main_thread(), flush=True)
 
-{WARN}
 try:
+    {WARN}
     while True:
         try:
             {WAITS[name]}
@@ -172,8 +172,15 @@ finally:
 
 
 def test_a_script_that_does_not_let_itself_be_ended(ranks, warned):
-    script = "while True:\n    try:\n        time.sleep(100)\n    except BaseException as e:\n        print(repr(e), flush=True)"
-    result = ranks(4, "--walltime-margin", "8 s", ranks.script(START + WARN + script), environ=warned)
+    script = f"""
+while True:
+    try:
+        {WARN}
+        time.sleep(100)
+    except BaseException as e:
+        print(repr(e), flush=True)
+"""
+    result = ranks(4, "--walltime-margin", "8 s", ranks.script(START + script), environ=warned)
     assert result.stdout == "SystemExit(75)\n", result
     check(ranks, result, 75, "error: ", "remedy: ", "did not end within 2 s")
 
@@ -221,13 +228,14 @@ time.sleep(100)
 def test_a_script_that_ends_by_itself_keeps_its_status(ranks, warned):
     """A callback that waits for the script lets it."""
     begin = """
+import atexit
 told, done = threading.Event(), threading.Event()
 mpidask.on_walltime(lambda: (told.set(), done.wait()))
 """
     end = """
 told.wait()
 time.sleep(1)
-done.set()
+atexit.register(done.set)
 sys.exit(3)
 """
     script = START + begin + WARN + end
