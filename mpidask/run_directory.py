@@ -64,6 +64,7 @@ class Progress:
     script:   the rank that runs the script; None without one
     names:    name of a worker -> its rank
     dashboard: its link, on the loopback of `host`; None without one
+    pages:    where the scheduler's pages begin, those included that need no bokeh; on the same loopback
     host:     the scheduler's node
     nodes:    all nodes of the run
     began:    when the run began, in s since 1970
@@ -75,6 +76,7 @@ class Progress:
     script: int | None = None
     names: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dashboard: str | None = None
+    pages: str | None = None
     host: str | None = None
     nodes: list[str] = dataclasses.field(default_factory=list)
     began: float | None = None

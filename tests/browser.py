@@ -25,14 +25,12 @@ function find(root, selector, found) {
     return found;
 }
 """
-_CELLS = (
-    _FIND
-    + """
-const offset = (row) => row.getBoundingClientRect().top;
-const rows = find(document, ".slick-row", []).sort((a, b) => offset(a) - offset(b));
-return rows.map((row) => [...row.querySelectorAll(".slick-cell")].map((cell) => cell.innerText.trim()));
+_HEADINGS = "return [...document.querySelectorAll('thead th')].map((cell) => cell.textContent.trim())"
+_CELLS = """
+const rows = [...document.querySelectorAll("tbody tr")];
+return rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
 """
-)
+_OVERFLOWS = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 class Browser:
@@ -47,12 +45,28 @@ class Browser:
 
     def headings(self) -> list[str]:
         """Return the headings of the table that is shown."""
-        return [each.text for each in self.find(".slick-header-column")]
+        return list(self.driver.execute_script(_HEADINGS))
 
     def table(self) -> list[dict[str, str]]:
         """Return the rows of the table that is shown, from top to bottom: heading -> text."""
         headings = self.headings()
         return [dict(zip(headings, row, strict=True)) for row in self.driver.execute_script(_CELLS)]
+
+    def show(self, width: int, height: int, *, dark: bool) -> None:
+        """Show the page as on a screen of that size, in light or in dark colours."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def overflow(self) -> int:
+        """Return how many pixels the page is wider than the screen."""
+        return int(self.driver.execute_script(_OVERFLOWS))
+
+    def style(self, selector: str, name: str) -> str:
+        """Return a property of the style of the first element that a selector finds."""
+        code = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+        return str(self.driver.execute_script(code, selector, name))
 
     def wait(self, what: Callable[[], Any], timeout: float = 180) -> Any:
         """Wait until something is true, and return it."""

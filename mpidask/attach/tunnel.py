@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from mpidask.batch import commands
@@ -15,7 +16,7 @@ from mpidask.batch.submission import Handle
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 
-__all__ = ["show"]
+__all__ = ["opened", "show"]
 
 _OPENS = 30.0  # s for ssh to connect; it may ask for a password
 _GLANCE = 0.2  # s between two looks whether the tunnel stands
@@ -59,13 +60,8 @@ def _place(handle: Handle) -> tuple[str, str]:
 
 def _hold(handle: Handle, host: str, link: str, port: int | None) -> int:
     """Hold a tunnel open until the job ends or Ctrl-C."""
-    far = urlsplit(link)
-    near = _free(port, far.port or 0)
-    argv = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes"]
-    argv += ["-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
-    with commands.alongside(argv) as status:
-        _await_open(near, status, host)
-        _tell(far._replace(netloc=f"{_LOOPBACK}:{near}").geturl())
+    with opened(host, link, port) as (near, status):
+        _tell(near)
         sys.stderr.write("mpidask: Ctrl-C ends the tunnel\n")
         try:
             while status() is None and not handle.state.ended:
@@ -77,6 +73,23 @@ def _hold(handle: Handle, host: str, link: str, port: int | None) -> int:
             sys.stderr.write(f"mpidask: job {handle.id} has ended\n")
             return 0
         raise BatchError(f"ssh to {host} has ended with status {status()}", "its own words are above")
+
+
+@contextlib.contextmanager
+def opened(host: str, link: str, port: int | None = None) -> Iterator[tuple[str, Callable[[], int | None]]]:
+    """Hold a tunnel to a link of a node's loopback open for as long as the block lasts.
+
+    port: on this machine; None: the link's own if it is free here
+    Yields the link on this machine, and what tells the tunnel's exit status, None while it stands. Raises BatchError if
+    there can be none.
+    """
+    far = urlsplit(link)
+    near = _free(port, far.port or 0)
+    argv = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes"]
+    argv += ["-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
+    with commands.alongside(argv) as status:
+        _await_open(near, status, host)
+        yield far._replace(netloc=f"{_LOOPBACK}:{near}").geturl(), status
 
 
 def _await_open(port: int, status: Callable[[], int | None], host: str) -> None:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "submit": ("submit", "Submit it: mpidask submit -N 4 --cores-per-rank 32 script.py"),
         "script": ("submit", "Print the job script instead"),
         "status": ("jobs", "Show what has become of jobs"),
+        "top": ("top", "Watch a job: workers, tasks, memory, latest messages"),
         "logs": ("jobs", "Print the output of a job"),
         "cancel": ("jobs", "Cancel jobs"),
         "clean": ("jobs", "Remove logs and records of jobs that ended long ago"),

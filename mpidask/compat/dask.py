@@ -13,6 +13,7 @@ from mpidask.compat.missing import tolerated
 __all__ = [
     "clients",
     "find_default_client_by",
+    "find_statics_of_info_pages",
     "leave_fork_server_alone",
     "measure_ticks_anew",
     "read_configuration_once",
@@ -76,3 +77,13 @@ def measure_ticks_anew(server: Any, now: float) -> None:
         observed = server._tick_interval_observed
         server._cycle_ticks()
         server._tick_interval_observed = observed
+
+
+def find_statics_of_info_pages() -> None:
+    """Have the pages "Info" look for their styles under the dashboard's prefix, not one level above it.
+
+    Where there is no prefix browsers do not go above the root, so that both are the same.
+    """
+    info: Any = importlib.import_module("distributed.http.scheduler.info")
+    with tolerated("the pages Info have their styles"):
+        info.rel_path_statics["rel_path_statics"] = "../.."

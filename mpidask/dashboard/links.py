@@ -7,10 +7,11 @@ import string
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["STANDARD", "configured", "proxied", "tunnel", "ways"]
+__all__ = ["NUMBERS", "STANDARD", "configured", "proxied", "tunnel", "ways"]
 
 #: Variables in which batch systems name the host where a job was submitted: a login node.
 _LOGIN = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST", "LSB_SUB_HOST", "OAR_HOST")
+NUMBERS = "ranks.json"  # the address of the page Ranks' numbers, under the secret
 STANDARD = "{scheme}://{host}:{port}/status"  # Dask's own link, where nothing is configured
 
 

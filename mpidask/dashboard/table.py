@@ -1,48 +1,65 @@
-"""What the dashboard's page "Ranks" says: one row per worker, and what is shown of it (pure)."""
+"""What the page "Ranks" and `mpidask top` show: one row per worker, and sums over all of them (pure)."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from dask.utils import format_bytes
 
-__all__ = ["HEADINGS", "SOURCE", "Row", "Source", "columns", "summary"]
+__all__ = ["SOURCE", "Row", "Source", "add_up", "numbers", "summary", "tasks_in_words"]
 
 #: Name of the scheduler plugin that knows the rows: a `Source`.
 SOURCE = "mpidask-ranks"
 
-_DIGITS = 12  # as many as the longest number in a name is filled up to, so that texts sort as numbers do
+#: States of Dask's tasks that are reported -> their words.
+_TASKS = {
+    "processing": "processing",
+    "queued": "queued",
+    "waiting": "waiting",
+    "no-worker": "without a worker that can run them",
+    "memory": "in memory",
+    "erred": "failed",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One worker, or a rank without any.
+    """One worker, or a rank without any. None is for what is not known.
 
     place:   number of the rank, or id of the job, "" for a worker from elsewhere
     role:    in words
     worker:  its name, "" for a rank without workers
-    pid:     of the worker's process; None while there is none
-    memory, memory_limit: bytes, None if not known or without limit
     state:   of the worker: running, paused, closing, starting, dead (about to be started again), gone;
              or of its job: pending, held, failed
+    pid:     of the worker's process
+    cpu:     percent of one core
+    memory, memory_limit: bytes; no limit: None
+    running, queued: tasks that the worker computes, and that wait there
+    idle:    share of its threads' time without a task, since the worker has started
+    spill:   bytes on disk
+    uptime:  s since the worker has started
     restarts: how often the worker's process died
-    message: what was said of it last, "" for nothing
+    message: the last one about it, "" for none
     """
 
     place: str
     node: str
     role: str
     worker: str
-    pid: int | None
-    threads: int | None
-    memory: int | None
-    memory_limit: int | None
     state: str
+    pid: int | None = None
+    threads: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+    running: int | None = None
+    queued: int | None = None
+    idle: float | None = None
+    spill: int | None = None
+    uptime: float | None = None
     restarts: int = 0
     message: str = ""
 
@@ -58,43 +75,34 @@ class Source(Protocol):
         """Return the rows in the order of their places; called once a second for each page that is open."""
 
 
-#: Field -> its column's heading, from left to right; that of the place is the source's.
-HEADINGS = {
-    "place": "Rank",
-    "node": "Node",
-    "role": "Role",
-    "worker": "Worker",
-    "state": "State",
-    "pid": "PID",
-    "threads": "Threads",
-    "memory": "Memory",
-    "memory_limit": "Limit",
-    "restarts": "Restarts",
-    "message": "Last message",
-}
+def numbers(rows: Iterable[Row], place: str, tasks: Mapping[str, int]) -> dict[str, Any]:
+    """Return all that is shown, as values for JSON.
 
-
-def columns(rows: Iterable[Row]) -> dict[str, list[Any]]:
-    """Return the table's columns: values by which they sort, and for some "FIELD_text", what is shown of them."""
+    place: what a place is: "rank" or "job"
+    tasks: Dask's states of tasks -> how many are in it
+    """
     rows = list(rows)
-    table: dict[str, list[Any]] = {field: [getattr(row, field) for row in rows] for field in HEADINGS}
-    for field in ("place", "node", "worker"):
-        table[f"{field}_text"] = table[field]
-        table[field] = [_sortable(text) for text in table[field]]
-    table["memory_text"] = [_memory(row) for row in rows]
-    table["memory_limit_text"] = [_bytes(row.memory_limit) for row in rows]
-    return table
+    return {
+        "place": place,
+        "summary": summary(rows, place),
+        "tasks": {state: tasks.get(state, 0) for state in _TASKS},
+        "task_summary": tasks_in_words(tasks),
+        "rows": [vars(row) for row in rows],
+    }
 
 
-@functools.lru_cache(maxsize=10_000)
-def _sortable(text: str) -> str:
-    return re.sub(r"\d+", lambda number: number[0].zfill(_DIGITS), text)
+def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the sum of several counts of tasks by their states."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
-def _memory(row: Row) -> str:
-    if row.memory is None or not row.memory_limit:
-        return _bytes(row.memory)
-    return f"{_bytes(row.memory)} ({row.memory / row.memory_limit:.0%})"
+def tasks_in_words(tasks: Mapping[str, int]) -> str:
+    """Return how many tasks are in which state, such as "4 processing, 12 waiting"."""
+    counted = [f"{tasks[state]} {words}" for state, words in _TASKS.items() if tasks.get(state)]
+    return ", ".join(counted) or "none"
 
 
 def _bytes(size: int | None) -> str:
@@ -109,8 +117,9 @@ def summary(rows: Sequence[Row], place: str = "rank") -> str:
     workers = [row for row in rows if row.worker]
     places, nodes = {row.place for row in rows if row.place}, {row.node for row in rows if row.node}
     parts = [f"{_count(len(places), place)} on {_count(len(nodes), 'node')}", _workers(workers)]
-    used = sum(row.memory or 0 for row in workers)
+    used, spilled = (sum(getattr(row, name) or 0 for row in workers) for name in ("memory", "spill"))
     parts += [f"{_bytes(used)} in use by workers"] if used else []
+    parts += [f"{_bytes(spilled)} spilled"] if spilled else []
     restarts = sum(row.restarts for row in workers)
     parts += [_count(restarts, "restart")] if restarts else []
     return " · ".join(parts)

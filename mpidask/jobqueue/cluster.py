@@ -167,7 +167,8 @@ class JobQueueCluster(SpecCluster):
         self.reconciler = Reconciler(
             self, float(parse_timedelta(settled["poll_interval"], "seconds")), settled["max_failures"]
         )
-        page = JobsPage(lambda: self.jobs, lambda: self.reconciler.ended)
+        with_pages = "--no-dashboard" not in template.description.command().split()
+        page = JobsPage(lambda: self.jobs, lambda: self.reconciler.ended, pages=with_pages)
         arguments = scheduler_settings.arguments(options, self._tls, interface)
         scheduler = {"cls": scheduler_settings.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from distributed import Scheduler, SchedulerPlugin, Status
+from distributed import Scheduler, SchedulerPlugin
 from distributed.scheduler import WorkerState
 
 from mpidask.batch.job_state import JobState
+from mpidask.dashboard.measured import hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JobsPage"]
 
-_STATES = {Status.running: "running", Status.paused: "paused", Status.init: "starting"}
 _FAILED = 10  # jobs that are shown after they have failed
 
 
@@ -29,14 +29,18 @@ class JobsPage(SchedulerPlugin):
 
     jobs:  returns those that wait or run
     ended: returns those that have ended
+    pages: whether workers have pages
     """
 
     name = SOURCE
     heading = "job"
 
-    def __init__(self, jobs: Callable[[], Sequence[Job]], ended: Callable[[], Sequence[Job]]) -> None:
-        self._jobs, self._ended = jobs, ended
+    def __init__(
+        self, jobs: Callable[[], Sequence[Job]], ended: Callable[[], Sequence[Job]], *, pages: bool = False
+    ) -> None:
+        self._jobs, self._ended, self._pages = jobs, ended, pages
         self._workers: dict[str, WorkerState] = {}  # by name; those that are there
+        self._came: dict[str, float] = {}  # name -> when it came last, by time.monotonic
         self._arrivals: Counter[str] = Counter()
         self._said: dict[str, str] = {}
 
@@ -45,6 +49,8 @@ class JobsPage(SchedulerPlugin):
         state = scheduler.workers[worker]
         name = str(state.name)
         self._workers[name] = state
+        self._came[name] = time.monotonic()
+        hide_missing_pages(state, has_pages=self._pages)
         self._arrivals[name] += 1
         if self._arrivals[name] > 1:
             self._said[name] = f"started again at {_now()}"
@@ -76,27 +82,16 @@ class JobsPage(SchedulerPlugin):
 
     def _row(self, job: str, name: str, state: WorkerState | None, replaced: int = 0) -> Row:
         restarts, said = replaced + max(0, self._arrivals[name] - 1), self._said.get(name, "")
-        if state is None:
-            return Row(job, "", "worker", name, None, None, None, None, "gone", restarts, said)
-        return Row(
-            place=job,
-            node=state.host,
-            role="worker",
-            worker=name,
-            pid=state.pid,
-            threads=state.nthreads,
-            memory=state.metrics.get("memory"),
-            memory_limit=state.memory_limit or None,
-            state=_STATES.get(state.status, "closing"),
-            restarts=restarts,
-            message=said,
-        )
+        gone: dict[str, Any] = {"state": "gone"}
+        known = gone if state is None else measured(state, self._came[name])
+        node = "" if state is None else state.host
+        return Row(job, node, "worker", name, **known, restarts=restarts, message=said)
 
 
 def _job_alone(job: Job) -> Row:
     """Return the row of a job that has no workers, or none yet."""
     state = "starting" if job.state is JobState.RUNNING else job.state.value
-    return Row(job.id, "", "worker", "", None, None, None, None, state, job.restarts, job.standing.reason or "")
+    return Row(job.id, "", "worker", "", state, restarts=job.restarts, message=job.standing.reason or "")
 
 
 def _now() -> str:

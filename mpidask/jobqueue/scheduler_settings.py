@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import shutil
@@ -16,7 +15,7 @@ import dask.config
 from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
-from mpidask.dashboard import access
+from mpidask.dashboard import access, routes
 from mpidask.jobqueue.keys import Tls, encrypted
 
 __all__ = ["arguments", "link", "make", "maker"]
@@ -55,11 +54,6 @@ def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any
     gated: whether nothing is shown without the prefix
     """
     kind = import_term(kind) if isinstance(kind, str) else kind
-    if page is not None and options.get("dashboard") is not False:
-        with contextlib.suppress(ImportError):  # no bokeh, no dashboard
-            from mpidask.dashboard.page import register
-
-            register()
     directory = None
     if options.get("local_directory") is None and not dask.config.get("temporary-directory", default=None):
         # Dask's own would be left in the temporary directory.
@@ -67,10 +61,12 @@ def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any
     scheduler = kind(**options)
     if directory is not None:
         weakref.finalize(scheduler, shutil.rmtree, directory, ignore_errors=True)
+    routes.add(scheduler, options.get("http_prefix") or "")
     if gated:
         access.close(scheduler, options["http_prefix"])
     if page is not None:
         scheduler.add_plugin(page)
+        routes.show_in_navigation(scheduler)
     return scheduler
 
 

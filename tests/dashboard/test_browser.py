@@ -98,7 +98,8 @@ def test_ranks_in_a_browser(ranks, run, link, browser):
     browser.wait(lambda: len(browser.table()) == 4)
     browser.wait(lambda: [row["State"] for row in browser.table()] == ["running"] * 4)
     check(browser.table(), run)
-    assert "4 ranks on 1 node · 2 workers: 2 running" in "".join(each.text for each in browser.find(".bk-clearfix"))
+    assert "4 ranks on 1 node · 2 workers: 2 running" in browser.text()
+    assert re.search(r"Tasks: \d+ processing", browser.text()), browser.text()
 
     pids = [row["PID"] for row in browser.table()]
     (ranks.work / "crime.py").touch()
@@ -110,9 +111,11 @@ def test_ranks_in_a_browser(ranks, run, link, browser):
         victim
     )
     browser.wait(lambda: sum(row["PID"] not in pids for row in browser.table()) == 1)  # that of its new process
-    browser.photograph("dashboard-ranks")
     check_sorting(browser)
+    check_looks(browser)
+    check_front(browser, link)
     assert not browser.errors()
+    check_info(browser)
 
 
 def check(table, run):
@@ -124,23 +127,61 @@ def check(table, run):
     assert [int(table[number]["PID"]) for number in (0, 1)] == [run.rank(0), run.rank(1)]
     for row in table:
         assert os.path.exists(f"/proc/{row['PID']}"), row
-        assert re.match(r"\d+\.\d\d [MG]iB \(\d+%\)$", row["Memory"]), row
-        assert re.match(r"\d+\.\d\d [MG]iB$", row["Limit"]), row
+        assert re.match(r"\d+\.\d\d [MG]iB of \d+\.\d\d [MG]iB \(\d+ %\)$", row["Memory"]), row
+        assert re.match(r"0:\d\d:\d\d$", row["Uptime"]), row
         assert row["Last message"] == ""
+    assert re.match(r"\d+ %$", table[0]["CPU"]), "that of the scheduler is known"
     for row in table[2:]:
-        assert int(row["Threads"]) >= 1
-        assert row["Restarts"] == "0"
+        assert re.match(r"\d of \d$", row["Running"]), row
+        assert row["Queued"].isdigit(), row
+        assert re.match(r"\d+ %$", row["CPU"]), row
+        assert re.match(r"\d+ %$", row["Idle"]), row
+        assert (row["Restarts"], row["Spilled"]) == ("0", "0 B")
 
 
 def check_sorting(browser):
     """A click on a heading sorts, and it stays so while the page goes on."""
-    heading = next(each for each in browser.find(".slick-header-column") if each.text == "Rank")
+    heading = next(each for each in browser.find("th button") if each.text == "Rank")
     heading.click()
     heading.click()
     browser.wait(lambda: [row["Rank"] for row in browser.table()] == ["3", "2", "1", "0"])
     memory = [row["Memory"] for row in browser.table()]
     browser.wait(lambda: [row["Memory"] for row in browser.table()] != memory, 120)
     assert [row["Rank"] for row in browser.table()] == ["3", "2", "1", "0"]
+
+
+def check_looks(browser):
+    """It can be used on every screen: nothing is cut, and colours are those of the user's choice."""
+    for dark in (False, True):
+        for width, height in ((1500, 800), (820, 900), (420, 900)):
+            browser.show(width, height, dark=dark)
+            assert browser.overflow() <= 0, width
+            browser.photograph(f"dashboard-ranks-{width}-{'dark' if dark else 'light'}")
+        red, green, blue = map(int, re.findall(r"\d+", browser.style("body", "backgroundColor"))[:3])
+        assert (max(red, green, blue) < 64) is dark
+    (message,) = [each for each in browser.find("td.message span") if each.text]
+    assert "crime-1" in message.text
+    assert message.is_displayed()
+    assert browser.style("td.message", "textOverflow") == "clip", "all of it is there to read"
+    assert browser.find("tr.died .bad"), "its death is marked"
+    browser.show(1500, 800, dark=False)
+
+
+def check_front(browser, link):
+    """The bare secret leads to a page."""
+    browser.driver.get(link.removesuffix("status"))
+    browser.wait(lambda: browser.driver.current_url == link)
+
+
+def check_info(browser):
+    """Page Info has the styles that Dask has, and no links to pages that workers do not have."""
+    browser.driver.find_element("link text", "Info").click()
+    browser.wait(lambda: len(browser.find("tbody tr")) == 2)
+    assert browser.style("table.sortable th", "cursor") == "pointer", "by sortable.min.css, which Dask brings"
+    assert not [each for each in browser.find("a") if each.text == "dashboard"]
+    browser.photograph("dashboard-info")
+    missing = [each for each in browser.errors() if "127.0.0.1" in each]
+    assert not missing, "what is not here is on Dask's network"
 
 
 def test_without_the_secret_there_is_nothing_to_see(link, browser):

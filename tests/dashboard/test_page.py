@@ -1,25 +1,27 @@
-"""The page "Ranks" as Dask's HTTP server has it, without a browser."""
+"""The pages that are added to Dask's HTTP server, without a browser."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import json
+import re
+import urllib.error
 import urllib.request
+from urllib.parse import urljoin
 
 import pytest
 
 pytest.importorskip("bokeh")
 
-from bokeh.client import pull_session
-from bokeh.document import Document
-from bokeh.models import ColumnDataSource, Div
-from distributed import Scheduler, SchedulerPlugin
+from distributed import Scheduler, SchedulerPlugin, Worker
 from distributed.dashboard import scheduler as pages
 
-from mpidask.dashboard import page
+from mpidask.dashboard import access, routes
+from mpidask.dashboard.measured import SelfReport, hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
 
 PREFIX = "a-secret"
+ROW = Row("7", "n<1>", "worker", "w", "running", pid=12, threads=2, memory=2**28, memory_limit=2**30)
 
 
 class Source(SchedulerPlugin):
@@ -28,101 +30,137 @@ class Source(SchedulerPlugin):
     name = SOURCE
     heading = "job"
 
-    def __init__(self):
-        self.its = [Row("7", "n<1>", "worker", "w", 12, 2, 2**28, 2**30, "running")]
-
     def rows(self):
-        return self.its
+        return [ROW]
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    """Register the page for the time of a test."""
-    monkeypatch.setattr(pages, "applications", dict(pages.applications))
-    monkeypatch.setattr(pages, "template_variables", pages.template_variables)
-    page.register()
-    page.register()  # a second time changes nothing
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments):
+        return None
 
 
 async def read(url):
+    """Return status, text and, of a redirection, its target."""
+
     def fetch():
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            return answer.read().decode()
+        try:
+            with urllib.request.build_opener(_Stay).open(url, timeout=20) as answer:
+                return answer.status, answer.read().decode(errors="replace"), None
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode(), error.headers["Location"]
 
     return await asyncio.wait_for(asyncio.to_thread(fetch), 30)
 
 
-async def document(url):
-    def pull():
-        session = pull_session(url=url)
-        try:
-            return session.document
-        finally:
-            session.close()
+def run(look, source=None, *, dashboard="early", prefix=PREFIX):
+    """Look at a scheduler: its dashboard is there from the start, or comes later as in a run, or never."""
 
-    return await asyncio.wait_for(asyncio.to_thread(pull), 30)
-
-
-async def scheduler(source, *, late):
-    """Return a scheduler: with its dashboard from the start, or with one that comes later as in a run."""
-    made = await Scheduler(
-        host="127.0.0.1",
-        dashboard=not late,
-        dashboard_address="127.0.0.1:0",
-        http_prefix=PREFIX,
-        plugins=[] if source is None else [source],
-    )
-    if late:
-        pages.connect(made.http_application, made.http_server, made, prefix=PREFIX)
-    return made
-
-
-def run(source, look, *, late=False):
     async def main():
-        async with await scheduler(source, late=late) as made:
-            return await asyncio.wait_for(look(f"http://127.0.0.1:{made.http_server.port}/{PREFIX}"), 60)
+        settings = {"dashboard": dashboard == "early", "dashboard_address": "127.0.0.1:0", "http_prefix": prefix or "/"}
+        made = Scheduler(host="127.0.0.1", plugins=[] if source is None else [source], **settings)
+        routes.add(made, prefix)
+        if prefix:
+            access.close(made, prefix)
+        async with await made:
+            if dashboard == "late":
+                pages.connect(made.http_application, made.http_server, made, prefix=prefix)
+            if source is not None:
+                routes.show_in_navigation(made)
+                routes.show_in_navigation(made)  # a second time changes nothing
+            return await asyncio.wait_for(look(f"http://127.0.0.1:{made.http_server.port}"), 60)
 
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize("late", [True, False])
-def test_the_page_is_there_and_in_the_navigation_bar(late):
+@pytest.mark.parametrize("dashboard", ["late", "early"])
+def test_the_page_is_there_and_in_the_navigation_bar(dashboard):
     async def look(url):
-        return [await read(f"{url}/{name}") for name in ("status", "ranks")]
+        return [await read(f"{url}/{PREFIX}/{name}") for name in ("status", "ranks")]
 
-    status, ranks = run(Source(), look, late=late)
-    for text in (status, ranks):
-        assert text.count('<a href="ranks">Ranks</a>') == 1
-    assert status.index('href="status"') < status.index('href="ranks"') < status.index('href="workers"')
-    assert "<title>Dask" in ranks
+    (_, dask, _), (status, ranks, _) = run(look, Source(), dashboard=dashboard)
+    assert dask.count('<a href="ranks">Ranks</a>') == 1
+    assert dask.index('href="status"') < dask.index('href="ranks"') < dask.index('href="workers"')
+    assert status == 200
+    assert '<a href="ranks" aria-current="page">Ranks</a>' in ranks
+    assert '<a href="status">Status</a>' in ranks
 
 
-def test_the_table_has_the_rows():
+def test_the_numbers():
     async def look(url):
-        return await document(f"{url}/ranks")
+        return [await read(f"{url}/{path}") for path in (f"{PREFIX}/ranks.json", "ranks.json", "ranks")]
 
-    found = run(Source(), look)
-    (table,) = found.select({"type": ColumnDataSource})
-    assert (table.data["place_text"], table.data["node_text"]) == (["7"], ["n<1>"])
-    (above,) = found.select({"type": Div})
-    assert above.text == "1 job on 1 node · 1 worker: 1 running · 256.00 MiB in use by workers"
+    (status, text, _), *others = run(look, Source())
+    numbers = json.loads(text)
+    assert (status, numbers["place"], numbers["rows"]) == (200, "job", [vars(ROW)])
+    assert numbers["summary"] == "1 job on 1 node · 1 worker: 1 running · 256.00 MiB in use by workers"
+    assert numbers["task_summary"] == "none"
+    assert [code for code, *_ in others] == [404, 404], "nobody sees them without the secret"
 
 
-def test_a_scheduler_of_others_has_a_page_that_says_so():
+def test_a_scheduler_without_rows_has_no_numbers_and_no_link_to_the_page():
     async def look(url):
-        return await document(f"{url}/ranks")
+        return [await read(f"{url}/{PREFIX}/{name}") for name in ("ranks.json", "status")]
 
-    (root,) = run(None, look).roots
-    assert "no ranks or jobs" in root.text
+    (status, _, _), (_, dask, _) = run(look)
+    assert status == 404
+    assert "Ranks" not in dask
 
 
-def test_only_what_has_changed_is_sent():
-    source, doc, sent = Source(), Document(), []
-    doc.add_root(page._table(source, doc))
-    (look,) = doc.session_callbacks
-    doc.on_change(sent.append)
-    look.callback()
-    assert sent == []
-    source.its = [dataclasses.replace(source.its[0], pid=13)]
-    look.callback()
-    assert len(sent) == 1
+@pytest.mark.parametrize(
+    ("dashboard", "prefix", "path", "target"),
+    [
+        ("early", PREFIX, f"/{PREFIX}/", "status"),
+        ("early", PREFIX, f"/{PREFIX}", f"{PREFIX}/status"),
+        ("none", PREFIX, f"/{PREFIX}/", "ranks"),
+        ("none", "", "/", "ranks"),
+        ("none", "", "", "ranks"),
+    ],
+)
+def test_the_bare_secret_leads_to_a_page(dashboard, prefix, path, target):
+    async def look(url):
+        return await read(url + path)
+
+    status, _, location = run(look, Source(), dashboard=dashboard, prefix=prefix)
+    assert (status, location) == (302, target)
+
+
+def test_page_info_finds_its_styles_under_the_secret():
+    async def look(url):
+        page = f"{url}/{PREFIX}/info/main/workers.html"
+        _, text, _ = await read(page)
+        links = re.findall(r'(?:href|src)="([^"]*statics/[^"]*)"', text)
+        return [await read(urljoin(page, link)) for link in links]
+
+    found = run(look)
+    assert [status for status, *_ in found] == [200] * 3
+
+
+@pytest.mark.parametrize("has_pages", [True, False])
+def test_a_worker_is_measured_and_linked_to_if_it_has_pages(has_pages):
+    """By the worker's own report."""
+
+    async def main():
+        async with (
+            Scheduler(host="127.0.0.1", dashboard=False, dashboard_address="127.0.0.1:0") as scheduler,
+            Worker(
+                scheduler.address,
+                nthreads=2,
+                dashboard=has_pages,
+                dashboard_address="127.0.0.1:0",
+                plugins=[SelfReport()],
+            ),
+        ):
+            (state,) = scheduler.workers.values()
+            assert "dashboard" in state.services
+            hide_missing_pages(state, has_pages=True)
+            return measured(state, 0.0), "dashboard" in state.services
+
+    found, linked = asyncio.run(main())
+    assert linked is has_pages
+    assert found["state"] in ("starting", "running")
+    assert (found["threads"], found["running"], found["queued"]) == (2, 0, 0)
+    assert found["idle"] == 1.0
+    assert found["memory"] > 0
+    assert found["spill"] == 0
+    assert isinstance(found["cpu"], float | int)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import socket
+import time
 from types import SimpleNamespace
 
 import pytest
 from distributed import Status
 
 from mpidask.config import Options
-from mpidask.dashboard.table import HEADINGS, SOURCE, Row, columns, summary
+from mpidask.dashboard.measured import measured
+from mpidask.dashboard.table import SOURCE, Row, add_up, numbers, summary, tasks_in_words
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.rank_spec import places
 from mpidask.launch.resources.division import Facts, Limit, WorkerSpec
@@ -22,32 +25,32 @@ from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Death, Postm
 from mpidask.launch.servers.specs import Place
 
 HERE = socket.gethostname()
-WORKER = Row("2", "n2", "worker", "2", 4711, 4, 3 * 2**28, 3 * 2**30, "running")
+WORKER = Row("2", "n2", "worker", "2", "running", pid=4711, threads=4, memory=3 * 2**28, memory_limit=3 * 2**30)
 
 
-def test_a_table_sorts_by_numbers_and_shows_words():
-    rows = [dataclasses.replace(WORKER, place=name, worker=name, node=f"n{name}") for name in ("9", "10", "10-1")]
-    table = columns(rows)
-    for field in ("place", "worker", "node"):
-        assert table[field] == sorted(table[field])
-    assert (table["place_text"], table["node_text"]) == (["9", "10", "10-1"], ["n9", "n10", "n10-1"])
-    assert table["memory"] == [3 * 2**28] * 3
-    assert table["memory_text"] == ["768.00 MiB (25%)"] * 3
-    assert table["memory_limit_text"] == ["3.00 GiB"] * 3
-    assert set(HEADINGS) <= table.keys()
-    assert {len(column) for column in table.values()} == {3}
+def test_all_that_is_shown_can_be_written_as_json():
+    found = numbers([WORKER], "rank", {"processing": 3, "released": 5, "erred": 0})
+    assert json.loads(json.dumps(found)) == found
+    assert found["rows"] == [vars(WORKER)]
+    assert found["tasks"] == {
+        "processing": 3,
+        "queued": 0,
+        "waiting": 0,
+        "no-worker": 0,
+        "memory": 0,
+        "erred": 0,
+    }
 
 
-def test_what_is_not_known_is_left_blank():
-    table = columns([Row("0", "n1", "scheduler", "", None, None, None, None, "running")])
-    assert table["memory_text"] == table["memory_limit_text"] == table["worker_text"] == table["message"] == [""]
-    assert table["pid"] == table["threads"] == table["memory"] == [None]
-    assert columns([dataclasses.replace(WORKER, memory_limit=None)])["memory_text"] == ["768.00 MiB"]
+def test_tasks_in_words():
+    total = add_up([{"processing": 3, "erred": 1, "released": 9}, {"processing": 1, "memory": 0}])
+    assert tasks_in_words(total) == "4 processing, 1 failed"
+    assert tasks_in_words({}) == "none"
 
 
 def test_the_line_above_the_table():
-    scheduler = Row("0", "n1", "scheduler", "", 7, None, 2**30, None, "running")
-    dead = Row("3", "n3", "worker", "3", None, None, None, None, "dead", 2, "12:00:00 died: exit status 4")
+    scheduler = Row("0", "n1", "scheduler", "", "running", pid=7, memory=2**30)
+    dead = Row("3", "n3", "worker", "3", "dead", restarts=2, message="12:00:00 died: exit status 4")
     assert summary([scheduler, WORKER, dead]) == (
         "3 ranks on 3 nodes · 2 workers: 1 running, 1 dead · 768.00 MiB in use by workers · 2 restarts"
     )
@@ -80,10 +83,27 @@ def state(name, status=Status.running, **more):
         pid=500,
         nthreads=2,
         memory_limit=2**30,
-        metrics={"memory": 2**28},
+        metrics={"memory": 2**28, "cpu": 150.0, "spilled_bytes": {"memory": 5, "disk": 7}},
         host="10.0.0.9",
+        executing={"a": 10.0},
+        processing={"a": 1, "b": 1, "c": 1},
+        services={"dashboard": 1},
         **more,
     )
+
+
+#: What a row says of such a worker, but for its uptime.
+UP = {
+    "state": "running",
+    "pid": 500,
+    "threads": 2,
+    "cpu": 150.0,
+    "memory": 2**28,
+    "memory_limit": 2**30,
+    "running": 1,
+    "queued": 2,
+    "spill": 7,
+}
 
 
 class Run:
@@ -92,7 +112,7 @@ class Run:
     def __init__(self, *its_places):
         self.postmortem = Postmortem()
         self.plugin = RanksPlugin(its_places, self.postmortem)
-        self.scheduler = SimpleNamespace(workers={})
+        self.scheduler = SimpleNamespace(workers={}, monitor=SimpleNamespace(recent=lambda: {"cpu": 3.0}))
         asyncio.run(self.plugin.start(self.scheduler))
 
     def add(self, worker):
@@ -103,21 +123,20 @@ class Run:
 
     @property
     def rows(self):
-        return self.plugin.rows()
+        """The rows, without what time changes."""
+        return [dataclasses.replace(row, uptime=None) for row in self.plugin.rows()]
 
 
 def test_a_worker_comes_dies_and_comes_back():
     run = Run(Place(2, "n2", "worker", 99, None, ("2",)))
-    assert run.rows == [Row("2", "n2", "worker", "2", None, None, None, None, "starting")]
+    assert run.rows == [Row("2", "n2", "worker", "2", "starting")]
     address = run.add(state(2))  # Dask's name for it is a number
-    up = Row("2", "n2", "worker", "2", 500, 2, 2**28, 2**30, "running")
+    up = Row("2", "n2", "worker", "2", **UP)
     assert run.rows == [up]
     del run.scheduler.workers[address]
     assert [row.state for row in run.rows] == ["gone"]
     run.postmortem.deaths["2"] = Death(1, "12:00:00 died: exit status 4")
-    assert run.rows == [
-        Row("2", "n2", "worker", "2", None, None, None, None, "dead", 1, "12:00:00 died: exit status 4")
-    ]
+    assert run.rows == [Row("2", "n2", "worker", "2", "dead", restarts=1, message="12:00:00 died: exit status 4")]
     run.add(state(2))
     assert run.rows == [dataclasses.replace(up, restarts=1, message="12:00:00 died: exit status 4")]
 
@@ -143,7 +162,8 @@ def test_a_rank_without_workers_is_looked_at_if_it_is_here():
     )
     assert scheduler.memory > 2**20
     assert scheduler.memory_limit == 2**33
-    assert script == Row("1", "elsewhere", "script", "", os.getpid(), None, None, None, "running")
+    assert scheduler.cpu == 3.0
+    assert script == Row("1", "elsewhere", "script", "", "running", pid=os.getpid())
     lost = Run(Place(1, HERE, "script", 2**22 + 1))  # more than Linux gives
     assert [row.state for row in lost.rows] == ["gone"]
 
@@ -151,7 +171,25 @@ def test_a_rank_without_workers_is_looked_at_if_it_is_here():
 def test_a_worker_that_joined_from_elsewhere_is_shown():
     run = Run(Place(0, "elsewhere", "scheduler", 1))
     run.add(state("guest-2"))
-    assert run.rows[1:] == [Row("", "10.0.0.9", "worker", "guest-2", 500, 2, 2**28, 2**30, "running")]
+    assert run.rows[1:] == [Row("", "10.0.0.9", "worker", "guest-2", **UP)]
+
+
+@pytest.mark.parametrize(("computed", "idle"), [(0.0, 0.95), (90.0, 0.5), (500.0, 0.0)])
+def test_the_idle_share_is_that_of_all_threads_since_the_start(computed, idle):
+    """Of two threads in 100 s, one of which has computed for 10 s and goes on."""
+    worker = state(2)
+    worker.metrics["mpidask"] = {"computed": computed, "pages": False}
+    assert measured(worker, time.monotonic() - 100)["idle"] == pytest.approx(idle, abs=0.02)
+
+
+def test_links_to_pages_that_a_worker_has_not_are_taken_away():
+    run = Run(Place(2, "n2", "worker", 99, None, ("2", "3", "4")))
+    without, has_them, silent = state(2), state(3), state(4)
+    without.metrics["mpidask"] = {"computed": 0.0, "pages": False}
+    has_them.metrics["mpidask"] = {"computed": 0.0, "pages": True}
+    for worker in (without, has_them, silent):
+        run.add(worker)
+    assert [worker.services for worker in (without, has_them, silent)] == [{}, {"dashboard": 1}, {"dashboard": 1}]
 
 
 def test_the_plugin_has_the_name_by_which_the_page_finds_it():

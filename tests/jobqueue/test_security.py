@@ -291,6 +291,9 @@ def scheduler(**workers):
                 pid=7,
                 nthreads=2,
                 metrics={"memory": 100},
+                executing={},
+                processing={},
+                services={"dashboard": 1},
                 memory_limit=1000,
                 status=status,
             )
@@ -312,8 +315,9 @@ def test_the_page_has_a_row_for_each_worker_and_for_each_job_without():
     ]
     page = JobsPage(lambda: jobs, lambda: ended)
     dask_scheduler = scheduler(**{"w-0-0": "tls://1", "w-0-1": "tls://2", "other": "tls://3"})
-    for address in dask_scheduler.workers:
+    for address, worker in dask_scheduler.workers.items():
         page.add_worker(dask_scheduler, address)
+        assert not worker.services, "it has no pages to link to"
     rows = [(row.place, row.worker, row.state, row.message) for row in page.rows()]
     assert rows == [
         ("9", "", "failed", "out of memory"),

@@ -244,7 +244,7 @@ os._exit = leave
 """
 
 #: Role -> packages and modules that it must not have imported.
-_OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach", "mpidask.dashboard.page"}
+_OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach"}
 _SERVERS = {"dask", "distributed", "tornado", "numpy", "yaml", "click", "jinja2", "cryptography"}
 FORBIDDEN = {
     "scheduler without dashboard": {"bokeh", "pandas", *_OUTSIDE},

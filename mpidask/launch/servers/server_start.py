@@ -24,7 +24,8 @@ from distributed.security import Security
 
 from mpidask import config, lost_connections
 from mpidask.compat import dask as compat
-from mpidask.dashboard import access
+from mpidask.dashboard import access, routes
+from mpidask.dashboard.measured import SelfReport
 from mpidask.errors import StartupError
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
@@ -87,6 +88,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
         )
         if spec.idle == 0:
             made.idle_timeout = None
+        routes.add(made, spec.token)
         if spec.token:
             access.close(made, spec.token)
         scheduler: Scheduler = await made
@@ -105,7 +107,8 @@ async def _announce(scheduler: Scheduler, spec: SchedulerSpec) -> None:
     link = dashboard_link(scheduler, spec)
     if spec.record is not None:
         directory, progress = spec.record
-        progress = dataclasses.replace(progress, dashboard=link, host=os.uname().nodename)
+        pages = access.link(scheduler, spec.token).removesuffix("status")
+        progress = dataclasses.replace(progress, dashboard=link, pages=pages, host=os.uname().nodename)
         await scheduler.register_scheduler_plugin(Recorder(directory, progress), idempotent=False)
     if spec.file is not None:
         about = dataclasses.replace(spec.about, clients=contact(scheduler, spec).clients, dashboard=link)
@@ -164,11 +167,10 @@ async def start_dashboard(scheduler: Scheduler, spec: SchedulerSpec) -> None:
     """
     try:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
-        ours = await asyncio.to_thread(importlib.import_module, "mpidask.dashboard.page")
     except ImportError:
         return
-    ours.register()
     module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=spec.token)
+    routes.show_in_navigation(scheduler)
 
 
 class WatchedNanny(idle.RestingNanny):
@@ -251,7 +253,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
         **spec.worker_options,
     }
     if issubclass(cls, Worker):
-        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny))
+        settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny), SelfReport())
     if issubclass(cls, Worker) and spec.nanny:
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):

@@ -7,19 +7,21 @@ the places of the run's ranks.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psutil
-from distributed import Scheduler, SchedulerPlugin, Status
+from distributed import Scheduler, SchedulerPlugin
 from distributed.scheduler import WorkerState
 
+from mpidask.dashboard.measured import hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
 from mpidask.launch.servers.plugins.worker_exits import Death, Postmortem
 from mpidask.launch.servers.specs import Place
 
 __all__ = ["RanksPlugin"]
 
-_STATES = {Status.running: "running", Status.paused: "paused", Status.init: "starting"}
 _NEVER = Death(0, "")
 
 
@@ -32,15 +34,18 @@ class RanksPlugin(SchedulerPlugin):
     def __init__(self, places: Sequence[Place], postmortem: Postmortem) -> None:
         self._places, self._postmortem = places, postmortem
         self._scheduler: Scheduler | None = None
-        self._seen: set[str] = set()
+        self._came: dict[str, float] = {}  # name of a worker -> when its process came last, by time.monotonic
+        self._began = time.monotonic()
 
     async def start(self, scheduler: Scheduler) -> None:
         """Remember the scheduler."""
         self._scheduler = scheduler
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        """Remember that a worker was there."""
-        self._seen.add(str(scheduler.workers[worker].name))
+        """Remember when a worker came."""
+        state = scheduler.workers[worker]
+        self._came[str(state.name)] = time.monotonic()
+        hide_missing_pages(state, has_pages=True)
 
     def rows(self) -> list[Row]:
         """Return one row per worker, and one for each rank without any."""
@@ -55,33 +60,39 @@ class RanksPlugin(SchedulerPlugin):
         for name in place.workers:
             yield self._worker(str(place.rank), place.node, place.role, name, there.get(name))
         if not place.workers:
-            yield _without_worker(place)
+            yield self._without_worker(place)
 
     def _worker(self, rank: str, node: str, role: str, name: str, state: WorkerState | None) -> Row:
         death = self._postmortem.deaths.get(name, _NEVER)
         if state is None:
-            how = "dead" if death.count else "gone" if name in self._seen else "starting"
-            return Row(rank, node, role, name, None, None, None, None, how, death.count, death.last)
+            how = "dead" if death.count else "gone" if name in self._came else "starting"
+            known: dict[str, Any] = {"state": how}
+        else:
+            known = measured(state, self._came.get(name, self._began))
+        return Row(rank, node, role, name, **known, restarts=death.count, message=death.last)
+
+    def _without_worker(self, place: Place) -> Row:
+        memory, state = None, "running"  # a rank that is lost ends the run
+        if place.node == socket.gethostname():
+            try:
+                memory = psutil.Process(place.pid).memory_info().rss
+            except psutil.Error:
+                state = "gone"
         return Row(
-            place=rank,
-            node=node,
-            role=role,
-            worker=name,
-            pid=state.pid,
-            threads=state.nthreads,
-            memory=state.metrics.get("memory"),
-            memory_limit=state.memory_limit or None,
-            state=_STATES.get(state.status, "closing"),
-            restarts=death.count,
-            message=death.last,
+            str(place.rank),
+            place.node,
+            place.role,
+            worker="",
+            state=state,
+            pid=place.pid,
+            cpu=self._cpu() if "scheduler" in place.role else None,
+            memory=memory,
+            memory_limit=place.memory,
+            uptime=time.monotonic() - self._began,
         )
 
-
-def _without_worker(place: Place) -> Row:
-    memory, state = None, "running"  # a rank that is lost ends the run
-    if place.node == socket.gethostname():
-        try:
-            memory = psutil.Process(place.pid).memory_info().rss
-        except psutil.Error:
-            state = "gone"
-    return Row(str(place.rank), place.node, place.role, "", place.pid, None, memory, place.memory, state)
+    def _cpu(self) -> float | None:
+        """Return what the scheduler uses of a core, in percent."""
+        monitor: Any = self._scheduler.monitor if self._scheduler is not None else None
+        cpu: float | None = monitor.recent().get("cpu") if monitor is not None else None
+        return cpu

@@ -1,0 +1,89 @@
+"""What is added to a scheduler's HTTP server: the page "Ranks", its numbers, the bare secret.
+
+They need no bokeh. All of them are under the secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Any
+
+from distributed import Scheduler
+from distributed.http.utils import RequestHandler
+
+from mpidask.compat import dask as compat
+from mpidask.dashboard.links import NUMBERS
+from mpidask.dashboard.table import SOURCE, Source, add_up, numbers
+
+__all__ = ["add", "show_in_navigation"]
+
+_NAME = "ranks"  # the page's address, and in the navigation bar its title
+_DASK = "distributed.dashboard.scheduler"  # imports bokeh
+
+
+def add(scheduler: Scheduler, prefix: str) -> None:
+    """Add the pages to a scheduler that has a `Source` among its plugins, or gets one.
+
+    prefix: the scheduler's ``http_prefix``: the secret, "" for none
+    """
+    compat.find_statics_of_info_pages()
+    path = prefix.strip("/")
+    under = f"/{re.escape(path)}" if path else ""
+    server = {"dask_server": scheduler, "extra": {"path": path}}
+    routes = [(f"{under}/{_NAME}", _Ranks, server), (f"{under}/{re.escape(NUMBERS)}", _Numbers, server)]
+    scheduler.http_application.add_handlers(r".*", [*routes, (f"{under}/?", _Front, server)])
+
+
+def show_in_navigation(scheduler: Scheduler) -> None:
+    """Add the page to the navigation bar of a dashboard, once its pages are there."""
+    pages = _navigation(scheduler)
+    if pages and _NAME not in pages:
+        pages.insert(1, _NAME)  # after Status
+
+
+def _navigation(scheduler: Any) -> list[str]:
+    """Return the pages of Dask's navigation bar, none if there are none: for want of bokeh, or not yet."""
+    module: Any = sys.modules.get(_DASK)
+    if module is None or not scheduler.http_application.applications:
+        return []
+    pages: list[str] = module.template_variables(scheduler)["pages"]  # remembered: one list for each scheduler
+    return pages
+
+
+class _Ranks(RequestHandler):
+    """The page."""
+
+    def get_template_path(self) -> str:
+        """Return where the page's file is."""
+        return os.path.dirname(__file__)
+
+    def get(self) -> None:
+        """Answer with the page, which asks for the numbers."""
+        pages = _navigation(self.server) or [_NAME]
+        self.render("ranks.html", pages=pages, numbers=NUMBERS, current=_NAME)
+
+
+class _Numbers(RequestHandler):
+    """The numbers."""
+
+    def get(self) -> None:
+        """Answer with the numbers, 404 if nobody knows them."""
+        source: Source | None = self.server.plugins.get(SOURCE)
+        if source is None:
+            self.send_error(404)
+            return
+        tasks = add_up(prefix.states for prefix in self.server.task_prefixes.values())
+        self.set_header("Cache-Control", "no-store")
+        self.write(numbers(source.rows(), source.heading, tasks))
+
+
+class _Front(RequestHandler):
+    """The bare secret, or nothing at all."""
+
+    def get(self) -> None:
+        """Lead to Dask's first page if there is one, else to ours; by a relative link, for proxies."""
+        page = "status" if _navigation(self.server) else _NAME
+        path = self.extra["path"]
+        self.redirect(page if self.request.path.endswith("/") or not path else f"{path}/{page}")

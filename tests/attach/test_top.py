@@ -1,0 +1,303 @@
+"""`mpidask top`: what it shows (pure), what it reads, and a real job on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import termios
+import threading
+import time
+
+import pytest
+
+from mpidask.attach import numbers
+from mpidask.cli import top_view
+from mpidask.cli.top_view import View
+from mpidask.dashboard.table import Row
+from mpidask.dashboard.table import numbers as all_numbers
+from mpidask.errors import StartupError
+from mpidask.run_directory import Progress
+
+pytestmark = pytest.mark.one_mpi
+
+JOB = {
+    "job": "4711",
+    "run": "r",
+    "name": "quick.py",
+    "system": "slurm",
+    "state": "running",
+    "elapsed": 3725.0,
+    "time_left": 600.0,
+    "reason": None,
+    "ended": None,
+    "exit_status": None,
+    "expected_start": None,
+    "workers": 3,
+    "expected_workers": 3,
+}
+
+
+def worker(number, **more):
+    known = {
+        "state": "running",
+        "pid": 10 + number,
+        "threads": 4,
+        "cpu": 150.0,
+        "memory": 2**30,
+        "memory_limit": 4 * 2**30,
+        "running": 2,
+        "queued": 12,
+        "idle": 0.25,
+        "spill": 2**20,
+        "uptime": 61.0,
+    }
+    return Row(str(number), f"node{number}", "worker", str(number), **{**known, **more})
+
+
+DEATH = "12:00:00 died: signal 9 (SIGKILL); tasks it had: sum-1, sum-2, sum-3 and 12 more"
+ROWS = [
+    Row("0", "node0", "scheduler", "", "running", pid=7, cpu=12.0, memory=2**28),
+    worker(1),
+    worker(2, memory=int(3.9 * 2**30), restarts=2, message=DEATH),
+    Row("3", "node3", "worker", "3", "dead", restarts=1),
+]
+
+
+def view(rows=ROWS, output=("step 1", "mpidask: worker 2 died\x1b[2J", "step 2"), **job):
+    found = None if rows is None else all_numbers(rows, "rank", {"processing": 4, "waiting": 24})
+    return View({**JOB, **job}, found, output=output)
+
+
+def plain(*arguments, **keywords):
+    return [line.plain for line in top_view.lines(*arguments, **keywords)]
+
+
+def test_all_of_it_without_a_width():
+    assert plain(view(), None) == [
+        "job 4711 (quick.py) on slurm: running, 1:02:05 elapsed, 0:10:00 left",
+        "workers  3: 2 running, 1 dead, 3 restarts",
+        "tasks    4 processing, 24 waiting",
+        "cpu      [########------------] 300 % of 800 % (38%)",
+        "memory   [############--------] 4.90 GiB of 8.00 GiB (61%), 2.00 MiB spilled",
+        "",
+        "RANK  NODE   WORKER  STATE      CPU         MEMORY  RUNNING  QUEUED  IDLE     SPILL   UPTIME  RESTARTS",
+        "   0  node0          running   12 %     256.00 MiB",
+        "   1  node1  1       running  150 %  1.00 GiB  25%      2/4      12   25%  1.00 MiB  0:01:01         0",
+        "   2  node2  2       running  150 %  3.90 GiB  97%      2/4      12   25%  1.00 MiB  0:01:01         2",
+        "   3  node3  3       dead                                                                            1",
+        "",
+        "latest messages",
+        "step 1",
+        "mpidask: worker 2 died [2J",
+        "step 2",
+        f"worker 2: {DEATH}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "header"),
+    [
+        (120, "RANK  NODE   WORKER  STATE      CPU         MEMORY  RUNNING  QUEUED  IDLE     SPILL   UPTIME  RESTARTS"),
+        (80, "RANK  NODE   WORKER  STATE      CPU         MEMORY  RUNNING  QUEUED  RESTARTS"),
+        (40, "RANK  STATE      CPU         MEMORY"),
+    ],
+)
+def test_what_is_left_out_where_it_is_narrow(width, header):
+    found = plain(view(), width)
+    assert header in found
+    assert max(map(len, found)) <= width
+    said = " ".join(" ".join(found).split())
+    for whole in (DEATH, "0:10:00 left", "4 processing, 24 waiting", "2 running, 1 dead, 3 restarts"):
+        assert whole in said, "nothing that matters is cut"
+
+
+def test_workers_with_news_are_shown_where_there_is_no_room_for_all():
+    rows = [worker(number) for number in range(1000)]
+    rows[500] = dataclasses.replace(rows[500], state="paused")
+    rows[700] = dataclasses.replace(rows[700], restarts=1, message=DEATH)
+    for height in (10, 24, 50):
+        found = plain(view(rows), 79, height)
+        assert len(found) <= height
+        if height > 10:
+            assert {"500", "700"} <= {line.split()[0] for line in found if line}
+            assert any(re.fullmatch(r"and 9\d\d more: 9\d\d running", line) for line in found)
+            assert any(DEATH[:40] in line for line in found)
+    assert len([line for line in plain(view(rows), 79) if "node" in line]) == 1000, "a snapshot has all"
+
+
+@pytest.mark.parametrize("height", range(1, 30))
+def test_it_never_has_more_lines_than_there_is_room(height):
+    assert len(plain(view(), 79, height)) <= height
+
+
+def test_a_job_without_numbers():
+    waiting = {"state": "pending", "elapsed": None, "time_left": None, "workers": None}
+    why = {"reason": "waits for free nodes (Resources)", "expected_start": "2026-11-21T16:10:00+01:00"}
+    assert plain(view(None, (), **waiting, **why), 120) == [
+        "job 4711 (quick.py) on slurm: pending; waits for free nodes (Resources); estimated start 2026-11-21 16:10:00"
+    ]
+    starting = View({**JOB, "workers": 1}, trouble="no numbers from the scheduler: Connection refused")
+    assert plain(starting, 120)[1:] == [
+        "no numbers from the scheduler: Connection refused",
+        "workers  1 of 3 up",
+    ]
+
+
+def test_states_and_levels_have_colours():
+    (dead,) = [line for line in top_view.lines(view(), 120) if " dead " in line.plain and "node3" in line.plain]
+    assert "bold red" in {str(span.style) for span in dead.spans}
+    (full,) = [line for line in top_view.lines(view(), 120) if "97%" in line.plain]
+    assert "bold red" in {str(span.style) for span in full.spans}
+
+
+# What it reads.
+
+
+def test_where_the_numbers_are():
+    assert numbers.place(None) is None
+    assert numbers.place(Progress(0, 1)) is None
+    told = Progress(0, 1, pages="http://127.0.0.1:5/secret/", host="n1")
+    assert numbers.place(told) == ("n1", "http://127.0.0.1:5/secret/ranks.json")
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    """Answers with what the path names."""
+
+    def do_GET(self):
+        status, text = {"/good": (200, '{"rows": []}'), "/bad": (200, "<html>")}.get(self.path, (404, ""))
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_reading_numbers(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with http.server.HTTPServer(("127.0.0.1", 0), _Pages) as server:
+        link = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with numbers.reached((socket.gethostname(), f"{link}/good")) as near:
+                assert numbers.read(near) == {"rows": []}, "no proxy learns of it"
+            with pytest.raises(StartupError, match="HTTP status 404"):
+                numbers.read(f"{link}/secret")
+            with pytest.raises(StartupError, match="Expecting value"):
+                numbers.read(f"{link}/bad")
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(StartupError, match="Connection refused") as refused:
+        numbers.read(f"{link}/secret")
+    assert "secret" not in refused.value.text()
+
+
+# A real job.
+
+SCRIPT = """
+import os, time
+from distributed import Client
+client = Client()
+print("computes", flush=True)
+while not os.path.exists("stop"):
+    client.gather(client.map(time.sleep, [0.1] * 10, pure=False))
+"""
+
+
+class Terminal:
+    """A terminal on which `mpidask top` runs."""
+
+    def __init__(self, system, *words, columns=100):
+        self.ours, self._its = pty.openpty()
+        self.before = termios.tcgetattr(self._its)
+        self.resize(columns)
+        self.process = system.start("top", *words, terminal=self._its)
+        self.all = self.text = ""  # what was printed, and what of it nobody has waited for
+
+    def _read(self, timeout):
+        if not select.select([self.ours], [], [], timeout)[0]:
+            return False
+        new = os.read(self.ours, 65536).decode(errors="replace")
+        self.all += new
+        self.text += re.sub(r"\x1b\[[\d;]*m", "", new)  # without colours
+        return True
+
+    def resize(self, columns):
+        fcntl.ioctl(self._its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+
+    def until(self, pattern, timeout=60):
+        """Read until it matches what was printed since the last time."""
+        deadline = time.monotonic() + timeout
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, self.all[-5000:]
+            self._read(1)
+        self.text = self.text[found.end() :]
+
+    def end(self, status):
+        """Check that the view has ended with a status and has left the terminal as it was."""
+        deadline = time.monotonic() + 30
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.all
+            self._read(0.1)
+        while self._read(0):
+            pass
+        assert self.process.returncode == status, self.all
+        assert termios.tcgetattr(self._its) == self.before
+        assert "\x1b[?1049l" in self.all and "\x1b[?25h" in self.all, "the screen and the cursor are back"
+        assert "Traceback" not in self.all
+        os.close(self.ours)
+        os.close(self._its)
+
+
+def test_a_real_job(local):
+    """In a pipe, as JSON, and on a terminal: q, Ctrl-C, another size, the job's end."""
+    local.environment = {**local.environment, "TERM": "xterm-256color"}
+    job = local.submit(*local.shape(1, 4), "-t", "10min", local.file("computes.py", SCRIPT))
+    local.until(job, lambda each: "computes" in local.log(job))
+    done = local.mpidask("top")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert re.match(rf"job {job} \(computes\) on local: running, 0:0\d:\d\d elapsed, 0:0\d:\d\d left\n", done.stdout)
+    assert re.search(r"^workers  2: 2 running$", done.stdout, re.MULTILINE), done
+    assert re.search(r"^latest messages\n(.*\n)*computes$", done.stdout, re.MULTILINE), done
+    given = json.loads(local.mpidask("top", job, "--json").stdout)
+    assert (given["job"], given["state"], len(given["numbers"]["rows"])) == (job, "running", 4)
+    assert {row["state"] for row in given["numbers"]["rows"]} == {"running"}
+    assert "computes" in given["messages"]
+
+    quits = Terminal(local, job)
+    quits.until(r"RANK  NODE +WORKER  STATE")
+    quits.resize(40)
+    os.killpg(quits.process.pid, signal.SIGWINCH)  # as a terminal that is the controlling one does
+    quits.until(r"RANK  STATE +CPU +MEMORY *\r?\n")
+    os.write(quits.ours, b"q")
+    quits.end(0)
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        interrupted = Terminal(local, job)
+        interrupted.until(r"RANK  NODE")
+        interrupted.process.send_signal(number)
+        interrupted.end(status)
+    watches = Terminal(local)
+    watches.until(r"RANK  NODE")
+    local.file("stop", "")
+    watches.until(rf"mpidask: job {job} has ended \(done\): exit status 0; `mpidask logs {job}`")
+    watches.end(0)
+
+    for words in ((job,), (job, "--json")):
+        late = local.mpidask("top", *words)
+        assert (late.returncode, f"job {job} has ended: done" in late.stderr) == (69, True), late
+        assert f"remedy: `mpidask logs {job}`" in late.stderr, late
+    assert json.loads(late.stdout)["numbers"] is None
+    none = local.mpidask("top")
+    assert (none.returncode, "no job is running" in none.stderr) == (2, True), none
+    assert local.left_over() == []
