@@ -13,6 +13,7 @@ help() {
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
 ./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
+./do slurm   bring a real Slurm up on this machine (Debian, root), and open a shell to submit from; down: end it
 ./do docs    build the documentation's site into .site; warnings are errors
 ./do lock    write requirements/constraints.txt anew
 END
@@ -192,6 +193,22 @@ drop_in_jobqueue() {
     tests/drop_in/jobqueue.sh "${@:-local}"
 }
 
+# slurm [down | COMMAND...]: four simulated nodes, and a shell, or a command, of an ordinary user who may submit to them.
+slurm() {
+    if [ "${1:-}" = down ]; then
+        tests/machines/slurm.sh down
+        exec tests/machines/nodes.sh down
+    fi
+    environment mpich mpich,dashboard,examples
+    tests/machines/slurm.sh up
+    home=$(tests/machines/user.sh mpidask-slurm)
+    tests/machines/stage.sh .venv-mpich /opt/mpidask
+    say "Slurm is up: sinfo shows its nodes; ./do slurm down ends it"
+    [ $# != 0 ] || set -- bash
+    cd "$home"
+    exec runuser -u mpidask-slurm -- env HOME="$home" PATH="/opt/mpidask/bin:/usr/bin:/bin:/usr/sbin:/sbin" "$@"
+}
+
 # The pages of commands and options are generated from the package, which `mpidask run --help` needs an MPI for.
 docs() {
     environment docs mpich,docs
@@ -217,6 +234,7 @@ command=${1:-help}
 case $command in
     demo | check | docs | lock | help) "$command" ;;
     test) test_ "$@" ;;
+    slurm) slurm "$@" ;;
     matrix) matrix "$@" ;;
     drop-in) drop_in "$@" ;;
     drop-in-jobqueue) drop_in_jobqueue "$@" ;;
