@@ -17,12 +17,11 @@ from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.utils import Log, Logs
 
-from mpidask import docstrings
+from mpidask import batch, docstrings
 from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.wait import JobSearch
-from mpidask.batch import submission
 from mpidask.batch.registry import find_here
-from mpidask.batch.submission import Handle
+from mpidask.batch.submission.handles import Handle
 from mpidask.errors import BatchError, UnclearError, UsageError
 from mpidask.security import tls_sockets
 from mpidask.security.scheduler_file import Entry
@@ -171,7 +170,7 @@ class MPICluster(Cluster):
 
     def _submit(self) -> None:
         job = spec.describe(self._options, self._of_run)
-        self.job = submission.submit(job, find_here(self._options.system), options=self._options, patient=True)
+        self.job = batch.submit(job, find_here(self._options.system), options=self._options, patient=True)
         if not self.quiet:
             idle = spec.idle_timeout(self._of_run)
             ends = "" if idle is None else f"; it ends by itself when nobody has used it for {idle}"

@@ -11,10 +11,10 @@ from typing import Any
 from distributed.core import rpc
 from distributed.security import Security
 
+from mpidask import batch
 from mpidask.attach import spec, wait
-from mpidask.batch import submission
 from mpidask.batch.job_state import JobState
-from mpidask.batch.submission import Handle
+from mpidask.batch.submission.handles import Handle
 from mpidask.errors import MpidaskError
 from mpidask.security import scheduler_file
 from mpidask.security.scheduler_file import Entry
@@ -35,7 +35,7 @@ def stop(handle: Handle) -> str:
         return "has ended already"
     file = spec.file_of(handle.record)
     if standing.state is not JobState.RUNNING or not os.path.exists(file):  # the file may be of an earlier execution
-        submission.cancel([handle])
+        batch.cancel([handle])
         return "is cancelled"
     with contextlib.suppress(MpidaskError):  # the file has just gone, or cannot be used
         asyncio.run(_ask(scheduler_file.read(file)))
@@ -49,7 +49,7 @@ def await_end(handle: Handle) -> str:
         if handle.record.exited is not None or handle.state.ended:
             return "has ended in order"
         time.sleep(_GLANCE)
-    submission.cancel([handle])
+    batch.cancel([handle])
     return f"did not end within {_ENDS:g} s, and is cancelled"
 
 

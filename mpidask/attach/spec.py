@@ -13,7 +13,7 @@ from typing import Any
 from mpidask import run_directory
 from mpidask.batch import settings
 from mpidask.batch.job import Job
-from mpidask.batch.records import Record
+from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.config import Options, inclusive, load
 from mpidask.errors import ArgumentError

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mpidask.batch import commands
 from mpidask.batch.job_state import JobState
-from mpidask.batch.submission import Handle
+from mpidask.batch.submission.handles import Handle
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 

@@ -11,11 +11,15 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from mpidask import batch
 from mpidask.attach import spec
-from mpidask.batch import monitor, records, settings, submission
+from mpidask.batch import settings
 from mpidask.batch.job_state import JobState
+from mpidask.batch.queries import monitor
+from mpidask.batch.records import store
+from mpidask.batch.records.record import SCRIPT
 from mpidask.batch.status import Standing
-from mpidask.batch.submission import Handle
+from mpidask.batch.submission.handles import Handle
 from mpidask.errors import BatchError, StartupError, UsageError
 from mpidask.quantities import seconds
 from mpidask.run_directory import SCHEDULER
@@ -125,17 +129,17 @@ def find(job: str | int | os.PathLike[str] | None) -> Search:
         return JobSearch(newest())
     text = os.fspath(job) if isinstance(job, os.PathLike) else str(job)
     if not isinstance(job, os.PathLike) and os.sep not in text and not text.endswith(".json"):
-        return JobSearch(submission.find(text))
+        return JobSearch(batch.find(text))
     path = os.path.abspath(os.path.expanduser(text))
-    if os.path.exists(os.path.join(path, records.SCRIPT)):
+    if os.path.exists(os.path.join(path, SCRIPT)):
         interval = seconds(settings.load({}).poll_interval, "poll-interval")
-        return JobSearch(Handle(records.read(Path(path)), interval))
+        return JobSearch(Handle(store.read(Path(path)), interval))
     return FileSearch(os.path.join(path, SCHEDULER) if os.path.isdir(path) else path)
 
 
 def newest() -> Handle:
     """Return the newest job of `mpidask start` that has not ended; raises UsageError if there is none."""
-    serving = [handle for handle in submission.jobs() if spec.serves(handle.record)]
+    serving = [handle for handle in batch.jobs() if spec.serves(handle.record)]
     standings = monitor.look_again([handle.record for handle in serving])
     for handle in reversed(serving):
         if handle.id and not standings[handle.name].state.ended:

@@ -14,7 +14,7 @@ the modules of `mpidask` itself.
 
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.job_state import JobState
-from mpidask.batch.submission import AsyncHandle, Handle, cancel, find, jobs, submit, submit_async
+from mpidask.batch.submission.handles import AsyncHandle, Handle, cancel, find, jobs, submit, submit_async
 from mpidask.batch.system import BatchSystem
 
 __all__ = [

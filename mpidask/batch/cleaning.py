@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mpidask.batch import leases, monitor, records, settings
-from mpidask.batch.records import Record
+from mpidask.batch import leases, settings
+from mpidask.batch.queries import monitor
+from mpidask.batch.records import record, store
+from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
 from mpidask.files import is_ours
 
@@ -69,11 +71,11 @@ def _found(options: settings.JobOptions, before: float, kept: list[str], *, ask:
     """Return what ended before that time; what is not known to have ended is named in `kept`. Sizes are 0."""
     found: list[Remains] = []
     jobs: list[Record] = []
-    for directory in _made_before(records.home(options.state_directory), before):
+    for directory in _made_before(store.home(options.state_directory), before):
         try:
-            jobs.append(records.read(directory))
+            jobs.append(store.read(directory))
         except _BROKEN:
-            if max(records.newest(directory), directory.stat().st_mtime) <= min(before, time.time() - _SUBMITTING):
+            if max(record.newest(directory), directory.stat().st_mtime) <= min(before, time.time() - _SUBMITTING):
                 found.append(Remains(directory=directory, what="an unfinished run directory", size=0))
     standings = monitor.look(jobs, 0.0) if ask else {job.name: job.standing for job in jobs}
     for job in jobs:
@@ -98,9 +100,9 @@ def _has_ended(job: Record, standing: Standing, before: float) -> bool:
     if job.id:
         over = standing.state.ended and standing.final
     else:
-        over = job.refused or job.exited is not None or time.time() - records.newest(job.directory) > _SUBMITTING
+        over = job.refused or job.exited is not None or time.time() - record.newest(job.directory) > _SUBMITTING
     ended = job.ended(standing)
-    return over and ended is not None and max(ended, records.newest(job.directory)) <= before
+    return over and ended is not None and max(ended, record.newest(job.directory)) <= before
 
 
 def _title(job: Record, standing: Standing) -> str:
@@ -112,10 +114,10 @@ def _title(job: Record, standing: Standing) -> str:
 def _clusters(before: float, kept: list[str]) -> list[Remains]:
     """Return the directories of clusters that were closed before that time."""
     found = []
-    for directory in _made_before(records.home(None, "clusters"), before):
+    for directory in _made_before(store.home(None, "clusters"), before):
         with contextlib.suppress(*_BROKEN):
             lease = leases.read(directory)
-            if lease.is_released and records.newest(directory) <= before:
+            if lease.is_released and record.newest(directory) <= before:
                 found.append(Remains(directory=directory, what="a closed cluster", size=0))
             elif lease.is_orphaned:
                 kept.append(f"a cluster that was not closed; `mpidask cancel --orphans` ends its jobs: {directory}")

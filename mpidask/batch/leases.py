@@ -26,10 +26,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpidask.batch import commands, monitor, records, registry
+from mpidask.batch import commands, registry
 from mpidask.batch.job_state import JobId
-from mpidask.batch.processes import Process
-from mpidask.batch.queries import cancel_commands
+from mpidask.batch.queries import monitor
+from mpidask.batch.queries.questions import cancel_commands
+from mpidask.batch.records import store
+from mpidask.batch.records.processes import Process
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError
 from mpidask.files import append_json, is_ours, json_lines, make_private, mark, replace_json
@@ -131,7 +133,7 @@ def living(system: BatchSystem, ids: Sequence[JobId]) -> list[JobId]:
 def create(system: str, title: str, further: Sequence[str] = ()) -> Lease:
     """Make the directory of a new lease of this process; raises BatchError if it cannot be written."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    home = records.home(None, "clusters")
+    home = store.home(None, "clusters")
     directory = home / f"{stamp}-{title}-{secrets.token_hex(2)}"
     lease = Lease(directory, system, Process.here(), tuple(further))
     content = {**dataclasses.asdict(lease), "directory": None}
@@ -156,7 +158,7 @@ def read(directory: Path) -> Lease:
 
 def orphans() -> list[Lease]:
     """Return the leases of this user whose process has ended without giving its jobs back."""
-    return [lease for lease in _all(records.home(None, "clusters")) if lease.is_orphaned]
+    return [lease for lease in _all(store.home(None, "clusters")) if lease.is_orphaned]
 
 
 def _all(home: Path) -> Iterator[Lease]:

@@ -18,8 +18,8 @@ from typing import Any
 from mpidask.batch import commands, systems
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job, Resources
-from mpidask.batch.job_fields import fields_of
 from mpidask.batch.job_state import JobState
+from mpidask.batch.scripts.job_fields import fields_of
 from mpidask.batch.settings import origin, section
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.template import named

@@ -128,7 +128,7 @@ _UNCLEAR = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSystem:
-    """The facts of one batch system. Lines may name the fields of `Job` and `Resources`; see `batch.job_fields`.
+    """The facts of one batch system. Lines may name the fields in `batch.scripts.job_fields`.
 
     name:      as users type it
     title:     as its makers write it

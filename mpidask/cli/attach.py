@@ -16,7 +16,7 @@ from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
     from mpidask.attach.client import JobClient
-    from mpidask.batch.submission import Handle
+    from mpidask.batch.submission.handles import Handle
     from mpidask.launch.script.main_module import Program
 
 __all__ = ["COMMANDS"]
@@ -48,10 +48,12 @@ Without JOB it is the one that waits or runs; if there are several, they are lis
 
 
 def _start(argv: Sequence[str]) -> int:
+    from mpidask import batch
     from mpidask.attach import spec
-    from mpidask.batch import records, settings, submission
+    from mpidask.batch import settings
+    from mpidask.batch.records import store
     from mpidask.batch.registry import find_here
-    from mpidask.batch.submit_command import job_script
+    from mpidask.batch.scripts.submit_command import job_script
     from mpidask.config import Options
 
     command = _start_command()
@@ -68,9 +70,9 @@ def _start(argv: Sequence[str]) -> int:
     job = spec.describe(options, run)
     system = find_here(options.system)
     if given["dry_run"]:
-        print(job_script(system, records.planned(job, options.state_directory)), end="")
+        print(job_script(system, store.planned(job, options.state_directory)), end="")
         return 0
-    handle = submission.submit(job, system, options=options)
+    handle = batch.submit(job, system, options=options)
     submit.report(handle, job, system.title)
     if spec.serves(handle.record):
         idle = spec.idle_timeout(run)

@@ -15,7 +15,7 @@ from mpidask.errors import MpidaskError, UsageError
 
 if TYPE_CHECKING:
     from mpidask.batch.status import Standing
-    from mpidask.batch.submission import Handle
+    from mpidask.batch.submission.handles import Handle
 
 __all__ = ["choose", "find_jobs", "guarded", "job_argument", "live_jobs", "read", "the_only"]
 
@@ -50,10 +50,10 @@ def job_argument(name: str = "job", *, several: bool = False) -> click.Argument:
 
 def _complete(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the jobs that begin like an incomplete word, the newest first."""
-    from mpidask.batch import submission
+    from mpidask import batch
 
     try:
-        handles = submission.jobs()
+        handles = batch.jobs()
     except MpidaskError:  # there is a better time to report it
         return []
     said = {each.title: f"{each.record.job}, {each.record.standing.state.value}" for each in reversed(handles)}
@@ -62,17 +62,19 @@ def _complete(_context: click.Context, _param: click.Parameter, incomplete: str)
 
 def find_jobs(tokens: Sequence[str]) -> list[Handle]:
     """Return the jobs that are named; raises UsageError for one that is not on record."""
-    from mpidask.batch import settings, submission
+    from mpidask import batch
+    from mpidask.batch import settings
 
     options = settings.load({})
-    return [submission.find(token, options) for token in tokens]
+    return [batch.find(token, options) for token in tokens]
 
 
 def live_jobs() -> list[tuple[Handle, Standing]]:
     """Return the jobs that wait or run, the oldest first, and how they stand."""
-    from mpidask.batch import monitor, submission
+    from mpidask import batch
+    from mpidask.batch.queries import monitor
 
-    handles = submission.jobs()
+    handles = batch.jobs()
     standings = monitor.look_again([handle.record for handle in handles])
     pairs = [(handle, standings[handle.name]) for handle in handles]
     return [(handle, standing) for handle, standing in pairs if handle.id and not standing.state.ended]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
-from mpidask.batch.submission import Handle
+from mpidask.batch.submission.handles import Handle
 from mpidask.cli import table
 from mpidask.errors import LostError
 

@@ -18,7 +18,7 @@ from mpidask.errors import UnclearError, UsageError
 if TYPE_CHECKING:
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.status import Standing
-    from mpidask.batch.submission import Handle
+    from mpidask.batch.submission.handles import Handle
 
 __all__ = ["COMMANDS"]
 
@@ -50,13 +50,14 @@ _DAY = 86400.0  # s
 
 
 def _status(argv: Sequence[str]) -> int:
-    from mpidask.batch import monitor, submission
+    from mpidask import batch
+    from mpidask.batch.queries import monitor
     from mpidask.cli import table
 
     given = common.read(_status_command(), argv)
     if given is None:
         return 0
-    handles = common.find_jobs(given["jobs"]) if given["jobs"] else submission.jobs()
+    handles = common.find_jobs(given["jobs"]) if given["jobs"] else batch.jobs()
     interval = handles[0].interval if handles else 0.0
     standings = monitor.look([handle.record for handle in handles], interval)
     if not given["jobs"] and not given["all"]:
@@ -99,9 +100,9 @@ def _logs(argv: Sequence[str]) -> int:
 
 def _newest(*, printed: bool) -> Handle:
     """Return the newest job on record; one that has printed something, if that is asked for and there is one."""
-    from mpidask.batch import submission
+    from mpidask import batch
 
-    every = submission.jobs()
+    every = batch.jobs()
     if not every:
         raise UsageError("there is no job on record", "submit one: mpidask submit script.py")
     with_log = [handle for handle in every if handle.record.log.exists()]
@@ -109,7 +110,8 @@ def _newest(*, printed: bool) -> Handle:
 
 
 def _cancel(argv: Sequence[str]) -> int:
-    from mpidask.batch import monitor, submission
+    from mpidask import batch
+    from mpidask.batch.queries import monitor
 
     given = common.read(_cancel_command(), argv)
     if given is None:
@@ -123,7 +125,7 @@ def _cancel(argv: Sequence[str]) -> int:
         if handle not in live:
             ended = "has ended already" if handle.id else "was not submitted"
             print(f"mpidask: job {handle.title} {ended}", file=sys.stderr)
-    submission.cancel(live)
+    batch.cancel(live)
     for handle in live:
         print(f"mpidask: job {handle.id} is cancelled", file=sys.stderr)
     return 0
@@ -182,12 +184,12 @@ def _older_than(given: str | None, options: JobOptions) -> float:
 
 def _resubmit(argv: Sequence[str]) -> int:
     """Submit a job again from within itself: the job script calls this."""
-    from mpidask.batch import submission
+    from mpidask.batch.submission import resubmission
 
     if len(argv) != 1:
         raise UsageError("mpidask resubmit takes a run directory", "job scripts call it")
     try:
-        record, job_id = submission.resubmit(Path(argv[0]))
+        record, job_id = resubmission.resubmit(Path(argv[0]))
     except UnclearError as error:  # the job that may come after this one will say how it ended
         sys.stderr.write(error.text())
         return 0

@@ -16,7 +16,7 @@ from mpidask.errors import UsageError
 if TYPE_CHECKING:
     from mpidask.batch.job import Job
     from mpidask.batch.settings import JobOptions
-    from mpidask.batch.submission import Handle
+    from mpidask.batch.submission.handles import Handle
 
 __all__ = ["COMMANDS", "DRY_RUN", "report"]
 
@@ -74,9 +74,10 @@ def _flags(name: str) -> list[click.Option]:
 
 
 def _submit(argv: Sequence[str]) -> int:
-    from mpidask.batch import records, submission
+    from mpidask import batch
+    from mpidask.batch.records import store
     from mpidask.batch.registry import find_here
-    from mpidask.batch.submit_command import job_script
+    from mpidask.batch.scripts.submit_command import job_script
 
     found = _describe("submit", argv)
     if isinstance(found, str):
@@ -85,10 +86,10 @@ def _submit(argv: Sequence[str]) -> int:
     job, options, given = found
     system = find_here(options.system)
     if given["dry_run"]:
-        print(job_script(system, records.planned(job, options.state_directory)), end="")
+        print(job_script(system, store.planned(job, options.state_directory)), end="")
         return 0
     waits = bool(given["follow"] or given["wait"])
-    handle = submission.submit(job, system, options=options, patient=waits)
+    handle = batch.submit(job, system, options=options, patient=waits)
     report(handle, job, system.title)
     if waits:
         from mpidask.cli.follow import follow
@@ -102,7 +103,7 @@ def _submit(argv: Sequence[str]) -> int:
 
 def _script(argv: Sequence[str]) -> int:
     from mpidask.batch.registry import find_here
-    from mpidask.batch.submit_command import job_script, submit_description
+    from mpidask.batch.scripts.submit_command import job_script, submit_description
 
     found = _describe("script", argv)
     if isinstance(found, str):
@@ -168,7 +169,7 @@ def _title(words: Sequence[str]) -> str:
 def report(handle: Handle, job: Job, title: str) -> None:
     """Report on stderr what was asked for, and what was left to the site."""
     from mpidask.batch import registry
-    from mpidask.batch.submit_command import choices_of_directives, options_from_environment
+    from mpidask.batch.scripts.submit_command import choices_of_directives, options_from_environment
 
     resources = job.resources
     sizes = {"node": resources.nodes, "rank": resources.ranks_per_node, "core": resources.cores_per_rank}

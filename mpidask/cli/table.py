@@ -13,7 +13,7 @@ from typing import Any
 
 from mpidask.batch import commands
 from mpidask.batch.job_state import JobState
-from mpidask.batch.records import Record
+from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
 from mpidask.errors import WalltimeError
 from mpidask.run_directory import Progress

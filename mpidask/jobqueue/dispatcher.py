@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import cleaning, commands, leases, lookup, monitor, registry, sentinel, settings, submission
+from mpidask.batch import cleaning, commands, leases, registry, sentinel, settings
 from mpidask.batch.job import Job as BatchJob
-from mpidask.batch.job_fields import fields_of
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import Lease
-from mpidask.batch.queries import cancel_commands
+from mpidask.batch.queries import lookup, monitor
+from mpidask.batch.queries.questions import cancel_commands
+from mpidask.batch.scripts.job_fields import fields_of
+from mpidask.batch.scripts.submit_command import place_of_submission, submit_command_of
 from mpidask.batch.status import SIGNALS, Standing
-from mpidask.batch.submit_command import place_of_submission, submit_command_of
+from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
@@ -190,7 +192,7 @@ class Dispatcher:
         for job in run:
             job.submitted = time.time()
         try:
-            handed = submission.run_submit(self.system, command, script, name=first.job_name)
+            handed = attempt.run_submit(self.system, command, script, name=first.job_name)
         except UnclearError:
             for job in run:
                 job.unclear, job.status = True, Status.running

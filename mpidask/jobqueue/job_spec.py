@@ -17,8 +17,8 @@ from dask.utils import format_bytes, parse_bytes
 
 from mpidask import quantities, run_directory
 from mpidask.batch.job import Job, Resources
-from mpidask.batch.job_fields import checked_directives, fields_of
-from mpidask.batch.job_script import launch
+from mpidask.batch.scripts.job_fields import checked_directives, fields_of
+from mpidask.batch.scripts.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill, kept, named

@@ -18,13 +18,15 @@ import pytest
 
 from mpidask import run_directory
 from mpidask.attach import shutdown, spec, tunnel, wait
-from mpidask.batch import commands, records, registry, submission
+from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.records import Record
+from mpidask.batch.records import store
+from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.batch.status import Standing
+from mpidask.batch.submission import handles
 from mpidask.cli import command_line, ranks
 from mpidask.errors import ArgumentError, BatchError, StartupError, UsageError
 from mpidask.security import credentials, scheduler_file
@@ -403,7 +405,7 @@ def given_up(tmp_path, monkeypatch):
     """Return the job of a scheduler that Slurm did not list for a while, and lists again."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     slurm = registry.find("slurm")
-    record, _ = records.create(Job(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
+    record, _ = store.create(Job(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
     record.add_submission(JobId("100"))
     record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
     asked = []
@@ -414,7 +416,7 @@ def given_up(tmp_path, monkeypatch):
         return commands.Output(command, 0, text, "")
 
     monkeypatch.setattr(commands, "run", run)
-    return SimpleNamespace(record=record, handle=submission.Handle(record, 60.0), asked=asked)
+    return SimpleNamespace(record=record, handle=handles.Handle(record, 60.0), asked=asked)
 
 
 def test_stopping_a_job_that_was_given_up_ends_it(given_up):

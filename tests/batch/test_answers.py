@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import commands, lookup, monitor, records, registry, submission
+from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.processes import Process
-from mpidask.batch.queries import parse_search
+from mpidask.batch.queries import lookup, monitor
+from mpidask.batch.queries.questions import parse_search
+from mpidask.batch.records import claims, store
+from mpidask.batch.records.processes import Process
+from mpidask.batch.scripts.submit_command import excluded_variables, options_from_environment
 from mpidask.batch.status import Standing
-from mpidask.batch.submit_command import excluded_variables, options_from_environment
+from mpidask.batch.submission import attempt, cancellation, handles, resubmission
 from mpidask.cli import common, jobs
 from mpidask.errors import BatchError, SilenceError, UnclearError
 
@@ -84,7 +87,7 @@ def test_what_only_looks_like_an_answer(name, text):
 def slurm(tmp_path, monkeypatch):
     """Return a function that submits with stand-ins for sbatch and squeue, given as shell lines."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(submission, "_LOOKS", (0.0, 0.1))
+    monkeypatch.setattr(attempt, "_LOOKS", (0.0, 0.1))
     script = tmp_path / "run" / "job.sh"
     script.parent.mkdir()
     script.write_text("#!/bin/bash\n")
@@ -94,7 +97,7 @@ def slurm(tmp_path, monkeypatch):
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
         system = registry.find("slurm")
-        return submission.run_submit(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
+        return attempt.run_submit(system, Command(argv=("sbatch", "--parsable", str(script))), script).id
 
     submit.script = script
     return submit
@@ -283,9 +286,10 @@ def answering(monkeypatch, **answers):
 @pytest.fixture
 def record(tmp_path, monkeypatch):
     """Return the record of a job of Slurm that the walltime has ended, and that may be submitted again."""
-    monkeypatch.setattr(submission, "_LOOKS", (0.0,))
+    monkeypatch.setattr(attempt, "_LOOKS", (0.0,))
+    monkeypatch.setattr(resubmission, "_PAUSE", 0.0)
     job = Job(command=("true",), walltime=timedelta(hours=1), requeue=5)
-    record, _ = records.create(job, registry.find("slurm"), str(tmp_path))
+    record, _ = store.create(job, registry.find("slurm"), str(tmp_path))
     record.add_submission(JobId("100"))
     (record.directory / "status").write_text("75\n")
     return record
@@ -294,13 +298,13 @@ def record(tmp_path, monkeypatch):
 def test_a_job_that_is_submitted_again_is_not_taken_for_the_one_before(record, monkeypatch):
     answering(monkeypatch, sbatch=SilenceError("no answer"), squeue=f"100|{record.script}\n")
     with pytest.raises(UnclearError):
-        submission.resubmit(record.directory)
+        resubmission.resubmit(record.directory)
     assert record.known == [JobId("100")] and record.doubt is not None
 
 
 def test_a_job_that_is_submitted_again_is_found_beside_the_one_before(record, monkeypatch):
     answering(monkeypatch, sbatch=SilenceError("no answer"), squeue=f"100|{record.script}\n101|{record.script}\n")
-    assert submission.resubmit(record.directory)[1] == "101"
+    assert resubmission.resubmit(record.directory)[1] == "101"
 
 
 def test_an_earlier_job_is_known_in_any_spelling_and_where_it_was_submitted(record):
@@ -346,15 +350,15 @@ def test_where_no_job_can_be_looked_for_the_user_is_told_how_to_look(record, mon
     system = registry.find("moab")
     answering(monkeypatch, msub=SilenceError("no answer"))
     with pytest.raises(UnclearError, match="may have been submitted") as caught:
-        submission.run_submit(system, Command(argv=("msub", str(record.script))), record.script, name="flights")
+        attempt.run_submit(system, Command(argv=("msub", str(record.script))), record.script, name="flights")
     assert "before you submit it again: showq -n -w user=" in caught.value.remedy
 
 
-def unclear(record, ago=0.0, outcome=records.Outcome.UNCLEAR, process=None, where=()):
+def unclear(record, ago=0.0, outcome=claims.Outcome.UNCLEAR, process=None, where=()):
     """Have a submission of a job not be answered, or be cut off, some time ago."""
     path = record.directory / f"submitting.{len(record.submissions)}.0"
     since = time.time() - ago
-    records.Claim(path=path, process=process, where=where, since=since).settle(outcome)
+    claims.Claim(path=path, process=process, where=where, since=since).settle(outcome)
     os.utime(path, (since, since))
 
 
@@ -362,55 +366,55 @@ ENDED = Standing(id="100", state=JobState.FAILED, exit_status=75, final=True)
 
 
 def test_a_job_that_may_have_been_submitted_again_is_not_submitted_again(record, monkeypatch, capsys):
-    monkeypatch.setattr(submission, "_PATIENCE", 0.0)
+    monkeypatch.setattr(resubmission, "_PATIENCE", 0.0)
     silent = SilenceError("no answer")
     asked = answering(monkeypatch, sbatch="101\n", squeue=silent)
     unclear(record)
-    assert submission.Handle(record, 0.0)._again(ENDED), "it is looked for"
+    assert handles.Handle(record, 0.0)._again(ENDED), "it is looked for"
     with pytest.raises(UnclearError, match="may have been submitted again"):
-        submission.resubmit(record.directory)
+        resubmission.resubmit(record.directory)
     assert command("resubmit", str(record.directory)) == 0, "its script leaves no status: the next job will"
     assert "may have been submitted again" in capsys.readouterr().err
     assert {words[0] for words in asked} == {"squeue"}
     assert record.exited == 75
     unclear(record, 1000.0)
-    assert not submission.Handle(record, 0.0)._again(ENDED), "whoever follows it does not wait for ever"
+    assert not handles.Handle(record, 0.0)._again(ENDED), "whoever follows it does not wait for ever"
 
 
 def test_a_job_that_was_cancelled_is_not_submitted_again(record, monkeypatch):
     asked = answering(monkeypatch, sbatch="101\n")
     record.note_cancelled()
-    assert not submission.Handle(record, 0.0)._again(ENDED)
+    assert not handles.Handle(record, 0.0)._again(ENDED)
     with pytest.raises(BatchError, match="was cancelled"):
-        submission.resubmit(record.directory)
+        resubmission.resubmit(record.directory)
     assert asked == []
 
 
 def test_a_job_is_submitted_again_by_one_process(record, monkeypatch):
     """Whoever comes while the first one submits waits for what becomes of it."""
-    follower, found = submission.Handle(record, 0.0), []
+    follower, found = handles.Handle(record, 0.0), []
 
     def sbatch(command, *_, **__):
         found.append(command.argv[0])
         if len(found) == 1:  # in the meantime
             assert follower._again(ENDED), "it goes on to wait"
             with pytest.raises(UnclearError, match="another process"):
-                submission.resubmit(record.directory)
+                resubmission.resubmit(record.directory)
         return commands.Output(command, 0, f"{100 + len(found)}\n", "")
 
     monkeypatch.setattr(commands, "run", sbatch)
-    assert submission.resubmit(record.directory)[1] == "101"
+    assert resubmission.resubmit(record.directory)[1] == "101"
     assert found == ["sbatch"]
-    assert submission.resubmit(record.directory)[1] == "102", "the next time is claimed anew"
+    assert resubmission.resubmit(record.directory)[1] == "102", "the next time is claimed anew"
 
 
 def test_a_refused_resubmission_is_left_to_others(record, monkeypatch):
     refused = commands.Output(Command(argv=("sbatch",)), 1, "", "sbatch: error: Access denied\n")
     answering(monkeypatch, sbatch=refused)
     with pytest.raises(BatchError, match="did not take the job"):
-        submission.resubmit(record.directory)
+        resubmission.resubmit(record.directory)
     answering(monkeypatch, sbatch="101\n")
-    assert submission.Handle(record, 0.0)._again(ENDED)
+    assert handles.Handle(record, 0.0)._again(ENDED)
     assert record.id == "101"
 
 
@@ -418,15 +422,15 @@ LISTED = "100|R|None|2026-11-27T01:00:00|0|0|\n"
 
 
 def test_a_job_that_could_not_be_cancelled_is_not_called_cancelled(record, monkeypatch):
-    monkeypatch.setattr(submission, "_ENDINGS", (0.0, 0.0))
+    monkeypatch.setattr(cancellation, "_ENDINGS", (0.0, 0.0))
     (record.directory / "status").unlink()
     refused = commands.Output(Command(argv=("scancel",)), 1, "", "scancel: error: Unable to contact slurm controller\n")
     answering(monkeypatch, scancel=refused, squeue=LISTED)
     with pytest.raises(BatchError, match="did not cancel the jobs: 100"):
-        submission.cancel([submission.Handle(record, 0.0)])
+        handles.cancel([handles.Handle(record, 0.0)])
     assert not record.cancel_asked
     answering(monkeypatch, scancel=refused, squeue=LISTED.replace("100", "98") + LISTED.replace("100", "99"))
-    submission.cancel([submission.Handle(record, 0.0)])
+    handles.cancel([handles.Handle(record, 0.0)])
     assert record.cancel_asked, "it has just left the queue"
 
 
@@ -456,32 +460,32 @@ ELSEWHERE = Process("elsewhere", 1, 1)
     ],
 )
 def test_a_submission_is_under_way_while_its_process_lives_and_for_some_minutes(record, process, ago, held):
-    unclear(record, ago, records.Outcome.OPEN, process)
+    unclear(record, ago, claims.Outcome.OPEN, process)
     assert record.claim(()) is None, "nobody else may submit it before it was looked for"
     assert record.claimed.is_held == held
     assert (record.doubt is None) == held
 
 
 def test_a_job_whose_resubmission_was_interrupted_is_looked_for_and_then_submitted(record, monkeypatch):
-    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    unclear(record, 60.0, claims.Outcome.OPEN, DEAD)
     answering(monkeypatch, squeue=f"100|{record.script}\n", sbatch="101\n")
-    assert submission.resubmit(record.directory)[1] == "101"
+    assert resubmission.resubmit(record.directory)[1] == "101"
     assert not list(record.directory.glob("submitting.*"))
 
 
 def test_a_job_that_an_interrupted_process_has_submitted_is_found_and_not_submitted_again(record, monkeypatch):
-    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    unclear(record, 60.0, claims.Outcome.OPEN, DEAD)
     asked = answering(monkeypatch, squeue=f"100|{record.script}\n102|{record.script}\n")
     with pytest.raises(UnclearError, match="submitted again already: job 102"):
-        submission.resubmit(record.directory)
+        resubmission.resubmit(record.directory)
     assert record.id == "102"
     assert "sbatch" not in {words[0] for words in asked}
 
 
 def test_whoever_follows_a_job_goes_on_with_the_one_that_is_found(record, monkeypatch):
-    unclear(record, 60.0, records.Outcome.OPEN, DEAD)
+    unclear(record, 60.0, claims.Outcome.OPEN, DEAD)
     record.keep(ENDED)
-    looks = submission.Handle(record, 0.0).follow()
+    looks = handles.Handle(record, 0.0).follow()
     found = f"100|{record.script}\n102|{record.script}\n"
 
     def squeue(words):
@@ -495,7 +499,7 @@ def test_whoever_follows_a_job_goes_on_with_the_one_that_is_found(record, monkey
 def fresh(tmp_path, monkeypatch):
     """Return the record of a job of Slurm of which it is not known whether it was submitted."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = records.create(Job(command=("true",), name="x"), registry.find("slurm"), None)
+    record, _ = store.create(Job(command=("true",), name="x"), registry.find("slurm"), None)
     unclear(record, 5.0, where=("far",))
     return record
 
@@ -537,7 +541,7 @@ def test_what_is_looked_for_and_not_there_was_not_submitted(fresh, monkeypatch, 
     answering(monkeypatch, squeue="")
     assert monitor.look([fresh], 0.0)[fresh.name].state is JobState.UNKNOWN, "it may not be listed yet"
     monkeypatch.setattr(lookup, "APPEARS", 0.0)
-    assert submission.Handle(fresh, 0.0).wait(timeout=60) is None
+    assert handles.Handle(fresh, 0.0).wait(timeout=60) is None
     assert command("status") == 0
     assert "not submitted" in capsys.readouterr().out
     assert command("cancel", fresh.name) == 0
@@ -551,18 +555,18 @@ def test_a_job_that_has_begun_was_submitted(fresh, monkeypatch):
     (fresh.directory / "executions").write_text("0 1795000000 n1\n")
     assert monitor.look([fresh], 0.0)[fresh.name].state is JobState.RUNNING
     (fresh.directory / "status").write_text("3\n")
-    assert submission.Handle(fresh, 0.0).wait(timeout=60) == 3
+    assert handles.Handle(fresh, 0.0).wait(timeout=60) == 3
 
 
 def test_whoever_waits_for_a_job_that_may_have_been_submitted_goes_on_to_look(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(submission, "_LOOKS", (0.0,))
+    monkeypatch.setattr(attempt, "_LOOKS", (0.0,))
     job, system = Job(command=("true",), name="x"), registry.find("slurm")
     answering(monkeypatch, sbatch=SilenceError("no answer"), squeue="")
     with pytest.raises(UnclearError) as caught:
-        submission.submit(job, system)
+        handles.submit(job, system)
     assert re.search(r"mpidask status \S+-x-\w+", caught.value.remedy)
-    handle = submission.submit(job, system, patient=True)
+    handle = handles.submit(job, system, patient=True)
     assert "may have been submitted" in capsys.readouterr().err
     assert handle.id == "" and handle.title == handle.name
     answering(monkeypatch, squeue=in_queue(handle.record))
@@ -579,10 +583,10 @@ def test_two_that_find_the_same_job_submit_it_once(record):
 
 def test_an_interrupted_submission_is_no_refused_one(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(records.Process, "here", lambda: DEAD)
+    monkeypatch.setattr(claims.Process, "here", lambda: DEAD)
     answering(monkeypatch, sbatch=KeyboardInterrupt(), squeue=SilenceError("no answer"))
     with pytest.raises(KeyboardInterrupt):
-        submission.submit(Job(command=("true",), name="x"), registry.find("slurm"))
-    (handle,) = submission.jobs()
+        handles.submit(Job(command=("true",), name="x"), registry.find("slurm"))
+    (handle,) = handles.jobs()
     assert handle.refresh().state is JobState.UNKNOWN
     assert "may have been submitted" in handle.refresh().reason

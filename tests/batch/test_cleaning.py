@@ -9,10 +9,13 @@ import time
 
 import pytest
 
-from mpidask.batch import cleaning, leases, monitor, records, settings, submission
+from mpidask.batch import cleaning, leases, settings
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.queries import monitor
+from mpidask.batch.records import store
 from mpidask.batch.status import Standing
+from mpidask.batch.submission import attempt, handles
 from mpidask.batch.systems.slurm import SYSTEM
 from mpidask.errors import BatchError, UnclearError, UsageError
 
@@ -37,7 +40,7 @@ def aged(directory, days):
 
 def job(days, ids=("7",), standing=None, **files):
     """Make a run directory that is so old."""
-    record, _ = records.create(Job(command=("true",), name="x"), SYSTEM, None)
+    record, _ = store.create(Job(command=("true",), name="x"), SYSTEM, None)
     for job_id in ids:
         record.add_submission(JobId(job_id))
     if standing is not None:
@@ -160,11 +163,11 @@ def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, said):
     def fails(*_):
         raise error("no", "try")
 
-    monkeypatch.setattr(submission, "run_submit", fails)
+    monkeypatch.setattr(attempt, "run_submit", fails)
     with pytest.raises(error):
-        submission.submit(Job(command=("true",), name="x"), SYSTEM, options=settings.load({}))
+        handles.submit(Job(command=("true",), name="x"), SYSTEM, options=settings.load({}))
     (directory,) = (state / "jobs").iterdir()
-    record = records.read(directory)
+    record = store.read(directory)
     assert (record.refused, record.doubt is not None) == said
     record.add_submission(JobId("8"))
     assert not record.refused and record.doubt is None
@@ -181,26 +184,26 @@ def clean(*words, status=0, **environ):
 
 
 def test_the_command(state):
-    handles = [
-        submission.submit(Job(command=("sh", "-c", line), name="x"), "local", options=settings.load({}))
+    made = [
+        handles.submit(Job(command=("sh", "-c", line), name="x"), "local", options=settings.load({}))
         for line in ("exit 0", "sleep 60")
     ]
-    handles[0].wait(timeout=60)
+    made[0].wait(timeout=60)
     refused = job(0, (), refused="")
     assert clean().stdout == "mpidask: 0 B freed\n"
     tried = clean("--dry-run", "--older-than", "0")
     *lines, total = tried.stdout.splitlines()
     lines.sort()
     assert "would remove a submission that failed (x)" in lines[0]
-    assert lines[1].startswith(f"would remove job {handles[0].id} (x, done), ")
-    assert lines[1].endswith(f": {handles[0].directory}")
+    assert lines[1].startswith(f"would remove job {made[0].id} (x, done), ")
+    assert lines[1].endswith(f": {made[0].directory}")
     assert total.endswith(" would be freed")
-    assert handles[0].directory.exists()
+    assert made[0].directory.exists()
     done = clean("--older-than", "0")
     assert "removed job " in done.stdout
-    assert [each.exists() for each in (handles[0].directory, refused, handles[1].directory)] == [False, False, True]
-    handles[1].cancel()
-    handles[1].wait(timeout=60)
+    assert [each.exists() for each in (made[0].directory, refused, made[1].directory)] == [False, False, True]
+    made[1].cancel()
+    made[1].wait(timeout=60)
 
 
 def test_wrong_times(state):

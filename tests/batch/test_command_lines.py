@@ -12,7 +12,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job import Job, Resources
-from mpidask.batch.submit_command import choices_of_directives, job_script, submit_description
+from mpidask.batch.scripts.submit_command import choices_of_directives, job_script, submit_description
 from mpidask.errors import UsageError
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"

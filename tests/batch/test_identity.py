@@ -8,12 +8,15 @@ import pwd
 
 import pytest
 
-from mpidask.batch import commands, leases, monitor, records, registry, submission
+from mpidask.batch import commands, leases, registry
 from mpidask.batch.command import Command
 from mpidask.batch.commands import Output
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
-from mpidask.batch.submit_command import job_script, place_of_submission
+from mpidask.batch.queries import monitor
+from mpidask.batch.queries.questions import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
+from mpidask.batch.records import store
+from mpidask.batch.scripts.submit_command import job_script, place_of_submission
+from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError
 
 pytestmark = pytest.mark.one_mpi
@@ -103,7 +106,7 @@ def test_a_job_is_submitted_where_it_is_asked_about(tmp_path, monkeypatch):
     script = tmp_path / "job.sh"
     script.write_text("#!/bin/bash\n")
     asked = answers(monkeypatch, env="f2ABC\n")
-    job = submission.run_submit(FLUX, Command(argv=("flux", "batch", str(script))), script)
+    job = attempt.run_submit(FLUX, Command(argv=("flux", "batch", str(script))), script)
     assert job == JobId("f2ABC", ("FLUX_URI=local:///parent",))
     assert asked == [("env", "FLUX_URI=local:///parent", "flux", "batch", str(script))]
 
@@ -334,25 +337,25 @@ def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
     from mpidask.batch.job import Job
 
     def record(name, *jobs):
-        made, _ = records.create(Job(command=("true",), name=name), registry.find("local"), str(tmp_path))
+        made, _ = store.create(Job(command=("true",), name=name), registry.find("local"), str(tmp_path))
         for job in jobs:
             made.add_submission(job)
         return made
 
     here, far = record("here", JobId("100")), record("far", JobId("99"), JobId("100", ("far",)))
     assert (here.id, far.id, far.identity) == ("100", "100@far", JobId("100", ("far",)))
-    assert records.find(str(tmp_path), "100@far").job == "far"
-    assert records.find(str(tmp_path), "100;far").job == "far", "as sbatch prints it"
-    assert records.find(str(tmp_path), "100").job == "here"
+    assert store.find(str(tmp_path), "100@far").job == "far"
+    assert store.find(str(tmp_path), "100;far").job == "far", "as sbatch prints it"
+    assert store.find(str(tmp_path), "100").job == "here"
     record("flux", JobId("f2ABC"))
-    assert records.find(str(tmp_path), "ƒ2ABC").job == "flux", "as a terminal shows it"
-    assert records.find(str(tmp_path), "99").job == "far"
+    assert store.find(str(tmp_path), "ƒ2ABC").job == "flux", "as a terminal shows it"
+    assert store.find(str(tmp_path), "99").job == "far"
 
 
 def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkeypatch):
     from mpidask.batch.job import Job
 
-    record, _ = records.create(Job(command=("true",)), SLURM, str(tmp_path))
+    record, _ = store.create(Job(command=("true",)), SLURM, str(tmp_path))
     record.add_submission(JobId("100"))
     record.keep(dataclasses.replace(record.standing, state=JobState.FAILED, final=True))
     answers(monkeypatch, squeue=row("100", "CA"))
@@ -377,7 +380,7 @@ def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, 
 def test_each_execution_of_a_job_has_its_own_status(tmp_path):
     from mpidask.batch.job import Job
 
-    record, job = records.create(Job(command=("true",)), SLURM, str(tmp_path))
+    record, job = store.create(Job(command=("true",)), SLURM, str(tmp_path))
     script = record.script.read_text()
     assert "execution=${SLURM_RESTART_COUNT:-0}" in script
     assert "$(cat" in job_script(registry.find("pbs"), job)
@@ -400,7 +403,7 @@ def test_a_job_script_that_runs_again_keeps_what_it_has_left_apart(tmp_path, nam
     from mpidask.batch.job import Job
 
     job = Job(command=("bash", "-c", "echo run $n; exit $n"), name="again")
-    record, _ = records.create(job, registry.find(name), str(tmp_path))
+    record, _ = store.create(job, registry.find(name), str(tmp_path))
     for n in (3, 0):
         environ = {**os.environ, "n": str(n), "SLURM_RESTART_COUNT": str(int(n == 0)), "SLURM_JOB_ID": "1"}
         subprocess.run(["bash", record.script], env=environ, check=False, timeout=60)
@@ -419,13 +422,13 @@ def test_a_line_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
     from mpidask.batch.job import Job
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    whole, broken = (records.create(Job(command=("true",)), SLURM, None)[0] for _ in range(2))
+    whole, broken = (store.create(Job(command=("true",)), SLURM, None)[0] for _ in range(2))
     whole.add_submission(JobId("100"))
     (broken.directory / "submissions").write_bytes(odd.encode("latin-1"))
     (broken.directory / "executions").write_text("0 soon n1\n0")
     (broken.directory / "standing.json").write_text('{"id": ""}')
-    assert {each.id for each in records.records(None)} == {"100", ""}
-    assert records.find(None, "100").name == whole.name
+    assert {each.id for each in store.records(None)} == {"100", ""}
+    assert store.find(None, "100").name == whole.name
     assert (broken.standing.id, broken.execution) == ("", None)
     broken.add_submission(JobId("102", ("far",)))
     assert [job for job, _ in broken.submissions] == [JobId("102", ("far",))], "its line is not glued to the odd one"
@@ -446,7 +449,7 @@ def test_a_job_without_a_place_was_submitted_here(tmp_path, monkeypatch):
     from mpidask.batch.job import Job
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = records.create(Job(command=("true",)), SLURM, None)
+    record, _ = store.create(Job(command=("true",)), SLURM, None)
     (record.directory / "submissions").write_text('["77", 17]\n["78", 18.5, null]\n')
     assert record.submissions == [(JobId("77"), 17.0), (JobId("78"), 18.5)]
     lease = leases.create("slurm", "Test")

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpidask.batch import commands, monitor
+from mpidask.batch import commands
 from mpidask.batch.job_state import JobId, JobState, Report
-from mpidask.batch.queries import parse_answer
+from mpidask.batch.queries import monitor
+from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.status import Evidence, Standing, judge
 from mpidask.batch.systems import pbs, sge, torque
 from mpidask.batch.systems.slurm import SYSTEM

@@ -11,11 +11,12 @@ import dask
 import pytest
 import yaml
 
-from mpidask.batch import registry, settings, submission
+from mpidask.batch import registry, settings
 from mpidask.batch.job import Job, Resources
 from mpidask.batch.job_state import JobState
-from mpidask.batch.queries import parse_answer
-from mpidask.batch.submit_command import job_script
+from mpidask.batch.queries.questions import parse_answer
+from mpidask.batch.scripts.submit_command import job_script
+from mpidask.batch.submission import handles
 from mpidask.batch.template import fill, named
 from mpidask.errors import BatchError, UsageError
 from mpidask.quantities import seconds
@@ -202,7 +203,7 @@ def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     options = settings.load({"state_directory": str(tmp_path / "state")})
-    handle = submission.submit(Job(command=("sleep", "60")), "local", options=options)
+    handle = handles.submit(Job(command=("sleep", "60")), "local", options=options)
     handle.cancel()
     assert handle.wait(timeout=30) != 0
     assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")

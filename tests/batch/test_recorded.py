@@ -9,7 +9,7 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.batch.job_state import JobState
-from mpidask.batch.queries import parse_answer
+from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.system import BatchSystem
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -29,7 +29,8 @@ COMPUTE = "from dask.distributed import Client; print(Client().submit(lambda: 42
 
 ACCOUNTS = """
 import sys
-from mpidask.batch import monitor, registry
+from mpidask.batch import registry
+from mpidask.batch.queries import monitor
 from mpidask.batch.job_state import JobId
 
 slurm = registry.find("slurm")

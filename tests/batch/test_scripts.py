@@ -20,10 +20,10 @@ from harness import default_signals, pids, read, state
 
 from mpidask.batch import registry
 from mpidask.batch.job import Job, Resources
-from mpidask.batch.job_fields import CARRIERS, unsupported_requests
-from mpidask.batch.launchers import LAUNCHERS
-from mpidask.batch.queries import cancel_command
-from mpidask.batch.submit_command import job_script, submit_command
+from mpidask.batch.queries.questions import cancel_command
+from mpidask.batch.scripts.job_fields import CARRIERS, unsupported_requests
+from mpidask.batch.scripts.launchers import LAUNCHERS
+from mpidask.batch.scripts.submit_command import job_script, submit_command
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import UsageError
 

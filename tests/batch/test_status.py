@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import records, registry, settings, submission
+from mpidask.batch import registry, settings
 from mpidask.batch.job import Job
 from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.records import claims, store
 from mpidask.batch.status import Standing
+from mpidask.batch.submission import handles
 from mpidask.cli import table
 from mpidask.run_directory import EXECUTIONS, Progress
 
@@ -99,7 +101,7 @@ def record_of(tmp_path, **more):
     job = Job(command=("python", "-m", "mpidask", "x.py"), name="x")
     from mpidask.batch.systems.slurm import SYSTEM
 
-    record, _ = records.create(job, SYSTEM, str(tmp_path))
+    record, _ = store.create(job, SYSTEM, str(tmp_path))
     for job_id in more.get("ids", ["7"]):
         record.add_submission(JobId(job_id))
     return record
@@ -173,14 +175,14 @@ def here(tmp_path, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     options = settings.load({})
     words = {"done": "exit 0", "a_job_with_a_name_that_is_long": "echo words; exit 3", "cancelled": "sleep 100"}
-    handles = [
-        submission.submit(Job(command=("sh", "-c", line), name=name), "local", options=options)
+    made = [
+        handles.submit(Job(command=("sh", "-c", line), name=name), "local", options=options)
         for name, line in words.items()
     ]
-    handles[2].cancel()
-    for handle in handles:
+    made[2].cancel()
+    for handle in made:
         handle.wait(timeout=60)
-    return handles
+    return made
 
 
 def mpidask(*words, env=None):
@@ -237,8 +239,8 @@ def test_a_job_whose_submission_was_not_answered_is_said_to_be_so_and_not_cancel
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = records.create(Job(command=("true",), name="x"), registry.find("local"), None)
-    record.claim(()).settle(records.Outcome.UNCLEAR)
+    record, _ = store.create(Job(command=("true",), name="x"), registry.find("local"), None)
+    record.claim(()).settle(claims.Outcome.UNCLEAR)
     told = mpidask("status")
     assert "unclear" in told.stdout and "may have been submitted" in told.stdout, told
     done = mpidask("cancel", record.name)

@@ -10,7 +10,7 @@ import dask.config
 import pytest
 
 from mpidask import cli
-from mpidask.batch import submission
+from mpidask.batch.submission import attempt, handles
 from mpidask.cli import common, ranks
 
 
@@ -24,7 +24,7 @@ def typed(tmp_path, monkeypatch, capsys):
     def submit(*_, **__):
         raise AssertionError("a job is submitted")
 
-    monkeypatch.setattr(submission, "run_submit", submit)
+    monkeypatch.setattr(attempt, "run_submit", submit)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["mpidask", *words])
@@ -131,7 +131,7 @@ def test_typical_mistakes(typed, line):
     assert what in error, printed
     assert remedy in rest, printed
     assert printed.out == ""
-    assert submission.jobs() == []
+    assert handles.jobs() == []
 
 
 def test_what_is_the_scripts_own_passes(typed):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
-from mpidask.batch.queries import cancel_command, parse_answer, query_commands
+from mpidask.batch.queries.questions import cancel_command, parse_answer, query_commands
 
 pytestmark = pytest.mark.one_mpi
 

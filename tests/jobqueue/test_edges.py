@@ -13,7 +13,7 @@ from distributed import Client
 
 from mpidask.batch import registry
 from mpidask.batch.job_state import JobId
-from mpidask.batch.queries import parse_answer, query_commands
+from mpidask.batch.queries.questions import parse_answer, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import (
     FluxJob,
@@ -162,13 +162,13 @@ def test_what_is_told_of_an_element_after_its_end():
 
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
-    from mpidask.batch import submission
+    from mpidask.batch.submission import attempt
     from mpidask.jobqueue import dispatcher
 
     seen = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(
-        submission, "run_submit", lambda system, command, script, name: seen.append(command.argv) or JobId("7")
+        attempt, "run_submit", lambda system, command, script, name: seen.append(command.argv) or JobId("7")
     )
     job = LSFJob(**W, submit_command_extra=["-x"])
     desk = dispatcher.Dispatcher.alone(job)

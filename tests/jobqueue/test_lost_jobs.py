@@ -13,9 +13,11 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from mpidask.batch import commands, leases, lookup, registry, sentinel, submission
+from mpidask.batch import commands, leases, registry, sentinel
 from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.queries import lookup
 from mpidask.batch.status import Standing
+from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError, UnclearError
 from mpidask.jobqueue import SLURMCluster, dispatcher, keywords, reconciler
 
@@ -70,7 +72,7 @@ def slurm(monkeypatch, tmp_path):
     """Stand in for Slurm."""
     stand_in = StandIn()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(submission, "run_submit", stand_in.run_submit)
+    monkeypatch.setattr(attempt, "run_submit", stand_in.run_submit)
     monkeypatch.setattr(commands, "run", stand_in.run)
     monkeypatch.setattr(sentinel, "start", lambda lease: os.open(os.devnull, os.O_RDONLY))
     with dask.config.set({"jobqueue": keywords.defaults()}):

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from harness import MPI
 
-from mpidask.batch import leases, records
+from mpidask.batch import leases
 from mpidask.batch.job_state import JobId
+from mpidask.batch.records import store
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
 from mpidask.launch.resources import scratch
@@ -116,7 +117,7 @@ def test_the_state_directory_is_private_whatever_the_umask(tmp_path, monkeypatch
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o2775])
 def test_one_that_is_open_is_closed(tmp_path, monkeypatch, mode):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    place = records.home(None, "clusters")
+    place = store.home(None, "clusters")
     place.mkdir(parents=True)
     place.chmod(mode)
     leases.create("local", "Test")
@@ -138,7 +139,7 @@ def test_records_that_another_user_has_put_there_are_none(tmp_path, monkeypatch)
 @as_root
 def test_a_state_directory_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    place = records.home(None, "clusters")
+    place = store.home(None, "clusters")
     make_private(place)
     planted(place, NOBODY)
     with pytest.raises(BatchError, match="is another user's") as caught:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpidask.batch import commands, registry
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.batch.queries import (
+from mpidask.batch.queries.questions import (
     complains,
     listing_command,
     parse_answer,
@@ -18,7 +18,8 @@ from mpidask.batch.queries import (
     query_commands,
     search_command,
 )
-from mpidask.batch.records import Outcome, Record
+from mpidask.batch.records.claims import Outcome
+from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mpidask.batch import commands, lookup, registry
+from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_place
-from mpidask.batch.queries import complains, match_ids, parse_answer, query_commands
-from mpidask.batch.records import Record
+from mpidask.batch.queries import lookup
+from mpidask.batch.queries.questions import complains, match_ids, parse_answer, query_commands
+from mpidask.batch.records.record import Record
 from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.errors import BatchError, MpidaskError

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from mpidask import run_directory as run
 from mpidask.batch.job import Job
-from mpidask.batch.job_fields import allotted
-from mpidask.batch.launchers import RANK_VARIABLES, line
+from mpidask.batch.scripts.job_fields import allotted
+from mpidask.batch.scripts.launchers import RANK_VARIABLES, line
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill
 from mpidask.errors import LostError, WalltimeError

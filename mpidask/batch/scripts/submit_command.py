@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mpidask.batch.command import Command, filled_words, is_given, option_lines, option_words
 from mpidask.batch.job import Job
-from mpidask.batch.job_fields import checked_directives, fields_of, is_of_chunk, unsupported_requests
-from mpidask.batch.job_script import wrapper
-from mpidask.batch.launchers import RANK_VARIABLES
+from mpidask.batch.scripts.job_fields import checked_directives, fields_of, is_of_chunk, unsupported_requests
+from mpidask.batch.scripts.job_script import wrapper
+from mpidask.batch.scripts.launchers import RANK_VARIABLES
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill, named
 from mpidask.errors import UsageError
