@@ -26,6 +26,8 @@ REPORTS = {
         162_1 DONE 0 -
         162_2 FAILED 3 -
         162_12 CANCELLED 143 by 1001
+        162_3 PENDING 0 -
+        162_4 PENDING 0 -
         163 FAILED 0 -
     """,
     "sge": """
