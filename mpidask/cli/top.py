@@ -25,7 +25,7 @@ from mpidask.errors import BatchError, MpidaskError, StartupError, UsageError
 
 if TYPE_CHECKING:
     from mpidask.attach.numbers import Place
-    from mpidask.batch.submission import Handle
+    from mpidask.batch.submission.handles import Handle
     from mpidask.cli.top_view import View
 
 __all__ = ["COMMANDS"]
