@@ -64,10 +64,10 @@ class Progress:
     script:   the rank that runs the script; None without one
     names:    name of a worker -> its rank
     dashboard: its link, on the loopback of `host`; None without one
-    pages:    where the scheduler's pages begin, those included that need no bokeh; on the same loopback
     host:     the scheduler's node
     nodes:    all nodes of the run
     began:    when the run began, in s since 1970
+    pages:    where the scheduler's pages begin, also those that need no bokeh; on the same loopback
     """
 
     workers: int
@@ -76,10 +76,10 @@ class Progress:
     script: int | None = None
     names: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dashboard: str | None = None
-    pages: str | None = None
     host: str | None = None
     nodes: list[str] = dataclasses.field(default_factory=list)
     began: float | None = None
+    pages: str | None = None
 
     @classmethod
     def read(cls, directory: str) -> Progress | None:

@@ -113,10 +113,11 @@ until(workers=1)
     assert result.status == 0, result
     progress = json.loads((directory / "progress.json").read_text())
     assert 0 < time.time() - progress["began"] < 120
+    link = re.search(r"dashboard +(\S+)", result.stderr)[1]
     assert {**progress, "workers": 0} == {
         "nodes": [os.uname().nodename], "began": progress["began"],
         "workers": 0, "expected": 2, "ends": end, "script": 1, "names": {"2": 2, "3": 3},
-        "host": os.uname().nodename, "dashboard": re.search(r"dashboard +(\S+)", result.stderr)[1],
+        "host": os.uname().nodename, "dashboard": link, "pages": link.removesuffix("status"),
     }  # fmt: skip
     assert "hello" not in result.stdout + result.stderr, result
     said = logs(directory)
@@ -178,7 +179,9 @@ def test_a_cluster_without_a_script(ranks, directory):
         time.sleep(0.02)
     names = {"mpidask-1": 1, "mpidask-2": 2}
     node = os.uname().nodename
-    assert progress == Progress(2, 2, None, None, names, progress.dashboard, node, [node], progress.began)
+    assert progress == Progress(
+        2, 2, None, None, names, progress.dashboard, node, [node], progress.began, progress.pages
+    )
     assert 0 < time.time() - progress.began < 60
     entry = scheduler_file.read(str(directory / run_directory.SCHEDULER))  # for clients from elsewhere
     assert (entry.dashboard, entry.keys is not None) == (progress.dashboard, True)
