@@ -15,6 +15,7 @@ help() {
 ./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
 ./do slurm   bring a real Slurm up on this machine (Debian, root), and open a shell to submit from; down: end it
 ./do docs    build the documentation's site into .site; warnings are errors
+./do wheel   make a wheel in dist, with the site in it
 ./do lock    write requirements/constraints.txt anew
 END
 }
@@ -209,11 +210,20 @@ slurm() {
     exec runuser -u mpidask-slurm -- env HOME="$home" PATH="/opt/mpidask/bin:/usr/bin:/bin:/usr/sbin:/sbin" "$@"
 }
 
-# The pages of commands and options are generated from the package, which `mpidask run --help` needs an MPI for.
 docs() {
-    environment docs mpich,docs
+    environment docs docs
     NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict "$@" &&
         say "the site begins at .site/index.html"
+}
+
+# A wheel that has the documentation, for `mpidask docs`.
+wheel() {
+    docs
+    rm -rf mpidask/site
+    cp -r .site mpidask/site
+    trap 'rm -rf mpidask/site' EXIT
+    .venv-docs/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+    say "the wheel is in dist"
 }
 
 matrix() {
@@ -232,7 +242,7 @@ lock() {
 command=${1:-help}
 [ $# = 0 ] || shift
 case $command in
-    demo | check | docs | lock | help) "$command" ;;
+    demo | check | docs | wheel | lock | help) "$command" ;;
     test) test_ "$@" ;;
     slurm) slurm "$@" ;;
     matrix) matrix "$@" ;;

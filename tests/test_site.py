@@ -12,6 +12,7 @@ import pytest
 
 from mpidask import errors
 from mpidask.batch.settings import JobOptions
+from mpidask.cli import documentation
 from mpidask.config import Options
 
 pytestmark = pytest.mark.one_mpi
@@ -93,3 +94,22 @@ def test_links_lead_to_pages_or_are_words(pages):
     assert said == "a [b](../gpu.md#x) [c](../changelog.md) [d](https://x.org/)"
     with pytest.raises(FileNotFoundError, match="nothing"):
         pages.relinked("[a](../nothing.py)", DOCS, "x.md")
+
+
+def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_path, capsys):
+    places = (tmp_path / "package", tmp_path / "clone")
+    monkeypatch.setattr(documentation, "_PLACES", places)
+    with pytest.raises(errors.UsageError, match="no documentation") as raised:
+        documentation.COMMANDS["docs"][1]([])
+    assert "./do docs" in raised.value.remedy
+    for place in reversed(places):
+        place.mkdir()
+        (place / "index.html").write_text("")
+        assert documentation.COMMANDS["docs"][1]([]) == 0
+        assert capsys.readouterr().out == f"file://{place}/index.html\n"
+    opened = []
+    monkeypatch.setattr(documentation.webbrowser, "open", opened.append)
+    monkeypatch.setattr(documentation.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert documentation.COMMANDS["docs"][1]([]) == 0
+    assert opened == [f"file://{places[0]}/index.html"]

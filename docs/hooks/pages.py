@@ -153,8 +153,8 @@ def messages(package: Path = ROOT / "mpidask") -> str:
                 found.setdefault(name, set()).add((texts[0], (*texts, "")[1]))
         elif isinstance(node, ast.JoinedStr | ast.Constant) and "mpidask: warning: " in (text := _template(node)):
             warnings.add(text.partition("warning: ")[2].partition("\n")[0])
-    parts = [_of_class(name, sorted(found[name])) for name in sorted(found)]
-    listed = (f"* {_literal(each)}" for each in sorted(warnings) if _literal(each))
+    parts = [_of_class(name, sorted(found[name], key=_order)) for name in sorted(found)]
+    listed = (f"* {_literal(each)}" for each in sorted(warnings, key=_order) if _literal(each))
     return _MESSAGES.format(errors="\n".join(parts), warnings="\n".join(listed))
 
 
@@ -174,6 +174,11 @@ def _classes() -> set[str]:
 
 def _called(node: ast.Call) -> str:
     return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def _order(entry: Any) -> str:
+    """Return what an entry is looked up by: its first word that is no value."""
+    return re.sub(r"^\W+", "", str(entry)).lower()
 
 
 def _of_class(name: str, entries: list[tuple[str, str]]) -> str:

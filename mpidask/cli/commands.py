@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "About mpidask": {
         "config": ("jobs", "Print a commented mpidask.yaml"),
+        "docs": ("documentation", "Open the documentation, or print where it is"),
         "completion": ("completion", "Print the completion for a shell: bash, zsh, fish"),
         "help": ("", "Show this list, or a command's options: mpidask help submit"),
         "version": ("", "Show the version"),
