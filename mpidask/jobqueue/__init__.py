@@ -10,8 +10,7 @@ Runs in the user's process; `scheduler_main` and `worker` run in jobs. May impor
         cluster.scale(jobs=10)
 """
 
-from mpidask.jobqueue import configuration
-from mpidask.jobqueue.cluster import JobQueueCluster
+from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
 from mpidask.jobqueue.clusters import (
     FluxCluster,
     FluxJob,
@@ -32,7 +31,8 @@ from mpidask.jobqueue.clusters import (
     SLURMCluster,
     SLURMJob,
 )
-from mpidask.jobqueue.job import Job
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.keywords import configuration
 
 configuration.install()
 

@@ -16,11 +16,11 @@ from dask.utils import parse_bytes
 
 from mpidask import docstrings
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import hooks
-from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.job import Job
-from mpidask.jobqueue.job_spec import Description, Place
-from mpidask.jobqueue.keywords import entries, warn
+from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
+from mpidask.jobqueue.jobs import hooks
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.spec import Description, Place
+from mpidask.jobqueue.keywords.table import entries, warn
 
 __all__ = [
     "FluxCluster",

@@ -1,8 +1,8 @@
 """The names of ``dask_jobqueue.core``."""
 
-from mpidask.jobqueue.cluster import JobQueueCluster
-from mpidask.jobqueue.job import Job
-from mpidask.jobqueue.keywords import document
+from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.keywords.table import document
 
 __all__ = ["Job", "JobQueueCluster", "cluster_parameters", "job_parameters"]
 

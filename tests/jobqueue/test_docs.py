@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from machines import borrowed
 
-from mpidask.jobqueue import keywords
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -28,4 +28,4 @@ def test_every_keyword_has_its_row():
     rows = dict(
         re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \| .*? \|$", TEXT.split("Those of the jobs.")[1], re.MULTILINE)
     )
-    assert rows == {each.name: each.help for each in keywords.KEYWORDS.values()}
+    assert rows == {each.name: each.help for each in table.KEYWORDS.values()}

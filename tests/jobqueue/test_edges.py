@@ -15,19 +15,9 @@ from mpidask.batch import registry
 from mpidask.batch.job_state import JobId
 from mpidask.batch.queries.questions import parse_answer, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
-from mpidask.jobqueue import (
-    FluxJob,
-    HTCondorJob,
-    LocalJobCluster,
-    LSFJob,
-    MoabJob,
-    OARJob,
-    PBSJob,
-    SGEJob,
-    SLURMJob,
-    keywords,
-)
-from mpidask.jobqueue.job_spec import Place
+from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob
+from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -36,7 +26,7 @@ W = {"scheduler": "tcp://10.0.0.1:8786", "name": "w-0", "python": "python3", "co
 
 @pytest.fixture(autouse=True)
 def _plain_configuration():
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    with dask.config.set({"jobqueue": table.defaults()}):
         yield
 
 
@@ -163,7 +153,7 @@ def test_what_is_told_of_an_element_after_its_end():
 
 def test_further_words_come_after_the_submit_command(tmp_path, monkeypatch):
     from mpidask.batch.submission import attempt
-    from mpidask.jobqueue import dispatcher
+    from mpidask.jobqueue.jobs import dispatcher
 
     seen = []
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

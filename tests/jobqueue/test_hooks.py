@@ -9,10 +9,11 @@ import dask
 import pytest
 
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob, hooks
+from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob
 from mpidask.jobqueue.core import JobQueueCluster, cluster_parameters, job_parameters
 from mpidask.jobqueue.htcondor import quote_arguments, quote_environment
-from mpidask.jobqueue.job_spec import Place
+from mpidask.jobqueue.jobs import hooks
+from mpidask.jobqueue.jobs.spec import Place
 from mpidask.jobqueue.lsf import lsf_detect_units, lsf_format_bytes_ceil
 from mpidask.jobqueue.pbs import pbs_format_bytes_ceil
 from mpidask.jobqueue.slurm import slurm_format_bytes_ceil

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import Job, MoabJob, OARJob, PBSJob, SGEJob, SLURMCluster, SLURMJob, configuration, keywords
+from mpidask.jobqueue import Job, MoabJob, OARJob, PBSJob, SGEJob, SLURMCluster, SLURMJob
+from mpidask.jobqueue.keywords import configuration, table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -21,7 +22,7 @@ SIZE = {"cores": 4, "memory": "8GB"}
 def nobodys_configuration(monkeypatch):
     """The defaults count, whatever whoever runs the tests has configured."""
     monkeypatch.delenv("PBS_ACCOUNT", raising=False)
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    with dask.config.set({"jobqueue": table.defaults()}):
         yield
 
 
@@ -74,10 +75,10 @@ def test_cores_and_memory_may_come_from_the_configuration():
     assert (job.worker_cores, job.worker_process_threads) == (24, 4)
 
 
-@pytest.mark.parametrize("native", keywords.SECTIONS)
+@pytest.mark.parametrize("native", table.SECTIONS)
 def test_every_section_has_a_default_for_every_keyword_of_its_system(native):
-    section = keywords.defaults()[native]
-    assert list(section) == [each.path for each in keywords.known(native)]
+    section = table.defaults()[native]
+    assert list(section) == [each.path for each in table.known(native)]
     assert all(dask.config.get(f"jobqueue.{native}.{path}") == value for path, value in section.items())
 
 
@@ -126,7 +127,7 @@ OLD = {
 
 
 def test_all_old_names_are_tried_here():
-    assert {old: new for old, (new, _, _) in OLD.items()} == keywords.RENAMED
+    assert {old: new for old, (new, _, _) in OLD.items()} == table.RENAMED
 
 
 @pytest.mark.parametrize("old", OLD)
@@ -213,7 +214,7 @@ def test_the_section_of_one_s_own_is_where_cores_and_memory_are_missed():
 
 
 def test_the_docstring_names_every_keyword():
-    for each in keywords.known("slurm"):
+    for each in table.known("slurm"):
         assert f"\n{each.name} : " in SLURMCluster.__doc__
     assert "memory_per_core_property_name" not in SLURMCluster.__doc__
 
@@ -236,7 +237,7 @@ def test_a_commented_file_is_written_once_and_never_overwritten(home):
     configuration.install()
     file = home / "jobqueue.yaml"
     text = file.read_text()
-    assert text.count("Seconds after which a worker without a scheduler ends.") == len(keywords.SECTIONS)
+    assert text.count("Seconds after which a worker without a scheduler ends.") == len(table.SECTIONS)
     assert yaml.safe_load(text) is None, "all of it is a comment"
     file.write_text("jobqueue: {slurm: {queue: mine}}\n")
     configuration.install()
@@ -247,8 +248,8 @@ def test_the_file_says_what_holds_without_it(home):
     configuration.install()
     text = (home / "jobqueue.yaml").read_text()
     lines = [line.removeprefix("# ") for line in text.splitlines()]
-    assert yaml.safe_load("\n".join(lines)) == {"jobqueue": keywords.defaults()}
-    assert yaml.safe_load(keywords.template()) == {"jobqueue": keywords.defaults()}
+    assert yaml.safe_load("\n".join(lines)) == {"jobqueue": table.defaults()}
+    assert yaml.safe_load(table.template()) == {"jobqueue": table.defaults()}
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, home):

@@ -19,7 +19,10 @@ from mpidask.batch.queries import lookup
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError, UnclearError
-from mpidask.jobqueue import SLURMCluster, dispatcher, keywords, reconciler
+from mpidask.jobqueue import SLURMCluster
+from mpidask.jobqueue.cluster import reconciler
+from mpidask.jobqueue.jobs import dispatcher
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -75,7 +78,7 @@ def slurm(monkeypatch, tmp_path):
     monkeypatch.setattr(attempt, "run_submit", stand_in.run_submit)
     monkeypatch.setattr(commands, "run", stand_in.run)
     monkeypatch.setattr(sentinel, "start", lambda lease: os.open(os.devnull, os.O_RDONLY))
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    with dask.config.set({"jobqueue": table.defaults()}):
         yield stand_in
 
 

@@ -14,7 +14,8 @@ import pytest
 from jobqueue.option_lines import COUNT, draw, recorded
 
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import clusters, keywords
+from mpidask.jobqueue import clusters
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -103,7 +104,7 @@ def nobodys_configuration(monkeypatch, tmp_path):
     for name in ("PBS_ACCOUNT", "LSF_ENVDIR", "LSF_CONFDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    with dask.config.set({"jobqueue": keywords.defaults()}), warnings.catch_warnings():
+    with dask.config.set({"jobqueue": table.defaults()}), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # old names
         yield
 

@@ -14,8 +14,10 @@ from distributed import SpecCluster
 from mpidask.batch import registry
 from mpidask.batch.job_state import NEVER, JobId, JobState
 from mpidask.batch.status import Standing
-from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, keywords, report, worker
-from mpidask.jobqueue.reconciler import Reconciler
+from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, worker
+from mpidask.jobqueue.cluster import report
+from mpidask.jobqueue.cluster.reconciler import Reconciler
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.one_mpi
 @pytest.fixture(autouse=True)
 def nobodys_configuration():
     """The defaults count, whatever whoever runs the tests has configured."""
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    with dask.config.set({"jobqueue": table.defaults()}):
         yield
 
 

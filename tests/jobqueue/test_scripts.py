@@ -14,19 +14,9 @@ import pytest
 
 from mpidask.batch import registry
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import (
-    FluxJob,
-    HTCondorJob,
-    LocalJob,
-    LSFJob,
-    MoabJob,
-    OARJob,
-    PBSJob,
-    SGEJob,
-    SLURMJob,
-    keywords,
-)
-from mpidask.jobqueue.job_spec import Place, walltime_seconds
+from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJob, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob
+from mpidask.jobqueue.jobs.spec import Place, walltime_seconds
+from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
@@ -54,7 +44,7 @@ def nobodys_configuration(monkeypatch):
     """The defaults count, whatever whoever runs the tests has configured."""
     for name in ("PBS_ACCOUNT", "LSF_ENVDIR", "LSF_CONFDIR"):
         monkeypatch.delenv(name, raising=False)
-    with dask.config.set({"jobqueue": keywords.defaults()}):
+    with dask.config.set({"jobqueue": table.defaults()}):
         yield
 
 
@@ -177,7 +167,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("native", HEADERS)
 def test_the_generated_option_lines(native):
-    payer = "account" if keywords.KEYWORDS["account"].is_for(native) else "project"
+    payer = "account" if table.KEYWORDS["account"].is_for(native) else "project"
     assert "|".join(header(make(native, queue="q", **{payer: "a"}))) == HEADERS[native]
 
 

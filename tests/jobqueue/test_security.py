@@ -14,8 +14,10 @@ from mpidask.batch import leases
 from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
 from mpidask.errors import ArgumentError, BatchError, UsageError
-from mpidask.jobqueue import SLURMJob, keys, scheduler_settings
-from mpidask.jobqueue.jobs_page import JobsPage
+from mpidask.jobqueue import SLURMJob
+from mpidask.jobqueue.cluster import scheduler_options
+from mpidask.jobqueue.cluster.jobs_page import JobsPage
+from mpidask.jobqueue.jobs import keys
 from mpidask.security import credentials
 
 pytestmark = pytest.mark.one_mpi
@@ -226,19 +228,19 @@ def test_a_key_is_not_taken_for_a_log(tmp_path):
 
 def test_the_scheduler_s_arguments():
     tls = keys.settle(None, security=None)
-    ours = scheduler_settings.arguments({}, tls, "ib0")
+    ours = scheduler_options.arguments({}, tls, "ib0")
     assert ours["dashboard_address"].startswith("127.0.0.1:")
     assert (
         len(ours["http_prefix"]) > 20
-        and ours["http_prefix"] != scheduler_settings.arguments({}, tls, None)["http_prefix"]
+        and ours["http_prefix"] != scheduler_options.arguments({}, tls, None)["http_prefix"]
     )
     assert (ours["protocol"], ours["interface"]) == ("tls://", "ib0")
     given = {"dashboard_address": ":8787", "http_prefix": "/", "host": "tcp://10.0.0.1", "contact_address": "tcp://a:1"}
-    theirs = scheduler_settings.arguments(given, tls, "ib0")
+    theirs = scheduler_options.arguments(given, tls, "ib0")
     assert theirs["dashboard_address"] == ":8787" and theirs["http_prefix"] == "/"
     assert (theirs["host"], theirs["contact_address"]) == ("tls://10.0.0.1", "tls://a:1")
     assert "interface" not in theirs
-    assert scheduler_settings.arguments(given, keys.Tls(None, None), None)["host"] == "tcp://10.0.0.1"
+    assert scheduler_options.arguments(given, keys.Tls(None, None), None)["host"] == "tcp://10.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_the_scheduler_s_arguments():
     ],
 )
 def test_the_link_has_the_prefix_and_the_host_where_it_listens(shown, options, link):
-    assert scheduler_settings.link(shown, options) == link
+    assert scheduler_options.link(shown, options) == link
 
 
 # The page "Ranks".

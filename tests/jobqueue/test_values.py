@@ -14,7 +14,8 @@ from dask.utils import parse_timedelta
 
 from mpidask import quantities
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob, keywords
+from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob
+from mpidask.jobqueue.keywords import table
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_meant_is_refused(name, value, words):
     assert f"{name} is {value!r} (argument of SLURMCluster)" in caught.value.what
     for each in words.split("|"):
         assert each in f"{caught.value.what} {caught.value.remedy}"
-    with dask.config.set({f"jobqueue.slurm.{keywords.KEYWORDS[name].path}": value}), pytest.raises(ArgumentError):
+    with dask.config.set({f"jobqueue.slurm.{table.KEYWORDS[name].path}": value}), pytest.raises(ArgumentError):
         SLURMJob("tcp://10.0.0.1:8786", "w-0", **{each: SIZE[each] for each in SIZE if each != name})
 
 
@@ -132,7 +133,7 @@ def test_what_is_meant_is_read(name, value, found):
 
 def test_the_example_of_dask_jobqueue_s_documentation_has_no_text_none(tmp_path):
     given = yaml.safe_load("job-extra: {-C geyser, --qos: high}")
-    with dask.config.set({"jobqueue.slurm": {**keywords.defaults()["slurm"], **given}}), pytest.warns(FutureWarning):
+    with dask.config.set({"jobqueue.slurm": {**table.defaults()["slurm"], **given}}), pytest.warns(FutureWarning):
         header = SLURMJob("tcp://10.0.0.1:8786", "w-0", **SIZE).job_header
     assert "#SBATCH -C geyser\n#SBATCH --qos high" in header
     assert "None" not in header
@@ -152,7 +153,7 @@ def test_a_time_that_yaml_has_read_as_a_number_is_refused_with_its_file(tmp_path
 
 
 def test_a_null_in_the_configuration_is_nothing_or_the_default():
-    nothing = {each.path: None for each in keywords.known("slurm")}
+    nothing = {each.path: None for each in table.known("slurm")}
     with dask.config.set({"jobqueue.slurm": nothing}):
         found = settled()
     assert (found["walltime"], found["queue"], found["death_timeout"]) == (None, None, None)

@@ -20,14 +20,16 @@ from distributed.security import Security
 from distributed.utils import NoOpAwaitable
 
 from mpidask.errors import ArgumentError, BatchError
-from mpidask.jobqueue import hooks, keys, report, scheduler_settings
-from mpidask.jobqueue.adaptive import JobAdaptive
-from mpidask.jobqueue.dispatcher import Dispatcher, further, system_for
-from mpidask.jobqueue.job import Job
-from mpidask.jobqueue.jobs_page import JobsPage
-from mpidask.jobqueue.keywords import once, settle_one
-from mpidask.jobqueue.reconciler import Reconciler
-from mpidask.jobqueue.remote import SchedulerJob
+from mpidask.jobqueue.cluster import report
+from mpidask.jobqueue.cluster import scheduler_options as of_scheduler
+from mpidask.jobqueue.cluster.adaptive import JobAdaptive
+from mpidask.jobqueue.cluster.jobs_page import JobsPage
+from mpidask.jobqueue.cluster.reconciler import Reconciler
+from mpidask.jobqueue.cluster.scheduler_job import SchedulerJob
+from mpidask.jobqueue.jobs import hooks, keys
+from mpidask.jobqueue.jobs.dispatcher import Dispatcher, further, system_for
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.keywords.table import once, settle_one
 from mpidask.security import credentials
 
 __all__ = ["JobQueueCluster"]
@@ -169,8 +171,8 @@ class JobQueueCluster(SpecCluster):
         )
         with_pages = "--no-dashboard" not in template.description.command().split()
         page = JobsPage(lambda: self.jobs, lambda: self.reconciler.ended, pages=with_pages)
-        arguments = scheduler_settings.arguments(options, self._tls, interface)
-        scheduler = {"cls": scheduler_settings.maker(scheduler_cls, options, page), "options": arguments}
+        arguments = of_scheduler.arguments(options, self._tls, interface)
+        scheduler = {"cls": of_scheduler.maker(scheduler_cls, options, page), "options": arguments}
         if remote_scheduler:
             scheduler = self._remote(remote_scheduler, arguments, gated="http_prefix" not in options)
         self.status = Status.created
@@ -246,7 +248,7 @@ class JobQueueCluster(SpecCluster):
     def dashboard_link(self) -> str:
         """Link to the dashboard, for its user alone; on loopback unless the options of the scheduler say otherwise."""
         options = self.scheduler_spec["options"]
-        return scheduler_settings.link(super().dashboard_link, options.get("options", options))
+        return of_scheduler.link(super().dashboard_link, options.get("options", options))
 
     @property
     def _dummy_job(self) -> Job:

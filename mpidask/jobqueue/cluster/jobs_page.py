@@ -17,7 +17,7 @@ from mpidask.dashboard.table import SOURCE, Row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mpidask.jobqueue.job import Job
+    from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["JobsPage"]
 

@@ -1,4 +1,4 @@
-"""``python -m mpidask.jobqueue.scheduler_main FILE``: the scheduler in a job of its own.
+"""``python -m mpidask.jobqueue.cluster.scheduler_main FILE``: the scheduler in a job of its own.
 
 FILE, which the user alone can read, has its arguments: a command line is shown to all users of the node, and one of
 them is the dashboard's secret. When the scheduler is up it writes another one, which says where.
@@ -19,7 +19,7 @@ from distributed import Scheduler
 from distributed.security import Security
 
 from mpidask.files import replace_json
-from mpidask.jobqueue import scheduler_settings
+from mpidask.jobqueue.cluster import scheduler_options
 from mpidask.security import tls_sockets
 
 __all__ = ["serve"]
@@ -33,7 +33,7 @@ async def serve(told: dict[str, Any]) -> None:
     """
     tls_sockets.mend()
     security = Security(**told["security"]) if told["security"] else None
-    scheduler = scheduler_settings.make(Scheduler, None, gated=told["gated"], **told["options"], security=security)
+    scheduler = scheduler_options.make(Scheduler, None, gated=told["gated"], **told["options"], security=security)
     closing: set[asyncio.Task[None]] = set()
 
     def end(number: signal.Signals) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mpidask.batch.job_state import NEVER, JobState
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.job import Job
+    from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["as_html", "as_text", "exit_summary", "never_starts", "summary"]
 

@@ -27,10 +27,10 @@ from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
 from mpidask.files import replace
-from mpidask.jobqueue.job_spec import Description, Place
+from mpidask.jobqueue.jobs.spec import Description, Place
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.job import Job
+    from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["Dispatcher"]
 
@@ -237,7 +237,7 @@ class Dispatcher:
             self.unclear.remove(each)
 
     def _fields(self, description: Description, script: Path) -> dict[str, object]:
-        from mpidask.jobqueue.job_spec import walltime_seconds
+        from mpidask.jobqueue.jobs.spec import walltime_seconds
 
         seconds = walltime_seconds(self.system, description.keywords.get("walltime"))
         job = BatchJob(command=("true",), run_directory=script.parent)

@@ -14,11 +14,11 @@ from distributed.core import Status
 
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.errors import BatchError, MpidaskError, UnclearError
-from mpidask.jobqueue.report import exit_summary, never_starts
+from mpidask.jobqueue.cluster.report import exit_summary, never_starts
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.cluster import JobQueueCluster
-    from mpidask.jobqueue.job import Job
+    from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
+    from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["Reconciler"]
 

@@ -22,12 +22,12 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
-from mpidask.jobqueue.keys import tls_files
-from mpidask.jobqueue.report import exit_summary
+from mpidask.jobqueue.cluster.report import exit_summary
+from mpidask.jobqueue.jobs.keys import tls_files
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.job import Job
-    from mpidask.jobqueue.keys import KeyFiles
+    from mpidask.jobqueue.jobs.job import Job
+    from mpidask.jobqueue.jobs.keys import KeyFiles
 
 __all__ = ["SchedulerJob"]
 
@@ -109,7 +109,7 @@ class SchedulerJob(ProcessInterface):
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
         replace_json(str(arguments), told)
         python = self.job.description.keywords["python"]  # for the shell: it may be several words
-        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.scheduler_main', str(arguments)])}"
+        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.cluster.scheduler_main', str(arguments)])}"
 
     async def close(self) -> None:
         """Cancel the job; if it came up, the scheduler has been told to end before."""

@@ -23,13 +23,13 @@ from mpidask.batch.leases import KEY_FILES
 from mpidask.batch.status import Standing
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import ArgumentError, UsageError
-from mpidask.jobqueue import hooks, values
-from mpidask.jobqueue import keywords as table
-from mpidask.jobqueue.job_spec import Description, Place, refuse_lost
-from mpidask.jobqueue.keys import tls_arguments
+from mpidask.jobqueue.jobs import hooks
+from mpidask.jobqueue.jobs.keys import tls_arguments
+from mpidask.jobqueue.jobs.spec import Description, Place, refuse_lost
+from mpidask.jobqueue.keywords import table, values
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.dispatcher import Dispatcher
+    from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 
 __all__ = ["Job"]
 
@@ -576,7 +576,7 @@ class Job(ProcessInterface):
         BatchError
             The batch system refuses.
         """
-        from mpidask.jobqueue.dispatcher import Dispatcher
+        from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 
         if self.status == Status.created:
             if self.dispatcher is None:

@@ -20,7 +20,7 @@ from typing import Any
 from mpidask import docstrings
 from mpidask.batch.settings import stands_in
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue.values import (
+from mpidask.jobqueue.keywords.values import (
     ATTRIBUTES,
     BYTES,
     COUNT,

@@ -22,7 +22,7 @@ from mpidask.security import credentials, tls_sockets
 from mpidask.security.credentials import Keys
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.dispatcher import Dispatcher
+    from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 
 __all__ = ["KeyFiles", "Tls", "encrypted", "settle", "tls_arguments", "tls_files"]
 

@@ -16,7 +16,7 @@ from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
 from mpidask.dashboard import access, routes
-from mpidask.jobqueue.keys import Tls, encrypted
+from mpidask.jobqueue.jobs.keys import Tls, encrypted
 
 __all__ = ["arguments", "link", "make", "maker"]
 

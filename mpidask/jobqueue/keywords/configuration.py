@@ -8,19 +8,19 @@ import tempfile
 
 import dask.config
 
-from mpidask.jobqueue import keywords
+from mpidask.jobqueue.keywords import table
 
 __all__ = ["install"]
 
 
 def install() -> None:
     """Make the defaults known to dask.config; write ``jobqueue.yaml``, commented, if the user has none."""
-    dask.config.update_defaults({"jobqueue": keywords.defaults()})
+    dask.config.update_defaults({"jobqueue": table.defaults()})
     directory = dask.config.PATH
     if os.path.exists(os.path.join(directory, "jobqueue.yaml")):
         return
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as scratch:
         source = os.path.join(scratch, "jobqueue.yaml")
         with open(source, "w", encoding="utf-8") as file:
-            file.write(keywords.template())
+            file.write(table.template())
         dask.config.ensure_file(source=source, comment=True)

@@ -12,7 +12,7 @@ from distributed.deploy.adaptive import Adaptive
 from mpidask.errors import BatchError
 
 if TYPE_CHECKING:
-    from mpidask.jobqueue.job import Job
+    from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["JobAdaptive"]
 
