@@ -137,6 +137,19 @@ def test_signatures_have_the_keywords():
     assert {"job", "timeout", "asynchronous", "set_as_default"} <= set(inspect.signature(mpidask.connect).parameters)
 
 
+def test_the_signature_of_a_cluster_class_shows_the_keywords_of_its_jobs():
+    class Derived(mpidask.SLURMCluster):
+        def __init__(self, project):
+            super().__init__(account=project)
+
+    shown = inspect.signature(mpidask.SLURMCluster).parameters
+    assert {"n_workers", "cores", "memory", "queue", "job_cpu", "remote_scheduler", "job_kwargs"} <= set(shown)
+    assert "parallel_environment" not in shown, "of another batch system"
+    assert list(inspect.signature(Derived).parameters) == ["project"]
+    (signature,) = jedi.Interpreter("SLURMCluster(", [{"SLURMCluster": mpidask.SLURMCluster}]).get_signatures()
+    assert "walltime" in [each.name for each in signature.params], "a notebook shows them, too"
+
+
 @pytest.mark.parametrize("call", ["MPICluster", "connect", "Session", "initialize", "SLURMCluster"])
 def test_editors_show_the_keywords(call, tmp_path, monkeypatch):
     monkeypatch.setattr(
@@ -144,7 +157,9 @@ def test_editors_show_the_keywords(call, tmp_path, monkeypatch):
     )  # else tests side by side share half-written files
     (signature,) = jedi.Script(f"import mpidask\nmpidask.{call}(").get_signatures()
     shown = [each.name for each in signature.params]
-    assert set(inspect.signature(getattr(mpidask, call)).parameters) <= {*shown, "self"}
+    found = getattr(mpidask, call)
+    written = found.__init__ if inspect.isclass(found) else found  # a signature may show more than what is written
+    assert set(inspect.signature(written).parameters) <= {*shown, "self"}
 
 
 def test_options_of_a_job_may_be_given_as_they_are_annotated():

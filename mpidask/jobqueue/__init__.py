@@ -10,29 +10,17 @@ Runs in the user's process; `scheduler_main` and `worker` run in jobs. May impor
         cluster.scale(jobs=10)
 """
 
-from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
-from mpidask.jobqueue.clusters import (
-    FluxCluster,
-    FluxJob,
-    HTCondorCluster,
-    HTCondorJob,
-    LocalJob,
-    LocalJobCluster,
-    LSFCluster,
-    LSFJob,
-    MoabCluster,
-    MoabJob,
-    OARCluster,
-    OARJob,
-    PBSCluster,
-    PBSJob,
-    SGECluster,
-    SGEJob,
-    SLURMCluster,
-    SLURMJob,
-)
-from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.core import Job, JobQueueCluster
+from mpidask.jobqueue.flux import FluxCluster, FluxJob
+from mpidask.jobqueue.htcondor import HTCondorCluster, HTCondorJob
 from mpidask.jobqueue.keywords import configuration
+from mpidask.jobqueue.local import LocalJob, LocalJobCluster
+from mpidask.jobqueue.lsf import LSFCluster, LSFJob
+from mpidask.jobqueue.moab import MoabCluster, MoabJob
+from mpidask.jobqueue.oar import OARCluster, OARJob
+from mpidask.jobqueue.pbs import PBSCluster, PBSJob
+from mpidask.jobqueue.sge import SGECluster, SGEJob
+from mpidask.jobqueue.slurm import SLURMCluster, SLURMJob
 
 configuration.install()
 

@@ -2,7 +2,7 @@
 
 from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
 from mpidask.jobqueue.jobs.job import Job
-from mpidask.jobqueue.keywords.table import document
+from mpidask.jobqueue.keywords.documentation import document
 
 __all__ = ["Job", "JobQueueCluster", "cluster_parameters", "job_parameters"]
 

@@ -1,10 +1,28 @@
-"""The names of ``dask_jobqueue.pbs``."""
+"""Per-worker jobs under PBS, or Torque: the names of ``dask_jobqueue.pbs``."""
+
+from __future__ import annotations
 
 import math
 
-from mpidask.jobqueue.clusters import PBSCluster, PBSJob
+from mpidask.jobqueue.cluster.documentation import documented
+from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
+from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["PBSCluster", "PBSJob", "pbs_format_bytes_ceil"]
+
+
+class PBSJob(Job):
+    """A job under PBS, or Torque."""
+
+    config_name = "pbs"
+    system_name = "pbs"
+
+
+@documented
+class PBSCluster(JobQueueCluster):
+    """PBSCluster: workers are jobs under PBS (OpenPBS, PBS Pro) or Torque."""
+
+    job_cls = PBSJob
 
 
 def pbs_format_bytes_ceil(n: float) -> str:

@@ -1,13 +1,31 @@
-"""The names of ``dask_jobqueue.slurm``."""
+"""Per-worker jobs under Slurm: the names of ``dask_jobqueue.slurm``."""
+
+from __future__ import annotations
 
 import importlib
 import math
 from typing import Any
 
 from mpidask.batch.template import fill
-from mpidask.jobqueue.clusters import SLURMCluster, SLURMJob
+from mpidask.jobqueue.cluster.documentation import documented
+from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
+from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["SLURMCluster", "SLURMJob", "slurm_format_bytes_ceil"]  # and SLURMRunner, which needs MPI
+
+
+class SLURMJob(Job):
+    """A job under Slurm."""
+
+    config_name = "slurm"
+    system_name = "slurm"
+
+
+@documented
+class SLURMCluster(JobQueueCluster):
+    """SLURMCluster: workers are jobs under Slurm."""
+
+    job_cls = SLURMJob
 
 
 def slurm_format_bytes_ceil(n: float) -> str:

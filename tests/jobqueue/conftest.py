@@ -47,10 +47,10 @@ def nobodys_place(monkeypatch, tmp_path):
     """The defaults count, whatever whoever runs the tests has configured; records and files go to a place of the test."""
     import dask.config
 
-    from mpidask.jobqueue.keywords import table
+    from mpidask.jobqueue.keywords import configuration
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     quiet = {"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
-    with dask.config.set({"jobqueue": table.defaults()}), dask.config.set(quiet):
+    with dask.config.set({"jobqueue": configuration.defaults()}), dask.config.set(quiet):
         yield

@@ -16,8 +16,10 @@ from mpidask.batch.job_state import JobId
 from mpidask.batch.queries.questions import parse_answer, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob
+from mpidask.jobqueue.jobs.script import job_script
 from mpidask.jobqueue.jobs.spec import Place
-from mpidask.jobqueue.keywords import table
+from mpidask.jobqueue.jobs.worker_command import worker_command
+from mpidask.jobqueue.keywords import configuration
 
 pytestmark = pytest.mark.one_mpi
 
@@ -26,13 +28,13 @@ W = {"scheduler": "tcp://10.0.0.1:8786", "name": "w-0", "python": "python3", "co
 
 @pytest.fixture(autouse=True)
 def _plain_configuration():
-    with dask.config.set({"jobqueue": table.defaults()}):
+    with dask.config.set({"jobqueue": configuration.defaults()}):
         yield
 
 
 @pytest.mark.parametrize("shebang", ["#!/bin/bash -l", "#!/usr/bin/env -S bash -l", "#!/usr/bin/zsh"])
 def test_a_shell_with_options_is_a_shell(shebang):
-    script = SLURMJob(**W, shebang=shebang).description.script(Place(Path("/logs"), 3))
+    script = job_script(SLURMJob(**W, shebang=shebang).spec, Place(Path("/logs"), 3))
     assert "job=3\n" in script
     assert "trap " in script
 
@@ -40,17 +42,17 @@ def test_a_shell_with_options_is_a_shell(shebang):
 @pytest.mark.parametrize(("kind", "skip"), [(SLURMJob, "--array"), (LSFJob, "-J"), (PBSJob, "-J"), (SGEJob, "-t ")])
 def test_an_array_whose_line_is_skipped_is_none(kind, skip):
     place = Place(Path("/logs"), 3, 10)
-    assert kind(**W).description.arrays(place)
-    assert not kind(**W, job_directives_skip=[skip]).description.arrays(place)
+    assert kind(**W).spec.arrays(place)
+    assert not kind(**W, job_directives_skip=[skip]).spec.arrays(place)
 
 
 def test_flux_puts_its_id_into_the_name_of_the_log():
-    assert "# flux: --output=/logs/dask-worker-{{id}}.out" in FluxJob(**W).description.header(Place(Path("/logs"), 3))
+    assert "# flux: --output=/logs/dask-worker-{{id}}.out" in FluxJob(**W).spec.header(Place(Path("/logs"), 3))
 
 
 @pytest.mark.parametrize("given", [["--lifetime", "25m"], ["--lifetime=25m"], ["--lifetime 25m"]])
 def test_a_lifetime_of_the_users_own_counts(given):
-    assert SLURMJob(**W, worker_extra_args=given).description.command().count("--lifetime") == 1
+    assert worker_command(SLURMJob(**W, worker_extra_args=given).spec).count("--lifetime") == 1
 
 
 OWN_TIMES = [
@@ -91,9 +93,9 @@ def test_no_lifetime_follows_from_a_walltime_that_an_own_header_or_the_submit_co
 
 
 def test_the_margin_is_a_time():
-    assert "--lifetime 1425s" in SLURMJob(**W, lifetime_margin="5 min").description.command()
+    assert "--lifetime 1425s" in worker_command(SLURMJob(**W, lifetime_margin="5 min").spec)
     with pytest.raises(UsageError, match="lifetime_margin"):
-        SLURMJob(**W, lifetime_margin=-60).description.command()
+        worker_command(SLURMJob(**W, lifetime_margin=-60).spec)
 
 
 @pytest.mark.parametrize(("kind", "more"), [(SGEJob, {}), (HTCondorJob, {"disk": "1GB"})])
@@ -101,7 +103,7 @@ def test_several_nodes_are_refused_where_no_line_carries_them(kind, more):
     with pytest.raises(ArgumentError, match="has no option for nodes=4"):
         kind(**W, **more, nodes=4)
     if kind is SGEJob:
-        assert kind(**W, nodes=4, parallel_environment="mpi").description.header()
+        assert kind(**W, nodes=4, parallel_environment="mpi").spec.header()
 
 
 def test_htcondor_gets_one_line_for_the_shell():
@@ -206,6 +208,6 @@ def test_a_directory_of_logs_is_what_the_shell_reads_here(monkeypatch, tmp_path)
     monkeypatch.setenv("PLACE", "here")
     for given in ("~/$PLACE/logs", "$HOME/${PLACE}/logs"):
         job = SLURMJob(**W, log_directory=given)
-        assert f"#SBATCH -o {tmp_path}/here/logs/dask-worker-%J.out" in job.description.header()
+        assert f"#SBATCH -o {tmp_path}/here/logs/dask-worker-%J.out" in job.spec.header()
     with pytest.raises(ArgumentError, match="NOT_SET"):
         SLURMJob(**W, log_directory="$NOT_SET/logs")

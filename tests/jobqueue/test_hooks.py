@@ -40,8 +40,8 @@ def test_the_header_is_that_of_the_class_in_what_is_submitted():
     job = Mine(**GIVEN)
     assert job.job_script().splitlines()[2] == "#SBATCH -J mine"
     place = Place(Path("/logs"), 3)
-    assert "#SBATCH --nice\n" in job.text(job.description, place)
-    assert not job.description.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
+    assert "#SBATCH --nice\n" in job.text(job.spec, place)
+    assert not job.spec.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
 
 
 def test_the_script_is_that_of_the_class_in_what_is_submitted():
@@ -51,9 +51,9 @@ def test_the_script_is_that_of_the_class_in_what_is_submitted():
 
     job = Mine(**GIVEN)
     job.directory = Path("/logs")
-    text = job.text(job.description, Place(Path("/logs"), 0))
+    text = job.text(job.spec, Place(Path("/logs"), 0))
     assert "-n 1" not in text and "/logs/$job.status" in text
-    assert not job.description.arrays(Place(Path("/logs"), 3, 10))
+    assert not job.spec.arrays(Place(Path("/logs"), 3, 10))
 
 
 def test_threads_and_memory_are_those_of_the_class():
@@ -66,7 +66,7 @@ def test_threads_and_memory_are_those_of_the_class():
 
     job = Mine(**GIVEN)
     assert " --nthreads 8 --memory-limit 3GiB " in job.job_script()
-    assert (job.worker_process_threads, job.description.threads) == (8, 8), "it is not doubled again"
+    assert (job.worker_process_threads, job.spec.threads) == (8, 8), "it is not doubled again"
 
 
 def test_attributes_are_defaults_and_properties_count():
@@ -81,7 +81,7 @@ def test_attributes_are_defaults_and_properties_count():
     job = Mine(**GIVEN, log_directory=None, job_directives_skip=["-e", "-o"])
     assert job.job_script().startswith("#!/usr/bin/env bash -l\n")
     assert "#SBATCH -p gpu" in job.job_header
-    assert job.description.keywords["log_directory"] == "logs"
+    assert job.spec.keywords["log_directory"] == "logs"
     assert "#SBATCH -p other" in Mine(**GIVEN, queue="other").job_header
     with pytest.raises(ArgumentError, match=r"memory is 16 \(class Mine\)"):
         derived(SLURMJob, memory=16)("tcp://10.0.0.1:8786", "w", cores=1)
@@ -91,14 +91,14 @@ def test_further_words_of_the_class_s_commands_are_passed_on():
     job = derived(SLURMJob, submit_command="sbatch --clusters=serial", cancel_command="scancel -M serial")(
         **GIVEN, submit_command_extra=["-v"]
     )
-    assert job.description.keywords["submit_command_extra"] == ["--clusters=serial", "-v"]
-    assert job.description.keywords["cancel_command_extra"] == ["-M", "serial"]
+    assert job.spec.keywords["submit_command_extra"] == ["--clusters=serial", "-v"]
+    assert job.spec.keywords["cancel_command_extra"] == ["-M", "serial"]
     assert (SLURMJob(**GIVEN).submit_command, PBSJob(**GIVEN).cancel_command) == ("sbatch", "qdel")
 
 
 def test_what_is_set_in_our_class_counts_like_what_a_derived_one_sets(monkeypatch):
     monkeypatch.setattr(SLURMJob, "submit_command", "sbatch -M serial", raising=False)
-    assert SLURMJob(**GIVEN).description.keywords["submit_command_extra"] == ["-M", "serial"]
+    assert SLURMJob(**GIVEN).spec.keywords["submit_command_extra"] == ["-M", "serial"]
 
 
 def test_htcondor_s_executable_and_attributes():
@@ -128,7 +128,7 @@ def test_htcondor_s_attributes_may_be_changed_after_init():
 
     for kind in (Changed, Assigned):
         job = kind(**GIVEN, disk="1GB", log_directory="logs")
-        for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 3)), job.job_header):
+        for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 3)), job.job_header):
             assert "+MaxRuntime = 3600" in text and "batch_name = mine" in text and "Stream_Error" in text
             assert "Stream_Output" not in text
 
@@ -200,9 +200,9 @@ def test_a_header_that_is_assigned_replaces_the_job_s():
             self.job_header = self.job_header.replace("#SBATCH -n 1\n", "#SBATCH --nice\n")
 
     job = Mine(**GIVEN)
-    assert not job.description.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
+    assert not job.spec.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
     job.directory = Path("/logs")
-    for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 0))):
+    for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 0))):
         assert "#SBATCH --nice\n" in text and "-n 1" not in text
         assert text.count("#SBATCH -o /logs/") == 1, "which was not known when it was assigned"
     assert "Rank = Memory" in assigned(HTCondorJob, "job_header", "Rank = Memory", disk="1GB").job_script()
@@ -216,9 +216,9 @@ def test_a_command_that_is_assigned_replaces_the_worker_s():
 
     job = Mine(**GIVEN)
     job.directory = Path("/logs")
-    for text in (job.job_script(), job.text(job.description, Place(Path("/logs"), 0))):
+    for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 0))):
         assert re.search(r"^mpirun -np 1 \S+ -m distributed.cli.dask_worker .* --name w-0 ", text, re.MULTILINE)
-    assert not job.description.arrays(Place(Path("/logs"), 3, 10))
+    assert not job.spec.arrays(Place(Path("/logs"), 3, 10))
     with pytest.raises(ArgumentError, match="a job of 2 ranks"):
         Mine(**GIVEN, nodes=2)
 

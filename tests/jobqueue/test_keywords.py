@@ -22,12 +22,12 @@ SIZE = {"cores": 4, "memory": "8GB"}
 def nobodys_configuration(monkeypatch):
     """The defaults count, whatever whoever runs the tests has configured."""
     monkeypatch.delenv("PBS_ACCOUNT", raising=False)
-    with dask.config.set({"jobqueue": table.defaults()}):
+    with dask.config.set({"jobqueue": configuration.defaults()}):
         yield
 
 
 def settled(kind=SLURMJob, **given):
-    return kind("tcp://10.0.0.1:8786", "w-0", **{**SIZE, **given}).description.keywords
+    return kind("tcp://10.0.0.1:8786", "w-0", **{**SIZE, **given}).spec.keywords
 
 
 # Precedence.
@@ -77,7 +77,7 @@ def test_cores_and_memory_may_come_from_the_configuration():
 
 @pytest.mark.parametrize("native", table.SECTIONS)
 def test_every_section_has_a_default_for_every_keyword_of_its_system(native):
-    section = table.defaults()[native]
+    section = configuration.defaults()[native]
     assert list(section) == [each.path for each in table.known(native)]
     assert all(dask.config.get(f"jobqueue.{native}.{path}") == value for path, value in section.items())
 
@@ -95,7 +95,7 @@ def test_what_users_of_dask_jobqueue_ask_dask_config_for_is_there():
 def test_a_section_of_one_s_own_is_chosen_by_its_name():
     with dask.config.set({"jobqueue.bigmem": {"cores": 64, "memory": "2TB", "queue": "fat"}}):
         job = SLURMJob("tcp://10.0.0.1:8786", "w-0", config_name="bigmem")
-    found = job.description.keywords
+    found = job.spec.keywords
     assert (job.config_name, found["queue"], found["cores"]) == ("bigmem", "fat", 64)
     assert found["walltime"] == "00:30:00", "what it does not say is the system's default"
 
@@ -248,8 +248,8 @@ def test_the_file_says_what_holds_without_it(home):
     configuration.install()
     text = (home / "jobqueue.yaml").read_text()
     lines = [line.removeprefix("# ") for line in text.splitlines()]
-    assert yaml.safe_load("\n".join(lines)) == {"jobqueue": table.defaults()}
-    assert yaml.safe_load(table.template()) == {"jobqueue": table.defaults()}
+    assert yaml.safe_load("\n".join(lines)) == {"jobqueue": configuration.defaults()}
+    assert yaml.safe_load(configuration.template()) == {"jobqueue": configuration.defaults()}
 
 
 def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, home):

@@ -21,8 +21,8 @@ from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError, UnclearError
 from mpidask.jobqueue import SLURMCluster
 from mpidask.jobqueue.cluster import reconciler
-from mpidask.jobqueue.jobs import dispatcher
-from mpidask.jobqueue.keywords import table
+from mpidask.jobqueue.jobs import runs
+from mpidask.jobqueue.keywords import configuration
 
 pytestmark = pytest.mark.one_mpi
 
@@ -78,7 +78,7 @@ def slurm(monkeypatch, tmp_path):
     monkeypatch.setattr(attempt, "run_submit", stand_in.run_submit)
     monkeypatch.setattr(commands, "run", stand_in.run)
     monkeypatch.setattr(sentinel, "start", lambda lease: os.open(os.devnull, os.O_RDONLY))
-    with dask.config.set({"jobqueue": table.defaults()}):
+    with dask.config.set({"jobqueue": configuration.defaults()}):
         yield stand_in
 
 
@@ -293,7 +293,7 @@ def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch
                 dies(slurm, held.jobs[0])
                 await until(lambda: [job.id for job in held.jobs] == ["102"])
             with monkeypatch.context() as patch:
-                patch.setattr(dispatcher, "replace", full)
+                patch.setattr(runs, "replace", full)
                 dies(slurm, held.jobs[0])
                 await until(lambda: "the job script cannot be written" in caplog.text)
                 assert slurm.submitted == 2 and held.failure is None

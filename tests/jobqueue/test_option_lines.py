@@ -13,20 +13,20 @@ import dask
 import pytest
 from jobqueue.option_lines import COUNT, draw, recorded
 
+from mpidask import jobqueue
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import clusters
-from mpidask.jobqueue.keywords import table
+from mpidask.jobqueue.keywords import configuration
 
 pytestmark = pytest.mark.one_mpi
 
 CLASSES = {
-    "slurm": clusters.SLURMJob,
-    "pbs": clusters.PBSJob,
-    "moab": clusters.MoabJob,
-    "sge": clusters.SGEJob,
-    "lsf": clusters.LSFJob,
-    "oar": clusters.OARJob,
-    "htcondor": clusters.HTCondorJob,
+    "slurm": jobqueue.SLURMJob,
+    "pbs": jobqueue.PBSJob,
+    "moab": jobqueue.MoabJob,
+    "sge": jobqueue.SGEJob,
+    "lsf": jobqueue.LSFJob,
+    "oar": jobqueue.OARJob,
+    "htcondor": jobqueue.HTCondorJob,
 }
 MARKS = {"slurm": "#SBATCH", "pbs": "#PBS", "moab": "#PBS", "sge": "#$", "lsf": "#BSUB", "oar": "#OAR"}
 
@@ -104,7 +104,7 @@ def nobodys_configuration(monkeypatch, tmp_path):
     for name in ("PBS_ACCOUNT", "LSF_ENVDIR", "LSF_CONFDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    with dask.config.set({"jobqueue": table.defaults()}), warnings.catch_warnings():
+    with dask.config.set({"jobqueue": configuration.defaults()}), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # old names
         yield
 

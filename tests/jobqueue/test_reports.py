@@ -17,7 +17,7 @@ from mpidask.batch.status import Standing
 from mpidask.jobqueue import HTCondorJob, LSFJob, PBSCluster, PBSJob, SGEJob, SLURMJob, worker
 from mpidask.jobqueue.cluster import report
 from mpidask.jobqueue.cluster.reconciler import Reconciler
-from mpidask.jobqueue.keywords import table
+from mpidask.jobqueue.keywords import configuration
 
 pytestmark = pytest.mark.one_mpi
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.one_mpi
 @pytest.fixture(autouse=True)
 def nobodys_configuration():
     """The defaults count, whatever whoever runs the tests has configured."""
-    with dask.config.set({"jobqueue": table.defaults()}):
+    with dask.config.set({"jobqueue": configuration.defaults()}):
         yield
 
 
@@ -200,7 +200,9 @@ def test_variables_in_a_name_may_be_anything(name):
 def found(mine, job_id, directory):
     """Return the names of the files that are taken for the job's logs."""
     mine.id, mine.directory = job_id, directory
-    return [path.name for path in mine._system_logs()]
+    keywords = mine.spec.keywords
+    logs = mine.files.system_logs(mine.id, keywords["job_name"], keywords["log_directory"])
+    return [path.name for path in logs]
 
 
 #: class, id -> files that are its own, and others beside them
@@ -290,7 +292,7 @@ def test_a_job_that_will_never_start_is_logged_once(caplog):
         0, reason="asks for more than the site has: it will never start (Can Never Run: ncpus (R: 999 A: 2))"
     )
     waits = job(1, reason="other jobs come first")
-    reconciler = Reconciler(SimpleNamespace(), 1.0, 3)
+    reconciler = Reconciler(SimpleNamespace(), None, None, 1.0, 3)
     for _ in range(2):
         reconciler._notice_hopeless([hopeless, waits])
     assert [record.getMessage() for record in caplog.records] == [
@@ -315,11 +317,11 @@ def test_a_timeout_tells_why_the_jobs_wait():
     cluster.reconciler = SimpleNamespace(failure=None, ended=[])
     told = {"status_report": lambda self: "1 pending (it will never start)", "failure": None}
     with (
-        mock.patch.object(SpecCluster, "_wait_for_workers", waits),
+        mock.patch.object(SpecCluster, "wait_for_workers", waits),
         mock.patch.multiple(PBSCluster, **told),
         pytest.raises(TimeoutError, match=r"Only 0/1 workers[^$]*it will never start"),
     ):
-        asyncio.run(PBSCluster._wait_for_workers(cluster, 1, 1))
+        asyncio.run(PBSCluster._await_workers(cluster, 1, 1))
 
 
 def test_a_worker_does_not_take_the_threads_that_pbs_sets_for_what_the_user_wants(monkeypatch, tmp_path):

@@ -126,7 +126,7 @@ def secrets(place):
 
 
 def test_keys_are_files_of_the_user_alone_until_the_end(desk):
-    files = keys.KeyFiles(KEYS.security(), None, desk)
+    files = keys.KeyFiles(KEYS.security(), None, desk.guarded)
     directory = desk.lease.directory
     assert secrets(directory) == [], "not before they are needed"
     written = files.security
@@ -148,7 +148,7 @@ def test_in_a_shared_directory_keys_have_one_of_their_own(desk, tmp_path, monkey
     shared.chmod(0o777)
     (shared / ".dask-jobqueue.other").write_text("another cluster's")
     monkeypatch.setenv("PLACE", str(shared))
-    made = keys.KeyFiles(KEYS.security(), "$PLACE", desk, ("worker", "scheduler")).security
+    made = keys.KeyFiles(KEYS.security(), "$PLACE", desk.guarded, ("worker", "scheduler")).security
     (place,) = [path for path in secrets(shared) if path.is_dir()]
     assert mode(place) == 0o700
     assert len(secrets(place)) == 5 and made.tls_worker_key.startswith(str(place)), "one of them is the same for both"
@@ -173,7 +173,7 @@ def test_others_may_put_something_else_in_the_place_of_the_keys_directory(desk, 
 def test_a_directory_that_others_can_read_is_refused(desk):
     desk.lease.directory.chmod(0o750)
     with pytest.raises(BatchError, match="has mode 750: others could read keys") as caught:
-        _ = keys.KeyFiles(KEYS.security(), None, desk).security
+        _ = keys.KeyFiles(KEYS.security(), None, desk.guarded).security
     assert "shared_temp_directory" in caught.value.remedy
     assert secrets(desk.lease.directory) == []
 
@@ -181,19 +181,19 @@ def test_a_directory_that_others_can_read_is_refused(desk):
 def test_a_file_system_without_permissions_is_refused(desk, tmp_path, monkeypatch):
     monkeypatch.setattr(keys.Path, "mkdir", lambda path, mode: __import__("os").mkdir(path, 0o755))
     with pytest.raises(BatchError, match="others could read keys"):
-        _ = keys.KeyFiles(KEYS.security(), str(tmp_path), desk).security
+        _ = keys.KeyFiles(KEYS.security(), str(tmp_path), desk.guarded).security
     assert not [path for place in secrets(tmp_path) for path in secrets(place)]
 
 
 def test_a_shared_directory_that_is_not_there(desk, tmp_path):
     with pytest.raises(BatchError, match="cannot be written") as caught:
-        _ = keys.KeyFiles(KEYS.security(), str(tmp_path / "missing"), desk).security
+        _ = keys.KeyFiles(KEYS.security(), str(tmp_path / "missing"), desk.guarded).security
     assert "shared_temp_directory" in caught.value.remedy
 
 
 def test_keys_in_files_stay_where_they_are(desk):
     own = Security(tls_ca_file="/ca.pem", tls_worker_cert="/w.pem", tls_worker_key="/w.key")
-    files = keys.KeyFiles(own, None, desk)
+    files = keys.KeyFiles(own, None, desk.guarded)
     assert keys.tls_files(files.security, "worker") == {"ca_file": "/ca.pem", "cert": "/w.pem", "key": "/w.key"}
     assert secrets(desk.lease.directory) == []
 
@@ -207,7 +207,7 @@ def test_the_keys_of_a_program_that_was_killed_go_even_if_the_batch_system_is_si
     def silent(*words):
         raise BatchError("no answer")
 
-    _ = keys.KeyFiles(KEYS.security(), None, desk).security
+    _ = keys.KeyFiles(KEYS.security(), None, desk.guarded).security
     monkeypatch.setattr(leases, "living", silent)
     with pytest.raises(BatchError):
         desk.lease.release()

@@ -15,7 +15,8 @@ from dask.utils import parse_timedelta
 from mpidask import quantities
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import HTCondorJob, LSFJob, SLURMCluster, SLURMJob
-from mpidask.jobqueue.keywords import table
+from mpidask.jobqueue.jobs.worker_command import worker_command
+from mpidask.jobqueue.keywords import configuration, table
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 
@@ -23,7 +24,7 @@ SIZE = {"cores": 4, "memory": "8GB"}
 
 
 def settled(kind=SLURMJob, **given):
-    return kind("tcp://10.0.0.1:8786", "w-0", **{**SIZE, **given}).description.keywords
+    return kind("tcp://10.0.0.1:8786", "w-0", **{**SIZE, **given}).spec.keywords
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_what_cannot_be_meant_is_refused(name, value, words):
     ],
 )
 def test_a_time_is_one_word_of_the_worker_s_command_that_dask_reads(given, word):
-    command = SLURMJob("tcp://10.0.0.1:8786", "w-0", death_timeout=given, **SIZE).description.command()
+    command = worker_command(SLURMJob("tcp://10.0.0.1:8786", "w-0", death_timeout=given, **SIZE).spec)
     words = shlex.split(command)
     assert words[words.index("--death-timeout") + 1] == word
     assert words[words.index("--death-timeout") + 2].startswith("--")
@@ -93,7 +94,7 @@ def test_a_time_is_one_word_of_the_worker_s_command_that_dask_reads(given, word)
 
 
 def test_an_empty_directory_is_none():
-    command = SLURMJob("tcp://10.0.0.1:8786", "w-0", local_directory="", **SIZE).description.command()
+    command = worker_command(SLURMJob("tcp://10.0.0.1:8786", "w-0", local_directory="", **SIZE).spec)
     assert "--local-directory" not in command
 
 
@@ -133,7 +134,10 @@ def test_what_is_meant_is_read(name, value, found):
 
 def test_the_example_of_dask_jobqueue_s_documentation_has_no_text_none(tmp_path):
     given = yaml.safe_load("job-extra: {-C geyser, --qos: high}")
-    with dask.config.set({"jobqueue.slurm": {**table.defaults()["slurm"], **given}}), pytest.warns(FutureWarning):
+    with (
+        dask.config.set({"jobqueue.slurm": {**configuration.defaults()["slurm"], **given}}),
+        pytest.warns(FutureWarning),
+    ):
         header = SLURMJob("tcp://10.0.0.1:8786", "w-0", **SIZE).job_header
     assert "#SBATCH -C geyser\n#SBATCH --qos high" in header
     assert "None" not in header

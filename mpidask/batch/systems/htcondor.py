@@ -103,5 +103,5 @@ SYSTEM = BatchSystem(
         "scheduler (`mpidask serve --scheduler-file`)",
         "queue": "there are no queues: choose machines with --directive 'requirements = ...'",
     },
-    workers=Workers(options=()),  # what is submitted is made by jobqueue.named
+    workers=Workers(options=()),  # what is submitted is made by jobqueue.htcondor
 )

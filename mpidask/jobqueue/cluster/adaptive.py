@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
 
-from dask.utils import parse_timedelta
+from dask.utils import parse_bytes, parse_timedelta
 from distributed.deploy.adaptive import Adaptive
 
 from mpidask.errors import BatchError
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.spec import JobSpec
 
-if TYPE_CHECKING:
-    from mpidask.jobqueue.jobs.job import Job
+__all__ = ["POSITIONAL", "JobAdaptive", "is_adapting", "limits_in_workers", "telling"]
 
-__all__ = ["JobAdaptive"]
+#: What SpecCluster.adapt takes by position, too.
+POSITIONAL = (
+    "Adaptive",
+    "minimum",
+    "maximum",
+    "minimum_cores",
+    "maximum_cores",
+    "minimum_memory",
+    "maximum_memory",
+)
 
 _COOLDOWN = 10  # times interval x wait_count
 _STARTS = 2  # times what a job took to come up
@@ -102,3 +114,46 @@ class JobAdaptive(Adaptive):
             await self.cluster.grow(n)
         except BatchError as error:
             self.cluster.reconciler.note_refusal(error)
+
+
+#: Whether it is an Adaptive that asks for another size, and not the user.
+_adapting: ContextVar[bool] = ContextVar("adapting", default=False)
+
+
+def is_adapting() -> bool:
+    """Whether whoever asks is an Adaptive of a class that `telling` has returned."""
+    return _adapting.get()
+
+
+def telling(kind: type[Adaptive]) -> type[Adaptive]:
+    """Return a class of Adaptive whose calls of `scale` can be told from those of the user; JobAdaptive makes none."""
+    if issubclass(kind, JobAdaptive):
+        return kind
+
+    async def adapt(self: Any) -> None:
+        token = _adapting.set(True)
+        try:
+            await kind.adapt(self)
+        finally:
+            _adapting.reset(token)
+
+    telling_class: Any = type(kind.__name__, (kind,), {"adapt": adapt, "__module__": kind.__module__})
+    return telling_class
+
+
+def limits_in_workers(given: Mapping[str, Any], spec: JobSpec) -> dict[str, Any]:
+    """Return arguments of `adapt` whose limits are numbers of workers, instead of cores or memory.
+
+    spec: the jobs'
+    """
+    left = dict(given)
+    memory = parse_bytes(spec.memory_limit)
+    for limit, tighter, rounded in (("minimum", max, math.ceil), ("maximum", min, math.floor)):
+        limits = [left.get(limit)]
+        if (cores := left.pop(f"{limit}_cores", None)) is not None:
+            limits.append(rounded(cores / spec.threads))
+        if (size := left.pop(f"{limit}_memory", None)) is not None:
+            limits.append(rounded(parse_bytes(size) / memory))
+        if len(limits) > 1:
+            left[limit] = tighter(each for each in limits if each is not None)
+    return left

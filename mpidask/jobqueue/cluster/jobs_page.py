@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 from distributed.scheduler import WorkerState
@@ -13,11 +13,7 @@ from distributed.scheduler import WorkerState
 from mpidask.batch.job_state import JobState
 from mpidask.dashboard.measured import hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["JobsPage"]
 

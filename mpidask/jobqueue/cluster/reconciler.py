@@ -8,17 +8,17 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 from distributed.core import Status
 
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.errors import BatchError, MpidaskError, UnclearError
+from mpidask.jobqueue.cluster.plan import Plan
 from mpidask.jobqueue.cluster.report import exit_summary, never_starts
-
-if TYPE_CHECKING:
-    from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
-    from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.dispatcher import Dispatcher
+from mpidask.jobqueue.jobs.job import Job
 
 __all__ = ["Reconciler"]
 
@@ -29,15 +29,37 @@ _BACKOFF = 60.0  # s between two submissions at most, where jobs end before thei
 _SOON = 60.0  # s that a job's workers live at least where all is well
 
 
+class Held(Protocol):
+    """A cluster, as far as it is held at its plan."""
+
+    status: Any
+    workers: dict[str, Any]
+    scheduler_info: Any
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that wait or run."""
+
+    def carry_out(self) -> Awaitable[None]:
+        """Submit the jobs that are missing, and close those that are too many."""
+
+    async def fail_tasks(self, failure: BatchError) -> None:
+        """End the tasks that wait for workers with an error."""
+
+
 class Reconciler:
     """What watches over the jobs of a cluster.
 
+    plan:     which jobs there should be; those that have ended are taken out of it, or replaced
+    dispatcher: knows the batch system
     interval: s in which the batch system is asked once at most
     limit:    after so many jobs in a row whose workers never came, or died soon, no more are submitted
     """
 
-    def __init__(self, cluster: JobQueueCluster, interval: float, limit: int) -> None:
+    def __init__(self, cluster: Held, plan: Plan, dispatcher: Dispatcher, interval: float, limit: int) -> None:
         self.cluster = cluster
+        self.plan = plan
+        self.dispatcher = dispatcher
         self.interval = interval
         self.limit = limit
         self.failures = 0
@@ -86,15 +108,15 @@ class Reconciler:
         self.notice_workers(jobs)
         due = time.monotonic() - self._asked >= self.interval
         news = any(_just_exited(job) for job in jobs)
-        if (jobs or self.cluster.dispatcher.unclear) and (due or news):
+        if (jobs or self.dispatcher.unclear) and (due or news):
             self._asked = time.monotonic()
-            await self.cluster.dispatcher.look(jobs)
+            await self.dispatcher.look(jobs)
             self._notice_vanished(jobs)
             self._notice_hopeless(jobs)
         gone = [job for job in jobs if job.standing.state.ended and job.standing.final]
         for job in gone:
             await self._remove_ended(job)
-        if gone or self.cluster.lacks_jobs:
+        if gone or self.plan.missing:
             await self._replace()
         if self.failure is not None:
             await self.cluster.fail_tasks(self.failure)
@@ -136,7 +158,7 @@ class Reconciler:
             return
         del self.cluster.workers[name]
         self.ended.append(job)
-        spec = self.cluster.worker_spec.pop(name, None)
+        spec = self.plan.lose(name)
         if spec is None:
             return
         job.status = Status.closed
@@ -146,7 +168,7 @@ class Reconciler:
         elif job.standing.state.ended_badly:
             logger.warning("%s; it is replaced", exit_summary(job, tail=False))
         if self.failure is None:
-            self.cluster.missing.append({**spec, "restarts": job.restarts + 1})
+            self.plan.want_again(spec, job.restarts + 1)
 
     def _count(self, job: Job) -> None:
         """Count a job whose workers never came, or died soon."""
@@ -165,7 +187,7 @@ class Reconciler:
             f"{said}",
             "see its last words; mend it, then call scale() or adapt() again",
         )
-        self.cluster.missing.clear()
+        self.plan.give_up()
         logger.error("%s", self.failure.what)
 
     async def _replace(self) -> None:
@@ -174,14 +196,13 @@ class Reconciler:
         waiting = any(job.arrived_at is None for job in self.cluster.jobs)
         if self.failures and waiting:
             return  # one at a time, until one has brought its workers
-        planned = self.cluster.replenish(1 if self.failures else None)
+        planned = self.plan.replace(1 if self.failures else None)
         if planned:
             try:
-                await asyncio.shield(self.cluster._correct_state())  # the cluster's end waits for it
+                await asyncio.shield(self.cluster.carry_out())  # the cluster's end waits for it
             except Exception as error:  # noqa: BLE001 - whatever it is, they are still to be replaced
-                for name in planned.keys() - self.cluster.workers.keys():
-                    self.cluster.worker_spec.pop(name, None)
-                    self.cluster.missing.append(planned[name])
+                there = self.cluster.workers
+                self.plan.put_back({name: each for name, each in planned.items() if name not in there})
                 said = error if isinstance(error, BatchError) else BatchError(f"{type(error).__name__}: {error}")
                 self.note_refusal(said)
 
@@ -202,7 +223,7 @@ class Reconciler:
         self.failures += 1
         if self.failures >= self.limit:
             self.failure = error
-            self.cluster.missing.clear()
+            self.plan.give_up()
 
 
 def _just_exited(job: Job) -> bool:

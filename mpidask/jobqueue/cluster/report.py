@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from dask.utils import format_bytes
 
 from mpidask.batch.job_state import NEVER, JobState
+from mpidask.jobqueue.jobs.job import Job
 
-if TYPE_CHECKING:
-    from mpidask.jobqueue.jobs.job import Job
-
-__all__ = ["as_html", "as_text", "exit_summary", "never_starts", "summary"]
+__all__ = ["as_html", "as_text", "exit_summary", "never_starts", "shape", "summary"]
 
 _SHOWN = 20  # jobs in a table
 
@@ -28,6 +27,13 @@ def summary(jobs: Sequence[Job]) -> str:
         why = f" ({reasons.most_common(1)[0][0]})" if reasons and state is not JobState.RUNNING else ""
         parts.append(f"{counts[state]} {state.value}{why}")
     return ", ".join(parts) or "none"
+
+
+def shape(job: Job) -> str:
+    """Return what jobs like this one ask for, the walltime among it."""
+    walltime = job.spec.keywords.get("walltime") or "the site's"
+    size = f"{job.spec.workers} workers, {job.worker_cores} cores, {format_bytes(job.worker_memory)}"
+    return f"each job: {size}, walltime {walltime}"
 
 
 def never_starts(job: Job) -> bool:

@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
@@ -22,14 +22,13 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.files import replace_json
+from mpidask.jobqueue.cluster.job_factory import JobFactory
 from mpidask.jobqueue.cluster.report import exit_summary
-from mpidask.jobqueue.jobs.keys import tls_files
+from mpidask.jobqueue.jobs.dispatcher import Dispatcher
+from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.keys import KeyFiles, tls_files
 
-if TYPE_CHECKING:
-    from mpidask.jobqueue.jobs.job import Job
-    from mpidask.jobqueue.jobs.keys import KeyFiles
-
-__all__ = ["SchedulerJob"]
+__all__ = ["SchedulerJob", "make_job", "spec"]
 
 logger = logging.getLogger("mpidask.jobqueue")
 
@@ -69,7 +68,7 @@ class SchedulerJob(ProcessInterface):
         job = self.job
         assert job.dispatcher is not None
         file = job.dispatcher.lease.directory / "scheduler.json"
-        job.description = dataclasses.replace(job.description, command_line=self._command(file))
+        job.spec = dataclasses.replace(job.spec, command_line=self._command(file))
         await job.dispatcher.submit([job])
         said = None
         while not file.exists():
@@ -108,7 +107,7 @@ class SchedulerJob(ProcessInterface):
         }
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
         replace_json(str(arguments), told)
-        python = self.job.description.keywords["python"]  # for the shell: it may be several words
+        python = self.job.spec.keywords["python"]  # for the shell: it may be several words
         return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.cluster.scheduler_main', str(arguments)])}"
 
     async def close(self) -> None:
@@ -119,3 +118,21 @@ class SchedulerJob(ProcessInterface):
         await self.job.dispatcher.cancel([self.job], 5.0)
         self.status = Status.closed
         await super().close()
+
+
+def make_job(wanted: Mapping[str, Any] | bool, factory: JobFactory, dispatcher: Dispatcher) -> Job:  # noqa: FBT001
+    """Return the scheduler's job, which is not submitted; raises ArgumentError if its keywords cannot be used.
+
+    wanted: keywords that differ from those of the workers' jobs; True for none
+    """
+    if not isinstance(wanted, Mapping | bool):
+        raise ArgumentError(f"remote_scheduler is {wanted!r}", "True, False or a mapping of keywords is needed")
+    own = dict(wanted) if isinstance(wanted, Mapping) else {}
+    return factory.make(
+        None, "", name="scheduler", dispatcher=dispatcher, number=-1, **{"nodes": 1, "ranks_per_node": 1, **own}
+    )
+
+
+def spec(job: Job, arguments: Mapping[str, Any], keys: KeyFiles, *, gated: bool) -> dict[str, Any]:
+    """Return Dask's specification of a scheduler in a job; arguments as for `SchedulerJob`."""
+    return {"cls": SchedulerJob, "options": {"job": job, "options": arguments, "keys": keys, "gated": gated}}

@@ -28,7 +28,7 @@ __all__ = ["serve"]
 async def serve(told: dict[str, Any]) -> None:
     """Run the scheduler until it is closed, or a signal ends it.
 
-    told: `options` and `security` (Dask's arguments), `gated` as for `service.make`, and `file` to write:
+    told: `options` and `security` (Dask's arguments), `gated` as for `scheduler_options.make`, and `file` to write:
           `address` and `host`
     """
     tls_sockets.mend()

@@ -16,9 +16,11 @@ from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
 from mpidask.dashboard import access, routes
+from mpidask.errors import ArgumentError
+from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs.keys import Tls, encrypted
 
-__all__ = ["arguments", "link", "make", "maker"]
+__all__ = ["arguments", "link", "make", "refuse_arguments", "spec"]
 
 _DASHBOARD = 8787
 
@@ -41,9 +43,20 @@ def _dashboard() -> str:
         return "127.0.0.1:0"
 
 
-def maker(kind: Any, given: Mapping[str, Any], page: SchedulerPlugin | None = None) -> Any:
-    """Return what makes a scheduler of a class; arguments as for `make`. A prefix of the user's own is no secret."""
-    return functools.partial(make, kind, page, gated="http_prefix" not in given)
+def spec(kind: Any, settings: ClusterSettings, page: SchedulerPlugin) -> dict[str, Any]:
+    """Return Dask's specification of a scheduler of a class, in this process."""
+    options = arguments(settings.scheduler, settings.tls, settings.interface)
+    return {"cls": functools.partial(make, kind, page, gated=settings.gated), "options": options}
+
+
+def refuse_arguments(kind: type, **given: str | None) -> None:
+    """Raise ArgumentError for arguments of a cluster class that are the scheduler's."""
+    for key, value in given.items():
+        if value is not None:
+            raise ArgumentError(
+                f"pass {key!r} through 'scheduler_options'",
+                f"{kind.__name__}(..., scheduler_options={{{key!r}: {value!r}}})",
+            )
 
 
 def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any) -> Any:

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
-from mpidask.batch import cleaning, commands, leases, registry, sentinel, settings
-from mpidask.batch.job import Job as BatchJob
+from mpidask.batch import cleaning, commands, leases, sentinel, settings
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import Lease
 from mpidask.batch.queries import lookup, monitor
 from mpidask.batch.queries.questions import cancel_commands
-from mpidask.batch.scripts.job_fields import fields_of
-from mpidask.batch.scripts.submit_command import place_of_submission, submit_command_of
+from mpidask.batch.scripts.submit_command import place_of_submission
 from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
-from mpidask.files import replace
-from mpidask.jobqueue.jobs.spec import Description, Place
-
-if TYPE_CHECKING:
-    from mpidask.jobqueue.jobs.job import Job
+from mpidask.jobqueue.jobs.runs import prepare, runs_of
+from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 
 __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("mpidask.jobqueue")
 
-_ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 _AT_ONCE = 4  # submit commands, where there are no job arrays
 _FAREWELL = 5.0  # s in which a job whose workers have closed may end by itself
 
@@ -48,7 +41,7 @@ class _Unclear:
     where: where they were submitted; see `JobId`
     """
 
-    run: Sequence[Job]
+    run: Sequence[TrackedJob]
     script: Path
     where: tuple[str, ...]
 
@@ -84,9 +77,9 @@ class Dispatcher:
         self.unclear: list[_Unclear] = []
 
     @classmethod
-    def alone(cls, job: Job) -> Dispatcher:
+    def alone(cls, job: TrackedJob) -> Dispatcher:
         """Return a dispatcher for one job."""
-        return cls(job.system, type(job).__name__, further(job), standalone=True)
+        return cls(job.spec.system, type(job).__name__, job.spec.further_words, standalone=True)
 
     @property
     def lease(self) -> Lease:
@@ -109,25 +102,25 @@ class Dispatcher:
         """Where the jobs leave their logs; None before the first is submitted."""
         return None if self._lease is None else self._lease.directory
 
-    async def submit(self, jobs: Sequence[Job]) -> None:
+    async def submit(self, jobs: Sequence[TrackedJob]) -> None:
         """Submit jobs. The first one ever is the canary: the others follow when the batch system has taken it.
 
-        Raises BatchError if the batch system refuses; jobs that it has taken until then are running (`Job.status`).
+        Raises BatchError if the batch system refuses; jobs that it has taken until then are running.
         A submit command that is under way cannot be taken back: whoever cancels this waits for it with `settle`.
         """
         waiting = list(jobs)
         if not self._proven and waiting:
             await self._submit([waiting.pop(0)])
             self._proven = True
-        runs = list(_runs(waiting))
+        runs = list(runs_of(waiting))
         for run in runs:
             if len(run) == 1 or not await self._submit_array(run):
                 await self._submit_each(run)
 
-    async def _submit_array(self, run: Sequence[Job]) -> bool:
+    async def _submit_array(self, run: Sequence[TrackedJob]) -> bool:
         """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
         place = Place(self.lease.directory, run[0].number, len(run))
-        if not self._arrays or not all(job.description.arrays(place) for job in run):
+        if not self._arrays or not all(job.spec.arrays(place) for job in run):
             return False
         try:
             await self._submit(run)
@@ -139,10 +132,10 @@ class Dispatcher:
             return False
         return True
 
-    async def _submit_each(self, run: Sequence[Job]) -> None:
+    async def _submit_each(self, run: Sequence[TrackedJob]) -> None:
         slots = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(job: Job) -> None:
+        async def one(job: TrackedJob) -> None:
             async with slots:
                 await self._submit([job])
 
@@ -151,7 +144,7 @@ class Dispatcher:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _submit(self, run: Sequence[Job]) -> None:
+    async def _submit(self, run: Sequence[TrackedJob]) -> None:
         """Submit one job, or several as an array, with one command."""
         for job in run:
             job.directory = self.lease.directory
@@ -165,44 +158,27 @@ class Dispatcher:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _run_submit(self, run: Sequence[Job]) -> None:
+    def _run_submit(self, run: Sequence[TrackedJob]) -> None:
         """Submit one job, or several as an array; each knows its id afterwards."""
-        first = run[0]
         if not self.submissions:
             cleaning.tidy(settings.load({}))  # which may take a while: here, and not in the event loop
         lease = self.guarded()
-        count = len(run) if len(run) > 1 else None
-        place = Place(lease.directory, first.number, count)
-        description = _numbered(first, count)
-        text = first.text(description, place)
-        try:
-            script = _written(lease.directory / str(first.number), text)
-            logs = description.keywords["log_directory"]
-            if logs:
-                Path(logs).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BatchError(
-                f"the job script cannot be written: {error}",
-                "see to the quota, or name another place: mpidask.batch.state-directory in the configuration",
-            ) from None
+        prepared = prepare(self.system, run, lease.directory, self._further_submit)
         self.submissions += 1
-        command = submit_command_of(self.system, text, self._fields(description, script))
-        command = dataclasses.replace(command, argv=first.submit_words(command.argv, script))
-        command = command.further(self._further_submit)
         for job in run:
             job.submitted = time.time()
         try:
-            handed = attempt.run_submit(self.system, command, script, name=first.job_name)
+            handed = attempt.run_submit(self.system, prepared.command, prepared.script, name=run[0].job_name)
         except UnclearError:
             for job in run:
                 job.unclear, job.status = True, Status.running
                 job.standing = Standing(id="", state=JobState.UNKNOWN, reason="it may have been submitted")
-            where = place_of_submission(self.system, command, text, os.environ, "")
-            self.unclear.append(_Unclear(run, script, where))
+            where = place_of_submission(self.system, prepared.command, prepared.text, os.environ, "")
+            self.unclear.append(_Unclear(run, prepared.script, where))
             raise
         self._note_taken(run, handed)
 
-    def _note_taken(self, run: Sequence[Job], handed: JobId) -> None:
+    def _note_taken(self, run: Sequence[TrackedJob], handed: JobId) -> None:
         """Note the ids of jobs that the batch system has taken: of one job, or of those of an array."""
         facts = self.system.workers
         assert facts is not None
@@ -236,17 +212,7 @@ class Dispatcher:
                 continue
             self.unclear.remove(each)
 
-    def _fields(self, description: Description, script: Path) -> dict[str, object]:
-        from mpidask.jobqueue.jobs.spec import walltime_seconds
-
-        seconds = walltime_seconds(self.system, description.keywords.get("walltime"))
-        job = BatchJob(command=("true",), run_directory=script.parent)
-        fields = fields_of(self.system, job, script)
-        from datetime import timedelta
-
-        return {**fields, "walltime": None if seconds is None else timedelta(seconds=seconds)}
-
-    async def cancel(self, jobs: Sequence[Job], patience: float = 0.0) -> None:
+    async def cancel(self, jobs: Sequence[TrackedJob], patience: float = 0.0) -> None:
         """Cancel jobs, with one command. A batch system that does not take it is reported, not raised.
 
         patience: s in which those that run may end by themselves, because their workers have been closed
@@ -265,7 +231,7 @@ class Dispatcher:
             await asyncio.sleep(0.05)
         await self._cancel(closing)
 
-    async def _cancel(self, jobs: Sequence[Job]) -> None:
+    async def _cancel(self, jobs: Sequence[TrackedJob]) -> None:
         for job in jobs:
             job.cancelled = True
         await self._cancel_ids([job.identity for job in jobs])
@@ -280,7 +246,7 @@ class Dispatcher:
             if output.status != 0:
                 logger.debug("jobs that were to be cancelled may have ended: %s", output.text)
 
-    async def look(self, jobs: Sequence[Job]) -> None:
+    async def look(self, jobs: Sequence[TrackedJob]) -> None:
         """Ask the batch system about jobs, with one status command; their `standing` tells what it says."""
         await self._search()
         mine = [job for job in jobs if job.id and not job.standing.final]
@@ -292,7 +258,7 @@ class Dispatcher:
             if standing.final:
                 self._over.add(job.identity)
 
-    async def confirm(self, jobs: Sequence[Job], timeout: float) -> None:
+    async def confirm(self, jobs: Sequence[TrackedJob], timeout: float) -> None:
         """Wait until no job that was ever submitted is left in the queue.
 
         jobs: those that have just been cancelled; what is left of them after a while is cancelled again
@@ -325,13 +291,13 @@ class Dispatcher:
         """All jobs that were ever submitted, those that nobody knows any more among them."""
         return [] if self._lease is None else self._lease.ids
 
-    def _has_ended(self, job: Job) -> bool:
+    def _has_ended(self, job: TrackedJob) -> bool:
         """Whether a job has ended by itself, and not only an execution after which it runs again."""
         earlier = _waits(job) or job.standing.restarts > (job.execution or 0)
         preempted = self.system.runs_again and (job.exited or 0) > SIGNALS
         return job.exited is not None and not earlier and not preempted
 
-    def _may_be_left(self, job: Job) -> bool:
+    def _may_be_left(self, job: TrackedJob) -> bool:
         """Whether a job may still be in the queue: one that was preempted is, though its script has ended."""
         return job.exited is None or self.system.runs_again
 
@@ -344,57 +310,13 @@ class Dispatcher:
             self._sentinel = None
 
 
-def further(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return further words of the submit and of the cancel command, as the keywords give them."""
-    keywords = job.description.keywords
-    return tuple(keywords.get("submit_command_extra") or ()), tuple(keywords.get("cancel_command_extra") or ())
-
-
-def _not_there(job: Job) -> Standing:
+def _not_there(job: TrackedJob) -> Standing:
     """Return what is known of a job that may have been submitted and that the batch system does not list."""
     state = JobState.DONE if job.exited == 0 else JobState.FAILED
     reason = None if job.exited == 0 else "the batch system did not say that it took the job, and does not list it"
     return dataclasses.replace(job.standing, state=state, exit_status=job.exited, reason=reason, final=True)
 
 
-def _waits(job: Job) -> bool:
+def _waits(job: TrackedJob) -> bool:
     """Whether a job waits, for the first time or to run again."""
     return job.standing.state in (JobState.PENDING, JobState.HELD)
-
-
-def system_for(native: str) -> BatchSystem:
-    """Return the batch system that is meant by the class of that name: PBS may be Torque here, too."""
-    variant = {"pbs": "torque"}.get(native)
-    if variant is None:
-        return registry.find(native)
-    system, other = registry.find(native), registry.find(variant)
-    if settings.section().get("system") == variant:
-        return other
-    silent = commands.installed(other.detect) and not registry.answers(system)
-    return other if silent and registry.answers(other) else system
-
-
-def _runs(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Yield jobs that differ in nothing but their numbers, which are consecutive."""
-    ordered = sorted(jobs, key=lambda job: job.number)
-    for _, group in itertools.groupby(enumerate(ordered), key=lambda pair: (pair[1].kind, pair[1].number - pair[0])):
-        run = [job for _, job in group]
-        for start in range(0, len(run), _ARRAY):
-            yield run[start : start + _ARRAY]
-
-
-def _written(directory: Path, text: str) -> Path:
-    """Write a job script; raises OSError."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    script = directory / "job.sh"
-    replace(str(script), text)
-    script.chmod(0o700)
-    return script
-
-
-def _numbered(job: Job, count: int | None) -> Description:
-    """Return a job's description; in that of a job array the worker's name has the number of each job."""
-    name = str(job.name)
-    if count is not None and name.endswith(f"-{job.number}"):
-        name = name.removesuffix(str(job.number)) + "{job}"
-    return dataclasses.replace(job.description, name=name)

@@ -8,21 +8,18 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.config
 from distributed.security import Security
 
 from mpidask import config
-from mpidask.batch.leases import KEY_FILES
+from mpidask.batch.leases import KEY_FILES, Lease
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.security import credentials, tls_sockets
 from mpidask.security.credentials import Keys
-
-if TYPE_CHECKING:
-    from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 
 __all__ = ["KeyFiles", "Tls", "encrypted", "settle", "tls_arguments", "tls_files"]
 
@@ -122,17 +119,22 @@ class KeyFiles:
     They are written when they are first needed, into the cluster's own directory, whose sentinel removes them if
     nobody else does.
 
-    given:  the cluster's; None for none. Those that are files already stay where they are
-    shared: a directory that the nodes share, in which one for the files is made; None: the cluster's own
-    roles:  whose keys the jobs need
+    given:   the cluster's; None for none. Those that are files already stay where they are
+    shared:  a directory that the nodes share, in which one for the files is made; None: the cluster's own
+    guarded: returns the record of the cluster's jobs, for which a sentinel watches
+    roles:   whose keys the jobs need
     """
 
     def __init__(
-        self, given: Security | None, shared: str | None, dispatcher: Dispatcher, roles: Sequence[str] = ("worker",)
+        self,
+        given: Security | None,
+        shared: str | None,
+        guarded: Callable[[], Lease],
+        roles: Sequence[str] = ("worker",),
     ) -> None:
         self._given = given
         self._shared = shared
-        self._dispatcher = dispatcher
+        self._guarded = guarded
         self._roles = roles
         self._written: Security | None = None
 
@@ -154,7 +156,7 @@ class KeyFiles:
         return security
 
     def _directory(self) -> Path:
-        lease = self._dispatcher.guarded()
+        lease = self._guarded()
         directory = lease.directory
         if self._shared:
             directory = Path(os.path.expandvars(self._shared)).expanduser() / f"{KEY_FILES}{secrets.token_hex(8)}"

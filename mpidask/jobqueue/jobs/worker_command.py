@@ -1,0 +1,95 @@
+"""The command that starts a job's workers (pure)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+
+from mpidask import quantities
+from mpidask.batch.template import fill, named
+from mpidask.jobqueue.jobs.spec import JobSpec, texts
+from mpidask.jobqueue.jobs.walltime import walltime_seconds
+
+__all__ = ["worker_command"]
+
+_WORKER = "distributed.cli.dask_worker"
+_OURS = "mpidask.jobqueue.worker"  # the same command, where there is mpidask and TLS
+
+
+def worker_command(spec: JobSpec, name: str | None = None) -> str:
+    """Return the worker's command line, for the shell: what the user gives may name variables of the node."""
+    if spec.command_line is not None:
+        return spec.command_line
+    keywords = spec.keywords
+    processes = spec.processes_per_rank
+    words = [
+        keywords["python"],
+        "-m",
+        _module(spec),
+        spec.scheduler,
+        "--name",
+        spec.name if name is None else name,
+        "--nthreads",
+        spec.threads,
+        "--memory-limit",
+        spec.memory_limit,
+    ]
+    if _is_dasks(spec):
+        words += ["--nworkers", processes] if processes > 1 else []
+        words += ["--nanny" if keywords["nanny"] else "--no-nanny"]
+    for option in ("death_timeout", "local_directory"):
+        if keywords[option] not in (None, ""):
+            words += [f"--{option.replace('_', '-')}", keywords[option]]
+    words += texts(keywords["worker_extra_args"])
+    if keywords["resources"]:
+        words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
+    return " ".join(map(str, [*words, *_pages(spec, words), *spec.arguments, *_lifetime(spec, words)]))
+
+
+def _is_dasks(spec: JobSpec) -> bool:
+    """Whether the worker's command is Dask's own."""
+    return (spec.keywords["worker_command"] or _WORKER) == _WORKER
+
+
+def _module(spec: JobSpec) -> str:
+    """Return the module that is the command; with an interpreter of the user's choice there may be only Dask."""
+    ours = _is_dasks(spec) and spec.keywords["python"] == sys.executable
+    needed = any(word.startswith("--tls-") for word in spec.arguments) or spec.system.name == "local"
+    return _OURS if ours and needed else str(spec.keywords["worker_command"] or _WORKER)
+
+
+def _pages(spec: JobSpec, words: Iterable[object]) -> list[str]:
+    """Return the arguments that leave out workers' dashboards, which other users of the node could look at."""
+    if not _is_dasks(spec) or any(re.match(r"--(no-)?dashboard", str(word)) for word in words):
+        return []
+    return ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+
+
+def _lifetime(spec: JobSpec, words: Iterable[object]) -> list[str]:
+    """Return the arguments that let workers hand over their data before the walltime ends them."""
+    if not _is_dasks(spec) or any(re.match(r"--lifetime(=|\s|$)", str(word)) for word in words):
+        return []
+    total = walltime_seconds(spec.system, spec.keywords.get("walltime"))
+    if total is None or not _keeps_walltime(spec):
+        return []
+    margin = spec.keywords["lifetime_margin"]
+    margin = min(total / 10, 300.0) if margin is None else quantities.seconds(str(margin), "lifetime_margin")
+    stagger = margin / 4
+    if not margin or margin + stagger >= total:
+        return []
+    return ["--lifetime", f"{total - margin - stagger:.0f}s", "--lifetime-stagger", f"{stagger:.0f}s"]
+
+
+def _keeps_walltime(spec: JobSpec) -> bool:
+    """Whether the option that sets the time is the generated one, neither left out nor followed by another."""
+    pattern, facts = spec.system.time_option, spec.system.workers
+    if not pattern or facts is None:
+        return True
+    mark = spec.system.directive or ""
+    options = [line.removeprefix(mark).strip() for line in spec.header() if line.startswith(mark)]
+    generated = fill([line for line in facts.options if "walltime" in named([line])], spec.fields(None))
+    timed = [option for option in options if re.search(pattern, option)]
+    further = shlex.join(spec.keywords.get("submit_command_extra", ()))
+    return timed[-1:] == generated and not re.search(pattern, further)
