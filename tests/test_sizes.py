@@ -1,0 +1,104 @@
+"""A house that a newcomer can draw: small rooms, modules, classes and functions, and no circle of modules."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.one_mpi
+
+ROOT = Path(__file__).parents[1]
+
+ROOM = 15  # modules of a folder, besides its __init__
+MODULE = 350  # lines
+CLASS = 300  # lines, with docstrings
+FUNCTION = 45  # lines, with docstring and signature
+MEDIAN = 7  # lines of a function
+
+#: What is larger still. Nothing is to be added.
+NOT_YET = {
+    "mpidask",
+    "mpidask/config.py",
+    "mpidask/attach/cluster.py",
+    "mpidask/attach/cluster.py MPICluster",
+    "mpidask/attach/cluster.py __init__",
+    "mpidask/attach/client.py connect",
+    "mpidask/launch/dask_mpi.py execute",
+    "mpidask/launch/dask_mpi.py initialize",
+    "mpidask/launch/session.py",
+    "mpidask/launch/session.py Session",
+}
+
+TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in sorted((ROOT / "mpidask").rglob("*.py"))}
+TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
+
+
+def sizes(*kinds):
+    """Return module and name of all classes or functions, each with its lines."""
+    return [
+        (f"{path} {node.name}", node.end_lineno - node.lineno + 1)
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+    ]
+
+
+def too_large(found, most):
+    return [(name, size) for name, size in found if size > most and name not in NOT_YET]
+
+
+def test_a_room_has_few_modules():
+    rooms = Counter(str(path.parent) for path in TREES if path.name != "__init__.py")
+    assert too_large(rooms.items(), ROOM) == []
+
+
+def test_modules_are_short():
+    assert too_large([(str(path), text.count("\n")) for path, text in TEXTS.items()], MODULE) == []
+
+
+def test_classes_are_short():
+    assert too_large(sizes(ast.ClassDef), CLASS) == []
+
+
+def test_functions_are_short():
+    functions = sizes(ast.FunctionDef, ast.AsyncFunctionDef)
+    assert too_large(functions, FUNCTION) == []
+    assert statistics.median(size for _, size in functions) <= MEDIAN
+
+
+def name_of(path):
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree, modules):
+    """Yield the modules among these that a module imports, be it for types alone or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names if each.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for each in node.names:
+                inner = f"{node.module}.{each.name}"
+                found = inner if inner in modules else node.module
+                if found in modules:
+                    yield found
+
+
+def circular(imports):
+    """Return the modules of circles, and those that import these."""
+    left = dict(imports)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    return left
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not for types alone either: who wants to understand one of a circle has to read all of them."""
+    modules = {name_of(path) for path in TREES}
+    imports = {name_of(path): set(imported(tree, modules)) - {name_of(path)} for path, tree in TREES.items()}
+    circles = circular(imports)
+    assert {name: others & circles.keys() for name, others in circles.items()} == {}
