@@ -51,7 +51,8 @@ client = Client()
 info = client.scheduler_info(n_workers=-1)
 workers = info["workers"]
 dask = [client.scheduler.address, *workers, *[each["nanny"] for each in workers.values()]]
-pages = [info["services"]["dashboard"], *[each["services"]["dashboard"] for each in workers.values()]]
+pages = [info["services"]["dashboard"], *client.run(lambda dask_worker: dask_worker.http_server.port).values()]
+assert not any(each["services"] for each in workers.values()), "there is nothing to link to"
 doors = {"dask": dask, "pages": pages, "link": client.dashboard_link}
 print(json.dumps({**doors, "friend": friend(dask) if FRIEND else {}, "before": whole(client)}))
 print("ready", flush=True)
