@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import pkgutil
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from mpidask import errors
 from mpidask.batch.settings import JobOptions
-from mpidask.cli import documentation
+from mpidask.cli import about
 from mpidask.config import Options
 
 pytestmark = pytest.mark.one_mpi
@@ -52,6 +53,11 @@ def test_errors_and_warnings_of_the_source_are_listed(pages, tmp_path):
     assert "* `` ... has no disk ``" in text
     assert "not ours" not in text
     assert pages.messages().count("\n| `` ") > 100
+
+
+def test_what_the_api_page_is_generated_from_is_there():
+    for path in re.findall(r"^::: ([\w.]+)$", (DOCS / "reference" / "python.md").read_text(), re.MULTILINE):
+        pkgutil.resolve_name(path)
 
 
 def test_every_class_of_errors_is_explained():
@@ -98,18 +104,18 @@ def test_links_lead_to_pages_or_are_words(pages):
 
 def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_path, capsys):
     places = (tmp_path / "package", tmp_path / "clone")
-    monkeypatch.setattr(documentation, "_PLACES", places)
+    monkeypatch.setattr(about, "_PLACES", places)
     with pytest.raises(errors.UsageError, match="no documentation") as raised:
-        documentation.COMMANDS["docs"][1]([])
+        about.COMMANDS["docs"][1]([])
     assert "./do docs" in raised.value.remedy
     for place in reversed(places):
         place.mkdir()
         (place / "index.html").write_text("")
-        assert documentation.COMMANDS["docs"][1]([]) == 0
+        assert about.COMMANDS["docs"][1]([]) == 0
         assert capsys.readouterr().out == f"file://{place}/index.html\n"
     opened = []
-    monkeypatch.setattr(documentation.webbrowser, "open", opened.append)
-    monkeypatch.setattr(documentation.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(about.webbrowser, "open", opened.append)
+    monkeypatch.setattr(about.sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("DISPLAY", ":0")
-    assert documentation.COMMANDS["docs"][1]([]) == 0
+    assert about.COMMANDS["docs"][1]([]) == 0
     assert opened == [f"file://{places[0]}/index.html"]

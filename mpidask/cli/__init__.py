@@ -23,9 +23,9 @@ def main() -> None:
     """Entry point of the console command."""
     words = sys.argv[1:]
     if commands.COMPLETE in os.environ:
-        from mpidask.cli import completion
+        from mpidask.cli import about
 
-        sys.exit(completion.answer())
+        sys.exit(about.answer())
     if len(words) > 1 and words[0] == "help":
         words = [words[1], "--help"]
     name = words[0] if words else "help"

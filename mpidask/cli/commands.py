@@ -30,9 +30,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("attach", "Shut down jobs gracefully"),
     },
     "About mpidask": {
-        "config": ("jobs", "Print a commented mpidask.yaml"),
-        "docs": ("documentation", "Open the documentation, or print where it is"),
-        "completion": ("completion", "Print the completion for a shell: bash, zsh, fish"),
+        "config": ("about", "Print a commented mpidask.yaml"),
+        "docs": ("about", "Open the documentation, or print where it is"),
+        "completion": ("about", "Print the completion for a shell: bash, zsh, fish"),
         "help": ("", "Show this list, or a command's options: mpidask help submit"),
         "version": ("", "Show the version"),
     },

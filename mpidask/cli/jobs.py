@@ -1,4 +1,4 @@
-"""`mpidask status`, `logs`, `cancel`, `clean`, `config`: jobs, seen from a login node without MPI."""
+"""`mpidask status`, `logs`, `cancel`, `clean`: jobs, seen from a login node without MPI."""
 
 from __future__ import annotations
 
@@ -40,11 +40,6 @@ Remove the run directories of jobs that ended long ago, of failed submissions an
 What is removed is printed, with the space that it took. Jobs that wait or run, or whose state is not known, are kept.
 Each submission does the same for what has ended longer ago than `keep` says (30 days; in the configuration
 mpidask.batch.keep)."""
-
-_CONFIG = """\
-Print a commented mpidask.yaml: all options of runs and jobs, with their defaults.
-
-Copy it to ~/.config/dask/mpidask.yaml, or to /etc/dask for all users."""
 
 _DAY = 86400.0  # s
 
@@ -199,15 +194,6 @@ def _resubmit(argv: Sequence[str]) -> int:
     return 0
 
 
-def _config(argv: Sequence[str]) -> int:
-    if common.read(_config_command(), argv) is not None:
-        from mpidask import config
-        from mpidask.batch import settings
-
-        sys.stdout.write(config.template() + settings.template())
-    return 0
-
-
 def _status_command() -> click.Command:
     return Command(
         "status",
@@ -263,15 +249,10 @@ def _clean_command() -> click.Command:
     )
 
 
-def _config_command() -> click.Command:
-    return Command("config", _CONFIG, [], examples=["mpidask config", "mpidask config > ~/.config/dask/mpidask.yaml"])
-
-
 COMMANDS = {
     "status": (_status_command, _status),
     "logs": (_logs_command, _logs),
     "cancel": (_cancel_command, _cancel),
     "clean": (_clean_command, _clean),
-    "config": (_config_command, _config),
     "resubmit": (None, _resubmit),
 }

@@ -1,10 +1,13 @@
-"""`mpidask completion`, and what a shell completes: commands, options and job ids."""
+"""`mpidask config`, `docs`, `completion`, and what a shell completes: commands, options and job ids."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
+import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class, shell_complete
@@ -15,12 +18,27 @@ from mpidask.errors import UsageError
 
 __all__ = ["COMMANDS", "answer"]
 
+_CONFIG = """\
+Print a commented mpidask.yaml: all options of runs and jobs, with their defaults.
+
+Copy it to ~/.config/dask/mpidask.yaml, or to /etc/dask for all users."""
+
+_DOCS = """\
+Open the documentation of this version in a browser, and print where it is.
+
+It needs no network. Without a display the address is printed only."""
+
 _COMPLETION = """\
 Print the completion of commands, options and job ids for a shell.
 
 Have the shell's start-up file evaluate it, as in the examples."""
 
 _SHELLS = ("bash", "zsh", "fish")
+
+_PACKAGE = Path(__file__).parents[1]
+
+#: Where the documentation may be: in a wheel of `./do wheel`, and in a clone after `./do docs`.
+_PLACES = (_PACKAGE / "site", _PACKAGE.parent / ".site")
 
 
 class _Commands(click.Group):
@@ -48,8 +66,32 @@ def answer() -> int:
     return shell_complete(_Commands("mpidask"), {}, "mpidask", commands.COMPLETE, os.environ[commands.COMPLETE])
 
 
+def _config(argv: Sequence[str]) -> int:
+    if common.read(_config_command(), argv) is not None:
+        from mpidask import config
+        from mpidask.batch import settings
+
+        sys.stdout.write(config.template() + settings.template())
+    return 0
+
+
+def _docs(argv: Sequence[str]) -> int:
+    if common.read(_docs_command(), argv) is None:
+        return 0
+    page = next((each / "index.html" for each in _PLACES if (each / "index.html").exists()), None)
+    if page is None:
+        raise UsageError(
+            f"this installation has no documentation (looked in {_PLACES[0]})",
+            "in a clone of the repository, ./do docs builds it; its pages can be read there in docs/, too",
+        )
+    print(page.as_uri())
+    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open(page.as_uri())
+    return 0
+
+
 def _completion(argv: Sequence[str]) -> int:
-    given = common.read(_command(), argv)
+    given = common.read(_completion_command(), argv)
     if given is None:
         return 0
     kind = get_completion_class(given["shell"] or "")
@@ -62,7 +104,15 @@ def _completion(argv: Sequence[str]) -> int:
     return 0
 
 
-def _command() -> click.Command:
+def _config_command() -> click.Command:
+    return Command("config", _CONFIG, [], examples=["mpidask config", "mpidask config > ~/.config/dask/mpidask.yaml"])
+
+
+def _docs_command() -> click.Command:
+    return Command("docs", _DOCS, [], examples=["mpidask docs"])
+
+
+def _completion_command() -> click.Command:
     return Command(
         "completion",
         _COMPLETION,
@@ -76,4 +126,8 @@ def _command() -> click.Command:
     )
 
 
-COMMANDS = {"completion": (_command, _completion)}
+COMMANDS = {
+    "config": (_config_command, _config),
+    "docs": (_docs_command, _docs),
+    "completion": (_completion_command, _completion),
+}
