@@ -12,7 +12,7 @@ from typing import Any
 
 from mpidask import run_directory
 from mpidask.batch import settings
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.config import Options, inclusive, load
@@ -36,7 +36,7 @@ _IDLE = "1 h"  # after which a job that nobody uses ends: nobody looks at it
 _SERVE = ("-m", "mpidask.cli", "serve")
 
 
-def describe(options: JobOptions, given: Mapping[str, Any]) -> Job:
+def describe(options: JobOptions, given: Mapping[str, Any]) -> BatchJob:
     """Return the job of a scheduler and workers.
 
     given: options of the run: name -> value; None counts as not given

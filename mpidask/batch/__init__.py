@@ -8,17 +8,18 @@ the modules of `mpidask` itself.
     from mpidask import batch
 
     resources = batch.Resources(nodes=2, ranks_per_node=4)
-    handle = batch.submit(batch.Job(command=("python", "-m", "mpidask", "script.py"), resources=resources))
+    handle = batch.submit(batch.BatchJob(command=("python", "-m", "mpidask", "script.py"), resources=resources))
     handle.wait()
 """
 
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.submission.handles import AsyncHandle, Handle, cancel, find, jobs, submit, submit_async
 from mpidask.batch.system import BatchSystem
 
 __all__ = [
     "AsyncHandle",
+    "BatchJob",
     "BatchSystem",
     "Handle",
     "Job",
@@ -30,3 +31,5 @@ __all__ = [
     "submit",
     "submit_async",
 ]
+
+Job = BatchJob  # its short name, behind `batch.`

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mpidask.errors import UsageError
 
-__all__ = ["Job", "Resources"]
+__all__ = ["BatchJob", "Resources"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Resources:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class BatchJob:
     """What runs, on what, for how long, and who pays; one large job and a per-worker job alike.
 
     command:              the words that every rank runs
@@ -120,5 +120,5 @@ class Job:
 
     def asks(self, field: str) -> bool:
         """Whether the job sets `field` to something other than its default."""
-        owner = self if field in Job.__dataclass_fields__ else self.resources
+        owner = self if field in BatchJob.__dataclass_fields__ else self.resources
         return bool(getattr(owner, field) != type(owner).__dataclass_fields__[field].default)

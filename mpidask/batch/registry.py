@@ -17,7 +17,7 @@ from typing import Any
 
 from mpidask.batch import commands, systems
 from mpidask.batch.command import Command
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.scripts.job_fields import fields_of
 from mpidask.batch.settings import origin, section
@@ -183,7 +183,7 @@ def _listed(value: Any) -> Iterable[Any]:
 
 def _check_lines(where: str, system: BatchSystem, place: str) -> None:
     """Refuse lines that name fields which do not exist, and expressions that are none."""
-    job = Job(command=("true",), resources=Resources())
+    job = BatchJob(command=("true",), resources=Resources())
     known = set(fields_of(system, job))
     try:
         unknown = named([*system.options, *system.signal]) - known

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import config
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
 from mpidask.config import checked, keys, option
 from mpidask.errors import UsageError
@@ -169,7 +169,7 @@ def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
     return {"workers_per_rank": config.load(given, otherwise={"workers_per_rank": "auto"}).workers_per_rank}
 
 
-def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> Job:
+def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> BatchJob:
     """Return the job for these options; raises UsageError for a value that cannot be used.
 
     warning: how long before the walltime the script is to be told
@@ -180,7 +180,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     kind, mpiexec = launcher(options.launcher, python)
     if options.launcher is None and options.nodes * options.ranks_per_node == 1:
         kind = None  # Hydra's daemons would hide the rank from the batch system's accounting and limits
-    return Job(
+    return BatchJob(
         command=command,
         name=options.job_name or _name(program),
         resources=Resources(

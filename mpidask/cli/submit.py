@@ -14,7 +14,7 @@ from mpidask.cli.help_page import Command
 from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.submission.handles import Handle
 
@@ -39,7 +39,7 @@ class _Described(NamedTuple):
     given: all options, by name
     """
 
-    job: Job
+    job: BatchJob
     options: JobOptions
     given: dict[str, Any]
 
@@ -166,7 +166,7 @@ def _title(words: Sequence[str]) -> str:
     return "mpidask" if program.kind == "code" else program.name
 
 
-def report(handle: Handle, job: Job, title: str) -> None:
+def report(handle: Handle, job: BatchJob, title: str) -> None:
     """Report on stderr what was asked for, and what was left to the site."""
     from mpidask.batch import registry
     from mpidask.batch.scripts.submit_command import choices_of_directives, options_from_environment

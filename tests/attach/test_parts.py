@@ -20,7 +20,7 @@ from mpidask import run_directory
 from mpidask.attach import shutdown, spec, tunnel, wait
 from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.records import store
 from mpidask.batch.records.record import Record
@@ -405,7 +405,7 @@ def given_up(tmp_path, monkeypatch):
     """Return the job of a scheduler that Slurm did not list for a while, and lists again."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     slurm = registry.find("slurm")
-    record, _ = store.create(Job(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
+    record, _ = store.create(BatchJob(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
     record.add_submission(JobId("100"))
     record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
     asked = []

@@ -13,7 +13,7 @@ import pytest
 
 from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import lookup, monitor
 from mpidask.batch.queries.questions import parse_search
@@ -288,7 +288,7 @@ def record(tmp_path, monkeypatch):
     """Return the record of a job of Slurm that the walltime has ended, and that may be submitted again."""
     monkeypatch.setattr(attempt, "_LOOKS", (0.0,))
     monkeypatch.setattr(resubmission, "_PAUSE", 0.0)
-    job = Job(command=("true",), walltime=timedelta(hours=1), requeue=5)
+    job = BatchJob(command=("true",), walltime=timedelta(hours=1), requeue=5)
     record, _ = store.create(job, registry.find("slurm"), str(tmp_path))
     record.add_submission(JobId("100"))
     (record.directory / "status").write_text("75\n")
@@ -499,7 +499,7 @@ def test_whoever_follows_a_job_goes_on_with_the_one_that_is_found(record, monkey
 def fresh(tmp_path, monkeypatch):
     """Return the record of a job of Slurm of which it is not known whether it was submitted."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = store.create(Job(command=("true",), name="x"), registry.find("slurm"), None)
+    record, _ = store.create(BatchJob(command=("true",), name="x"), registry.find("slurm"), None)
     unclear(record, 5.0, where=("far",))
     return record
 
@@ -561,7 +561,7 @@ def test_a_job_that_has_begun_was_submitted(fresh, monkeypatch):
 def test_whoever_waits_for_a_job_that_may_have_been_submitted_goes_on_to_look(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(attempt, "_LOOKS", (0.0,))
-    job, system = Job(command=("true",), name="x"), registry.find("slurm")
+    job, system = BatchJob(command=("true",), name="x"), registry.find("slurm")
     answering(monkeypatch, sbatch=SilenceError("no answer"), squeue="")
     with pytest.raises(UnclearError) as caught:
         handles.submit(job, system)
@@ -586,7 +586,7 @@ def test_an_interrupted_submission_is_no_refused_one(tmp_path, monkeypatch):
     monkeypatch.setattr(claims.Process, "here", lambda: DEAD)
     answering(monkeypatch, sbatch=KeyboardInterrupt(), squeue=SilenceError("no answer"))
     with pytest.raises(KeyboardInterrupt):
-        handles.submit(Job(command=("true",), name="x"), registry.find("slurm"))
+        handles.submit(BatchJob(command=("true",), name="x"), registry.find("slurm"))
     (handle,) = handles.jobs()
     assert handle.refresh().state is JobState.UNKNOWN
     assert "may have been submitted" in handle.refresh().reason

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mpidask.batch import cleaning, leases, settings
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import monitor
 from mpidask.batch.records import store
@@ -40,7 +40,7 @@ def aged(directory, days):
 
 def job(days, ids=("7",), standing=None, **files):
     """Make a run directory that is so old."""
-    record, _ = store.create(Job(command=("true",), name="x"), SYSTEM, None)
+    record, _ = store.create(BatchJob(command=("true",), name="x"), SYSTEM, None)
     for job_id in ids:
         record.add_submission(JobId(job_id))
     if standing is not None:
@@ -165,7 +165,7 @@ def test_a_submission_that_fails_leaves_why(state, monkeypatch, error, said):
 
     monkeypatch.setattr(attempt, "run_submit", fails)
     with pytest.raises(error):
-        handles.submit(Job(command=("true",), name="x"), SYSTEM, options=settings.load({}))
+        handles.submit(BatchJob(command=("true",), name="x"), SYSTEM, options=settings.load({}))
     (directory,) = (state / "jobs").iterdir()
     record = store.read(directory)
     assert (record.refused, record.doubt is not None) == said
@@ -185,7 +185,7 @@ def clean(*words, status=0, **environ):
 
 def test_the_command(state):
     made = [
-        handles.submit(Job(command=("sh", "-c", line), name="x"), "local", options=settings.load({}))
+        handles.submit(BatchJob(command=("sh", "-c", line), name="x"), "local", options=settings.load({}))
         for line in ("exit 0", "sleep 60")
     ]
     made[0].wait(timeout=60)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.scripts.submit_command import choices_of_directives, job_script, submit_description
 from mpidask.errors import UsageError
 
@@ -136,7 +136,7 @@ def test_directives_and_what_stands_behind_dashes_go_untouched(mpidask):
 )
 def test_a_directive_may_add_to_what_each_node_has_to_be(name, line):
     resources = Resources(nodes=2, cores_per_rank=4, memory_per_node=8 * 2**30)
-    job = Job(command=("true",), resources=resources, directives=(":cpu_type=rome", "-m n", ":ib"))
+    job = BatchJob(command=("true",), resources=resources, directives=(":cpu_type=rome", "-m n", ":ib"))
     lines = job_script(registry.find(name), job).splitlines()
     assert line in lines and "#PBS -m n" in lines
     assert not any(each.startswith("#PBS :") for each in lines)
@@ -176,7 +176,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("name", "directive", "remedy"), SHAPES)
 def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_instead(name, directive, remedy):
-    job = Job(command=("true",), directives=(directive.replace("\\n", "\n"),))
+    job = BatchJob(command=("true",), directives=(directive.replace("\\n", "\n"),))
     with pytest.raises(UsageError) as caught:
         job_script(registry.find(name), job) if name != "htcondor" else submit_description(registry.find(name), job)
     assert remedy in caught.value.remedy
@@ -220,13 +220,13 @@ def test_what_directives_choose_is_known(name, directives, expected):
 )
 def test_other_directives_are_taken(name, given, taken):
     system = registry.find(name)
-    lines = job_script(system, Job(command=("true",), directives=(given,))).splitlines()
+    lines = job_script(system, BatchJob(command=("true",), directives=(given,))).splitlines()
     assert f"{system.directive} {taken}" in lines
 
 
 @pytest.mark.parametrize(("name", "longest"), [("torque", 15), ("pbs", 15), ("moab", 15), ("slurm", 99)])
 def test_names_are_no_longer_than_the_system_has_them(name, longest):
-    text = job_script(registry.find(name), Job(command=("true",), name="analyse_precipitation_extremes"))
+    text = job_script(registry.find(name), BatchJob(command=("true",), name="analyse_precipitation_extremes"))
     assert "analyse_precipitation_extremes"[:longest] in re.split(r"\s", text)
 
 

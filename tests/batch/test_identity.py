@@ -334,10 +334,10 @@ def test_a_job_of_a_server_that_does_not_answer_has_not_ended_because_another_on
 
 
 def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
     def record(name, *jobs):
-        made, _ = store.create(Job(command=("true",), name=name), registry.find("local"), str(tmp_path))
+        made, _ = store.create(BatchJob(command=("true",), name=name), registry.find("local"), str(tmp_path))
         for job in jobs:
             made.add_submission(job)
         return made
@@ -353,9 +353,9 @@ def test_where_a_job_was_submitted_is_recorded_shown_and_found(tmp_path):
 
 
 def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkeypatch):
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
-    record, _ = store.create(Job(command=("true",)), SLURM, str(tmp_path))
+    record, _ = store.create(BatchJob(command=("true",)), SLURM, str(tmp_path))
     record.add_submission(JobId("100"))
     record.keep(dataclasses.replace(record.standing, state=JobState.FAILED, final=True))
     answers(monkeypatch, squeue=row("100", "CA"))
@@ -378,9 +378,9 @@ def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, 
 
 
 def test_each_execution_of_a_job_has_its_own_status(tmp_path):
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
-    record, job = store.create(Job(command=("true",)), SLURM, str(tmp_path))
+    record, job = store.create(BatchJob(command=("true",)), SLURM, str(tmp_path))
     script = record.script.read_text()
     assert "execution=${SLURM_RESTART_COUNT:-0}" in script
     assert "$(cat" in job_script(registry.find("pbs"), job)
@@ -400,9 +400,9 @@ def test_each_execution_of_a_job_has_its_own_status(tmp_path):
 def test_a_job_script_that_runs_again_keeps_what_it_has_left_apart(tmp_path, name):
     import subprocess
 
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
-    job = Job(command=("bash", "-c", "echo run $n; exit $n"), name="again")
+    job = BatchJob(command=("bash", "-c", "echo run $n; exit $n"), name="again")
     record, _ = store.create(job, registry.find(name), str(tmp_path))
     for n in (3, 0):
         environ = {**os.environ, "n": str(n), "SLURM_RESTART_COUNT": str(int(n == 0)), "SLURM_JOB_ID": "1"}
@@ -419,10 +419,10 @@ ODD = ['["100", 17', "17", "null", '"100"', "[]", '["", 17]', '["101", "soon", [
 @pytest.mark.parametrize("odd", ODD)
 def test_a_line_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, odd):
     """As a full disk leaves it."""
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    whole, broken = (store.create(Job(command=("true",)), SLURM, None)[0] for _ in range(2))
+    whole, broken = (store.create(BatchJob(command=("true",)), SLURM, None)[0] for _ in range(2))
     whole.add_submission(JobId("100"))
     (broken.directory / "submissions").write_bytes(odd.encode("latin-1"))
     (broken.directory / "executions").write_text("0 soon n1\n0")
@@ -446,10 +446,10 @@ def test_a_line_of_a_cluster_that_cannot_be_read_hides_no_other(tmp_path, monkey
 
 
 def test_a_job_without_a_place_was_submitted_here(tmp_path, monkeypatch):
-    from mpidask.batch.job import Job
+    from mpidask.batch.job import BatchJob
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = store.create(Job(command=("true",)), SLURM, None)
+    record, _ = store.create(BatchJob(command=("true",)), SLURM, None)
     (record.directory / "submissions").write_text('["77", 17]\n["78", 18.5, null]\n')
     assert record.submissions == [(JobId("77"), 17.0), (JobId("78"), 18.5)]
     lease = leases.create("slurm", "Test")

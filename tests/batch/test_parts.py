@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mpidask.batch import registry, settings
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.scripts.submit_command import job_script
@@ -74,7 +74,7 @@ def configured(tmp_path, monkeypatch):
 def test_a_site_s_variant(configured):
     configured('systems: {ours: {like: slurm, launcher: hydra, options: ["-J {name}", ["-N {nodes}", " -C {queue}"]]}}')
     system = registry.find("ours")
-    job = Job(command=("python", "x.py"), resources=Resources(nodes=2))
+    job = BatchJob(command=("python", "x.py"), resources=Resources(nodes=2))
     text = job_script(system, job)
     assert "#SBATCH -J mpidask\n#SBATCH -N 2\n" in text
     assert "mpiexec -n 2 -ppn 1 python x.py" in text
@@ -95,7 +95,7 @@ systems:
     states: {RUNNING: "R", PENDING: "Q H", DONE: "E"}
 """)
     system = registry.find("ours")
-    assert "#OURS -n 4" in job_script(system, Job(command=("x",), resources=Resources(ranks_per_node=4)))
+    assert "#OURS -n 4" in job_script(system, BatchJob(command=("x",), resources=Resources(ranks_per_node=4)))
     assert system.parse_job_id("job 17 accepted") == "17"
     assert parse_answer(system, system.status, "17 R\n18 Z")[0]["17"].state is JobState.RUNNING
     assert system.state("Z") is JobState.UNKNOWN
@@ -203,7 +203,7 @@ def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     options = settings.load({"state_directory": str(tmp_path / "state")})
-    handle = handles.submit(Job(command=("sleep", "60")), "local", options=options)
+    handle = handles.submit(BatchJob(command=("sleep", "60")), "local", options=options)
     handle.cancel()
     assert handle.wait(timeout=30) != 0
     assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")

@@ -19,7 +19,7 @@ import pytest
 from harness import default_signals, pids, read, state
 
 from mpidask.batch import registry
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.queries.questions import cancel_command
 from mpidask.batch.scripts.job_fields import CARRIERS, unsupported_requests
 from mpidask.batch.scripts.launchers import LAUNCHERS
@@ -32,7 +32,7 @@ SYSTEMS = registry.names()
 WARNING = [name for name in SYSTEMS if registry.find(name).signal]
 
 #: A job that asks for everything; `asked` leaves out what a system cannot be asked for.
-EVERYTHING = Job(
+EVERYTHING = BatchJob(
     command=("python", "-m", "mpidask", "flights.py"),
     name="flights",
     resources=Resources(nodes=2, ranks_per_node=4, cores_per_rank=2, gpus_per_rank=1, memory_per_node=16 * 2**30),
@@ -111,14 +111,16 @@ exec "$@"
 """
 
 
-def reset(job: Job, fields: list[str]) -> Job:
+def reset(job: BatchJob, fields: list[str]) -> BatchJob:
     """Return the job without what these fields ask for."""
-    mine = {name: Job.__dataclass_fields__[name].default for name in fields if name in Job.__dataclass_fields__}
+    mine = {
+        name: BatchJob.__dataclass_fields__[name].default for name in fields if name in BatchJob.__dataclass_fields__
+    }
     shape = {name: Resources.__dataclass_fields__[name].default for name in fields if name not in mine}
     return dataclasses.replace(job, **mine, resources=dataclasses.replace(job.resources, **shape))
 
 
-def asked(system: BatchSystem, job: Job) -> Job:
+def asked(system: BatchSystem, job: BatchJob) -> BatchJob:
     return reset(job, unsupported_requests(system, job))
 
 
@@ -187,11 +189,11 @@ class Ground:
         path = self.directory / "launches"
         return path.read_text().splitlines() if path.exists() else []
 
-    def job(self, *words: str, **fields: Any) -> Job:
+    def job(self, *words: str, **fields: Any) -> BatchJob:
         """Return a job of two ranks that runs the program with these words."""
         program = (sys.executable, "-S", "-E", str(self.directory / "program.py"))
         shape = fields.pop("resources", Resources(ranks_per_node=2))
-        return Job(
+        return BatchJob(
             command=(*program, *words),
             resources=shape,
             parallel_environment=fields.pop("parallel_environment", "mpi"),
@@ -199,7 +201,7 @@ class Ground:
         )
 
     @contextlib.contextmanager
-    def running(self, system: str, job: Job, **environment: str):
+    def running(self, system: str, job: BatchJob, **environment: str):
         """Start the script as a batch system would: from elsewhere, in a session of its own."""
         found = registry.find(system)
         script = self.directory / "job.sh"
@@ -222,7 +224,7 @@ class Ground:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate(timeout=20)
 
-    def run(self, system: str, job: Job, **environment: str) -> tuple[int, str]:
+    def run(self, system: str, job: BatchJob, **environment: str) -> tuple[int, str]:
         """Run the script to its end; return its exit status and output."""
         with self.running(system, job, **environment) as process:
             output, _ = process.communicate(timeout=20)
@@ -553,7 +555,7 @@ def test_what_is_refused_is_known():
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_what_is_not_given_is_left_to_the_site(name):
     system = registry.find(name)
-    small, full = ("\n".join(options(system, job)) for job in (Job(command=("true",)), asked(system, EVERYTHING)))
+    small, full = ("\n".join(options(system, job)) for job in (BatchJob(command=("true",)), asked(system, EVERYTHING)))
     assert "None" not in small
     for value in ("normal", "project", "1:00", "16384", "3600"):
         assert value not in small
@@ -561,7 +563,7 @@ def test_what_is_not_given_is_left_to_the_site(name):
         assert (value in full) == (field not in unsupported_requests(system, EVERYTHING))
 
 
-def options(system: BatchSystem, job: Job) -> list[str]:
+def options(system: BatchSystem, job: BatchJob) -> list[str]:
     """Return the option lines as the batch system is given them, without their mark."""
     if system.directive is None:
         return submit_command(system, job, Path("job.sh")).stdin.splitlines()
@@ -572,13 +574,13 @@ def options(system: BatchSystem, job: Job) -> list[str]:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_directives_come_last_and_verbatim(name):
     directives = ('--comment="a  b" $X {nodes}', "-x")
-    assert options(registry.find(name), Job(command=("true",), directives=directives))[-2:] == [*directives]
+    assert options(registry.find(name), BatchJob(command=("true",), directives=directives))[-2:] == [*directives]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_submission_and_cancellation(name):
     system = registry.find(name)
-    job = Job(command=("true",), run_directory=Path("/a b/run"))
+    job = BatchJob(command=("true",), run_directory=Path("/a b/run"))
     script = Path("/a b/run/job.sh")
     command = submit_command(system, job, script)
     if command.stdin is None:

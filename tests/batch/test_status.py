@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mpidask.batch import registry, settings
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.records import claims, store
 from mpidask.batch.status import Standing
@@ -98,7 +98,7 @@ def test_one_job_is_shown_whole():
 
 
 def record_of(tmp_path, **more):
-    job = Job(command=("python", "-m", "mpidask", "x.py"), name="x")
+    job = BatchJob(command=("python", "-m", "mpidask", "x.py"), name="x")
     from mpidask.batch.systems.slurm import SYSTEM
 
     record, _ = store.create(job, SYSTEM, str(tmp_path))
@@ -176,7 +176,7 @@ def here(tmp_path, monkeypatch):
     options = settings.load({})
     words = {"done": "exit 0", "a_job_with_a_name_that_is_long": "echo words; exit 3", "cancelled": "sleep 100"}
     made = [
-        handles.submit(Job(command=("sh", "-c", line), name=name), "local", options=options)
+        handles.submit(BatchJob(command=("sh", "-c", line), name=name), "local", options=options)
         for name, line in words.items()
     ]
     made[2].cancel()
@@ -239,7 +239,7 @@ def test_a_job_whose_submission_was_not_answered_is_said_to_be_so_and_not_cancel
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    record, _ = store.create(Job(command=("true",), name="x"), registry.find("local"), None)
+    record, _ = store.create(BatchJob(command=("true",), name="x"), registry.find("local"), None)
     record.claim(()).settle(claims.Outcome.UNCLEAR)
     told = mpidask("status")
     assert "unclear" in told.stdout and "may have been submitted" in told.stdout, told

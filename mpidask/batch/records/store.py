@@ -15,7 +15,7 @@ from typing import Any
 from mpidask import quantities
 from mpidask.batch import settings
 from mpidask.batch.command import Command
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId
 from mpidask.batch.records.record import SCRIPT, Record
 from mpidask.batch.scripts.submit_command import job_script, submit_command
@@ -28,7 +28,7 @@ __all__ = ["create", "find", "home", "planned", "read", "records"]
 _RECORD = "record.json"
 
 
-def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[Record, Job]:
+def create(job: BatchJob, system: BatchSystem, state_directory: str | None) -> tuple[Record, BatchJob]:
     """Make the run directory of a job with its script; return the record and the job as it is to be submitted.
 
     Raises UsageError for what the system cannot carry, BatchError if the directory cannot be written.
@@ -63,7 +63,7 @@ def create(job: Job, system: BatchSystem, state_directory: str | None) -> tuple[
     return record, job
 
 
-def planned(job: Job, state_directory: str | None) -> Job:
+def planned(job: BatchJob, state_directory: str | None) -> BatchJob:
     """Return a job with a run directory, which is not made yet; raises UsageError for a place that cannot be used."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return dataclasses.replace(job, run_directory=home(state_directory) / f"{stamp}-{job.name}-{secrets.token_hex(2)}")

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import kept, named
 from mpidask.errors import UsageError
@@ -33,7 +33,7 @@ CARRIERS = {
 _DERIVED = ("ranks", "cores", "cores_per_node", "gpus_per_node", "memory")
 
 
-def fields_of(system: BatchSystem, job: Job, script: Path | None = None) -> dict[str, object]:
+def fields_of(system: BatchSystem, job: BatchJob, script: Path | None = None) -> dict[str, object]:
     """Return what lines may name."""
     resources = job.resources
     directory = job.run_directory
@@ -57,14 +57,14 @@ def is_of_chunk(directive: str) -> bool:
     return directive.startswith(":")
 
 
-def unsupported_requests(system: BatchSystem, job: Job) -> list[str]:
+def unsupported_requests(system: BatchSystem, job: BatchJob) -> list[str]:
     """Return what a job asks for and no option of this system carries."""
     lines = kept([*system.options, system.submit], fields_of(system, job, Path("job.sh")))
     carried = named(lines)
     return [field for field, carriers in CARRIERS.items() if job.asks(field) and not carriers & carried]
 
 
-def allotted(system: BatchSystem, job: Job) -> dict[str, int | None]:
+def allotted(system: BatchSystem, job: BatchJob) -> dict[str, int | None]:
     """Return what a job asks for of each node: field of `Resources` -> number; none where nothing is promised."""
     wanted = {"cores_per_node": "cores_per_rank", "memory_per_node": "memory_per_node"}
     carried = named([*system.options, system.submit]) if system.allots else set()

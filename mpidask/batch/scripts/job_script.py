@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from mpidask import run_directory as run
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.scripts.job_fields import allotted
 from mpidask.batch.scripts.launchers import RANK_VARIABLES, line
 from mpidask.batch.system import BatchSystem
@@ -31,7 +31,7 @@ _END_LAUNCHER = (
 _LEAVE = f'echo $status >"${run.DIRECTORY}/{run.STATUS}${{again:+.$again}}"'
 
 
-def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], system: BatchSystem) -> str:
+def wrapper(job: BatchJob, fields: Mapping[str, object], options: Sequence[str], system: BatchSystem) -> str:
     """Return the job script.
 
     fields:  what lines may name
@@ -63,7 +63,7 @@ def wrapper(job: Job, fields: Mapping[str, object], options: Sequence[str], syst
     return "\n".join(lines)
 
 
-def _clean(job: Job, system: BatchSystem) -> list[str]:
+def _clean(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that remove what a job that submits this one, or a launcher around it, may have left."""
     ours = (run.DIRECTORY, run.END, run.WARNING, run.GRACE, run.CORES, run.MEMORY)
     stale = (names for names, field in system.stale.items() if not field or job.asks(field))
@@ -71,7 +71,7 @@ def _clean(job: Job, system: BatchSystem) -> list[str]:
     return [f"unset $(compgen -e | grep -xE '{names}')  # those of a job or a launcher around this one"]
 
 
-def launch(job: Job, fields: Mapping[str, object], otherwise: str) -> str:
+def launch(job: BatchJob, fields: Mapping[str, object], otherwise: str) -> str:
     """Return the line that starts every rank; a single rank needs no launcher unless one is asked for.
 
     otherwise: the launcher if the job names none
@@ -83,7 +83,7 @@ def launch(job: Job, fields: Mapping[str, object], otherwise: str) -> str:
     return f"{prefix} {command}"
 
 
-def _coming(job: Job) -> list[str]:
+def _coming(job: BatchJob) -> list[str]:
     """Return the words before a rank's command that leave a mark in the run directory: the launcher works."""
     if job.run_directory is None or not job.launch_timeout:
         return []
@@ -91,12 +91,12 @@ def _coming(job: Job) -> list[str]:
     return ["sh", "-c", f'[ -e {mark} ] || : >{mark}; exec "$@"', "rank"]
 
 
-def _starts(job: Job) -> bool:
+def _starts(job: BatchJob) -> bool:
     """Whether a launcher starts the ranks."""
     return job.resources.ranks > 1 or job.launcher is not None
 
 
-def _record(job: Job, system: BatchSystem) -> list[str]:
+def _record(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that leave output in the run directory; each execution of the job has its own.
 
     What an earlier one has left is put into a directory of its own.
@@ -118,14 +118,14 @@ def _record(job: Job, system: BatchSystem) -> list[str]:
     ]
 
 
-def _request(job: Job, system: BatchSystem) -> list[str]:
+def _request(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that tell the run what is asked for: kernel and batch system may not say."""
     names = {"cores_per_node": run.CORES, "memory_per_node": run.MEMORY}
     asked = allotted(system, job).items()
     return [f"export {names[field]}={number}" for field, number in asked if number is not None]
 
 
-def _clock(job: Job, system: BatchSystem) -> list[str]:
+def _clock(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines from which the run knows its end: as the batch system has it, else as it was asked for."""
     lines = []
     if job.walltime is not None:
@@ -150,7 +150,7 @@ def _makes_room(system: BatchSystem) -> bool:
     return bool(system.signal and system.preempting and system.grace)
 
 
-def _run(job: Job, fields: Mapping[str, object], system: BatchSystem) -> list[str]:
+def _run(job: BatchJob, fields: Mapping[str, object], system: BatchSystem) -> list[str]:
     """Return the lines that run the command and pass signals on, those of one moment once: a second one kills."""
     watched = job.run_directory is not None and _starts(job) and bool(job.launch_timeout)
     return [
@@ -172,7 +172,7 @@ def _waited(process: str) -> list[str]:
     ]
 
 
-def _watch(job: Job) -> list[str]:
+def _watch(job: BatchJob) -> list[str]:
     """Return the lines that end a launcher which starts no rank: it would hang until the walltime ends it."""
     seconds = int(job.launch_timeout.total_seconds())
     place = f"${run.DIRECTORY}"
@@ -192,12 +192,12 @@ def _watch(job: Job) -> list[str]:
     ]
 
 
-def _is_prepared(job: Job, system: BatchSystem) -> bool:
+def _is_prepared(job: BatchJob, system: BatchSystem) -> bool:
     """Whether lines that are not ours may end the job before the command is started."""
     return job.run_directory is not None and bool(job.prologue or system.prologue or job.epilogue)
 
 
-def _unreadable(job: Job, system: BatchSystem) -> list[str]:
+def _unreadable(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that leave an exit status where bash cannot read what follows: then it runs nothing of it."""
     if not _is_prepared(job, system):
         return []
@@ -205,7 +205,7 @@ def _unreadable(job: Job, system: BatchSystem) -> list[str]:
     return [f'rm -f "${run.DIRECTORY}/{run.PREPARED}"', f"trap 'status=$?; {said}; {_LEAVE}' EXIT"]
 
 
-def _unprepared(job: Job, system: BatchSystem) -> list[str]:
+def _unprepared(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that say that the prologue has ended the job, unless a signal has."""
     if not _is_prepared(job, system):
         return []
@@ -215,7 +215,7 @@ def _unprepared(job: Job, system: BatchSystem) -> list[str]:
     ]
 
 
-def _around(job: Job, system: BatchSystem) -> list[str]:
+def _around(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that wait for what runs, pass signals on and leave its exit status."""
     return [
         "body=$!",
@@ -255,7 +255,7 @@ def _requeued(system: BatchSystem) -> list[str]:
     ]
 
 
-def _again(job: Job, system: BatchSystem) -> list[str]:
+def _again(job: BatchJob, system: BatchSystem) -> list[str]:
     """Return the lines that submit the job again when the walltime has ended the run, with all that the prologue set.
 
     Not when the job makes room for another: then the batch system runs it again.
@@ -271,7 +271,7 @@ def _again(job: Job, system: BatchSystem) -> list[str]:
     ]
 
 
-def _left(job: Job) -> list[str]:
+def _left(job: BatchJob) -> list[str]:
     """Return the lines that leave the exit status; the job that comes after this one, if any, will say how it ended."""
     if job.run_directory is None:
         return []

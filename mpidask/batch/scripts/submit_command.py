@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mpidask.batch.command import Command, filled_words, is_given, option_lines, option_words
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.scripts.job_fields import checked_directives, fields_of, is_of_chunk, unsupported_requests
 from mpidask.batch.scripts.job_script import wrapper
 from mpidask.batch.scripts.launchers import RANK_VARIABLES
@@ -27,18 +27,18 @@ __all__ = [
 ]
 
 
-def job_script(system: BatchSystem, job: Job) -> str:
+def job_script(system: BatchSystem, job: BatchJob) -> str:
     """Return the job script; raises UsageError if the job asks for what no option carries."""
     marked = [] if system.directive is None else [f"{system.directive} {each}" for each in _options(system, job, None)]
     return wrapper(job, fields_of(system, job), marked, system)
 
 
-def submit_description(system: BatchSystem, job: Job) -> list[str]:
+def submit_description(system: BatchSystem, job: BatchJob) -> list[str]:
     """Return the options of a system that does not read them from the script; raises UsageError like `job_script`."""
     return _options(system, job, Path("job.sh"))
 
 
-def submit_command(system: BatchSystem, job: Job, script: Path) -> Command:
+def submit_command(system: BatchSystem, job: BatchJob, script: Path) -> Command:
     """Return how to submit a job whose script has been written to `script`; raises UsageError like `job_script`."""
     fields = fields_of(system, job, script)
     if system.directive is None:
@@ -91,13 +91,13 @@ def place_of_submission(
     return tuple(chosen) if any(chosen) else ()
 
 
-def _options(system: BatchSystem, job: Job, script: Path | None) -> list[str]:
+def _options(system: BatchSystem, job: BatchJob, script: Path | None) -> list[str]:
     lost = unsupported_requests(system, job)
     if lost and not job.directives:
         remedies = [system.unsupported[field] for field in lost if field in system.unsupported]
         raise UsageError(
             f"{system.title} has no option for {', '.join(lost)}",
-            "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (Job.directives)",
+            "; ".join(dict.fromkeys(remedies)) or "leave it out, or ask for it with --directive (BatchJob.directives)",
         )
     lines = (*system.options, *system.signal)
     directives = checked_directives(system, job.directives, {**system.several, **system.shape})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mpidask import run_directory
 from mpidask.batch import cleaning, registry, settings
-from mpidask.batch.job import Job
+from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobState
 from mpidask.batch.queries import lookup, monitor
 from mpidask.batch.records import store
@@ -170,7 +170,7 @@ class Handle:
 
 
 def submit(
-    job: Job,
+    job: BatchJob,
     system: BatchSystem | str | None = None,
     *,
     options: settings.JobOptions | None = None,
@@ -199,7 +199,7 @@ def submit(
 
 
 async def submit_async(
-    job: Job, system: BatchSystem | str | None = None, *, options: settings.JobOptions | None = None
+    job: BatchJob, system: BatchSystem | str | None = None, *, options: settings.JobOptions | None = None
 ) -> AsyncHandle:
     """Submit a job like `submit`, without blocking the event loop."""
     return AsyncHandle(await asyncio.to_thread(lambda: submit(job, system, options=options)))

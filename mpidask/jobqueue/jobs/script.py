@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpidask import run_directory
-from mpidask.batch.job import Job, Resources
+from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.scripts.job_fields import fields_of
 from mpidask.batch.scripts.job_script import launch
 from mpidask.batch.settings import launcher
@@ -48,7 +48,7 @@ def _launch_line(spec: JobSpec, place: Place | None = None) -> str:
         return worker_command(spec, name)
     python = spec.keywords["python"]
     wanted, mpiexec = launcher(spec.keywords["launcher"], python)
-    job = Job(
+    job = BatchJob(
         command=("bash", "-c", f"exec {worker_command(spec, f'{name}-{_RANK}')}"),
         resources=Resources(
             nodes=spec.nodes,
