@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import select
@@ -26,7 +25,7 @@ from mpidask.errors import BatchError, MpidaskError, StartupError, UsageError
 if TYPE_CHECKING:
     from mpidask.attach.numbers import Place
     from mpidask.batch.submission.handles import Handle
-    from mpidask.cli.top_view import View
+    from mpidask.dashboard.terminal import View
 
 __all__ = ["COMMANDS"]
 
@@ -66,7 +65,8 @@ def _newest() -> Handle:
 class _Looks:
     """Looks at a job again and again.
 
-    view:    what was seen last
+    job:     how it stood last, as `mpidask.cli.table.row` has it
+    view:    what was seen then
     place:   where the numbers were then, None if there are none
     ended:   whether the job has, for good
     failure: what went wrong with the last look, None for nothing
@@ -74,6 +74,7 @@ class _Looks:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+        self.job: dict[str, Any]
         self.view: View
         self.place: Place | None = None
         self.ended = False
@@ -84,14 +85,14 @@ class _Looks:
         """Look; with a link to the numbers, read them, too. Raises BatchError for a batch system that is gone."""
         from mpidask.attach import numbers
         from mpidask.cli import table
-        from mpidask.cli.top_view import View
+        from mpidask.dashboard.terminal import View
 
         standing = self._handle.refresh()
         if standing.state.ended_badly:
             standing = self._handle.recheck()
         record = self._handle.record
         self.ended = standing.state.ended and standing.final and standing.id == record.id  # or it is submitted again
-        job = table.row(record, standing)
+        job = self.job = table.row(record, standing)
         self.place = None if job["workers"] is None else numbers.place(record.progress)
         found: Mapping[str, Any] | None = None
         trouble = ""
@@ -100,7 +101,19 @@ class _Looks:
                 found = numbers.read(link)
             except StartupError as error:
                 found, trouble = self.view.numbers, str(error)
-        self.view = View(job, found, trouble, table.last_lines(record))
+        title = f"job {job['job'] or job['run']} ({job['name']}) on {job['system']}"
+        of_it = title, job["state"], _standing(job), job["workers"], job["expected_workers"]
+        self.view = View(*of_it, found, trouble, table.last_lines(record))
+
+
+def _standing(job: Mapping[str, Any]) -> str:
+    """Return what there is to say of a job besides its state."""
+    from mpidask.cli import table
+
+    times = [(job["elapsed"], "elapsed"), (job["time_left"], "left")]
+    told = [f", {table.duration(seconds)} {words}" for seconds, words in times if seconds is not None]
+    reason = table.why(job)
+    return "".join(told) + (f"; {reason}" if reason else "")
 
 
 def _snapshot(handle: Handle, *, as_json: bool) -> int:
@@ -118,9 +131,9 @@ def _snapshot(handle: Handle, *, as_json: bool) -> int:
     except MpidaskError as error:
         failure = error
     if as_json:
-        print(json.dumps(_for_programs(looks.view), indent=2))
+        print(json.dumps({**looks.job, "numbers": looks.view.numbers, "messages": looks.view.output}, indent=2))
     else:
-        from mpidask.cli.top_view import lines
+        from mpidask.dashboard.terminal import lines
 
         print("\n".join(line.plain for line in lines(looks.view, _columns(), marks=_marks())))
     if failure is not None:
@@ -129,14 +142,9 @@ def _snapshot(handle: Handle, *, as_json: bool) -> int:
     return 0
 
 
-def _for_programs(view: View) -> dict[str, Any]:
-    given = dataclasses.asdict(view)
-    return {**given["job"], "numbers": given["numbers"], "messages": list(given["output"])}
-
-
 def _refuse(looks: _Looks) -> NoReturn:
     """Raise StartupError: there are no numbers."""
-    job, trouble = looks.view.job, looks.view.trouble
+    job, trouble = looks.job, looks.view.trouble
     title = job["job"] or job["run"]
     if job["state"] in ("done", "failed", "cancelled"):
         raise StartupError(f"job {title} has ended: {job['state']}", f"`mpidask logs {title}` prints its output")
@@ -176,7 +184,7 @@ def _watch(handle: Handle) -> int:
         with numbers.reached(place) if place is not None else contextlib.nullcontext() as link:
             if _show(looks, place, link):
                 return 0
-    job = looks.view.job
+    job = looks.job
     status = "" if job["exit_status"] is None else f": exit status {job['exit_status']}"
     title = job["job"] or job["run"]
     sys.stderr.write(f"mpidask: job {title} has ended ({job['state']}){status}; `mpidask logs {title}`\n")
@@ -188,7 +196,7 @@ def _show(looks: _Looks, place: Place | None, link: str | None) -> bool:
     from rich.console import Console, Group
     from rich.live import Live
 
-    from mpidask.cli.top_view import lines
+    from mpidask.dashboard.terminal import lines
 
     console, marks = Console(highlight=False), _marks()
     with (

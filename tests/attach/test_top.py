@@ -20,30 +20,17 @@ import time
 import pytest
 
 from mpidask.attach import numbers
-from mpidask.cli import top_view
-from mpidask.cli.top_view import View
+from mpidask.cli.top import _standing
+from mpidask.dashboard import terminal
 from mpidask.dashboard.table import Row
 from mpidask.dashboard.table import numbers as all_numbers
+from mpidask.dashboard.terminal import View
 from mpidask.errors import StartupError
 from mpidask.run_directory import Progress
 
 pytestmark = pytest.mark.one_mpi
 
-JOB = {
-    "job": "4711",
-    "run": "r",
-    "name": "quick.py",
-    "system": "slurm",
-    "state": "running",
-    "elapsed": 3725.0,
-    "time_left": 600.0,
-    "reason": None,
-    "ended": None,
-    "exit_status": None,
-    "expected_start": None,
-    "workers": 3,
-    "expected_workers": 3,
-}
+TITLE = "job 4711 (quick.py) on slurm"
 
 
 def worker(number, **more):
@@ -72,13 +59,13 @@ ROWS = [
 ]
 
 
-def view(rows=ROWS, output=("step 1", "mpidask: worker 2 died\x1b[2J", "step 2"), **job):
-    found = None if rows is None else all_numbers(rows, "rank", {"processing": 4, "waiting": 24})
-    return View({**JOB, **job}, found, output=output)
+def view(rows=ROWS, output=("step 1", "mpidask: worker 2 died\x1b[2J", "step 2")):
+    found = all_numbers(rows, "rank", {"processing": 4, "waiting": 24})
+    return View(TITLE, "running", ", 1:02:05 elapsed, 0:10:00 left", 3, 3, found, output=output)
 
 
 def plain(*arguments, **keywords):
-    return [line.plain for line in top_view.lines(*arguments, **keywords)]
+    return [line.plain for line in terminal.lines(*arguments, **keywords)]
 
 
 def test_all_of_it_without_a_width():
@@ -140,22 +127,23 @@ def test_it_never_has_more_lines_than_there_is_room(height):
 
 
 def test_a_job_without_numbers():
-    waiting = {"state": "pending", "elapsed": None, "time_left": None, "workers": None}
+    job = {"elapsed": None, "time_left": None, "ended": None, "exit_status": None}
     why = {"reason": "waits for free nodes (Resources)", "expected_start": "2026-11-21T16:10:00+01:00"}
-    assert plain(view(None, (), **waiting, **why), 120) == [
-        "job 4711 (quick.py) on slurm: pending; waits for free nodes (Resources); estimated start 2026-11-21 16:10:00"
+    assert plain(View(TITLE, "pending", _standing({**job, **why})), 120) == [
+        f"{TITLE}: pending; waits for free nodes (Resources); estimated start 2026-11-21 16:10:00"
     ]
-    starting = View({**JOB, "workers": 1}, trouble="no numbers from the scheduler: Connection refused")
-    assert plain(starting, 120)[1:] == [
-        "no numbers from the scheduler: Connection refused",
+    trouble = "no numbers from the scheduler: Connection refused"
+    assert plain(View(TITLE, "running", "", 1, 3, trouble=trouble), 120) == [
+        f"{TITLE}: running",
+        trouble,
         "workers  1 of 3 up",
     ]
 
 
 def test_states_and_levels_have_colours():
-    (dead,) = [line for line in top_view.lines(view(), 120) if " dead " in line.plain and "node3" in line.plain]
+    (dead,) = [line for line in terminal.lines(view(), 120) if " dead " in line.plain and "node3" in line.plain]
     assert "bold red" in {str(span.style) for span in dead.spans}
-    (full,) = [line for line in top_view.lines(view(), 120) if "97%" in line.plain]
+    (full,) = [line for line in terminal.lines(view(), 120) if "97%" in line.plain]
     assert "bold red" in {str(span.style) for span in full.spans}
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from dask.utils import format_bytes
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
-
-from mpidask.cli.table import duration, why
 
 __all__ = ["View", "lines"]
 
@@ -35,13 +34,21 @@ _STATES = {
 class View:
     """What is known of a job at one moment.
 
-    job:      as `mpidask.cli.table.row` has it
+    title:    of the job
+    state:    in one word
+    standing: what else is known of how it stands, "" for nothing
+    workers:  how many are up, None if that is not known
+    expected: how many there are to be
     numbers:  as `mpidask.dashboard.table.numbers` has them, None if there are none
     trouble:  why there are no numbers, or no new ones; "" for no reason
     output:   the last lines that the job has printed
     """
 
-    job: Mapping[str, Any]
+    title: str
+    state: str
+    standing: str = ""
+    workers: int | None = None
+    expected: int | None = None
     numbers: Mapping[str, Any] | None = None
     trouble: str = ""
     output: Sequence[str] = ()
@@ -66,33 +73,23 @@ def lines(view: View, width: int | None, height: int | None = None, marks: str =
 
 def _job(view: View, width: int | None) -> list[Text]:
     """Return how the job stands."""
-    job = view.job
-    text = Text()
-    text.append(f"job {job['job'] or job['run']} ({job['name']}) on {job['system']}: ", "bold")
-    text.append(job["state"], _STATES.get(job["state"], ""))
-    times = [(job["elapsed"], "elapsed"), (job["time_left"], "left")]
-    told = [f"{duration(seconds)} {words}" for seconds, words in times if seconds is not None]
-    text.append("".join(f", {each}" for each in told))
-    reason = why(job)
-    if reason:
-        text.append(f"; {reason}")
-    found = _wrapped(text, width)
-    return found + (_wrapped(Text(view.trouble, "bold red"), width) if view.trouble else [])
+    text = Text(f"{view.title}: ", "bold").append(view.state, _STATES.get(view.state, "not bold"))
+    text.append(view.standing, "not bold")
+    return _wrapped(text, width) + (_wrapped(Text(view.trouble, "bold red"), width) if view.trouble else [])
 
 
 def _sums(view: View, width: int | None, marks: str) -> list[Text]:
     """Return what all workers together do, in a line for each kind of number."""
-    job, numbers = view.job, view.numbers
+    numbers = view.numbers
     if numbers is None:
-        up = job["workers"]
-        return [] if up is None else [Text(f"workers  {up} of {job['expected_workers']} up")]
+        return [] if view.workers is None else [Text(f"workers  {view.workers} of {view.expected} up")]
     workers = [row for row in numbers["rows"] if row["worker"]]
     spilled = _sum(workers, "spill")
     memory = _gauge(_sum(workers, "memory"), _sum(workers, "memory_limit"), format_bytes, marks)
     if spilled:
         memory.append(f", {format_bytes(spilled)} spilled")
     parts = {
-        "workers": _states(workers, job["expected_workers"]),
+        "workers": _states(workers, view.expected),
         "tasks": Text(numbers["task_summary"]),
         "cpu": _gauge(_sum(workers, "cpu"), 100 * _sum(workers, "threads"), _percent, marks),
         "memory": memory,
@@ -221,7 +218,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "cpu": _percent,
     "idle": lambda value: f"{value:.0%}",
     "spill": format_bytes,
-    "uptime": duration,
+    "uptime": lambda value: str(timedelta(seconds=int(value))),
 }
 
 
