@@ -1,4 +1,4 @@
-"""Docstrings and signatures of the cluster classes: what all of them take, and the keywords of their jobs."""
+"""Docstrings and signatures of the cluster classes, with the keywords of their jobs."""
 
 from __future__ import annotations
 

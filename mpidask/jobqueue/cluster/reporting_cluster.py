@@ -1,4 +1,4 @@
-"""`ReportingCluster`: a cluster that says how its jobs are doing, to those who ask and to those who wait."""
+"""`ReportingCluster`: a cluster that says how its jobs are doing."""
 
 from __future__ import annotations
 

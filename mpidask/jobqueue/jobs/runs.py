@@ -1,4 +1,4 @@
-"""Runs of jobs: those that one submit command submits, one job or a job array; and what that command needs."""
+"""Runs of jobs: those that one command submits, as one job or a job array, and what it needs."""
 
 from __future__ import annotations
 

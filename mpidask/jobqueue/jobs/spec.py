@@ -1,4 +1,4 @@
-"""`JobSpec`: what a per-worker job asks for and runs, before it is submitted; and its option lines (pure).
+"""`JobSpec`: what a per-worker job asks for and runs, and its option lines (pure).
 
 The lines are dask-jobqueue's where users know them; what a batch system calls things stands in `batch.systems`.
 """

@@ -1,4 +1,4 @@
-"""Where a keyword's value is looked for: arguments, derived classes, configuration, environment; and how it is read."""
+"""Where a keyword's value is looked for: arguments, classes, configuration, environment."""
 
 from __future__ import annotations
 
