@@ -16,11 +16,12 @@ import struct
 import termios
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from mpidask.attach import numbers
-from mpidask.cli.top import _standing
+from mpidask.cli import top
 from mpidask.dashboard import terminal
 from mpidask.dashboard.table import Row
 from mpidask.dashboard.table import numbers as all_numbers
@@ -129,7 +130,7 @@ def test_it_never_has_more_lines_than_there_is_room(height):
 def test_a_job_without_numbers():
     job = {"elapsed": None, "time_left": None, "ended": None, "exit_status": None}
     why = {"reason": "waits for free nodes (Resources)", "expected_start": "2026-11-21T16:10:00+01:00"}
-    assert plain(View(TITLE, "pending", _standing({**job, **why})), 120) == [
+    assert plain(View(TITLE, "pending", top._standing({**job, **why})), 120) == [
         f"{TITLE}: pending; waits for free nodes (Resources); estimated start 2026-11-21 16:10:00"
     ]
     trouble = "no numbers from the scheduler: Connection refused"
@@ -189,6 +190,23 @@ def test_reading_numbers(monkeypatch):
     with pytest.raises(StartupError, match="Connection refused") as refused:
         numbers.read(f"{link}/secret")
     assert "secret" not in refused.value.text()
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "says", "remedy"),
+    [
+        ("pending", "", "job 7 is pending", "`mpidask top 7` on a terminal waits"),
+        ("failed", "", "job 7 has ended: failed", "`mpidask logs 7`"),
+        ("running", "", "job 7 has no scheduler yet", "try again soon"),
+        ("running", "no numbers: it is busy", "no numbers: it is busy", "`mpidask logs 7`"),
+    ],
+)
+def test_a_snapshot_without_numbers_says_why_and_what_to_type(state, trouble, says, remedy):
+    job = {"job": "7", "run": "r", "state": state}
+    with pytest.raises(StartupError, match=says) as refused:
+        top._refuse(SimpleNamespace(job=job, view=SimpleNamespace(trouble=trouble)))
+    assert remedy in refused.value.remedy
+    assert refused.value.status == 69
 
 
 # A real job.
