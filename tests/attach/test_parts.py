@@ -360,14 +360,6 @@ def test_a_command_beside_this_process_ends_with_the_block():
 # The command.
 
 
-def test_help(mpidask):
-    for name in ("start", "connect", "dashboard", "stop"):
-        assert mpidask(name, "--help").stdout.startswith("Usage: "), name
-    for option in ("--idle-timeout", "--nodes", "--dry-run", "--nthreads"):
-        assert option in mpidask("start", "--help").stdout
-    assert "mpidask connect JOB script.py" in mpidask().stdout
-
-
 def test_a_dry_run_shows_the_script_and_leaves_nothing(mpidask, tmp_path):
     words = ["--system", "slurm", "--python", "python", "-N", "8", "--nthreads", "2", "--no-nanny"]
     done = mpidask("start", "--dry-run", *words)

@@ -42,17 +42,6 @@ def mpidask(tmp_path):
     return run
 
 
-def test_help_tells_all_options(mpidask):
-    text = mpidask("submit", "--help").stdout
-    for word in ("--nodes", "-N", "--walltime", "--directive", "--follow", "--nthreads", "--no-nanny"):
-        assert word in text, word
-    for name in ("script", "status", "logs", "cancel"):
-        assert mpidask(name, "--help").stdout.startswith("Usage: "), name
-    assert "mpidask submit -N 4" in mpidask().stdout
-    assert "--client-address" not in mpidask("submit", "--help").stdout
-    assert "--client-address" in mpidask("submit", "--help-all").stdout
-
-
 def test_options_go_where_they_belong(mpidask):
     words = ["-N", "2", "--nthreads=2", "--ranks-per-node=4", "--no-nanny", "--memory-limit", "1 GiB", "-p", "q"]
     text = mpidask("script", "--system", "slurm", "--python", "python", *words, "--", "script.py", "-N", "9").stdout
