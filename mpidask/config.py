@@ -12,19 +12,20 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mpidask import configuration
 from mpidask.errors import UsageError
 from mpidask.quantities import Parsed, memory, path, seconds
 
 __all__ = [
     "Options",
+    "as_keyword",
+    "as_option",
     "checked",
     "inclusive",
     "inside",
-    "is_standard",
-    "keys",
     "load",
     "option",
     "template",
@@ -151,36 +152,54 @@ class Options:
     quiet: bool = option(False, "Print no banner and no closing line.")
 
 
+def as_option(key: str) -> str:
+    """Return how an option is typed on the command line."""
+    return "--" + key.replace("_", "-")
+
+
+def as_keyword(key: str) -> str:
+    """Return how an option is written in Python."""
+    return key.replace("-", "_")
+
+
 def load(
-    given: Mapping[str, Any], configured: Mapping[str, Any] | None = None, otherwise: Mapping[str, Any] | None = None
+    given: Mapping[str, Any],
+    configured: Mapping[str, Any] | None = None,
+    otherwise: Mapping[str, Any] | None = None,
+    spelled: Callable[[str], str] = as_option,
 ) -> Options:
     """Return the options: `given` ones, then the `mpidask` section of dask.config, then `otherwise`, then defaults.
 
     given, otherwise: option name -> value; None counts as not given
     configured:       that section; read from dask.config if None
+    spelled:          how a given option is called in messages
     Raises UsageError for an unknown key or a value of the wrong type or form.
     """
     if configured is None:
-        import dask.config
+        configuration.check_files(
+            {name: f"mpidask.{name.replace('_', '-')}" for name in (*Options.__dataclass_fields__, "batch")}
+        )
+        configured = configuration.section()
+    own = {key: value for key, value in configured.items() if key != "batch"}  # batch.settings reads that
+    stands = {key.replace("-", "_"): key for key, value in own.items() if value is not None}
 
-        configured = dask.config.get("mpidask", default={}) or {}
-    if not isinstance(configured, dict):
-        raise UsageError(f"the configuration's section mpidask must hold keys, it is {configured!r}")
-    configured = {key: value for key, value in configured.items() if key != "batch"}  # batch.settings reads that
+    def label(name: str) -> str:
+        return spelled(name) if given.get(name) is not None or name not in stands else configuration.label(stands[name])
+
     layers = [
-        checked(Options, otherwise or {}, "{}"),
-        checked(Options, configured, "mpidask.{} in the configuration"),
-        checked(Options, given, "{}"),
+        checked(Options, otherwise or {}, spelled),
+        checked(Options, own, configuration.label),
+        checked(Options, given, spelled),
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
-    values["preload_import"] = _names(values.get("preload_import", ()))
+    values["preload_import"] = _names(values.get("preload_import", ()), label("preload_import"))
     for name in ("local_directory", "import_cache", "scheduler_file"):
         if values.get(name):
-            values[name] = path(values[name], _shown(name))
+            values[name] = path(values[name], label(name))
     if "scheduler_file" in values:  # ranks and watchdogs may have other working directories
         values["scheduler_file"] = os.path.abspath(values["scheduler_file"])
     options = Options(**values)
-    _check_forms(options)
+    _check_forms(options, label)
     return dataclasses.replace(options, **_parsed(options))
 
 
@@ -193,10 +212,10 @@ def _parsed(options: Options) -> dict[str, Any]:
     return parsed
 
 
-def checked(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def checked(kind: type, values: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
     """Return option name -> value of the type that the dataclass `kind` declares; raises UsageError.
 
-    where: how a key is called in messages
+    label: returns how a key is called in messages
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     result = {}
@@ -205,9 +224,9 @@ def checked(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]
         if name not in fields:
             close = difflib.get_close_matches(name, fields, 1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(f"unknown option: {where.format(key)}", f"{hint}There are: {', '.join(fields)}")
+            raise UsageError(f"unknown option: {label(key)}", f"{hint}There are: {', '.join(fields)}")
         if value is not None:
-            result[name] = _of_type(value, str(fields[name].type), where.format(key))
+            result[name] = _of_type(value, str(fields[name].type), label, key)
     return result
 
 
@@ -220,7 +239,7 @@ _TYPES = {
 }
 
 
-def _of_type(value: Any, declared: str, where: str) -> Any:
+def _of_type(value: Any, declared: str, label: Callable[[str], str], key: str) -> Any:
     """Return a value as the type that a field declares."""
     kind, words = _TYPES.get(declared.split(" ", maxsplit=1)[0], (str, "text"))
     if kind is str and isinstance(value, int | float | os.PathLike) and not isinstance(value, bool):
@@ -233,29 +252,29 @@ def _of_type(value: Any, declared: str, where: str) -> Any:
     if kind is bool and type(value) is int and value in (0, 1):
         value = bool(value)
     if type(value) is not kind and not isinstance(value, Parsed):
-        raise UsageError(f"{where} is {value!r}", f"{words} is needed there")
+        raise UsageError(f"{label(key)} is {value!r}", f"{words} is needed there")
     return value
 
 
-def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+def _names(given: tuple[str, ...], label: str) -> tuple[str, ...]:
     """Return the modules of --preload-import; raises UsageError for what cannot be one."""
     names = tuple(name.strip() for each in given for name in each.split(",") if name.strip())
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise UsageError(f"--preload-import names {name!r}", "names of modules are needed, such as numpy,pandas")
+            raise UsageError(f"{label} names {name!r}", "names of modules are needed, such as numpy,pandas")
     return names
 
 
-def workers_per_rank(options: Options) -> int | None:
+def workers_per_rank(options: Options, label: Callable[[str], str] = as_option) -> int | None:
     """Return how many workers a rank hosts, None for as many as its cores and memory suggest; raises UsageError."""
     text = options.workers_per_rank.strip()
     if text == "auto":
         return 1 if inside(options) else None
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--workers-per-rank is {text!r}", "a number from 1 up is needed, or auto")
+        raise UsageError(f"{label('workers_per_rank')} is {text!r}", "a number from 1 up is needed, or auto")
     if inside(options) and int(text) > 1:
         raise UsageError(
-            f"--workers-per-rank {text} needs nannies: inside the rank itself there is one worker",
+            f"{label('workers_per_rank')} {text} needs nannies: inside the rank itself there is one worker",
             "leave --no-nanny out (initialize, execute: worker_class='distributed.Nanny'), or start more ranks",
         )
     return int(text)
@@ -272,18 +291,18 @@ def inclusive(options: Options) -> bool:
     return workers_per_rank(options) != 1 if options.inclusive_workers is None else options.inclusive_workers
 
 
-def _check_forms(options: Options) -> None:
-    workers_per_rank(options)
+def _check_forms(options: Options, label: Callable[[str], str]) -> None:
+    workers_per_rank(options, label)
     for name in ("nthreads", "min_workers"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UsageError(f"{_shown(name)} is {value}", "a number from 1 up is needed")
+            raise UsageError(f"{label(name)} is {value}", "a number from 1 up is needed")
     for name in _TIMES:
         if getattr(options, name) is not None:
-            seconds(getattr(options, name), _shown(name))
+            seconds(getattr(options, name), label(name))
     if options.memory_limit is not None:
-        memory(options.memory_limit, _shown("memory_limit"))
-    _check_protocol(options)
+        memory(options.memory_limit, label("memory_limit"))
+    _check_protocol(options, label)
     _check_clients(options)
     if not options.scheduler and options.scheduler_address is None and options.scheduler_file is None:
         raise UsageError(
@@ -304,23 +323,16 @@ def _check_clients(options: Options) -> None:
         raise UsageError(f"{name} needs --scheduler-file", "clients from outside find the keys in that file")
 
 
-def _check_protocol(options: Options) -> None:
+def _check_protocol(options: Options, label: Callable[[str], str]) -> None:
     protocol = transport(options)
     if options.tls and protocol not in _ENCRYPTED.values():
         raise UsageError(
-            f"--protocol {protocol} cannot be encrypted",
+            f"{label('protocol')} {protocol} cannot be encrypted",
             f"give --no-tls as well (everybody who reaches a port can then run programs as you), or choose "
             f"{' or '.join(_ENCRYPTED.values())}",
         )
     if not options.tls and protocol in _ENCRYPTED.values():
-        raise UsageError(f"--protocol {protocol} needs keys, and --no-tls makes none", "leave one of them out")
-
-
-def is_standard(key: str) -> bool:
-    """Whether a key of Dask's configuration has the value that Dask gives it."""
-    import dask.config
-
-    return dask.config.get(key) in [dask.config.get(key, None, config=dict(each)) for each in dask.config.defaults]
+        raise UsageError(f"{label('protocol')} {protocol} needs keys, and --no-tls makes none", "leave one of them out")
 
 
 def transport(options: Options) -> str:
@@ -331,21 +343,7 @@ def transport(options: Options) -> str:
     return _ENCRYPTED.get(protocol, protocol)
 
 
-def _shown(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def template() -> str:
     """Return a commented mpidask.yaml with every key of a run, its default and its explanation."""
     first = ["# Copy to ~/.config/dask/mpidask.yaml and uncomment what you want to change.", "# mpidask:"]
-    return "\n".join([*first, *keys(Options, "  "), ""])
-
-
-def keys(kind: type, indent: str) -> list[str]:
-    """Return the commented lines of a section of the configuration: the fields of a dataclass of options."""
-    lines = []
-    for field in dataclasses.fields(kind):
-        value = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        value = "null" if value is None else [] if value == () else value
-        lines.append(f"# {indent}{field.name.replace('_', '-')}: {value}  # {field.metadata['help']}")
-    return lines
+    return "\n".join([*first, *configuration.keys(Options, "  "), ""])

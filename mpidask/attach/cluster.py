@@ -22,6 +22,7 @@ from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.wait import JobSearch
 from mpidask.batch.registry import find_here
 from mpidask.batch.submission.handles import Handle
+from mpidask.config import as_keyword
 from mpidask.errors import BatchError, UnclearError, UsageError
 from mpidask.security import tls_sockets
 from mpidask.security.scheduler_file import Entry
@@ -153,7 +154,7 @@ class MPICluster(Cluster):
         self._starting = asyncio.Lock()
         named = {} if name is None else {"job_name": name}
         self._options, self._of_run = spec.divided({**named, **given, **others})
-        job = spec.describe(self._options, self._of_run)
+        job = spec.describe(self._options, self._of_run, as_keyword)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
         if not self.called_from_running_loop:

@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mpidask import run_directory
@@ -15,7 +15,7 @@ from mpidask.batch import settings
 from mpidask.batch.job import BatchJob
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
-from mpidask.config import Options, inclusive, load
+from mpidask.config import Options, as_keyword, as_option, inclusive, load
 from mpidask.errors import ArgumentError
 from mpidask.quantities import seconds
 
@@ -36,13 +36,14 @@ _IDLE = "1 h"  # after which a job that nobody uses ends: nobody looks at it
 _SERVE = ("-m", "mpidask.cli", "serve")
 
 
-def describe(options: JobOptions, given: Mapping[str, Any]) -> BatchJob:
+def describe(options: JobOptions, given: Mapping[str, Any], spelled: Callable[[str], str] = as_option) -> BatchJob:
     """Return the job of a scheduler and workers.
 
-    given: options of the run: name -> value; None counts as not given
+    given:   options of the run: name -> value; None counts as not given
+    spelled: how they are called in messages
     Raises UsageError for a value that cannot be used.
     """
-    chosen = load(given)
+    chosen = load(given, spelled=spelled)
     values = {name: value for name, value in given.items() if value is not None} | settings.following(options, given)
     if chosen.scheduler:
         values["idle_timeout"] = chosen.idle_timeout or _IDLE
@@ -69,7 +70,7 @@ def divided(keywords: Mapping[str, Any]) -> tuple[JobOptions, dict[str, Any]]:
             close = difflib.get_close_matches(name, KEYWORDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ArgumentError(f"unknown keyword: {name}", f"{hint}There are: {', '.join(sorted(KEYWORDS))}")
-    options = settings.load({name: value for name, value in keywords.items() if name in jobs})
+    options = settings.load({name: value for name, value in keywords.items() if name in jobs}, as_keyword)
     return options, {name: value for name, value in keywords.items() if name not in jobs}
 
 

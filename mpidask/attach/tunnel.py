@@ -53,7 +53,7 @@ def _place(handle: Handle) -> tuple[str, str]:
     if progress.dashboard is None:
         raise StartupError(
             f"job {handle.id} has no dashboard",
-            "it has no bokeh, or --no-dashboard was given",
+            "bokeh is not installed there (python -m pip install bokeh), or --no-dashboard was given",
         )
     return progress.host, progress.dashboard
 

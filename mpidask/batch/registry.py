@@ -20,9 +20,9 @@ from mpidask.batch.command import Command
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.scripts.job_fields import fields_of
-from mpidask.batch.settings import origin, section
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.template import named
+from mpidask.configuration import origin, section
 from mpidask.errors import BatchError, SilenceError, UsageError
 
 __all__ = ["answers", "find", "find_here", "names"]
@@ -56,7 +56,7 @@ def find(name: str) -> BatchSystem:
 
 def find_here(name: str | None = None) -> BatchSystem:
     """Return the named batch system, else the configured one, else the first that answers here."""
-    name = name or section().get("system")
+    name = name or section("batch").get("system")
     return find(name) if name else _detect()
 
 
@@ -109,7 +109,7 @@ def _known(name: str) -> BatchSystem:
 
 def _declared() -> Mapping[str, Any]:
     """Return name -> declaration, from the configuration."""
-    declared = section().get("systems") or {}
+    declared = section("batch").get("systems") or {}
     if not isinstance(declared, dict):
         raise UsageError(
             f"mpidask.batch.systems is {declared!r}{origin('batch', 'systems')}", "a mapping is needed there"

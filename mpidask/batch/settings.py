@@ -12,15 +12,15 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mpidask import config
+from mpidask import config, configuration
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
-from mpidask.config import checked, keys, option
+from mpidask.config import checked, option
 from mpidask.errors import UsageError
 from mpidask.quantities import path, seconds, size
 
@@ -31,10 +31,7 @@ __all__ = [
     "interpreter",
     "launcher",
     "load",
-    "origin",
     "retention",
-    "section",
-    "stands_in",
     "template",
     "walltime",
 ]
@@ -106,42 +103,35 @@ class JobOptions:
     )
 
 
-def section() -> dict[str, Any]:
-    """Return the section mpidask.batch of dask.config; raises UsageError if it is no mapping."""
-    import dask.config
-
-    found = dask.config.get("mpidask.batch", default=None) or {}
-    if not isinstance(found, dict):
-        raise UsageError(f"mpidask.batch is {found!r}{origin('batch')}", "a mapping is needed there")
-    return found
-
-
-def load(given: Mapping[str, Any]) -> JobOptions:
+def load(given: Mapping[str, Any], spelled: Callable[[str], str] = config.as_option) -> JobOptions:
     """Return the options: given ones, then those of the configuration; raises UsageError.
 
     given: option name -> value; None and () count as not given. An empty text is refused: it is often a shell variable
            that is not set. In the configuration it counts as not given
+    spelled: how a given option is called in messages
     """
-    configured = {key: value for key, value in section().items() if key != "systems" and value != ""}
-    for key in configured:
-        if key.replace("-", "_") not in JobOptions.__dataclass_fields__:
-            known = ", ".join(["systems", *JobOptions.__dataclass_fields__])
-            raise UsageError(f"unknown key mpidask.batch.{key}{origin('batch', key)}", f"there are: {known}")
+    configuration.check_files(
+        {name: f"mpidask.{name.replace('_', '-')}" for name in (*config.Options.__dataclass_fields__, "batch")}
+        | {name: f"mpidask.batch.{name.replace('_', '-')}" for name in JobOptions.__dataclass_fields__}
+    )
+    configured = {
+        key: value for key, value in configuration.section("batch").items() if key != "systems" and value != ""
+    }
     present = {name: value for name, value in given.items() if value != ()}
     for name in (name for name, value in present.items() if value == ""):
-        raise UsageError(f"--{name.replace('_', '-')} is given an empty text", "leave it out, or give it a value")
+        raise UsageError(f"{spelled(name)} is given an empty text", "leave it out, or give it a value")
     unquoted = configured.get("walltime")
     if isinstance(unquoted, int | float):
         raise UsageError(
-            f"mpidask.batch.walltime is the number {unquoted}{origin('batch', 'walltime')}",
+            f"mpidask.batch.walltime is the number {unquoted}{configuration.origin('batch', 'walltime')}",
             f"put it in quotes: walltime: '{fill(['{time}'], {'time': timedelta(seconds=unquoted)})[0]}'; YAML reads "
             "12:00:00 without them as 43200",
         )
-    values = checked(JobOptions, configured, "mpidask.batch.{} in the configuration")
-    values = {**values, **checked(JobOptions, present, "{}")}
+    values = checked(JobOptions, configured, lambda key: configuration.label("batch", key))
+    values = {**values, **checked(JobOptions, present, spelled)}
     for name in ("state_directory", "python"):
         if name in values:
-            values[name] = path(values[name], f"--{name.replace('_', '-')}")
+            values[name] = path(values[name], spelled(name))
     return JobOptions(**values)
 
 
@@ -258,42 +248,6 @@ def retention(text: str, name: str = "keep") -> float | None:
     raise UsageError(f"{name} is {text!r}", "a time such as '30 days' or '12 h' is needed, or never")
 
 
-def origin(*path: str) -> str:
-    """Return `` (in FILE)`` for the configuration's file in which a key of section mpidask stands, "" if none does."""
-    found = stands_in("mpidask", *path)
-    return f" (in {found})" if found else ""
-
-
-def stands_in(*path: str) -> str | None:
-    """Return the environment variable or else the configuration's file in which a key stands, None if none has it."""
-    import dask.config
-    import yaml
-
-    wanted = [each.lower().replace("-", "_") for each in path]
-    for name in os.environ:
-        if name.startswith("DASK_") and name[5:].lower().replace("-", "_").split("__") == wanted:
-            return name
-    for directory in reversed(dask.config.paths):
-        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else [os.path.basename(directory)]:
-            file = os.path.join(directory if os.path.isdir(directory) else os.path.dirname(directory), name)
-            if not name.endswith((".yaml", ".yml", ".json")):
-                continue
-            with contextlib.suppress(OSError, yaml.YAMLError, AttributeError), open(file, encoding="utf-8") as content:
-                if _holds(yaml.safe_load(content), path):
-                    return str(file)
-    return None
-
-
-def _holds(tree: Any, path: tuple[str, ...]) -> bool:
-    for key in path:
-        spellings = {key, key.replace("_", "-"), key.replace("-", "_")}
-        found = next((each for each in tree if each in spellings), None) if isinstance(tree, dict) else None
-        if found is None:
-            return False
-        tree = tree[found]
-    return True
-
-
 def template() -> str:
     """Return the commented section of mpidask.yaml for jobs."""
-    return "\n".join(["#   batch:", *keys(JobOptions, "    "), ""])
+    return "\n".join(["#   batch:", *configuration.keys(JobOptions, "    "), ""])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from mpidask import configuration
 from mpidask.cli import command_line
 from mpidask.errors import MpidaskError, UsageError
 
@@ -27,6 +28,12 @@ def guarded(run: Callable[[], int]) -> int:
     except MpidaskError as error:
         error.report()
         return error.status
+    except ValueError as error:
+        malformed = configuration.as_usage_error(error)
+        if malformed is None:
+            raise
+        malformed.report()
+        return malformed.status
     except BrokenPipeError:  # as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -300,7 +300,7 @@ class _Request:
         if values.get("memory_limit", 0) is None:
             values["memory_limit"] = 0
         kept = {name: values.pop(name) for name in _KEPT if values.get(name) == _KEPT[name]}
-        return config.load(values, otherwise=kept)
+        return config.load(values, otherwise=kept, spelled=config.as_keyword)
 
 
 def _warn(*, nanny: bool) -> None:

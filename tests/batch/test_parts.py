@@ -119,7 +119,7 @@ def test_a_wrong_declaration_is_refused_with_its_file(configured, name):
     with pytest.raises(UsageError) as caught:
         registry.find("ours")
     assert what in caught.value.what
-    assert f"(in {file})" in caught.value.what
+    assert f"(in {file}, line " in caught.value.what
     assert remedy in caught.value.remedy
 
 
@@ -137,7 +137,7 @@ def test_options_from_the_configuration(configured):
     configured("{acount: abc}")
     with pytest.raises(UsageError, match=r"mpidask\.batch\.acount") as caught:
         settings.load({})
-    assert f"(in {file})" in caught.value.what
+    assert f"({file}, line " in caught.value.what
 
 
 #: What makes each system known: the command that is asked, and what it prints.

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import subprocess
 import sys
 
 import dask.config
 import pytest
 
-from mpidask import cli
+from mpidask import cli, configuration
+from mpidask.attach import spec
 from mpidask.batch.submission import attempt, handles
 from mpidask.cli import common, ranks
+from mpidask.errors import UsageError
+from mpidask.launch.cluster.run import GivenOptions
+from mpidask.launch.resources import roles
 
 
 @pytest.fixture
@@ -28,7 +34,8 @@ def typed(tmp_path, monkeypatch, capsys):
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["mpidask", *words])
-        with dask.config.set({"mpidask.batch.system": "local"}):
+        is_section = isinstance(dask.config.get("mpidask", {}), dict)
+        with dask.config.set({"mpidask.batch.system": "local"}) if is_section else contextlib.nullcontext():
             if words[:1] in (("run",), ("serve",)):  # without MPI
                 parse = ranks.parse_run if words[0] == "run" else ranks.parse_serve
                 status = common.guarded(lambda: bool(parse(words[1:])))
@@ -160,3 +167,60 @@ def test_one_message_under_mpirun(monkeypatch, capsys, words, rank):
     with pytest.raises(SystemExit) if words == "statsu" else contextlib.nullcontext():
         cli.main()
     assert bool("".join(capsys.readouterr())) is (rank == 0)
+
+
+#: What stands in mpidask.yaml -> what is typed, what the message says.
+FILES = {
+    "nthreads: 4": ("run quick.py", "unknown key nthreads (FILE, line 1)", "did you mean mpidask.nthreads?"),
+    "account: abc": ("submit quick.py", "unknown key account (FILE, line 1)", "did you mean mpidask.batch.account?"),
+    "# sizes\nmpdask: {nthreads: 4}": ("run quick.py", "unknown key mpdask (FILE, line 2)", "did you mean mpidask?"),
+    "mpidask:\n  nthreads: 4\n  memory-limt: 1": (
+        "run quick.py", "unknown option: mpidask.memory-limt (FILE, line 3)", "did you mean memory_limit?",
+    ),
+    "mpidask:\n  worker-options: x": ("run quick.py", "mpidask.worker-options (FILE, line 2) is 'x'", "a mapping"),
+    "mpidask:\n  nanny: true\n  nthreads: 0": ("run quick.py", "mpidask.nthreads (FILE, line 3) is 0", "from 1 up"),
+    "mpidask:\n  batch:\n    nodes: two": ("submit quick.py", "mpidask.batch.nodes (FILE, line 3) is 'two'", "number"),
+    "mpidask: 3": ("run quick.py", "mpidask (FILE, line 1) is 3", "a mapping"),
+    "mpidask:\n  nthreads: [1": ("submit quick.py", "FILE, line 2, column 13 is no YAML", "mpidask config"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_mistakes_in_files(typed, tmp_path, monkeypatch, text):
+    line, what, remedy = FILES[text]
+    file = tmp_path / "mpidask.yaml"
+    file.write_text(f"{text}\n")
+    monkeypatch.setattr(dask.config, "paths", [str(tmp_path)])
+    try:
+        section = dask.config.collect([str(tmp_path)], env={}).get("mpidask", {})
+    except ValueError as error:  # raised where Dask is imported
+        printed = configuration.as_usage_error(error).text()
+    else:
+        with dask.config.set({"mpidask": section}):
+            status, output = typed(*line.split())
+        assert status == 2, output
+        printed = output.err
+    assert what.replace("FILE", str(file)) in printed
+    assert remedy in printed.partition("remedy: ")[2]
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_malformed_file_is_one_message(tmp_path):
+    (tmp_path / "mpidask.yaml").write_text("mpidask:\n  nthreads: [1\n")
+    command = [sys.executable, "-m", "mpidask.cli", "clean"]
+    environ = {**os.environ, "DASK_CONFIG": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 2), done
+
+
+def test_the_keywords_of_python_are_spelled_as_such():
+    for call, name in ((spec.divided, "nodes"), (lambda given: GivenOptions(given).options(4), "worker_options")):
+        with pytest.raises(UsageError, match=f"^{name} is 'x'"):
+            call({name: "x"})
+
+
+def test_a_rank_that_is_not_there_is_said_to_need_more_ranks():
+    with pytest.raises(UsageError) as caught:
+        roles.assign(4, client=7)
+    assert "rank 7, but there are 4 ranks" in caught.value.what
+    assert "mpirun -n 8" in caught.value.remedy

@@ -149,7 +149,7 @@ def test_a_time_that_yaml_has_read_as_a_number_is_refused_with_its_file(tmp_path
     monkeypatch.setattr(dask.config, "paths", [str(tmp_path)])
     with dask.config.set(yaml.safe_load(file.read_text())), pytest.raises(ArgumentError) as caught:
         settled()
-    assert caught.value.what.startswith(f"walltime is 43200 (jobqueue.slurm.walltime in {file})")
+    assert caught.value.what.startswith(f"walltime is 43200 (jobqueue.slurm.walltime in {file}, line 1)")
     assert "'12:00:00' in quotes" in caught.value.remedy
     monkeypatch.setenv("DASK_JOBQUEUE__SLURM__WALLTIME", "43200")
     with dask.config.set({"jobqueue.slurm.walltime": 43200}), pytest.raises(ArgumentError, match="in DASK_JOBQUEUE__"):

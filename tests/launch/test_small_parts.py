@@ -107,11 +107,13 @@ def test_ranks_and_sizes_are_written_as_people_read_them():
         ({"nanny": 2}, "mpidask.nanny in the configuration is 2"),
         ({"worker-options": "[1]"}, "mpidask.worker-options in the configuration is .* a mapping"),
         ({"scheduler": False}, "needs one to join"),
-        ({"memory-limit": "much"}, "--memory-limit is 'much'"),
-        ({"workers-per-rank": "many"}, "--workers-per-rank is 'many': a number from 1 up is needed, or auto"),
+        ({"memory-limit": "much"}, "mpidask.memory-limit in the configuration is 'much'"),
+        (
+            {"workers-per-rank": "many"},
+            "mpidask.workers-per-rank in the configuration is 'many': a number from 1 up is needed, or auto",
+        ),
         ({"workers-per-rank": 2, "nanny": False}, "inside the rank itself there is one worker: leave --no-nanny out"),
         ({"memorylimit": 1}, "unknown option: mpidask.memorylimit in the configuration"),
-        ([], "must hold keys"),
     ],
 )
 def test_configuration_that_cannot_be_used(section, message):

@@ -12,8 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpidask import quantities
-from mpidask.batch import settings
+from mpidask import configuration, quantities
 from mpidask.batch.command import Command
 from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId
@@ -103,7 +102,11 @@ def _all(home: Path) -> Iterator[Record]:
 
 def home(state_directory: str | None, kind: str = "jobs") -> Path:
     """Return where records of a kind are kept; raises UsageError for a place that batch systems cannot cope with."""
-    state = state_directory or settings.section().get("state-directory") or settings.section().get("state_directory")
+    state = (
+        state_directory
+        or configuration.section("batch").get("state-directory")
+        or configuration.section("batch").get("state_directory")
+    )
     default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "mpidask"
     place = (
         Path(os.path.abspath(quantities.path(str(state), "state-directory") if state else default.expanduser())) / kind

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mpidask.batch import commands, registry, settings
+from mpidask import configuration
+from mpidask.batch import commands, registry
 from mpidask.batch.system import BatchSystem
 
 __all__ = ["system_for"]
@@ -14,7 +15,7 @@ def system_for(native: str) -> BatchSystem:
     if variant is None:
         return registry.find(native)
     system, other = registry.find(native), registry.find(variant)
-    if settings.section().get("system") == variant:
+    if configuration.section("batch").get("system") == variant:
         return other
     silent = commands.installed(other.detect) and not registry.answers(system)
     return other if silent and registry.answers(other) else system

@@ -10,7 +10,7 @@ from typing import Any
 
 import dask.config
 
-from mpidask.batch.settings import stands_in
+from mpidask.configuration import stands_in
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.keywords.table import KEYWORDS, Keyword, known, renamed
 from mpidask.jobqueue.keywords.values import UnfitError

@@ -77,7 +77,8 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
     if options.scheduler_file is not None and not layout.joined:
         about.append(("file", f"{options.scheduler_file} (for clients from elsewhere, removed at the end)"))
     if options.dashboard and not layout.joined:
-        about.append(("dashboard", dashboard or "not available: bokeh is not installed"))
+        missing = f"not available: bokeh is not installed ({sys.executable} -m pip install bokeh)"
+        about.append(("dashboard", dashboard or missing))
         if dashboard is not None:
             about += links.ways(dashboard, layout.hosts[layout.reporting_rank], os.environ)
     if options.idle_timeout is not None and layout.client is None and not layout.joined:

@@ -36,7 +36,7 @@ class GivenOptions:
 
     def options(self, size: int) -> Options:
         """Return the options; raises UsageError."""
-        return config.load(self.values)
+        return config.load(self.values, spelled=config.as_keyword)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ def assign(size: int, *, client: int | None = 1, scheduler: int | None = 0, incl
             raise WorldTooSmallException(
                 f"the {name} is to be on rank {rank}, but there {'is' if size == 1 else 'are'} {size} rank"
                 f"{'' if size == 1 else 's'}",
-                "start more ranks, such as mpirun -n 4",
+                f"start {rank + 1} or more: mpirun -n {rank + 1}" if rank >= 0 else "the first rank is 0",
             )
     roles = [Role(0)] * size
     if client is not None:

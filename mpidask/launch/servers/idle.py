@@ -21,7 +21,7 @@ from distributed import Scheduler, Status, Worker, WorkerPlugin
 from distributed.core import Server
 from tornado.ioloop import PeriodicCallback
 
-from mpidask import config
+from mpidask import configuration
 from mpidask.compat import dask as compat
 from mpidask.lost_connections import RestartingNanny
 
@@ -58,7 +58,7 @@ def prepare() -> None:
     Dask's thread for it looks at the clock at the interval at which tasks are profiled, but takes one sample per cycle.
     Workers with the plugin go on profiling tasks at Dask's interval. Whatever the user has configured stays.
     """
-    if config.is_standard(_INTERVAL):
+    if configuration.is_standard(_INTERVAL):
         _replaced[_INTERVAL] = dask.config.get(_INTERVAL)
         dask.config.set({_INTERVAL: dask.config.get(_CYCLE)})
 

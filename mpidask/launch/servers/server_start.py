@@ -22,7 +22,7 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import config, lost_connections
+from mpidask import configuration, lost_connections
 from mpidask.compat import dask as compat
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport
@@ -167,7 +167,11 @@ async def start_dashboard(scheduler: Scheduler, spec: SchedulerSpec) -> None:
     """
     try:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
-    except ImportError:
+    except ImportError as error:
+        sys.stderr.write(
+            f"mpidask: warning: the dashboard has no pages: {error}\n"
+            f"mpidask: remedy: {sys.executable} -m pip install {error.name or 'bokeh'}\n"
+        )
         return
     module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=spec.token)
     routes.show_in_navigation(scheduler)
@@ -268,7 +272,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
 def _serve_no_pages() -> None:
     """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
     key = "distributed.worker.http.routes"
-    if config.is_standard(key):
+    if configuration.is_standard(key):
         dask.config.set({key: []})
 
 

@@ -66,7 +66,7 @@ def load_modules(names: Sequence[str], *, forks: bool = False) -> None:
     if wrong:
         raise StartupError(
             "what --preload-import names cannot be imported:\n" + "\n".join(wrong),
-            "check the names, and that the modules are installed in this Python environment",
+            f"check the names, or install what is missing: {sys.executable} -m pip install ...",
         )
 
 
