@@ -135,7 +135,7 @@ def commands() -> str:
 
 def _help(*words: str) -> str:
     command = [sys.executable, "-m", "mpidask.cli", *words]
-    environ = {**os.environ, "COLUMNS": "100"}
+    environ = {**os.environ, "COLUMNS": "78"}
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ, check=False)
     if done.returncode:
         raise ValueError(f"{' '.join(command)} exits with {done.returncode}: {done.stderr}")
@@ -228,7 +228,7 @@ For `mpidask submit`, `mpidask script` and `mpidask start`. An empty default mea
 _COMMANDS = """\
 # Commands
 
-This page is generated: it shows what `--help` prints.
+This page is generated: it shows what `mpidask --help`, and `--help-all` of each command, print.
 
 ```text
 {overview}```
