@@ -152,6 +152,17 @@ class Options:
     quiet: bool = option(False, "Print no banner and no closing line.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the configuration alone has, and no command line."""
+
+    optimize: bool = option(
+        True,
+        "Do some things faster than Dask does them; false: leave all of them to Dask, for a version of it that "
+        "mpidask does not know.",
+    )
+
+
 def as_option(key: str) -> str:
     """Return how an option is typed on the command line."""
     return "--" + key.replace("_", "-")
@@ -177,10 +188,15 @@ def load(
     """
     if configured is None:
         configuration.check_files(
-            {name: f"mpidask.{name.replace('_', '-')}" for name in (*Options.__dataclass_fields__, "batch")}
+            {
+                name: f"mpidask.{name.replace('_', '-')}"
+                for name in (*Options.__dataclass_fields__, *Settings.__dataclass_fields__, "batch")
+            }
         )
         configured = configuration.section()
     own = {key: value for key, value in configured.items() if key != "batch"}  # batch.settings reads that
+    settings = {key: own.pop(key) for key in Settings.__dataclass_fields__ if key in own}
+    checked(Settings, settings, configuration.label)
     stands = {key.replace("-", "_"): key for key, value in own.items() if value is not None}
 
     def label(name: str) -> str:
@@ -346,4 +362,4 @@ def transport(options: Options) -> str:
 def template() -> str:
     """Return a commented mpidask.yaml with every key of a run, its default and its explanation."""
     first = ["# Copy to ~/.config/dask/mpidask.yaml and uncomment what you want to change.", "# mpidask:"]
-    return "\n".join([*first, *configuration.keys(Options, "  "), ""])
+    return "\n".join([*first, *configuration.keys(Options, "  "), *configuration.keys(Settings, "  "), ""])

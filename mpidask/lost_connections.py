@@ -11,6 +11,8 @@ from typing import Any
 
 from distributed import Nanny, Status, Worker
 
+from mpidask.compat import servers
+
 __all__ = ["RestartingNanny", "has_lost_connection", "is_needed", "note_reason"]
 
 #: Dask's words for why a worker closes whose connection has broken, as the worker or the scheduler has noticed.
@@ -25,15 +27,13 @@ _closed_for: weakref.WeakKeyDictionary[Worker, str] = weakref.WeakKeyDictionary(
 
 
 def note_reason(worker: Worker) -> None:
-    """Have it known why a worker of this process closes: Dask only logs it."""
-    close: Any = worker.close
+    """Have it known why a worker of this process closes."""
 
-    async def closing(*arguments: Any, **keywords: Any) -> Any:
+    def note(reason: str) -> None:
         if worker.status not in _CLOSING:  # else it was told to, by a handler that has Dask's own method
-            _closed_for.setdefault(worker, keywords.get("reason", ""))
-        return await close(*arguments, **keywords)
+            _closed_for.setdefault(worker, reason)
 
-    worker.close = closing  # type: ignore[method-assign]
+    servers.note_close(worker, note)
 
 
 def has_lost_connection(worker: Worker) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from distributed.core import Status
-from distributed.deploy.cluster import Cluster
 from distributed.security import Security
 from distributed.utils import Log, Logs
 
@@ -22,6 +21,7 @@ from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.wait import JobSearch
 from mpidask.batch.registry import find_here
 from mpidask.batch.submission.handles import Handle
+from mpidask.compat.fixed_size_cluster import FixedSizeCluster
 from mpidask.config import as_keyword
 from mpidask.errors import BatchError, UnclearError, UsageError
 from mpidask.security import tls_sockets
@@ -37,7 +37,7 @@ _FIXED = "the size of one large job is fixed"
 _open: weakref.WeakSet[MPICluster] = weakref.WeakSet()
 
 
-class MPICluster(Cluster):
+class MPICluster(FixedSizeCluster):
     """A Dask cluster that is one batch job: rank 0 hosts the scheduler, and all ranks host workers.
 
     The job starts when the object is made. Closing the cluster ends the job.
@@ -82,10 +82,8 @@ class MPICluster(Cluster):
     ...     client = cluster.get_client()
     """
 
-    _supports_scaling = False
     scheduler_comm: Any
     status: Any
-    _watch_worker_status_task: Any
 
     def __init__(  # noqa: PLR0913 - options of a job and of the run in it, so that editors show them
         self,
@@ -158,13 +156,12 @@ class MPICluster(Cluster):
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
         if not self.called_from_running_loop:
-            self._loop_runner.start()
             try:
                 self._submit()
                 wait.reach(self._search(), lambda entry: self.sync(self._attach, entry), timeout=timeout, quiet=quiet)
             except BaseException:  # an interrupt, too: nobody has this object, and the job would go on without a use
                 self._give_up()
-                self._loop_runner.stop()
+                self.stop_loop()
                 raise
 
     # Its start.
@@ -189,7 +186,7 @@ class MPICluster(Cluster):
         self.security = Security() if entry.keys is None else entry.keys.security()
         self.scheduler_comm = shutdown.connection(entry)
         try:
-            await super()._start()
+            await self.connect()
         except OSError:
             await self.scheduler_comm.close_rpc()
             self.scheduler_comm = None
@@ -197,7 +194,7 @@ class MPICluster(Cluster):
         _open.add(self)
         self._refreshing = asyncio.ensure_future(self._refresh())
 
-    async def _start(self) -> None:
+    async def _begin(self) -> None:
         async with self._starting:
             if self.status != Status.created:
                 return
@@ -210,7 +207,7 @@ class MPICluster(Cluster):
 
     def __await__(self) -> Generator[Any, None, MPICluster]:
         async def started() -> MPICluster:
-            await self._start()
+            await self._begin()
             return self
 
         return started().__await__()
@@ -232,14 +229,23 @@ class MPICluster(Cluster):
     async def _refresh(self) -> None:
         """Know how the job stands, and say when it has ended."""
         assert self.job is not None
-        while True:
-            standing = await asyncio.to_thread(self.job.refresh)
-            if standing.final:
-                sys.stderr.write(f"mpidask: {wait.ended(self.job.title, standing)}\n")
-                return
-            watch: asyncio.Future[None] = self._watch_worker_status_task  # which ends with the scheduler
-            await asyncio.wait([watch], timeout=_REFRESH)
-            await asyncio.sleep(0.5)
+        connected = asyncio.ensure_future(self._until_disconnected())
+        try:
+            while True:
+                standing = await asyncio.to_thread(self.job.refresh)
+                if standing.final:
+                    sys.stderr.write(f"mpidask: {wait.ended(self.job.title, standing)}\n")
+                    return
+                await asyncio.wait([connected], timeout=_REFRESH)
+                await asyncio.sleep(0.5)
+        finally:
+            connected.cancel()
+
+    async def _until_disconnected(self) -> None:
+        """Return when the scheduler has ended, or cannot be reached any more."""
+        with contextlib.suppress(OSError):
+            connection = await self.scheduler_comm.live_comm()
+            await connection.read()  # it sends nothing
 
     @property
     def dashboard_link(self) -> str:
@@ -269,9 +275,6 @@ class MPICluster(Cluster):
             way = f"<p>The way to the dashboard: <code>mpidask dashboard {html.escape(self.job.id)}</code></p>"
         return f"{super()._repr_html_(cluster_status)}<table><tr>{cells}</tr></table>{way}"
 
-    def _scaling_status(self) -> str:
-        return f"<p>Workers: {len(self.scheduler_info['workers'])}; {_FIXED}.</p>"
-
     def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
         """Return what the scheduler, the workers and the job have printed.
 
@@ -291,12 +294,12 @@ class MPICluster(Cluster):
         """
         if self.status == Status.closed:
             return self._job_log()
-        return super().get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+        return self.sync(self._logs, cluster=cluster, scheduler=scheduler, workers=workers)
 
-    async def _get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
+    async def _logs(self, **which: Any) -> Any:
         logs = Logs()
         with contextlib.suppress(OSError):
-            logs = await super()._get_logs(cluster=cluster, scheduler=scheduler, workers=workers)
+            logs = await super().get_logs(**which)
         logs.update(self._job_log())
         return logs
 
@@ -344,7 +347,7 @@ class MPICluster(Cluster):
 
     # Its end.
 
-    async def _close(self) -> None:
+    async def _end(self) -> None:
         if self.status in (Status.closing, Status.closed):
             return
         was_running = self.status == Status.running
@@ -352,7 +355,7 @@ class MPICluster(Cluster):
         if was_running:
             self._refreshing.cancel()
             await shutdown.shut_down(self.scheduler_comm)
-        await super()._close()
+        await super().close()
         _open.discard(self)
         if self.job is not None and not self._leaving:
             await asyncio.to_thread(shutdown.await_end, self.job)
@@ -370,10 +373,17 @@ class MPICluster(Cluster):
         Awaitable or None
             With ``asynchronous=True`` an awaitable.
         """
-        closing = super().close(timeout)
+        if self.status == Status.closed:
+            return super().close(timeout)
+        closing = None
+        with contextlib.suppress(RuntimeError):  # the interpreter ends, and the event loop is closed
+            closing = self.sync(self._end, callback_timeout=timeout)
         if not self.asynchronous:
-            self._loop_runner.stop()
+            self.stop_loop()
         return closing
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._end()
 
     def leave(self) -> None:
         """Ask the scheduler to shut down, without waiting: called at the interpreter's end."""

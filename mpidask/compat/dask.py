@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mpidask.compat.missing import tolerated
+from mpidask.compat.missing import not_possible, tolerated
+from mpidask.compat.setting import optimized
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
+    "adjust_clients",
     "clients",
     "find_default_client_by",
     "find_statics_of_info_pages",
     "leave_fork_server_alone",
-    "measure_ticks_anew",
+    "prepare_tls_contexts",
     "read_configuration_once",
-    "tick_no_later_than",
+    "replace_local_cluster",
     "workers",
 ]
+
+_PREPARES = "mpidask_prepares"
 
 
 def clients() -> list[Any]:
@@ -33,10 +41,46 @@ def workers() -> list[Any]:
 
 
 def _instances(name: str) -> list[Any]:
-    module: Any = sys.modules.get("distributed")
-    with tolerated(f"each {name} of this process is known"):
-        return [] if module is None else list(getattr(module, name)._instances)
-    return []
+    """Return the objects of one of Dask's classes, found by their type: Dask's own list of them is private."""
+    kind: Any = getattr(sys.modules.get("distributed"), name, None)
+    if kind is None:
+        return []
+    return [each for each in gc.get_objects() if issubclass(type(each), kind) and hasattr(each, "scheduler")]
+
+
+def adjust_clients(adjust: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]) -> None:
+    """Have `adjust` change the address and the keywords that each client of this process is made with.
+
+    There is no hook for it: Dask's configuration has one address, and no keywords, for clients without an address.
+
+    adjust: gets both, and returns both
+    """
+    distributed: Any = importlib.import_module("distributed")
+    with tolerated("a client without an address is one of the run's cluster"):
+        client = distributed.Client
+        original = client.__init__
+
+        @functools.wraps(original)
+        def __init__(self: Any, address: Any = None, *args: Any, **keywords: Any) -> None:  # noqa: N807
+            address, keywords = adjust(address, keywords)
+            original(self, address, *args, **keywords)
+
+        client.__init__ = __init__
+
+
+def replace_local_cluster(make: Callable[..., Any]) -> None:
+    """Have ``LocalCluster(...)`` return what `make` returns; classes that are derived from it stay as they are.
+
+    There is no hook for it, and the class itself stays for those that derive from it or ask for instances.
+    """
+    distributed: Any = importlib.import_module("distributed")
+    with tolerated("LocalCluster is the run's cluster"):
+        local_cluster = distributed.LocalCluster
+
+        def __new__(cls: Any, *args: Any, **keywords: Any) -> Any:  # noqa: N807
+            return make(*args, **keywords) if cls is local_cluster else object.__new__(cls)
+
+        local_cluster.__new__ = __new__
 
 
 def find_default_client_by(find: Callable[[Callable[[], Any]], Any]) -> None:
@@ -53,6 +97,8 @@ def find_default_client_by(find: Callable[[Callable[[], Any]], Any]) -> None:
 
 def read_configuration_once() -> None:
     """Have each file of Dask's configuration be read once in this process and those forked from it."""
+    if not optimized():
+        return
     config: Any = importlib.import_module("dask.config")
     with tolerated("files of Dask's configuration are read once"):
         config._load_config_file = functools.cache(config._load_config_file)
@@ -60,23 +106,38 @@ def read_configuration_once() -> None:
 
 def leave_fork_server_alone() -> None:
     """Have distributed not set what a fork server imports: it would import numpy, pandas and more here to see which."""
+    if not optimized():
+        return
     utils: Any = importlib.import_module("distributed.utils")
-    utils._forkserver_preload_set = True
+    if hasattr(utils, "_forkserver_preload_set"):
+        utils._forkserver_preload_set = True
+    else:
+        not_possible("the fork server's preload stays as it is", "distributed.utils._forkserver_preload_set is gone")
 
 
-def tick_no_later_than(server: Any, period: float, now: float) -> None:
-    """Have a server's next tick measure from `period` s after its last one, or from now if that is earlier."""
-    with tolerated("the lateness of an event loop at rest is measured"):
-        server._last_tick = min(server._last_tick + period, now)
+def prepare_tls_contexts(prepare: Callable[[ssl.SSLContext], None]) -> None:
+    """Have `prepare` called for each TLS context that Dask makes in this process, whoever has made the keys.
+
+    Dask has no hook for it. Only the first call has an effect.
+    """
+    security: Any = importlib.import_module("distributed.security")
+    for name in ("get_listen_args", "get_connection_args"):
+        with tolerated("errors of one TLS connection are kept from others"):
+            method = getattr(security.Security, name)
+            if not hasattr(method, _PREPARES):
+                setattr(security.Security, name, _preparing(method, prepare))
 
 
-def measure_ticks_anew(server: Any, now: float) -> None:
-    """Have the time between two ticks of a server count from now on, and its average stay as it was."""
-    with tolerated("the average time between ticks leaves out the rest"):
-        server._last_tick = now
-        observed = server._tick_interval_observed
-        server._cycle_ticks()
-        server._tick_interval_observed = observed
+def _preparing(method: Callable[..., Any], prepare: Callable[[ssl.SSLContext], None]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def arguments(self: Any, *args: Any, **keywords: Any) -> Any:
+        result = method(self, *args, **keywords)
+        if (context := result.get("ssl_context")) is not None:
+            prepare(context)
+        return result
+
+    setattr(arguments, _PREPARES, True)
+    return arguments
 
 
 def find_statics_of_info_pages() -> None:

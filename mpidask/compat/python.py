@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import stat
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpidask.compat.missing import not_possible, tolerated
+from mpidask.compat.setting import optimized
 
 __all__ = [
     "at_the_end_of_the_main_thread",
-    "drop_semaphores",
-    "end_process_pools",
-    "end_thread_pools",
+    "ending_by_os_exit",
     "forked_servers",
-    "interpreter_flags",
+    "hidden_main",
     "process_settings",
     "run_exit_handlers",
-    "threads_of_pools",
+    "shut_pools",
 ]
 
 
 def run_exit_handlers() -> None:
     """Call what was registered with `atexit`, and forget it.
 
-    A rank has to call it before MPI ends, and C's exit() does not. There is no public way.
+    A rank has to call them before MPI ends, and C's exit() does not. There is no public way.
     """
-    import atexit
-
-    atexit._run_exitfuncs()
+    with tolerated("exit handlers run before MPI ends"):
+        atexit._run_exitfuncs()
 
 
 def at_the_end_of_the_main_thread(function: Callable[[], None]) -> Callable[[], None]:
@@ -41,53 +42,65 @@ def at_the_end_of_the_main_thread(function: Callable[[], None]) -> Callable[[], 
     ``threading._shutdown`` is called before threads are waited for and before exit handlers; public exit handlers come
     too late: a thread that never ends would keep a rank, and with it the allocation.
     """
-    original: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]
-    threading._shutdown = function  # type: ignore[attr-defined]
+    module: Any = threading
+    try:
+        original: Callable[[], None] = module._shutdown
+    except AttributeError as error:
+        not_possible("the run ends before the script's threads", error)
+        atexit.register(function)
+        return lambda: None
+    module._shutdown = function
     return original
 
 
-def interpreter_flags() -> list[str]:
-    """Return the options of the interpreter that a child should have, too, such as -O; none if Python does not say."""
-    import subprocess
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+    """Have processes that multiprocessing starts meanwhile not import the user's program: they would run it again.
 
-    with tolerated("children get the interpreter's options"):
-        return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
-    return []
-
-
-def threads_of_pools() -> set[threading.Thread]:
-    """Return the threads of this process's thread pools."""
-    import concurrent.futures.thread as pools
-
-    with tolerated("threads of pools are told from others"):
-        return set(pools._threads_queues)
-    return set()
-
-
-def end_thread_pools() -> None:
-    """Tell the threads of pools to end, as concurrent.futures does at the interpreter's end, but do not wait for them.
-
-    No thread is started for it: Python 3.12.0 to 3.12.2 start none when the interpreter ends.
+    multiprocessing takes it from ``sys.modules["__main__"]``, and has no switch for it.
     """
-    import concurrent.futures.thread as module
-
-    pools: Any = module
-    with tolerated("threads of pools are told to end"):
-        with pools._global_shutdown_lock:
-            pools._shutdown = True
-        for queue in list(pools._threads_queues.values()):
-            queue.put(None)
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
-def end_process_pools() -> None:
-    """Tell pools of processes to end when they have done their work, as concurrent.futures does, but do not wait."""
-    pools: Any = sys.modules.get("concurrent.futures.process")
-    if pools is None:
-        return
-    with tolerated("pools of processes are told to end"):
-        pools._global_shutdown = True
-        for wakeup in list(pools._threads_wakeups.values()):
-            wakeup.wakeup()
+@contextlib.contextmanager
+def ending_by_os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
+    """Have os._exit() of the main thread call `hard_exit` first.
+
+    It is for ranks: one that vanishes is an error to every launcher, even with status 0. Python has no hook for it.
+    """
+    original, rank = os._exit, os.getpid()
+
+    def leave(status: int) -> Any:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if os.getpid() == rank and in_main_thread:
+            os._exit = original
+            hard_exit(status & 0xFF)
+        original(status)
+
+    leave.__module__, leave.__name__, leave.__qualname__ = "os", "_exit", "_exit"  # pickled by that name
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = original
+
+
+def shut_pools() -> None:
+    """Tell pools of threads and processes to end when they have done their work, but do not wait for them.
+
+    concurrent.futures does so at the interpreter's end, and waits. It keeps its list of pools to itself: they are
+    found by their type.
+    """
+    kinds = ("concurrent.futures.thread", "ThreadPoolExecutor"), ("concurrent.futures.process", "ProcessPoolExecutor")
+    pools = tuple(getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules)
+    for pool in [each for each in gc.get_objects() if issubclass(type(each), pools)]:
+        with contextlib.suppress(Exception):  # whatever a pool of another library has to say
+            pool.shutdown(wait=False)
 
 
 # ------------------------------------------------------------------- its fork server
@@ -99,6 +112,9 @@ def forked_servers() -> Iterator[None]:
     rank. There is no public way: the line that it would execute is run in a fork. Should the server die,
     multiprocessing starts another one, as it always does.
     """
+    if not optimized():
+        yield
+        return
     import multiprocessing.util
     from multiprocessing import resource_tracker
 
@@ -150,19 +166,7 @@ def process_settings() -> dict[str, Any]:
     import multiprocessing
 
     process: Any = multiprocessing.current_process()
-    settings: dict[str, Any] = getattr(process, "_config", None) or {}
-    return settings
-
-
-def drop_semaphores(prefix: str) -> None:
-    """Remove this process's semaphores of that name now: at its end multiprocessing would not find them any more."""
-    import multiprocessing.synchronize
-    import multiprocessing.util
-
-    util: Any = multiprocessing.util
-    with tolerated("semaphores are removed early"):
-        cleanup = multiprocessing.synchronize.SemLock._cleanup  # type: ignore[attr-defined]
-        for finalizer in list(util._finalizer_registry.values()):
-            if finalizer._callback is cleanup and finalizer._args[0].startswith(prefix):
-                with contextlib.suppress(FileNotFoundError):  # whoever shared it may have removed it
-                    finalizer()
+    with tolerated("multiprocessing's files are where they will be removed"):
+        settings: dict[str, Any] = process._config
+        return settings
+    return {}

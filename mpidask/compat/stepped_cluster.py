@@ -22,6 +22,9 @@ class SteppedCluster(SpecCluster):
     scheduler: Any
     scheduler_comm: Any
 
+    #: Begins the names of workers, before the number.
+    worker_prefix = ""
+
     async def _start(self) -> None:
         await self.begin()
 
@@ -56,3 +59,21 @@ class SteppedCluster(SpecCluster):
 
     def workers_changed(self) -> None:
         """Take notice of workers that have come or gone, once for each message of the scheduler."""
+
+    def worker_name(self, number: int) -> str:
+        """Return the name of a worker, as a user's class may have it: Dask has such classes override this method.
+
+        Parameters
+        ----------
+        number : int
+            Of the worker, from 0 up.
+
+        Returns
+        -------
+        str
+            The name.
+        """
+        return self._new_worker_name(number)
+
+    def _new_worker_name(self, worker_number: int) -> str:
+        return f"{self.worker_prefix}-{worker_number}"

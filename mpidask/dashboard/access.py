@@ -7,6 +7,8 @@ import secrets
 import socket
 from typing import Any
 
+from mpidask.compat import servers
+
 __all__ = ["close", "link", "token"]
 
 
@@ -20,18 +22,13 @@ def close(scheduler: Any, prefix: str) -> None:
 
     scheduler: Dask's, made with ``http_prefix=prefix``
     """
-    from tornado import web
+    expected = prefix.strip("/").encode()
 
-    application = scheduler.http_application
-    find, expected = application.find_handler, prefix.strip("/").encode()
-    shut = web.Application()  # which has no pages
+    def admits(path: str) -> bool:
+        first = path.lstrip("/").partition("/")[0]
+        return hmac.compare_digest(first.encode(errors="replace"), expected)
 
-    def find_handler(request: Any, **kwargs: Any) -> Any:
-        first = request.path.lstrip("/").partition("/")[0]
-        knows = hmac.compare_digest(first.encode(errors="replace"), expected)
-        return find(request, **kwargs) if knows else shut.find_handler(request, **kwargs)
-
-    application.find_handler = find_handler
+    servers.gate_pages(scheduler, admits)
 
 
 def link(scheduler: Any, prefix: str) -> str:

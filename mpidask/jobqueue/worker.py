@@ -13,12 +13,12 @@ import sys
 import tempfile
 import types
 from collections.abc import Sequence
-from typing import Any
 
 import dask.config
 from distributed.cli import dask_worker
 
 from mpidask import job_environment
+from mpidask.compat import servers
 from mpidask.lost_connections import RestartingNanny
 from mpidask.security import tls_sockets
 
@@ -41,8 +41,7 @@ def main(words: Sequence[str]) -> None:
     """Run Dask's command with these arguments; raises SystemExit at its end."""
     for name in job_environment.set_by_the_batch_system(os.environ):
         del os.environ[name]  # Dask has a default of its own, for workers that share the job
-    command: Any = dask_worker
-    command.Nanny = ReportingNanny
+    servers.start_workers_by(dask_worker, ReportingNanny)
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
     if given or dask.config.get("temporary-directory", default=None):

@@ -7,14 +7,14 @@ import copy
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 
 import dask.config
 
-from mpidask.compat.python import drop_semaphores, process_settings
+from mpidask.compat.python import hidden_main, process_settings
 from mpidask.errors import UsageError
-from mpidask.launch.script.interpreter_end import hidden_main
 from mpidask.launch.servers import log_filters
 
 __all__ = ["ProcessState", "check", "serving"]
@@ -71,8 +71,11 @@ def check() -> None:
 
 
 def _is_being_prepared() -> bool:
-    """Whether multiprocessing is importing the main module in a process that it has started."""
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
+    """Whether multiprocessing is importing the main module, by another name, in a process that it has started.
+
+    In other processes the module of this name is the main module itself.
+    """
+    return getattr(sys.modules.get("__mp_main__"), "__name__", "") == "__mp_main__"
 
 
 @contextlib.contextmanager
@@ -88,8 +91,6 @@ def serving() -> Iterator[None]:
         for number, handler in handlers.items():
             if handler is not None:  # it is a C library's
                 signal.signal(number, handler)
-        if prefix := settings.get("semprefix"):
-            drop_semaphores(prefix)
         settings.clear()
         settings.update(about)
         log_filters.restore()

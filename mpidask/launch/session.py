@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from mpidask import quantities
+from mpidask.compat import python
 from mpidask.errors import MpidaskError
 from mpidask.launch import process_state
 from mpidask.launch.cluster import client_rank, rendezvous, teardown
@@ -18,7 +19,7 @@ from mpidask.launch.cluster.run import GivenOptions, Invocation, OptionsRequest,
 from mpidask.launch.comm.polling import End, Steps, wait, wait_async
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.exit_hook import EXIT_HOOK
-from mpidask.launch.script import current, interpreter_end
+from mpidask.launch.script import current
 from mpidask.launch.script.walltime_alarm import Alarm
 from mpidask.launch.servers import log_filters
 from mpidask.launch.watchdog.launcher_environment import TOKEN
@@ -241,7 +242,7 @@ class Session:
         if self._leaves:
             os.environ[TOKEN] = run.watchdog.token  # what the script starts ends with it
             client_rank.restore_signals()
-            self._stack.enter_context(interpreter_end.ending_by_os_exit(EXIT_HOOK.os_exit))
+            self._stack.enter_context(python.ending_by_os_exit(EXIT_HOOK.os_exit))
         margin = quantities.seconds(run.options.walltime_margin)
         self._alarm = Alarm(margin, run.watchdog, lambda status: EXIT_HOOK.end_by_force(self, status), EXIT_HOOK.fail)
         self._alarm.set()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from distributed.security import Security
@@ -20,11 +19,26 @@ tls_sockets.mend()  # whoever gets these keys, in whatever process
 class MemorySecurity(Security):
     """Dask's Security, which writes keys in memory to a temporary directory for OpenSSL; this one does not."""
 
-    def _get_tls_context(self, tls: Mapping[str, str], purpose: ssl.Purpose) -> Any:
-        if "\n" not in (tls.get("cert") or "") or "\n" not in (tls.get("key") or ""):
-            return super()._get_tls_context(tls, purpose)  # type: ignore[no-untyped-call]  # Dask's
-        with _memory_file(tls["cert"]) as cert, _memory_file(tls["key"]) as key:
-            return super()._get_tls_context({**tls, "cert": cert, "key": key}, purpose)  # type: ignore[no-untyped-call]
+    def get_connection_args(self, role: str) -> dict[str, Any]:
+        """Return what a connection needs."""
+        with _readable(self, role) as security:
+            return security.get_connection_args(role)  # type: ignore[no-any-return,no-untyped-call]  # Dask's
+
+    def get_listen_args(self, role: str) -> dict[str, Any]:
+        """Return what a listener needs."""
+        with _readable(self, role) as security:
+            return security.get_listen_args(role)  # type: ignore[no-any-return,no-untyped-call]  # Dask's
+
+
+@contextlib.contextmanager
+def _readable(security: Security, role: str) -> Iterator[Security]:
+    """Give a Security whose keys for a role are files that OpenSSL can read."""
+    settings = {name: getattr(security, name) for name in Security.__slots__}
+    with contextlib.ExitStack() as open_files:
+        for name in (f"tls_{role}_cert", f"tls_{role}_key"):
+            if "\n" in (settings[name] or ""):
+                settings[name] = open_files.enter_context(_memory_file(settings[name]))
+        yield Security(**settings)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

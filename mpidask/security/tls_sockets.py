@@ -9,16 +9,15 @@ reads: the event loop of a scheduler closes the connection of a healthy worker.
 from __future__ import annotations
 
 import contextlib
-import functools
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mpidask.compat import dask as compat
+
 __all__ = ["SteadySocket", "mend"]
 
 T = TypeVar("T")
-
-_MENDED = "mpidask_mended"
 
 #: What a socket that does not block says when there is nothing to do, and the orderly end of a connection.
 _NO_ERRORS = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLZeroReturnError)
@@ -89,24 +88,9 @@ def mend() -> None:
 
     Nothing else is touched: programs may have sockets of their own.
     """
-    from distributed.security import Security
-
-    for name in ("get_listen_args", "get_connection_args"):
-        method = getattr(Security, name)
-        if not hasattr(method, _MENDED):
-            setattr(Security, name, _steady(method))
+    compat.prepare_tls_contexts(_use_steady_sockets)
 
 
-def _steady(method: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return a method of Security that puts steady sockets into the context that the original returns."""
-
-    @functools.wraps(method)
-    def arguments(self: Any, *args: Any, **keywords: Any) -> dict[str, Any]:
-        result = method(self, *args, **keywords)
-        context = result.get("ssl_context")
-        if isinstance(context, ssl.SSLContext) and context.sslsocket_class is ssl.SSLSocket:
-            context.sslsocket_class = SteadySocket
-        return result
-
-    setattr(arguments, _MENDED, True)
-    return arguments
+def _use_steady_sockets(context: ssl.SSLContext) -> None:
+    if isinstance(context, ssl.SSLContext) and context.sslsocket_class is ssl.SSLSocket:
+        context.sslsocket_class = SteadySocket

@@ -6,22 +6,26 @@ These tests run in each cell of the matrix, too: names differ between versions.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import multiprocessing
 import subprocess
 import sys
 import textwrap
+import types
 from multiprocessing import resource_tracker
 
 import dask.config
 import distributed.client
 import distributed.utils
 import pytest
+import tornado.httputil
+import tornado.web
 from distributed import Client, LocalCluster
+from distributed.cli import dask_worker
+from distributed.security import Security
 
 from mpidask.compat import dask as compat
-from mpidask.compat import python
+from mpidask.compat import python, servers
 from mpidask.compat.missing import tolerated
 
 pytestmark = pytest.mark.one_mpi
@@ -48,7 +52,7 @@ def test_exit_handlers_run_once():
     said = run(
         """
         import atexit
-        from mpidask.compat import python
+        from mpidask.compat import python, servers
         atexit.register(print, "handler")
         python.run_exit_handlers()
         print("after")
@@ -61,7 +65,7 @@ def test_the_end_of_the_main_thread_comes_before_threads_and_exit_handlers():
     said = run(
         """
         import atexit, threading
-        from mpidask.compat import python
+        from mpidask.compat import python, servers
         release = threading.Event()
         def end():
             print("end")
@@ -75,54 +79,44 @@ def test_the_end_of_the_main_thread_comes_before_threads_and_exit_handlers():
     assert said == ["end", "thread", "handler"]
 
 
-def test_a_child_gets_the_interpreters_options():
-    code = "from mpidask.compat import python; print(*python.interpreter_flags())"
-    assert run(code, "-O", "-B") == ["-O", "-B"]
-
-
 def test_pools_end_when_they_are_told():
     said = run(
         """
-        import concurrent.futures, threading
-        from mpidask.compat import python
+        import concurrent.futures, threading, time
+        from mpidask.compat import python, servers
         if __name__ == "__main__":
             threads = concurrent.futures.ThreadPoolExecutor(1)
             processes = concurrent.futures.ProcessPoolExecutor(1)
             print(threads.submit(int, "1").result(), processes.submit(int, "2").result())
-            (thread,) = python.threads_of_pools()
-            manager = processes._executor_manager_thread
-            python.end_process_pools()
-            python.end_thread_pools()
-            for each in (thread, manager):
+            last = threads.submit(time.sleep, 0.1)
+            others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+            python.shut_pools()
+            for each in others:
                 each.join(20)
-                print(each.is_alive())
+            print(len(others) > 1, any(each.is_alive() for each in others), last.done())
         """
     )
-    assert said == ["1", "2", "False", "False"]
+    assert said == ["1", "2", "True", "False", "True"]
 
 
-def test_processes_name_their_semaphores_as_they_are_told():
+def test_semaphores_are_named_as_processes_are_told_and_stay_while_they_are_used():
     said = run(
         """
         import multiprocessing, os
-        from mpidask.compat import python
-        prefix = f"/mpidask-test-{os.getpid()}"
-        there = lambda: len([name for name in os.listdir("/dev/shm") if prefix[1:] in name])
-        python.process_settings()["semprefix"] = prefix
+        from mpidask.compat import python, servers
+        from mpidask.launch.watchdog import shared_memory
+        token = f"test-{os.getpid()}"
+        there = lambda: len([name for name in os.listdir("/dev/shm") if token in name])
+        remove = lambda: shared_memory.remove([shared_memory.semaphores(token)], but=shared_memory.semaphores_in_use())
+        python.process_settings()["semprefix"] = shared_memory.semaphore_prefix(token)
         lock = multiprocessing.get_context("spawn").Lock()
+        open(f"/dev/shm/sem.mp-{token}-of-another", "w").close()
         print(there())
-        python.drop_semaphores(prefix)
+        remove()
         print(there())
         """
     )
-    assert said == ["1", "0"]
-
-
-def test_without_names_of_thread_pools_nothing_breaks(monkeypatch):
-    monkeypatch.delattr(concurrent.futures.thread, "_threads_queues")
-    assert python.threads_of_pools() == set()
-    monkeypatch.delattr(concurrent.futures.thread, "_global_shutdown_lock")
-    python.end_thread_pools()
+    assert said == ["2", "1"]
 
 
 def test_without_settings_of_processes_changes_have_no_effect(monkeypatch):
@@ -175,18 +169,98 @@ def test_a_fork_server_is_left_alone(monkeypatch):
         assert told
 
 
-def test_ticks_of_a_server_at_rest():
-    async def measure():
-        async with distributed.Scheduler(port=0, dashboard=False, dashboard_address="127.0.0.1:0") as scheduler:
-            observed = scheduler._tick_interval_observed
-            compat.tick_no_later_than(scheduler, 1000.0, 5.0)
-            assert scheduler._last_tick == 5.0
-            compat.measure_ticks_anew(scheduler, 7.0)
-            assert scheduler._tick_interval_observed == observed
+def test_clients_and_local_clusters_are_made_as_they_are_told():
+    said = run(
+        """
+        import inspect
+        import distributed
+        from mpidask.compat import dask as compat
+        before = inspect.signature(distributed.Client)
+        compat.adjust_clients(lambda address, keywords: ("tcp://127.0.0.1:1", {**keywords, "timeout": 0.1}))
+        compat.replace_local_cluster(lambda *given, **keywords: (*given, *keywords.values()))
+        print(inspect.signature(distributed.Client) == before, *distributed.LocalCluster(1, n_workers=2))
+        try:
+            distributed.Client()
+        except OSError as error:
+            print("tcp://127.0.0.1:1" in str(error))
+        class Derived(distributed.LocalCluster):
+            def __init__(self):
+                self.status = distributed.Status.closed
+        print(type(Derived()).__name__)
+        """
+    )
+    assert said == ["True", "1", "2", "True", "Derived"]
 
-    asyncio.run(measure())
-    compat.tick_no_later_than(object(), 1.0, 1.0)
-    compat.measure_ticks_anew(object(), 1.0)
+
+def test_each_tls_context_is_prepared_once(monkeypatch):
+    for name in ("get_listen_args", "get_connection_args"):
+        method = getattr(Security, name)
+        monkeypatch.setattr(Security, name, getattr(method, "__wrapped__", method))
+    prepared = []
+    for _ in range(2):
+        compat.prepare_tls_contexts(prepared.append)
+    Security().get_connection_args("client")  # has no keys
+    arguments = Security.temporary().get_connection_args("client"), Security.temporary().get_listen_args("worker")
+    assert prepared == [each["ssl_context"] for each in arguments]
+
+
+def test_it_is_known_why_a_worker_closes_and_how_its_process_ends():
+    said = []
+
+    async def closing(reason, more):
+        said.append((reason, more))
+
+    worker = types.SimpleNamespace(close=closing)
+    servers.note_close(worker, said.append)
+    asyncio.run(worker.close(reason="retired", more=1))
+    assert said == ["retired", ("retired", 1)]
+    nanny = types.SimpleNamespace(process=types.SimpleNamespace(on_exit=lambda code: said.append(f"restart {code}")))
+    for _ in range(2):  # each time that its process is started
+        servers.on_worker_exit(nanny, lambda code: said.append(f"report {code}"))
+    nanny.process.on_exit(-9)
+    assert said[2:] == ["report -9", "restart -9"]
+
+
+def test_a_server_answers_only_what_is_admitted():
+    find = lambda request: "page"  # noqa: E731
+    application = types.SimpleNamespace(find_handler=find)
+    servers.gate_pages(types.SimpleNamespace(http_application=application), lambda path: path == "/secret/status")
+    line = tornado.httputil.RequestStartLine
+    request = lambda path: tornado.httputil.HTTPServerRequest(start_line=line("GET", path, "HTTP/1.0"))  # noqa: E731
+    ask = lambda path: application.find_handler(request(path))  # noqa: E731
+    assert ask("/secret/status") == "page"
+    assert ask("/status").handler_class is tornado.web.ErrorHandler
+
+
+def test_dasks_worker_command_uses_the_nannies_that_it_is_told(monkeypatch):
+    monkeypatch.setattr(dask_worker, "Nanny", dask_worker.Nanny)
+    servers.start_workers_by(dask_worker, int)
+    assert dask_worker.Nanny is int
+
+
+# ------------------------------------------------------------------- what a rank shares with its script
+def test_the_main_module_is_hidden_and_os_exit_ends_as_it_is_told():
+    said = run(
+        """
+        import os, pickle, sys
+        from mpidask.compat import python, servers
+        here = "here"
+        with python.hidden_main():
+            print(hasattr(sys.modules["__main__"], "here"))
+        print(hasattr(sys.modules["__main__"], "here"))
+        def end(status):
+            print("end", status, flush=True)
+        with python.ending_by_os_exit(end):
+            print(pickle.loads(pickle.dumps(os._exit)) is os._exit)
+            pid = os.fork()
+            if not pid:
+                os._exit(0)  # says nothing
+            os.waitpid(pid, 0)
+            sys.stdout.flush()
+            os._exit(256)
+        """
+    )
+    assert said == ["False", "True", "True", "end", "0"]
 
 
 # ------------------------------------------------------------------- the fork server
@@ -195,7 +269,7 @@ def test_a_fork_server_is_a_fork():
         """
         import multiprocessing, sys
         from multiprocessing import forkserver
-        from mpidask.compat import python
+        from mpidask.compat import python, servers
         sys.inherited = "inherited"
         with python.forked_servers():
             forkserver.ensure_running()
@@ -214,3 +288,38 @@ def test_without_its_way_to_start_it_multiprocessing_does_as_ever(monkeypatch, c
     with python.forked_servers():
         assert not hasattr(multiprocessing.util, "spawnv_passfds")
     assert "the fork server is a fork: not possible with this version" in caplog.text
+
+
+# ------------------------------------------------------------------------- without any of it
+def test_one_setting_switches_off_what_is_done_for_speed(ranks):
+    """A run with it: servers do as Dask has it, with all that mpidask adds besides."""
+    script = ranks.script(
+        """
+        import os, sys
+        import dask.config
+        from distributed import Client
+        client = Client()
+
+        def of_scheduler(dask_scheduler):
+            versions = sys.modules["distributed.versions"]
+            return versions.error_message.__module__, "mpidask-rest" in dask_scheduler.periodic_callbacks
+
+        def of_server(dask_worker):
+            callbacks = dask_worker.periodic_callbacks
+            return dask.config._load_config_file.__module__, "mpidask-rest" in callbacks, "monitor" in callbacks
+
+        def parent():
+            return open(f"/proc/{os.getppid()}/cmdline").read().split(chr(0))[1:]
+
+        print(client.run_on_scheduler(of_scheduler))
+        print(*client.run(of_server).values())
+        print(*client.run(of_server, nanny=True).values())
+        print("from multiprocessing.forkserver import main" in " ".join(client.submit(parent).result()))
+        """
+    )
+    result = ranks(3, "--nthreads", "1", script, environ={"DASK_MPIDASK__OPTIMIZE": "false"})
+    assert (result.status, result.stdout.splitlines()) == (
+        0,
+        ["('distributed.versions', False)", *["('dask.config', False, True)"] * 2, "True"],
+    ), result
+    assert not result.leftover, result

@@ -14,9 +14,9 @@ from distributed import metrics
 from distributed.core import Server
 from harness import marked, read
 
+from mpidask.compat.rest import Rest
 from mpidask.launch.comm.polling import wait, wait_async
 from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
-from mpidask.launch.servers.idle import Rest
 
 pytestmark = pytest.mark.one_mpi
 
@@ -73,7 +73,7 @@ def test_everything_is_back_when_a_task_begins_after_a_long_rest(ranks):
     script = (
         SCRIPT.format(workers=1, rest=RESTED)
         + """
-print("rest", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["tick"])
+print("rest", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["monitor"])
 future = client.submit(spin, 2.0, key="work-1")
 time.sleep(1)
 print("work", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["idle-timeout"])
@@ -137,9 +137,9 @@ def test_names_of_what_rests_are_those_of_dask(ranks):
     script = (
         SCRIPT.format(workers=1, rest=0)
         + """
-from mpidask.launch.servers import idle
+from mpidask.compat import rest
 known = {*client.run_on_scheduler(callbacks), *of_nanny(), *next(iter(client.run(callbacks).values()))}
-print({*idle._RARELY, *idle._NEVER} - known)
+print({*rest._RARELY, *rest._NEVER} - known)
 """
     )
     result = ranks(3, "--nthreads", "1", ranks.script(script))

@@ -105,6 +105,7 @@ def test_ranks_and_sizes_are_written_as_people_read_them():
     [
         ({"nthreads": "two"}, "mpidask.nthreads in the configuration is 'two'"),
         ({"nanny": 2}, "mpidask.nanny in the configuration is 2"),
+        ({"optimize": "no"}, "mpidask.optimize in the configuration is 'no': yes or no is needed"),
         ({"worker-options": "[1]"}, "mpidask.worker-options in the configuration is .* a mapping"),
         ({"scheduler": False}, "needs one to join"),
         ({"memory-limit": "much"}, "mpidask.memory-limit in the configuration is 'much'"),
@@ -143,7 +144,7 @@ def test_given_options_come_before_configured_ones():
     assert (options.nthreads, options.nanny, options.startup_timeout) == (2, False, "5")
     options = config.load({"memory_limit": 2**30, "local_directory": Path("/x")}, {}, {"nthreads": 1, "nanny": False})
     assert (options.memory_limit, options.local_directory, options.nthreads) == (str(2**30), "/x", 1)
-    assert config.load({}, {"nthreads": 3}, {"nthreads": 1}).nthreads == 3
+    assert config.load({}, {"nthreads": 3, "optimize": False}, {"nthreads": 1}).nthreads == 3
     assert config.load({"scheduler_file": "~/f"}, {}).scheduler_file == os.path.expanduser("~/f")
     assert config.load({"worker_options": '{"lifetime": "1 h"}'}, {}).worker_options == {"lifetime": "1 h"}
 

@@ -262,32 +262,26 @@ def test_where_many_try_each_waits_longer():
 
 
 # ------------------------------------------------------------------- the scheduler
-@pytest.fixture
-def undone():
-    yield
-    distributed.versions.error_message = registration._compare
-
-
 def versions(**packages):
     return {"host": {}, "packages": {"dask": "1", "numpy": "2"} | packages}
 
 
 def test_versions_are_compared_as_dask_does():
-    mine = versions()
+    compare, mine = distributed.versions.error_message, versions()
     several = [{}, {"a": mine}, {"a": mine, "b": mine}, {"a": mine, "b": versions(numpy="3")}, {"a": None, "b": mine}]
     for workers in several:
         for source in (mine, versions(dask="2"), versions(other="1")):
             arguments = (mine, workers, source, "Worker-1")
-            assert registration._compare_kinds(*arguments) == registration._compare(*arguments)
+            assert registration._compare_kinds(compare, *arguments) == compare(*arguments)
 
 
-def test_workers_that_are_alike_are_compared_once(undone):
+def test_workers_that_are_alike_are_compared_once(monkeypatch):
     """With real workers; one of them has other packages, and is warned as by Dask."""
     compared = []
 
-    def count(scheduler, workers, source, source_name="Client"):
+    def count(scheduler, workers, *source):
         compared.append(len(workers))
-        return compare(scheduler, workers, source, source_name)
+        return compare(scheduler, workers, *source)
 
     async def run():
         async with Scheduler(**SERVER, protocol="tcp", port=0, plugins=[Registration()]) as it:
@@ -296,11 +290,9 @@ def test_workers_that_are_alike_are_compared_once(undone):
                 kinds = [state.versions for state in it.workers.values()]
                 assert kinds[0] is kinds[1] is kinds[2]
 
-    compare, registration._compare = registration._compare, count
-    try:
-        asyncio.run(run())
-    finally:
-        registration._compare = compare
+    compare = distributed.versions.error_message
+    monkeypatch.setattr(distributed.versions, "error_message", count)
+    asyncio.run(run())
     assert compared == [1, 1, 1]
 
 

@@ -78,7 +78,7 @@ class HeldCluster(SteppedCluster):
         self._waiting: asyncio.Task[None] | None = None  # it will carry out the plan
         self._noticing = False
         self._next = 0  # number of the next job
-        self._prefix = name or type(self).__name__  # of the jobs' names
+        self.worker_prefix = name or type(self).__name__  # of the jobs' names
         self._plan = Plan(self.new_worker_spec)
         template = factory.template.spec
         self.dispatcher = Dispatcher(system_for(factory.kind.native_name()), settings.owner, template.further_words)
@@ -129,11 +129,8 @@ class HeldCluster(SteppedCluster):
         """
         number, self._next = self._next, self._next + 1
         spec = self._factory.spec(group) if group else self.new_spec
-        name = f"{self._prefix}-{group}-{number}" if group else self._new_worker_name(number)
+        name = f"{self.worker_prefix}-{group}-{number}" if group else self.worker_name(number)
         return {name: {**spec, "number": number}}
-
-    def _new_worker_name(self, worker_number: int) -> str:  # which derived classes may override, as Dask says
-        return f"{self._prefix}-{worker_number}"
 
     @property
     def planned_jobs(self) -> list[str]:

@@ -54,9 +54,12 @@ class Rank:
         self.watchdog.mpi_is_up(who, vital=bool(role & VITAL))
 
     def tidy(self) -> None:
-        """Kill what this rank has started, and remove what that has left in shared memory."""
+        """Kill what this rank has started, and remove what that has left in shared memory.
+
+        Semaphores that this process itself uses stay: multiprocessing removes them, at its end at the latest.
+        """
         kill_marked(self.watchdog.token)
-        shared_memory.remove([shared_memory.semaphores(self.watchdog.token)])
+        shared_memory.remove([shared_memory.semaphores(self.watchdog.token)], but=shared_memory.semaphores_in_use())
 
     def leave(self, status: int) -> NoReturn:
         """End MPI and the process, without waiting for threads that the run left behind."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO
 
 from mpidask import files
-from mpidask.compat.python import interpreter_flags
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm.polling import Steps, WaitPolicy, wait
@@ -24,6 +23,7 @@ from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
 from mpidask.launch.imports.import_cache import ImportCache, Recording
 from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.script_process import interpreter_options
 
 __all__ = ["share"]
 
@@ -218,7 +218,7 @@ def _shadow(recording: Recording, directory: str, names: Collection[str]) -> str
 
 def _make(token: str, path: str, names: Sequence[str]) -> Steps[None]:
     """Have the file made by a process of its own; raises _UnusableError."""
-    program = [sys.executable, *interpreter_flags(), "-m", "mpidask.launch.imports.import_recorder"]
+    program = [sys.executable, *interpreter_options(sys.orig_argv), "-m", "mpidask.launch.imports.import_recorder"]
     with os.fdopen(os.memfd_create("recorder"), "w+", errors="replace") as said:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [*program, path, json.dumps(import_cache.fixed_path()), *names],

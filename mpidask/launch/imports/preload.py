@@ -13,8 +13,6 @@ NAMES = (
     "distributed.http.prometheus",
     "distributed.http.worker",
     "email.policy",
-    "importlib_metadata._adapters",
-    "importlib_metadata._text",
     "mpidask.launch.servers.hosted",
     "mpidask.security.in_memory",
     "multiprocessing.popen_forkserver",

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import inspect
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import dask.config
 from distributed import Client, LocalCluster
 from distributed.core import Status, rpc
-from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.security import Security
 
 from mpidask.compat import dask as compat
+from mpidask.compat.fixed_size_cluster import FixedSizeCluster
 from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
 from mpidask.security import credentials
@@ -84,23 +83,20 @@ def install(begin: Begin, prepare: Prepare) -> None:
 # ------------------------------------------------------------------------- what scripts ask by
 def _answer_clients(*, local: bool) -> None:
     """Have a client without an address connect to the run's scheduler."""
-    original = Client.__init__
-    own = set(inspect.signature(original).parameters)
+    own = set(inspect.signature(Client).parameters)
     configured = dask.config.get("scheduler-address", None)
 
-    @functools.wraps(original)
-    def __init__(self: Any, address: Any = None, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        of_cluster = {name: value for name, value in kwargs.items() if name not in own}
-        elsewhere = kwargs.get("scheduler_file") or dask.config.get("scheduler-address", None) != configured
-        if address is None and not elsewhere and not (local and of_cluster):
-            kwargs = {name: value for name, value in kwargs.items() if name not in of_cluster}
-            kwargs.pop("security", None)
-            if of_cluster:
-                _tell_of("Client", of_cluster)
-            address = _cluster_of(kwargs.get("asynchronous", False), kwargs.get("loop"))
-        original(self, address, *args, **kwargs)
+    def adjust(address: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        of_cluster = {name: value for name, value in given.items() if name not in own}
+        elsewhere = given.get("scheduler_file") or dask.config.get("scheduler-address", None) != configured
+        if address is not None or elsewhere or (local and of_cluster):
+            return address, given
+        if of_cluster:
+            _tell_of("Client", of_cluster)
+        mine = {name: value for name, value in given.items() if name not in of_cluster and name != "security"}
+        return _cluster_of(mine.get("asynchronous", False), mine.get("loop")), mine
 
-    Client.__init__ = __init__  # type: ignore[method-assign]
+    compat.adjust_clients(adjust)
 
 
 def _cluster_of(asynchronous: Any, loop: Any) -> RunCluster:
@@ -114,15 +110,14 @@ def _cluster_of(asynchronous: Any, loop: Any) -> RunCluster:
 
 def _answer_local_cluster() -> None:
     """Have ``LocalCluster(...)`` return the run's cluster; classes that are derived from it stay as they are."""
+    parameters = list(inspect.signature(LocalCluster).parameters)
 
-    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
-        if cls is not LocalCluster:
-            return object.__new__(cls)
-        given = dict(zip(list(inspect.signature(LocalCluster.__init__).parameters)[1:], args, strict=False)) | kwargs
+    def make(*args: Any, **kwargs: Any) -> RunCluster:
+        given = dict(zip(parameters, args, strict=False)) | kwargs
         _tell_of("LocalCluster", given)
         return RunCluster(given.get("asynchronous", False), given.get("loop"), given.get("name"))
 
-    LocalCluster.__new__ = __new__  # type: ignore[method-assign]
+    compat.replace_local_cluster(make)
 
 
 def _tell_of(what: str, given: dict[str, Any]) -> None:
@@ -169,14 +164,13 @@ def _in_event_loop() -> bool:
 
 
 # ------------------------------------------------------------------------------- what they get
-class RunCluster(Cluster):
+class RunCluster(FixedSizeCluster):
     """The run's cluster as one of Dask's cluster objects.
 
     Its size is the run's. `close` leaves scheduler and workers to the run; who asks for a cluster afterwards gets it
     with its workers restarted.
     """
 
-    _supports_scaling = False
     scheduler_comm: Any
     status: Any
 
@@ -184,10 +178,9 @@ class RunCluster(Cluster):
         """Get it; with `asynchronous` when it is awaited."""
         self._info: Any = {"workers": {}}
         super().__init__(asynchronous=asynchronous, loop=loop, name=name, quiet=True)
-        contact = _Run.begin.contact
-        self.security = credentials.security_of(contact) or Security()
+        self.security = credentials.security_of(_Run.begin.contact) or Security()
+        self.scheduler_comm = _Scheduler(self.security)
         if not asynchronous:
-            self._loop_runner.start()
             self.sync(self._clean)
             self.status = Status.running
 
@@ -206,25 +199,16 @@ class RunCluster(Cluster):
         living = [each for each in compat.clients() if each.status not in ("closed", "closing")]
         if not _Run.dirty or any(getattr(each.scheduler, "address", None) == address for each in living):
             return
-        async with Client(address, security=self.security, asynchronous=True, set_as_default=False) as client:
+        async with self._client() as client:
             for name in await client.list_datasets():
                 await client.unpublish_dataset(name)
             if _Run.nanny:  # else nobody would start workers again; what they held has gone with the client
                 await client.restart(timeout=_RESTART)
         _Run.dirty = False
 
-    def _rpc(self) -> Any:
-        arguments = self.security.get_connection_args("client")
-        return rpc(_Run.begin.contact.address, connection_args=arguments)  # Dask's
-
-    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the answer to what needs a connection to the scheduler, which is closed afterwards."""
-        async with self._rpc() as scheduler:
-            self.scheduler_comm = scheduler
-            try:
-                return await question()
-            finally:
-                self.scheduler_comm = None
+    def _client(self) -> Any:
+        """Return a client for what only clients can do."""
+        return Client(self.scheduler_address, security=self.security, asynchronous=True, set_as_default=False)
 
     async def _look(self) -> None:
         self._info = SchedulerInfo(await self.scheduler_comm.identity())
@@ -244,7 +228,7 @@ class RunCluster(Cluster):
     def scheduler_info(self) -> Any:
         """What the scheduler says of itself and its workers now; within an event loop what it said last."""
         if self.status == Status.running and not self.asynchronous:
-            self.sync(self._ask, self._look)
+            self.sync(self._look)
         return self._info
 
     @scheduler_info.setter
@@ -255,9 +239,6 @@ class RunCluster(Cluster):
     def workers(self) -> dict[Any, Any]:
         """Name -> what is known of the worker."""
         return {info["name"]: info for info in self.scheduler_info["workers"].values()}
-
-    def _scaling_status(self) -> str:
-        return f"<p>Workers: {len(self.workers)}; the size of the run is fixed.</p>"
 
     # ----------------------------------------------------------------------------- its size
     def scale(self, *args: Any, **kwargs: Any) -> Any:
@@ -278,28 +259,43 @@ class RunCluster(Cluster):
         if most is not None and n_workers > most:
             _Run.say(f"the run has {most} worker{'' if most == 1 else 's'}; {n_workers} are not waited for")
             n_workers = most
-        return self.sync(self._ask, lambda: self._wait_for_workers(n_workers, timeout=timeout))
+        return self.sync(self._await_workers, n_workers, timeout)
 
-    def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
-        """Return what scheduler and workers say."""
-        return self.sync(self._ask, lambda: self._get_logs(cluster=cluster, scheduler=scheduler, workers=workers))
+    async def _await_workers(self, n_workers: int, timeout: float | None) -> None:
+        async with self._client() as client:
+            await client.wait_for_workers(n_workers, timeout)
 
     # ------------------------------------------------------------------------------ its end
-    async def _close(self) -> None:
-        if self.status in (Status.closing, Status.closed):
-            return
-        _Run.dirty = True
-        self.status = Status.closed
-
     def close(self, timeout: float | None = None) -> Any:
         """Close it; with asynchronous=True what is returned is to be awaited."""
         closing = super().close(timeout)
         if not self.asynchronous:
-            self._loop_runner.stop()
+            self.stop_loop()
         return closing
 
     def __del__(self, _warn: Any = None) -> None:
         """Leave it to the run."""
+
+
+class _Scheduler:
+    """The scheduler, as `Cluster.scheduler_comm`: each question has a connection of its own, closed afterwards."""
+
+    def __init__(self, security: Security) -> None:
+        self._arguments = security.get_connection_args("client")
+
+    def __getattr__(self, question: str) -> Any:
+        if question.startswith("_"):
+            raise AttributeError(question)
+
+        async def ask(**arguments: Any) -> Any:
+            async with rpc(_Run.begin.contact.address, connection_args=self._arguments) as scheduler:
+                return await getattr(scheduler, question)(**arguments)
+
+        return ask
+
+    async def close_rpc(self) -> None:
+        """Take note that the cluster is closed, which calls this."""
+        _Run.dirty = True
 
 
 class _Done:

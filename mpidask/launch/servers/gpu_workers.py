@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import dask.config
-import distributed.worker
 from distributed import Nanny, Worker
 from distributed.core import Server
 from distributed.diagnostics import nvml
 
+from mpidask.compat.servers import switch_gpu_monitor_off
 from mpidask.errors import StartupError
 from mpidask.launch.resources import cuda
 from mpidask.launch.resources.division import WorkerSpec
@@ -36,7 +35,7 @@ def prepare(environ: Mapping[str, str], gpus: Iterable[str] = (), *, reporter: i
         for value in dict.fromkeys([before, *gpus]):
             _look(value)
     except Exception as error:  # noqa: BLE001 - whatever NVML has to say
-        _switch_off()
+        switch_gpu_monitor_off()
         if reporter is not None:
             sys.stderr.write(
                 f"mpidask: warning: Dask does not monitor the GPUs of rank {reporter}, NVML refuses: "
@@ -59,14 +58,6 @@ def _look(value: str | None) -> None:
     if monitor.device_get_count() > 0:
         monitor.one_time()
         monitor.real_time()
-
-
-def _switch_off() -> None:
-    """Have no server of this process, and no worker of its nannies, ask NVML."""
-    nvml.NVML_STATE = nvml.NVMLState.DISABLED_CONFIG
-    dask.config.set({"distributed.diagnostics.nvml": False})
-    distributed.worker.DEFAULT_METRICS.pop("gpu", None)
-    distributed.worker.DEFAULT_STARTUP_INFORMATION.pop("gpu", None)
 
 
 def settle(worker: WorkerSpec, *, choice: bool) -> None:

@@ -11,41 +11,24 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import dask.config
-import distributed.metrics
 from dask.utils import parse_timedelta
 from distributed import Scheduler, Status, Worker, WorkerPlugin
-from distributed.core import Server
-from tornado.ioloop import PeriodicCallback
 
 from mpidask import configuration
-from mpidask.compat import dask as compat
+from mpidask.compat.rest import ROUND, Rest
+from mpidask.compat.setting import optimized
 from mpidask.lost_connections import RestartingNanny
 
-__all__ = ["Rest", "RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
+__all__ = ["RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
 
-_ROUND = 2.0  # s between two looks
-_LINGER = 3.0  # s without work after which a server rests
 #: Part of a core that a worker's process uses which is at work, whatever Dask knows of it: when it rests, and when not.
 _AT_WORK = {True: 0.1, False: 0.5}
 
-#: What a server does periodically, but no more often than once a round when it rests; all else goes on as it is.
-_RARELY = (
-    "heartbeat",  # as often as Dask has it for a hundred workers
-    "idle-timeout",
-    "find-missing",
-    "memory_monitor",
-    "monitor",
-    "no-workers-timeout",
-    "profile-cycle",
-    "stealing",
-    "tick",
-)
-_NEVER = ("profile", "ticks")  # the first looks at tasks that run, the second counts ticks
-_LOOK, _OPERATION = "mpidask-rest", "mpidask_rest"
+_OPERATION = "mpidask_rest"
 _INTERVAL, _CYCLE = "distributed.worker.profile.interval", "distributed.worker.profile.cycle"
 
 #: What we have put another value in place of: key -> Dask's.
@@ -58,105 +41,9 @@ def prepare() -> None:
     Dask's thread for it looks at the clock at the interval at which tasks are profiled, but takes one sample per cycle.
     Workers with the plugin go on profiling tasks at Dask's interval. Whatever the user has configured stays.
     """
-    if configuration.is_standard(_INTERVAL):
+    if optimized() and configuration.is_standard(_INTERVAL):
         _replaced[_INTERVAL] = dask.config.get(_INTERVAL)
         dask.config.set({_INTERVAL: dask.config.get(_CYCLE)})
-
-
-class Rest:
-    """Lets a server rest while it has nothing to do.
-
-    resting: whether it does now
-    """
-
-    def __init__(self, server: Server, is_busy: Callable[[], Any], on_change: Callable[[], Any] = lambda: None) -> None:
-        """Prepare it; it begins when the server starts its callbacks.
-
-        is_busy:   whether the server has work
-        on_change: called when it has begun or ended to rest
-        """
-        self._server, self._is_busy, self._on_change = server, is_busy, on_change
-        self._callbacks: dict[str, Any] = server.periodic_callbacks
-        self.resting = False
-        self._touched = time.monotonic()
-        self._callbacks[_LOOK] = PeriodicCallback(self._look, _ROUND * 1000)
-
-    def touch(self) -> None:
-        """Take note of work: a server that rested is awake when this returns."""
-        self._touched = time.monotonic()
-        if self.resting and self._callbacks[_LOOK].is_running():  # not any more when the server closes
-            self._wake()
-
-    def _look(self) -> None:
-        if self._is_busy():
-            self.touch()
-        elif not self.resting and time.monotonic() - self._touched > _LINGER:
-            self._rest()
-
-    def _rest(self) -> None:
-        """Put rarer callbacks in the place of those that there are.
-
-        All begin now, so that all are called together: what an idle process costs is above all how often it wakes.
-        """
-        self.resting = True
-        for name in self._present(_NEVER):
-            self._callbacks[name].stop()
-        for name in self._present(_RARELY):
-            self._replace(name, _Rarely(self._callbacks[name]))
-        self._callbacks["tick"].callback = self._tick
-        self._replace(_LOOK, PeriodicCallback(self._look, _ROUND * 1000))
-        self._on_change()
-
-    def _wake(self) -> None:
-        self.resting = False
-        for name in self._present(_RARELY):
-            often = self._callbacks[name].often
-            self._replace(name, PeriodicCallback(often.callback, often.callback_time))
-        self._forget_ticks()
-        for name in self._present(_NEVER):
-            self._callbacks[name].start()
-        self._on_change()
-
-    def _present(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if name in self._callbacks]
-
-    def _replace(self, name: str, new: PeriodicCallback) -> None:
-        """Start another callback in the place of one that is there.
-
-        Another object: to start one anew that is under way would have it called twice as often from then on.
-        """
-        self._callbacks[name].stop()
-        self._callbacks[name] = new
-        new.start()
-
-    def _tick(self) -> None:
-        """Measure how late the event loop is, as Dask's tick does, which expects to be called often."""
-        compat.tick_no_later_than(self._server, _ROUND, distributed.metrics.time())
-        self._callbacks["tick"].often.callback()
-
-    def _forget_ticks(self) -> None:
-        """Have the time between two ticks be that of a server that is awake: on the dashboard, and where it warns."""
-        compat.measure_ticks_anew(self._server, distributed.metrics.time())
-
-
-class _Rarely(PeriodicCallback):
-    """A callback in the place of another, called no more often than once a round.
-
-    often: the other; Dask sets its time between two calls here, too
-    """
-
-    def __init__(self, often: PeriodicCallback) -> None:
-        self.often = often
-        super().__init__(often.callback, often.callback_time)
-
-    @property
-    def callback_time(self) -> float:
-        """Time between two calls in ms."""
-        return max(self.often.callback_time, _ROUND * 1000)
-
-    @callback_time.setter
-    def callback_time(self, value: float) -> None:
-        self.often.callback_time = value
 
 
 def rest_scheduler(scheduler: Scheduler) -> None:
@@ -171,7 +58,8 @@ class RestingNanny(RestartingNanny):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._worker_rests = False
-        self.periodic_callbacks.pop("monitor")  # of what a nanny itself uses, which nobody asks for
+        if optimized():
+            self.periodic_callbacks.pop("monitor", None)  # of what a nanny itself uses, which nobody asks for
         self._rest = Rest(self, lambda: not self._worker_rests)
         self.handlers[_OPERATION] = self._hear
 
@@ -222,7 +110,7 @@ class RestingWorker(WorkerPlugin):
     def _uses_cpu(self) -> bool:
         """Whether the process has been at work since the last look: tasks leave threads."""
         before, self._used = self._used, time.process_time()
-        return self._used - before > _AT_WORK[self._rest.resting] * _ROUND
+        return self._used - before > _AT_WORK[self._rest.resting] * ROUND
 
     def _tell(self) -> None:
         if self._tells and self._worker.nanny:

@@ -24,6 +24,7 @@ from distributed.security import Security
 
 from mpidask import configuration, lost_connections
 from mpidask.compat import dask as compat
+from mpidask.compat import servers
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport
 from mpidask.errors import StartupError
@@ -186,15 +187,16 @@ class WatchedNanny(idle.RestingNanny):
     async def instantiate(self) -> Status:
         """Start the worker's process; remember how often the kernel had run out of memory."""
         self._oom_kills, self._asked = oom_kills(), False
-        return await super().instantiate()
+        status = await super().instantiate()
+        servers.on_worker_exit(self, self._report_exit)
+        return status
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """End the worker's process on somebody's wish, which is no death to report."""
         self._asked = True
         await super().kill(timeout=timeout, reason=reason)
 
-    def _on_worker_exit_sync(self, exitcode: int) -> None:
-        # The only place where Dask's nanny says how the process ended; pinned by the tests.
+    def _report_exit(self, exitcode: int) -> None:
         if self.status == Status.running and not self._asked:
             message = exit_message(
                 self.name,
@@ -204,7 +206,6 @@ class WatchedNanny(idle.RestingNanny):
                 disconnected=self.disconnected,
             )
             self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
-        super()._on_worker_exit_sync(exitcode)  # type: ignore[no-untyped-call]  # Dask's
 
 
 async def start_workers(spec: WorkerGroupSpec) -> list[Server]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-__all__ = ["remove", "segments_of", "semaphore_prefix", "semaphores"]
+__all__ = ["remove", "segments_of", "semaphore_prefix", "semaphores", "semaphores_in_use"]
 
 _PLACE = "/dev/shm/"
 _NAMES = re.compile(_PLACE + r"(mpich_shm_|sm_segment|ucx_shm_|vader_segment|psm2_shm|osc_sm|sem\.mp-)[^\s/]*")
@@ -33,12 +33,22 @@ def segments_of(pid: int | str) -> set[str]:
     return set()
 
 
-def remove(paths: Iterable[str]) -> None:
-    """Remove those of the paths that are such files, and this user's; a last * stands for anything."""
+def semaphores_in_use() -> set[int]:
+    """Return the inodes of the semaphores that this process has mapped: the C library gives a name to them later."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        return {int(line.split()[4]) for line in file if f"{_PLACE}sem." in line}
+
+
+def remove(paths: Iterable[str], but: Collection[int] = ()) -> None:
+    """Remove those of the paths that are such files, and this user's; a last * stands for anything.
+
+    but: inodes of files that stay
+    """
     for path in paths:
         for each in _matching(path) if path.endswith("*") else [path]:
             with contextlib.suppress(OSError):
-                if _NAMES.fullmatch(each) and os.lstat(each).st_uid == os.getuid():
+                about = os.lstat(each)
+                if _NAMES.fullmatch(each) and about.st_uid == os.getuid() and about.st_ino not in but:
                     os.unlink(each)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import distributed.versions
 from distributed import Scheduler, SchedulerPlugin
 
-__all__ = ["Registration", "let_go"]
+from mpidask.compat import servers
 
-_compare = distributed.versions.error_message
+__all__ = ["Registration", "let_go"]
 
 
 class Registration(SchedulerPlugin):
@@ -28,11 +27,11 @@ class Registration(SchedulerPlugin):
 
     async def start(self, scheduler: Scheduler) -> None:
         """Have Dask compare in our way, in the whole process: the result is the same."""
-        distributed.versions.error_message = _compare_kinds
+        servers.compare_versions_by(_compare_kinds)
 
     async def close(self) -> None:
         """Give back what the process may use after us."""
-        distributed.versions.error_message = _compare
+        servers.compare_versions_by(None)
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Have workers with the same packages share what they told of them."""
@@ -41,11 +40,11 @@ class Registration(SchedulerPlugin):
 
 
 def _compare_kinds(
-    scheduler: Any, workers: Mapping[str, Any], source: Any, source_name: str = "Client"
+    compare: Callable[..., dict[str, str]], scheduler: Any, workers: Mapping[str, Any], *source: Any, **named: Any
 ) -> dict[str, str]:
     """Do what Dask does, for one worker of each kind: the message names packages, not workers."""
     kinds = dict(zip(map(id, workers.values()), workers.items(), strict=True))
-    return _compare(scheduler, dict(kinds.values()), source, source_name)  # type: ignore[no-any-return,no-untyped-call]
+    return compare(scheduler, dict(kinds.values()), *source, **named)
 
 
 def let_go(scheduler: Scheduler) -> None:
@@ -55,9 +54,8 @@ def let_go(scheduler: Scheduler) -> None:
     of a run keep it busy for longer than a run has to end.
     """
 
-    async def remove_worker(address: str, **_: object) -> str:
+    def remove(address: str) -> None:
         scheduler.stream_comms.pop(address, None)
         scheduler.workers.pop(address, None)
-        return "OK"
 
-    scheduler.remove_worker = remove_worker  # type: ignore[method-assign,assignment]  # by what its streams end with
+    servers.handle_leaving_workers_by(scheduler, remove)

@@ -1,0 +1,135 @@
+"""What is changed in Dask's scheduler, nannies and workers that has no hook.
+
+Tested with distributed 2025.1 to 2026.8.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from mpidask.compat.missing import not_possible, tolerated
+from mpidask.compat.setting import optimized
+
+__all__ = [
+    "compare_versions_by",
+    "gate_pages",
+    "handle_leaving_workers_by",
+    "note_close",
+    "on_worker_exit",
+    "start_workers_by",
+    "switch_gpu_monitor_off",
+]
+
+
+def on_worker_exit(nanny: Any, report: Callable[[int], None]) -> None:
+    """Have `report` called with the exit code when a nanny's worker process ends, before Dask acts on it.
+
+    Nannies have no hook for it. The process's own `on_exit` is what Dask's nanny has put there.
+    """
+    with tolerated("it is reported how a worker's process ended"):
+        process = nanny.process  # which is used again for the next process
+        if getattr(process.on_exit, "func", None) is not _report_first:
+            process.on_exit = functools.partial(_report_first, report, process.on_exit)
+
+
+def _report_first(report: Callable[[int], None], act: Callable[[int], None], exitcode: int) -> None:
+    report(exitcode)
+    act(exitcode)
+
+
+def note_close(worker: Any, note: Callable[[str], None]) -> None:
+    """Have `note` called with the reason when a worker of this process closes: Dask only logs it."""
+    with tolerated("it is known why a worker closes"):
+        close = worker.close
+
+        async def closing(*arguments: Any, **keywords: Any) -> Any:
+            note(keywords.get("reason", ""))
+            return await close(*arguments, **keywords)
+
+        worker.close = closing
+
+
+def start_workers_by(command: Any, nanny: type) -> None:
+    """Have Dask's worker command use this class of nannies: it has an option for the class of workers alone.
+
+    command: the module distributed.cli.dask_worker
+    """
+    if hasattr(command, "Nanny"):
+        command.Nanny = nanny
+    else:
+        not_possible("workers come back when their connection breaks", "distributed.cli.dask_worker.Nanny is gone")
+
+
+def switch_gpu_monitor_off() -> None:
+    """Have no server of this process, and no worker of its nannies, ask NVML.
+
+    Where NVML refuses, each server raises when it starts. The configuration's switch is read too early: when Dask asks
+    NVML for the first time.
+    """
+    import dask.config
+
+    dask.config.set({"distributed.diagnostics.nvml": False})
+    with tolerated("NVML's state is forgotten"):
+        nvml: Any = importlib.import_module("distributed.diagnostics.nvml")
+        nvml.NVML_STATE = nvml.NVMLState.DISABLED_CONFIG
+    for name in ("DEFAULT_METRICS", "DEFAULT_STARTUP_INFORMATION"):
+        with tolerated("workers measure no GPU"):
+            worker: Any = importlib.import_module("distributed.worker")
+            getattr(worker, name).pop("gpu", None)
+
+
+def compare_versions_by(compare: Callable[..., Any] | None) -> None:
+    """Have schedulers of this process compare packages of workers by `compare`; by Dask's own function if None.
+
+    compare: gets that function, then its arguments
+    There is no hook for it.
+    """
+    if not optimized():
+        return
+    versions: Any = importlib.import_module("distributed.versions")
+    with tolerated("packages of workers are compared by kind"):
+        current = versions.error_message
+        original = current.args[0] if isinstance(current, _Comparing) else current
+        versions.error_message = original if compare is None else _Comparing(compare, original)
+
+
+class _Comparing(functools.partial[Any]):
+    """Comparison in the place of Dask's."""
+
+
+def handle_leaving_workers_by(scheduler: Any, handle: Callable[[str], None]) -> None:
+    """Have a scheduler do no more for a worker that leaves than `handle` does with its address: it is about to end.
+
+    Its streams call the method by this name when they end; there is no hook that keeps Dask's from being called.
+    """
+    if not optimized():
+        return
+
+    async def remove_worker(address: str, **_: object) -> str:
+        handle(address)
+        return "OK"
+
+    if hasattr(scheduler, "remove_worker"):
+        scheduler.remove_worker = remove_worker
+    else:
+        not_possible("a scheduler at its end lets workers go at once", "Scheduler.remove_worker is gone")
+
+
+# ------------------------------------------------------------------------------ its dashboard
+def gate_pages(server: Any, admits: Callable[[str], bool]) -> None:
+    """Have a server's HTTP server answer 404 to a path that is not admitted. Dask has no hook for it.
+
+    Raises AttributeError where that is not possible: a dashboard for everybody is no way out.
+    """
+    from tornado import web
+
+    application = server.http_application
+    find, shut = application.find_handler, web.Application()  # which has no pages
+
+    def find_handler(request: Any, **keywords: Any) -> Any:
+        return (find if admits(request.path) else shut.find_handler)(request, **keywords)
+
+    application.find_handler = find_handler
