@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib
 import os
 import re
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,17 +34,20 @@ def section(*path: str) -> dict[str, Any]:
     path: names of further sections, such as "batch"
     Raises UsageError for a file that is no YAML, and for what is no section.
     """
-    try:
-        import dask.config
-    except ValueError as error:
-        raise as_usage_error(error) or error from None
-
-    found = dask.config.get(".".join(["mpidask", *path]), default=None)
+    found = _dask_config().get(".".join(["mpidask", *path]), default=None)
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise UsageError(f"{label(*path)} is {found!r}", "a mapping is needed there: keys with values")
     return found
+
+
+def _dask_config() -> types.ModuleType:
+    """Return dask.config, which reads the files when it is imported; raises UsageError for one that is no YAML."""
+    try:
+        return importlib.import_module("dask.config")
+    except ValueError as error:
+        raise as_usage_error(error) or error from None
 
 
 def as_usage_error(error: ValueError) -> UsageError | None:
@@ -77,9 +82,7 @@ def _hint(key: str, valid: Mapping[str, str]) -> str:
 
 @functools.cache
 def _known() -> frozenset[str]:
-    import dask.config
-
-    by_default = {key for defaults in dask.config.defaults for key in defaults}
+    by_default = {key for defaults in _dask_config().defaults for key in defaults}
     return frozenset({"mpidask", *_OF_OTHERS.split(), *(key.replace("_", "-") for key in by_default), *by_default})
 
 
@@ -119,9 +122,7 @@ def stands_in(*path: str) -> str | None:
 
 def _files() -> Iterator[str]:
     """Yield the files that Dask reads, those that count first."""
-    import dask.config
-
-    for place in map(str, reversed(dask.config.paths)):
+    for place in map(str, reversed(_dask_config().paths)):
         names = sorted(os.listdir(place)) if os.path.isdir(place) else [os.path.basename(place)]
         directory = place if os.path.isdir(place) else os.path.dirname(place)
         yield from (os.path.join(directory, name) for name in names if name.endswith((".yaml", ".yml", ".json")))

@@ -18,6 +18,7 @@ from mpidask.batch.submission.handles import Handle
 from mpidask.errors import MpidaskError
 from mpidask.security import scheduler_file
 from mpidask.security.scheduler_file import Entry
+from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["await_end", "connection", "shut_down", "stop"]
 
@@ -45,10 +46,15 @@ def stop(handle: Handle) -> str:
 def await_end(handle: Handle) -> str:
     """Wait a little for the end of a job that was asked to end, and cancel it then; return what happened, in words."""
     deadline = time.monotonic() + _ENDS
-    while time.monotonic() < deadline:
-        if handle.record.exited is not None or handle.state.ended:
-            return "has ended in order"
-        time.sleep(_GLANCE)
+    line = StatusLine(after=PATIENCE)
+    try:
+        while time.monotonic() < deadline:
+            if handle.record.exited is not None or handle.state.ended:
+                return "has ended in order"
+            line.show(f"waiting for job {handle.title} to end")
+            time.sleep(_GLANCE)
+    finally:
+        line.clear()
     batch.cancel([handle])
     return f"did not end within {_ENDS:g} s, and is cancelled"
 

@@ -15,6 +15,7 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.submission.handles import Handle
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
+from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["opened", "show"]
 
@@ -95,13 +96,18 @@ def opened(host: str, link: str, port: int | None = None) -> Iterator[tuple[str,
 def _await_open(port: int, status: Callable[[], int | None], host: str) -> None:
     """Wait until the tunnel takes connections; raises BatchError if it never will."""
     deadline = time.monotonic() + _OPENS
-    while status() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection((_LOOPBACK, port), _GLANCE).close()
-        except OSError:
-            time.sleep(_GLANCE)
-        else:
-            return
+    line = StatusLine(after=PATIENCE)
+    try:
+        while status() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection((_LOOPBACK, port), _GLANCE).close()
+            except OSError:
+                line.show(f"waiting for ssh to connect to {host}")
+                time.sleep(_GLANCE)
+            else:
+                return
+    finally:
+        line.clear()
     how = f"did not connect within {_OPENS:g} s" if status() is None else f"ended with status {status()}"
     raise BatchError(
         f"there is no tunnel: ssh to {host} {how}",

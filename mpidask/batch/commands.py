@@ -17,13 +17,14 @@ from pathlib import Path
 
 from mpidask.batch.command import Command
 from mpidask.errors import BatchError, SilenceError
+from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["Output", "alongside", "attend", "installed", "run", "warn_once"]
 
 _attended: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 60.0  # s; a busy batch system takes its time
 _LEAVES = 5.0  # s for a command that was told to end
-_PATIENCE = 2.0  # s after which it is said what is waited for
+_PATIENCE = PATIENCE
 _LINGERS = 3.0  # s that a command may go on after it has said all that is wanted of it
 _GLANCE = 0.5  # s between two looks at what a command has printed
 
@@ -78,11 +79,14 @@ def run(
         raise BatchError(
             f"{name} cannot be run: {error.strerror}", f"see that {name} is on PATH; some sites need `module load`"
         ) from None
+    line = StatusLine()
     try:
-        status, stdout, stderr = _heard(process, command, timeout, enough)
+        status, stdout, stderr = _heard(process, command, timeout, enough, line)
     except BaseException:
         _end(process)
         raise
+    finally:
+        line.clear()
     return Output(command, status, stdout, stderr)
 
 
@@ -103,7 +107,11 @@ def _environment(command: Command, directory: str | None, *, passed_on: bool) ->
 
 
 def _heard(
-    process: subprocess.Popen[bytes], command: Command, timeout: float, enough: Callable[[str], bool] | None
+    process: subprocess.Popen[bytes],
+    command: Command,
+    timeout: float,
+    enough: Callable[[str], bool] | None,
+    line: StatusLine,
 ) -> tuple[int, str, str]:
     """Return exit status and output of a process at its end, or when it has said enough."""
     begin = time.monotonic()
@@ -126,7 +134,8 @@ def _heard(
         if now - begin > timeout:
             raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
         if now - begin > _PATIENCE and said is None:
-            _tell_once(f"waiting for {os.path.basename(command.program)} ...")
+            waited_for = f"waiting for {os.path.basename(command.program)} ..."
+            (line.show if line.is_live else _tell_once)(waited_for)
 
 
 def warn_once(text: str, about: str = "") -> None:

@@ -11,6 +11,7 @@ from mpidask.batch.status import Standing
 from mpidask.batch.submission.handles import Handle
 from mpidask.cli import table
 from mpidask.errors import LostError
+from mpidask.status_line import StatusLine
 
 __all__ = ["follow"]
 
@@ -28,59 +29,28 @@ def follow(handle: Handle, *, show: bool) -> int:
 
 def _follow(handle: Handle, *, show: bool) -> int:
     output = _Output(handle.record.log)
-    line = _StatusLine(enabled=show)
+    line = StatusLine(enabled=show)
     standing = handle.refresh()
     for standing in handle.follow():
         if show:
             output.copy(line)
-            line.show(_text(handle, standing))
+            parts = _parts(handle, standing)
+            line.show(", ".join(filter(None, parts)), in_logs=", ".join(filter(None, parts[:2])))
     if show:
         output.copy(line)
     line.clear()
     return _end(handle, standing, told=show)
 
 
-def _text(handle: Handle, standing: Standing) -> str:
-    """Return how a job stands."""
+def _parts(handle: Handle, standing: Standing) -> list[str]:
+    """Return how a job stands: the state, how many workers are up or why it waits, and what changes all the time."""
     each = table.row(handle.record, standing)
     parts = [f"job {each['job'] or each['run']} {each['state']}"]
-    if each["workers"] is not None:
-        parts.append(f"{each['workers']} of {each['expected_workers']} workers up")
-    if each["time_left"] is not None:
-        parts.append(f"{table.duration(each['time_left'])} left")
-    if standing.state in (JobState.PENDING, JobState.HELD, JobState.UNKNOWN):
-        parts.append(table.why(each))
-    return ", ".join(filter(None, parts))
-
-
-class _StatusLine:
-    """One changing line on a terminal; elsewhere a line when something but the time changes."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._enabled = enabled
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        """Show how things stand."""
-        if not self._enabled:
-            return
-        if self._terminal:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
-            self._write(f"\r\x1b[K{f'mpidask: {text}'[: width - 1]}")
-            self._shown = text
-        elif (changed := text.split(", ")[:2]) != self._shown.split(", ")[:2]:
-            self._write(f"mpidask: {', '.join(changed) if 'left' not in changed[-1] else changed[0]}\n")
-            self._shown = text
-
-    def clear(self) -> None:
-        """Make room for other output."""
-        if self._enabled and self._terminal and self._shown:
-            self._write("\r\x1b[K")
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    waits = standing.state in (JobState.PENDING, JobState.HELD, JobState.UNKNOWN)
+    up = f"{each['workers']} of {each['expected_workers']} workers up"
+    parts.append(table.why(each) if waits else up if each["workers"] is not None else "")
+    parts.append("" if each["time_left"] is None else f"{table.duration(each['time_left'])} left")
+    return parts
 
 
 class _Output:
@@ -91,7 +61,7 @@ class _Output:
         self._file = 0  # its number in the file system
         self._done = 0
 
-    def copy(self, line: _StatusLine) -> None:
+    def copy(self, line: StatusLine) -> None:
         """Write to stdout what has come since."""
         try:
             with self._path.open("rb") as file:
