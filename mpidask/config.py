@@ -6,10 +6,7 @@ Precedence: command line, then dask.config (``DASK_MPIDASK__...`` in the environ
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,13 +14,12 @@ from typing import Any
 
 from mpidask import configuration
 from mpidask.errors import UsageError
-from mpidask.quantities import Parsed, memory, path, seconds
+from mpidask.quantities import Parsed, checked, memory, path, seconds
 
 __all__ = [
     "Options",
     "as_keyword",
     "as_option",
-    "checked",
     "inclusive",
     "inside",
     "load",
@@ -226,50 +222,6 @@ def _parsed(options: Options) -> dict[str, Any]:
     if options.memory_limit is not None:
         parsed["memory_limit"] = Parsed(options.memory_limit, memory(options.memory_limit))
     return parsed
-
-
-def checked(kind: type, values: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
-    """Return option name -> value of the type that the dataclass `kind` declares; raises UsageError.
-
-    label: returns how a key is called in messages
-    """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    result = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in fields:
-            close = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(f"unknown option: {label(key)}", f"{hint}There are: {', '.join(fields)}")
-        if value is not None:
-            result[name] = _of_type(value, str(fields[name].type), label, key)
-    return result
-
-
-#: What a field's declared type takes, and how to say so.
-_TYPES = {
-    "bool": (bool, "yes or no"),
-    "int": (int, "a whole number"),
-    "Mapping[str,": (dict, "a mapping (JSON)"),
-    "tuple[str,": (tuple, "a list"),
-}
-
-
-def _of_type(value: Any, declared: str, label: Callable[[str], str], key: str) -> Any:
-    """Return a value as the type that a field declares."""
-    kind, words = _TYPES.get(declared.split(" ", maxsplit=1)[0], (str, "text"))
-    if kind is str and isinstance(value, int | float | os.PathLike) and not isinstance(value, bool):
-        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-    if kind is dict and isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
-    if kind is tuple and isinstance(value, str | list | tuple):
-        value = (value,) if isinstance(value, str) else tuple(str(each) for each in value)
-    if kind is bool and type(value) is int and value in (0, 1):
-        value = bool(value)
-    if type(value) is not kind and not isinstance(value, Parsed):
-        raise UsageError(f"{label(key)} is {value!r}", f"{words} is needed there")
-    return value
 
 
 def _names(given: tuple[str, ...], label: str) -> tuple[str, ...]:

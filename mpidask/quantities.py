@@ -1,14 +1,19 @@
-"""What users write for times, sizes and paths, and the values that it stands for."""
+"""What users write for times, sizes, paths and options, and the values that it stands for."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import difflib
+import json
 import os
 import re
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 from mpidask.errors import UsageError
 
-__all__ = ["Parsed", "memory", "path", "seconds", "size"]
+__all__ = ["Parsed", "checked", "memory", "path", "seconds", "size"]
 
 _LEAST_MEMORY = 1 << 20  # bytes below which no worker's memory is meant
 
@@ -86,3 +91,47 @@ def memory(text: str, name: str = "the memory") -> int | float | None:
             f"{name} is {text!r}, {found} bytes", f"with a unit it is more: '{text.strip()} GB'; 0: no limit"
         )
     return found
+
+
+def checked(kind: type, values: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, Any]:
+    """Return option name -> value of the type that the dataclass `kind` declares; raises UsageError.
+
+    label: returns how a key is called in messages
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    result = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"unknown option: {label(key)}", f"{hint}There are: {', '.join(fields)}")
+        if value is not None:
+            result[name] = _of_type(value, str(fields[name].type), label, key)
+    return result
+
+
+#: What a field's declared type takes, and how to say so.
+_TYPES = {
+    "bool": (bool, "yes or no"),
+    "int": (int, "a whole number"),
+    "Mapping[str,": (dict, "a mapping (JSON)"),
+    "tuple[str,": (tuple, "a list"),
+}
+
+
+def _of_type(value: Any, declared: str, label: Callable[[str], str], key: str) -> Any:
+    """Return a value as the type that a field declares."""
+    kind, words = _TYPES.get(declared.split(" ", maxsplit=1)[0], (str, "text"))
+    if kind is str and isinstance(value, int | float | os.PathLike) and not isinstance(value, bool):
+        return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if kind is dict and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if kind is tuple and isinstance(value, str | list | tuple):
+        value = (value,) if isinstance(value, str) else tuple(str(each) for each in value)
+    if kind is bool and type(value) is int and value in (0, 1):
+        value = bool(value)
+    if type(value) is not kind and not isinstance(value, Parsed):
+        raise UsageError(f"{label(key)} is {value!r}", f"{words} is needed there")
+    return value

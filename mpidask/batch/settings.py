@@ -20,9 +20,9 @@ from typing import Any
 from mpidask import config, configuration
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
-from mpidask.config import checked, option
+from mpidask.config import option
 from mpidask.errors import UsageError
-from mpidask.quantities import path, seconds, size
+from mpidask.quantities import checked, path, seconds, size
 
 __all__ = [
     "JobOptions",

@@ -15,7 +15,7 @@ from typing import Any
 import dask.config
 from distributed.security import Security
 
-from mpidask import config, configuration
+from mpidask import config, configuration, quantities
 from mpidask.batch.leases import KEY_FILES, Lease
 from mpidask.errors import ArgumentError, BatchError
 from mpidask.security import credentials, tls_sockets
@@ -73,7 +73,7 @@ def _wanted(scheme: str) -> bool:
     if scheme not in ("", "tcp"):
         return scheme == "tls"
     configured = {"tls": dask.config.get("mpidask.tls", default=None)}
-    return bool(config.checked(config.Options, configured, configuration.label).get("tls", True))
+    return bool(quantities.checked(config.Options, configured, configuration.label).get("tls", True))
 
 
 def _made() -> Keys:
