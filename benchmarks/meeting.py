@@ -32,7 +32,7 @@ from mpidask.launch.cluster.announce import StartupProgress  # noqa: E402
 from mpidask.launch.cluster.layout import Layout  # noqa: E402
 from mpidask.launch.cluster.rank_spec import places  # noqa: E402
 from mpidask.launch.comm import startup_errors  # noqa: E402
-from mpidask.launch.resources import division, network, roles, staggering  # noqa: E402
+from mpidask.launch.resources import division, network, roles, sharing, staggering  # noqa: E402
 from mpidask.launch.resources.division import Facts, Limit  # noqa: E402
 from mpidask.launch.resources.roles import Role  # noqa: E402
 
@@ -66,6 +66,7 @@ def _facts(rank: int, per_node: int, *, bound: bool) -> Facts:
         scratch=f"/tmp/user-{number}",
         pid=100_000 + rank,
         job_ranks=per_node,
+        sharing="0123456789abcdef",
     )
 
 
@@ -87,11 +88,12 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
     plans = division.divide(facts, hosting, serving)
-    layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0")
+    agents = sharing.agents(facts, plans, 0, apart=False)
+    layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0", agents)
     probers = network.probers(facts)
     answers = {rank: ({"10.1.0.1": f"10.1.9.{rank % 250}"} if rank in probers.values() else {}) for rank in range(size)}
     offers = [("hsn0", "10.1.0.1", 4711)]
-    up = dict.fromkeys(range(size - 10), 1)
+    up = {rank: {rank: 1} for rank in range(size - 10)}
     progress = StartupProgress(layout)
 
     def look() -> None:

@@ -250,8 +250,12 @@ def workers_per_rank(options: Options, label: Callable[[str], str] = as_option) 
 
 def inside(options: Options) -> bool:
     """Whether a rank's worker lives in the rank's own process: drop-ins may name a class that starts processes."""
-    starts = options.worker_class.endswith("Nanny") or options.worker_class.startswith("dask_cuda.")
-    return not options.nanny and not starts
+    return not options.nanny and not starts_workers(options)
+
+
+def starts_workers(options: Options) -> bool:
+    """Whether the worker class is one of servers that start workers in processes of their own."""
+    return options.worker_class.endswith("Nanny") or options.worker_class.startswith("dask_cuda.")
 
 
 def inclusive(options: Options) -> bool:

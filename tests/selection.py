@@ -11,7 +11,8 @@ import pytest
 #: Under Open MPI: start, endings, sessions, nodes, agents. Test in its file -> which of its cases, all where none are named.
 UNDER_OPEN_MPI = {
     "test_agent.py::test_a_rank_hosts_as_many_workers_as_it_is_told": "",
-    "test_agent.py::test_a_rank_that_loses_its_agent_is_told_and_the_others_go_on": "",
+    "test_agent.py::test_a_worker_has_what_its_rank_has": "",
+    "test_agent.py::test_an_agent_that_is_lost_is_replaced": "",
     "test_agent.py::test_workers_are_forked_from_one_process": "",
     "test_doors.py::test_a_failed_rank_does_not_leave_the_others_waiting": "",
     "test_doors.py::test_a_rank_that_is_ended_ends_the_run": r"session-9-\d",

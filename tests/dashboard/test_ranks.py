@@ -69,7 +69,7 @@ def facts(host, pid):
 def test_places_are_what_the_layout_says():
     roles = [Role.SCHEDULER | Role.CLIENT, Role.WORKER]
     workers = [WorkerSpec(1, "1-0", 2, 2**30), WorkerSpec(1, "1-1", 2, 2**30)]
-    layout = Layout(0, Options(), [facts("n1", 11), facts("n2", 22)], roles, workers, "127.0.0.1", "loopback")
+    layout = Layout(0, Options(), [facts("n1", 11), facts("n2", 22)], roles, workers, "127.0.0.1", "loopback", [0, 1])
     assert places(layout) == (
         Place(0, "n1", "scheduler, script", 11, 2**32),
         Place(1, "n2", "worker", 22, 2**32, ("1-0", "1-1")),

@@ -1,14 +1,21 @@
-"""Several workers per rank: imported once, forked from there, and each of them may die without the others."""
+"""The agents: workers of a node are forked from one process, and each of them may die without the others."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import signal
+import sys
 import time
 
 import pytest
 from harness import marked, read, read_environ
 from selection import some
+
+from mpidask import run_directory
+from mpidask.launch.resources import sharing
+from mpidask.launch.resources.division import Facts, Limit, WorkerSpec
 
 CONNECT = "from distributed import Client\nimport os, sys, time\nclient = Client()\n"
 NAMES = CONNECT + "print(sorted(str(each['name']) for each in client.scheduler_info(-1)['workers'].values()))\n"
@@ -60,7 +67,7 @@ TELLS = "import os\nopen(os.path.join(os.path.dirname(__file__), 'told.py'), 'a'
 
 
 @pytest.mark.parametrize("n", some([1, 3], [3]))
-def test_what_workers_start_with_is_imported_once_per_rank(ranks, n):
+def test_what_workers_start_with_is_imported_once_per_node(ranks, n):
     ranks.script(TELLS, "told_once.py")
     script = ranks.script(
         CONNECT
@@ -73,8 +80,7 @@ def test_what_workers_start_with_is_imported_once_per_rank(ranks, n):
     assert result.status == 0, result
     assert result.stdout == f"{3 * n}\n", result
     told = (ranks.work / "told.py").read_text().split()
-    assert len(told) == n, "once in each rank's agent, not in its workers"
-    assert len(set(told)) == n
+    assert len(told) == 1, "in the node's agent, not in its workers"
 
 
 @pytest.mark.thorough
@@ -166,20 +172,123 @@ AFTER = CONNECT + (
 )
 
 
-def test_a_rank_that_loses_its_agent_is_told_and_the_others_go_on(ranks):
-    run = ranks.start(4, ranks.script(AFTER))
+def test_an_agent_that_is_lost_is_replaced(ranks):
+    """Its workers come back under their names, and what they had to do is done."""
+    script = CONNECT + (
+        "names = lambda: sorted(each['name'] for each in client.scheduler_info(-1)['workers'].values())\n"
+        "before, task = names(), client.submit(time.sleep, 3)\n"
+        "print('ready', flush=True)\n"
+        "task.result()\n"
+        "client.wait_for_workers(2)\n"
+        "print(before == names() == [2, 3])\n"
+    )
+    run = ranks.start(4, ranks.script(script))
     run.wait_for("ready")
-    os.kill(_agent(run, 3), signal.SIGKILL)
-    time.sleep(1)
-    ranks.script("", "go.py")
+    os.kill(_agent(run, 2), signal.SIGKILL)
     result = run.result()
     assert result.status == 0, result
-    assert "3\n" in result.stdout, result
-    assert "the process with this rank's servers, on rank 3 on" in result.stderr, result
-    assert "goes on without its workers" in result.stderr, result
+    assert "True\n" in result.stdout, result
+    (line,) = result.words
+    assert "warning: the process with the workers of 2 ranks, on " in line, result
+    assert line.endswith(" ended (-9); it is started again"), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
+    run = ranks.start(3, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    lost: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(lost) < 5 and time.monotonic() < deadline:
+        with contextlib.suppress(StopIteration, OSError, IndexError):  # it comes or goes
+            agent = _agent(run, 2)
+            if agent not in lost:
+                os.kill(agent, signal.SIGKILL)
+                lost.add(agent)
+        time.sleep(0.1)
+    result = run.result()
+    assert result.status not in (0, None), result
+    assert "again and again; no worker is left, and the run ends" in result.stderr, result
     assert "Traceback" not in result.stderr, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
+
+
+#: What each worker says of itself: its name, its agent's fork server, its cores, a variable, its log.
+LOOK = CONNECT + (
+    "def look(dask_worker):\n"
+    "    print('worker', dask_worker.name, flush=True)\n"
+    "    return dask_worker.name, os.getppid(), sorted(os.sched_getaffinity(0)), os.environ.get('OF_THE_RANK')\n"
+    "found = sorted(client.run(look).values())\n"
+    "servers = [each[1] for each in found]\n"
+    "print([(name, servers.index(server), cores, variable) for name, server, cores, variable in found])\n"
+)
+
+
+@pytest.mark.both_mpis
+def test_a_worker_has_what_its_rank_has(ranks):
+    """Cores are given to it; a variable that only one rank has makes an agent of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    wrapper = (
+        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 5 ] && export OF_THE_RANK=5; '
+        f'[ "$r" = 3 ] && exec taskset -c {cores[0]} "$0" "$@"; [ "$r" = 4 ] && exec taskset -c {cores[-1]} "$0" "$@"; '
+        'exec "$0" "$@"'
+    )
+    directory = ranks.directory / "run"
+    directory.mkdir()
+    command = ["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script(LOOK)]
+    result = ranks(6, command=command, environ={run_directory.DIRECTORY: str(directory)})
+    assert result.status == 0, result
+    assert eval(result.stdout) == [
+        (2, 0, cores, None),
+        (3, 0, cores[:1], None),
+        (4, 0, cores[-1:], None),
+        (5, 3, cores, "5"),
+    ], result
+    assert "forked from 2 agents" in result.stderr, result
+    for rank in (2, 3, 4, 5):
+        log = (directory / f"rank-{rank}.log").read_text()
+        assert [line for line in log.splitlines() if line.startswith("worker")] == [f"worker {rank}"], log
+
+
+def facts(node="a", sharing="same"):
+    return Facts(node, node, node, (0,), 1, (), (), sharing=sharing)
+
+
+def test_who_may_share_an_agent():
+    plan = [WorkerSpec(rank, rank, 1, 0) for rank in (1, 2, 3, 4)]
+    world = [facts(), facts(), facts(), facts("b"), facts("b")]
+    assert sharing.agents(world, plan, 0, apart=False) == [0, 1, 1, 3, 3]
+    assert sharing.agents(world, plan, 2, apart=False) == [0, 2, 2, 3, 3], "the scheduler's agent goes first"
+    assert sharing.agents(world, plan, 0, apart=True) == [0, 1, 2, 3, 4]
+    other = [facts(), facts(), facts(sharing="other"), facts("b", ""), facts("b", "")]
+    assert sharing.agents(other, plan, 0, apart=False) == [0, 1, 2, 3, 4]
+    threads = [*plan[:3], WorkerSpec(4, 4, 1, 0, blas_threads=2)]
+    assert sharing.agents(world, threads, 0, apart=False) == [0, 1, 1, 3, 4], (
+        "libraries read them when they are imported"
+    )
+
+
+def test_what_ranks_have_in_common(tmp_path):
+    """Cgroups without limits of their own may differ, but where there are GPUs, and devices may be withheld."""
+
+    def described(task, environ=None, **changes):
+        root = tmp_path / str(task)
+        (root / "proc/self").mkdir(parents=True, exist_ok=True)
+        (root / "proc/self/cgroup").write_text(f"0::/job/task_{task}\n")
+        return sharing.described(dataclasses.replace(facts(), **changes), environ or {}, root).sharing
+
+    assert described(1) == described(2)
+    assert described(1, {"SLURM_PROCID": "1", "SLURM_TASK_PID": "7"}) == described(2, {"SLURM_PROCID": "2"})
+    assert described(1, {"UCX_NET_DEVICES": "mlx5_0"}) != described(2, {"UCX_NET_DEVICES": "mlx5_1"})
+    gpus = {"gpu_variable": "CUDA_VISIBLE_DEVICES"}
+    assert described(1, **gpus) == described(1, {"CUDA_VISIBLE_DEVICES": "1"}, **gpus)
+    assert described(1, **gpus) != described(2, **gpus)
+    assert described(1, **gpus) != described(1, gpu_visible="0", **gpus), "a variable cannot be taken away"
+    limits = [Limit(f"cgroup:/job/task_{task}", 2**30, "cgroup") for task in (1, 2)]
+    assert described(1, memory=(limits[0],)) != described(1, memory=(limits[1],))
+    assert described(1, memory=(Limit("process:1", 1, ""),)) == described(1, memory=(Limit("process:2", 1, ""),))
 
 
 @pytest.mark.parametrize("n", some([1, 2], [2]))
@@ -220,7 +329,7 @@ def test_signals_to_a_ranks_group_do_not_reach_its_agent(ranks):
     ours = {os.getpgid(run.rank(number)) for number in range(4)}
     assert os.getpgid(_agent(run, 2)) not in ours
     trackers = [pid for pid in marked(run.mark) if "resource_tracker" in read(pid, "cmdline")]
-    assert len(trackers) >= 2
+    assert trackers
     assert not ours & {os.getpgid(pid) for pid in trackers}  # an agent that lost its own would start another
     ranks.script("", "go.py")
     assert run.result().status == 0

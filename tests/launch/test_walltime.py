@@ -228,14 +228,13 @@ time.sleep(100)
 def test_a_script_that_ends_by_itself_keeps_its_status(ranks, warned):
     """A callback that waits for the script lets it."""
     begin = """
-import atexit
 told, done = threading.Event(), threading.Event()
 mpidask.on_walltime(lambda: (told.set(), done.wait()))
 """
     end = """
 told.wait()
 time.sleep(1)
-atexit.register(done.set)
+threading.Thread(target=lambda: (threading.main_thread().join(), done.set())).start()
 sys.exit(3)
 """
     script = START + begin + WARN + end

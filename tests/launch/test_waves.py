@@ -21,7 +21,7 @@ from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.rank_spec import places
 from mpidask.launch.comm import startup_errors
-from mpidask.launch.resources import division, network, roles, staggering
+from mpidask.launch.resources import division, network, roles, sharing, staggering
 from mpidask.launch.resources.division import Facts, Limit
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.plugins import registration
@@ -155,6 +155,7 @@ def world(size, per_node, *, bound=True):
             scratch=f"/tmp/{rank // per_node}",
             pid=rank,
             job_ranks=per_node,
+            sharing="same",
         )
         for rank in range(size)
     ]
@@ -167,7 +168,8 @@ def meeting(size, per_node, **how):
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
     plans = division.divide(facts, hosting, serving)
     division.divide(facts, hosting, serving, division.WorkerRequest(per_rank=None))
-    layout = Layout(0, config.Options(), facts, assigned, plans, "", "")
+    agents = sharing.agents(facts, plans, 0, apart=False)
+    layout = Layout(0, config.Options(), facts, assigned, plans, "", "", agents)
     all_places = places(layout)
     first = network.probers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from mpidask import config
 from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
-from mpidask.launch.comm.polling import WaitPolicy
-from mpidask.launch.resources.roles import Role
+from mpidask.launch.comm.polling import SoFar, WaitPolicy
 from mpidask.security.credentials import Contact
 from mpidask.version import __version__
 
@@ -28,7 +29,7 @@ class StartupProgress:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._hosts = layout.hosts
-        self._hosting = [rank for rank, role in enumerate(layout.roles) if Role.WORKER in role]
+        self._wanted = Counter(worker.rank for worker in layout.workers)
         self._terminal = sys.stderr.isatty()
         self._next = time.monotonic() + _FIRST
         self._shown = False
@@ -36,28 +37,54 @@ class StartupProgress:
     @property
     def policy(self) -> WaitPolicy:
         """How long to wait for the workers, and what to say meanwhile."""
-        return WaitPolicy(self._layout.startup_timeout, self._hosts, self.show, self.enough)
+        return WaitPolicy(self._layout.startup_timeout, self._hosts, self.show, self.enough, self.missing)
 
-    def show(self, up: Mapping[int, int]) -> None:
-        """Print how far the start has come; up: rank -> number of its workers."""
+    def show(self, reported: Mapping[int, Any]) -> None:
+        """Print how far the start has come.
+
+        reported: rank -> (rank -> number of its workers), of those that the first one hosts, or so far
+        """
         if self._layout.options.quiet or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + (_ON_TERMINAL if self._terminal else _IN_LOG)
-        missing = banner.missing_workers(self._hosting, up.keys(), self._hosts)
-        text = banner.progress(sum(up.values()), len(self._layout.workers), missing)
+        up = _sum(reported)
+        missing = banner.missing_workers(list(self._wanted), self._wanted.keys() - self._lacking(up), self._hosts)
+        text = banner.progress(up.total(), len(self._layout.workers), missing)
         _say(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         self._shown = True
 
-    def enough(self, up: Mapping[int, int]) -> bool:
-        """Whether the script may start before all workers are up."""
+    def _lacking(self, up: Counter[int]) -> set[int]:
+        return {rank for rank, number in self._wanted.items() if up[rank] < number}
+
+    def missing(self, reported: Mapping[int, Any]) -> set[int]:
+        """Return the ranks that keep the others waiting; reported: as for `show`."""
+        silent = set(range(len(self._layout.roles))) - _ready(reported) - set(self._layout.hosting)
+        return self._lacking(_sum(reported)) | silent
+
+    def enough(self, reported: Mapping[int, Any]) -> bool:
+        """Whether the script may start before all workers are up; reported: as for `show`."""
         wanted = self._layout.options.min_workers
+        if wanted is None:
+            return False
         needed = {self._layout.client, self._layout.scheduler} - {None}
-        return wanted is not None and sum(up.values()) >= wanted and needed <= up.keys()
+        return _sum(reported).total() >= wanted and needed <= _ready(reported)
 
     def done(self) -> None:
         """Clear the changing line."""
         if self._shown and self._terminal:
             _say("\r\x1b[K")
+
+
+def _ready(reported: Mapping[int, Any]) -> set[int]:
+    return {rank for rank, value in reported.items() if not isinstance(value, SoFar)}
+
+
+def _sum(reported: Mapping[int, Any]) -> Counter[int]:
+    """Return rank -> number of its workers, over all that hosts have reported."""
+    up: Counter[int] = Counter()
+    for value in reported.values():
+        up.update(value.value if isinstance(value, SoFar) else value)
+    return up
 
 
 def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> None:
@@ -83,8 +110,8 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
             about += links.ways(dashboard, layout.hosts[layout.reporting_rank], os.environ)
     if options.idle_timeout is not None and layout.client is None and not layout.joined:
         about.append(("idle", f"the cluster ends when it has had nothing to do for {options.idle_timeout}"))
-    inside = config.inside(options)
-    _say(banner.banner(__version__, layout.roles, layout.facts, layout.workers, about, inside=inside))
+    agents = None if config.inside(options) else layout.hosting if options.nanny else ()
+    _say(banner.banner(__version__, layout.roles, layout.facts, layout.workers, about, agents))
 
 
 def print_closing(run: Run, status: int | None) -> None:

@@ -36,23 +36,22 @@ def banner(
     facts: Sequence[Facts],
     workers: Sequence[WorkerSpec],
     about: Sequence[tuple[str, str]],
-    *,
-    inside: bool = False,
+    agents: Sequence[int] | None = (),
 ) -> str:
     """Return the banner.
 
     about:  further (label, text) lines: scheduler, dashboard, scratch, ...
-    inside: workers live in their ranks' processes
+    agents: ranks with the agents that workers are forked from; None where workers live in their ranks' processes
     """
     hosts = list(dict.fromkeys(fact.host for fact in facts))
     nodes = len({fact.node for fact in facts})
     lines = [
         ("version", f"{version}, {_count(len(roles), 'rank')} on {_count(nodes, 'node')} ({_few(hosts)})"),
         ("roles", _roles(roles)),
-        ("workers", _workers(workers)),
+        ("workers", _workers(workers) + _forked(agents)),
         ("cores", _cores(facts, workers)),
         ("memory", _memory(facts, workers)),
-        *(("gpus", text) for text in _gpus(facts, workers, inside=inside)),
+        *(("gpus", text) for text in _gpus(facts, workers, inside=agents is None)),
         *about,
     ]
     return "".join(f"mpidask: {label:<12} {text}\n" for label, text in lines)
@@ -83,6 +82,12 @@ def _workers(workers: Sequence[WorkerSpec]) -> str:
         limit = amount(memory) if memory else "no memory limit"
         texts.append(f"{number} x {_count(threads, 'thread')}, {limit}")
     return "; ".join(texts) + (f"; {len(kinds) - 3} more kinds" if len(kinds) > 3 else "")
+
+
+def _forked(agents: Sequence[int] | None) -> str:
+    if not agents:
+        return ""
+    return f", forked from {_count(len(agents), 'agent')}" + (f" (rank {agents[0]})" if len(agents) == 1 else "")
 
 
 def _cores(facts: Sequence[Facts], workers: Sequence[WorkerSpec]) -> str:

@@ -196,7 +196,7 @@ class ClientCluster:
 
 
 class Up:
-    """The number of workers beside the client, once these and the client are ready."""
+    """Rank -> number of its workers, of those beside the client, once these and the client are ready."""
 
     def __init__(self, cluster: ClientCluster, side: ClientSide) -> None:
         self._cluster, self._side = cluster, side
@@ -207,9 +207,13 @@ class Up:
             return True
         return self._side.done() and (not self._cluster.has_servers or self._cluster.agent.done())
 
-    def result(self) -> int | BaseException:
-        """Return their number, or the error that kept them from coming."""
+    def result(self) -> dict[int, int] | BaseException:
+        """Return it, or the error that kept them from coming."""
         wrong = self._side.wrong()
         if wrong is not None:
             return wrong
-        return self._cluster.agent.result() if self._cluster.has_servers else 0
+        return self._cluster.agent.result() if self._cluster.has_servers else {}
+
+    def so_far(self) -> dict[int, int]:
+        """Return it as it is now."""
+        return dict(self._cluster.agent.up) if self._cluster.has_servers else {}

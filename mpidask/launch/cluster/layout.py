@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from mpidask import config, quantities
 from mpidask.config import Options
-from mpidask.launch.resources import division, staggering
+from mpidask.launch.resources import division, sharing, staggering
 from mpidask.launch.resources.roles import Role
 from mpidask.security.credentials import Contact
 
@@ -21,6 +21,7 @@ class Layout:
 
     address: IPv4 address on which this rank listens
     link:    how the nodes reach each other, in words
+    agents:  for each rank the one that hosts its workers, in the agent beside it or in itself
     joined:  the scheduler that is there already, None if the run starts its own
     """
 
@@ -31,6 +32,7 @@ class Layout:
     workers: Sequence[division.WorkerSpec]
     address: str
     link: str
+    agents: Sequence[int]
     joined: Contact | None = None
 
     @property
@@ -40,8 +42,18 @@ class Layout:
 
     @property
     def mine(self) -> list[division.WorkerSpec]:
-        """Workers of this rank."""
-        return [worker for worker in self.workers if worker.rank == self.rank]
+        """Workers that this rank hosts: its own, and those of other ranks of its node."""
+        return [worker for worker in self.workers if self.agents[worker.rank] == self.rank]
+
+    @property
+    def stands_for(self) -> list[int]:
+        """Ranks whose workers this rank hosts."""
+        return sorted({worker.rank for worker in self.mine})
+
+    @property
+    def hosting(self) -> list[int]:
+        """Ranks that host workers."""
+        return sorted({self.agents[worker.rank] for worker in self.workers})
 
     @property
     def hosts(self) -> dict[int, str]:
@@ -74,10 +86,15 @@ class Layout:
     @property
     def turn(self) -> staggering.Turn:
         """When this rank is to start its workers: its turn among those that host some."""
-        hosting = [rank for rank, role in enumerate(self.roles) if Role.WORKER in role]
+        hosting = self.hosting
         index = bisect.bisect_left(hosting, self.rank)
         encrypted = config.transport(self.options) in ("tls", "wss")
-        return staggering.Turn(index, max(1, len(hosting)), encrypted, len(self.facts[self.rank].cores))
+        return staggering.Turn(index, max(1, len(hosting)), encrypted, len(self.cores))
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Cores of this rank, and of those whose workers it hosts."""
+        return sharing.union(self.facts, [self.rank, *self.stands_for])
 
 
 def startup_timeout(options: Options, turn: staggering.Turn) -> float:

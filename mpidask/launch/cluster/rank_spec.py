@@ -17,7 +17,7 @@ from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers import worker_environment
 from mpidask.launch.servers.agent import Agent
-from mpidask.launch.servers.specs import Place, RankSpec, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.servers.specs import Place, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
@@ -38,13 +38,14 @@ def rank_spec(run: Run, *, diverts: bool) -> RankSpec:
     layout = run.layout
     return RankSpec(
         _scheduler(run) if run.hosts_scheduler else None,
-        _workers(run, layout.joined or Contact("")) if layout.mine else None,
+        _workers(run, layout.joined or Contact(""), diverts=diverts) if layout.mine else None,
         run.configuration,
         semaphore_prefix(run.watchdog.token),
         layout.turn,
-        _log(run) if diverts else None,
+        _log(run, run.world.rank) if diverts else None,
         warns=_warns(run),
         path=run.invocation.path,
+        cores=layout.cores if layout.cores != layout.facts[layout.rank].cores else (),
     )
 
 
@@ -58,13 +59,13 @@ def start_agent(run: Run, spec: RankSpec) -> Agent:
     return Agent(spec, {**variables, **import_cache.offer(run.imports), TOKEN: run.watchdog.token})
 
 
-def _log(run: Run) -> str | None:
-    """Return the file for what this rank's servers and tasks print, None if they print where the rank does.
+def _log(run: Run, rank: int) -> str | None:
+    """Return the file for what a rank's servers and tasks print, None if they print where the rank does.
 
     A part of the job's ranks has none: another part may have the same numbers.
     """
     directory = os.environ.get(run_directory.DIRECTORY)
-    return run_directory.rank_log(directory, run.world.rank) if directory and run.world.whole else None
+    return run_directory.rank_log(directory, rank) if directory and run.world.whole else None
 
 
 def _warns(run: Run) -> bool:
@@ -102,7 +103,7 @@ def _scheduler(run: Run) -> SchedulerSpec:
         idle=idle,
         places=places(layout),
         record=_record(run),
-        environ=_environ(layout),
+        environ=_environ(layout, layout.rank),
     )
 
 
@@ -140,8 +141,8 @@ def _for_clients(options: Options) -> tuple[str, int] | None:
     return address, 0
 
 
-def _workers(run: Run, scheduler: Contact) -> WorkerGroupSpec:
-    """Return how this rank's workers are to be run; raises StartupError without a scratch directory.
+def _workers(run: Run, scheduler: Contact, *, diverts: bool) -> WorkerGroupSpec:
+    """Return how the workers here are to be run; raises StartupError without a scratch directory.
 
     scheduler: its address is "" if it is not known yet
     """
@@ -159,15 +160,27 @@ def _workers(run: Run, scheduler: Contact) -> WorkerGroupSpec:
         worker_options=options.worker_options or {},
         timeout=layout.startup_timeout,
         turn=layout.turn,
-        environ=_environ(layout),
+        environ=_environ(layout, layout.rank),
+        shares={rank: _share(run, rank, diverts=diverts) for rank in layout.stands_for},
         choice=len(layout.facts[layout.rank].gpus) > 1,
     )
 
 
-def _environ(layout: Layout) -> dict[str, str]:
+def _share(run: Run, rank: int, *, diverts: bool) -> RankShare:
+    """Return what the workers of a rank have of it: nothing that their host has, too."""
+    layout = run.layout
+    cores = layout.facts[rank].cores
+    return RankShare(
+        cores if cores != layout.cores else (),
+        _environ(layout, rank),
+        _log(run, rank) if diverts and rank != layout.rank else None,
+    )
+
+
+def _environ(layout: Layout, rank: int) -> dict[str, str]:
     """Return the visible-devices variable without what Dask's monitor of GPUs would stumble over."""
-    mine = layout.facts[layout.rank]
-    return {} if mine.gpu_visible is None else {mine.gpu_variable: mine.gpu_visible}
+    its = layout.facts[rank]
+    return {} if its.gpu_visible is None else {its.gpu_variable: its.gpu_visible}
 
 
 def _record(run: Run) -> tuple[str, Progress] | None:

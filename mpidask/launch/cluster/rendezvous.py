@@ -21,7 +21,18 @@ from mpidask.launch.comm.polling import WaitPolicy, wait
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_sharing
-from mpidask.launch.resources import division, gpus, hardware, network, roles, scratch, staggering, ucx, walltime
+from mpidask.launch.resources import (
+    division,
+    gpus,
+    hardware,
+    network,
+    roles,
+    scratch,
+    sharing,
+    staggering,
+    ucx,
+    walltime,
+)
 from mpidask.launch.resources.division import Facts, WorkerSpec
 from mpidask.launch.resources.roles import Role
 from mpidask.security import credentials
@@ -125,7 +136,13 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
     world.listen_for_wakeups(address)
-    return Layout(world.rank, options, facts, assigned, workers, address, link, joined)
+    agents = sharing.agents(facts, workers, _first(assigned), apart=not options.nanny or config.starts_workers(options))
+    return Layout(world.rank, options, facts, assigned, workers, address, link, agents, joined)
+
+
+def _first(assigned: Sequence[Role]) -> int | None:
+    """Return the rank of the scheduler, None if it runs elsewhere."""
+    return next((rank for rank, role in enumerate(assigned) if Role.SCHEDULER in role), None)
 
 
 def _assign(size: int, invocation: Invocation, *, joined: bool) -> list[Role]:
@@ -176,6 +193,7 @@ def _look_around(rank: Rank, options: Options, role: Role, joined: Contact | Non
     protocol = joined.address.partition("://")[0] if joined is not None else config.transport(options)
     ucx.check(protocol, here=connects)
     facts = gpus.seen(hardware.read_facts(rank.environ, options.interface), rank.environ)
+    facts = sharing.described(facts, rank.environ)
     if options.interface is not None and not facts.addresses:
         raise StartupError(
             f"there is no network interface {options.interface!r} with an IPv4 address",

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_er
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.contact import share_scheduler
+from mpidask.launch.cluster.lost_agent import Replacement
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, Steps, wait_async
@@ -74,7 +76,9 @@ class ServerRank:
     def __init__(self, run: Run, *, diverts: bool) -> None:
         self._run, self._world, self._layout, self._diverts = run, run.world, run.layout, diverts
         self._agent: Agent | None = None
+        self._replacement: Replacement | None = None  # of the agent, once it is up
         self._hosted: HostedServers | None = None
+        self._up_here: Counter[int] = Counter()
         self._contact = Contact("")
         self._dashboard: str | None = None
         self._starting: asyncio.Future[Any] | None = None
@@ -129,10 +133,11 @@ class ServerRank:
         if self._hosted is not None:
             self._pages = asyncio.ensure_future(self._hosted.start_pages())  # while workers start
         self._starting = asyncio.ensure_future(_caught(self._make_workers))
+        coming = WorkersComing(self._starting, self._up)
         watch = StartupProgress(self._layout)
         try:
             policy = dataclasses.replace(watch.policy, over=self._shut_down)
-            await wait_async(self._world.agree(self._starting, policy))
+            await wait_async(self._world.agree(coming, policy))
         finally:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
@@ -142,8 +147,16 @@ class ServerRank:
             self._world.share(self._dashboard, self._layout.reporting_rank)
         )  # so that the script comes after the banner
         self._run.drop_imports()
-        if self._agent is not None:
+        self._keep_agent()
+
+    def _keep_agent(self) -> None:
+        """See to the loss of the agent: another takes its place, unless the cluster ends with it."""
+        if self._agent is None:
+            return
+        if self._run.hosts_scheduler or self._each_for_itself:
             self._agent.watch(lambda status: teardown.lose_agent(self._run, status))
+        else:
+            self._replacement = Replacement(self._run, self._agent, self._contact, diverts=self._diverts)
 
     def _shut_down(self) -> MpidaskError | None:
         """Return the news if a client has shut the scheduler of this rank down already."""
@@ -152,11 +165,17 @@ class ServerRank:
             over = self._starting.done() and not self._starting.cancelled() and self._agent.done()
         return ShutdownError("a client has shut the cluster down before all its workers were up") if over else None
 
-    async def _make_workers(self) -> int:
+    def _up(self) -> Counter[int]:
+        """Return rank -> number of its workers that are up, of those that this rank hosts."""
+        return self._agent.up if self._agent is not None else self._up_here
+
+    async def _make_workers(self) -> dict[int, int]:
         if self._wrong is not None:
             raise self._wrong
         if self._agent is None:
-            return await self._hosted.start_workers(self._contact) if self._hosted is not None else 0
+            if self._hosted is not None:
+                await self._hosted.start_workers(self._contact, lambda rank: self._up_here.update([rank]))
+            return dict(self._up_here)
         if not self._run.hosts_scheduler:
             self._agent.tell(self._contact)
         await wait_async(_until(self._agent.done))
@@ -171,13 +190,17 @@ class ServerRank:
             where = f"rank {self._world.rank} on {self._world.host}"
             sys.stderr.write(f"mpidask: warning: {where} goes without its worker: {starting.result()}\n")
 
+    @property
+    def _each_for_itself(self) -> bool:
+        """Whether all ranks are workers of a cluster that is elsewhere."""
+        return self._layout.scheduler is None and self._layout.client is None
+
     async def end(self, *, until_shutdown: bool) -> End:
         """Wait for the end: for the script's, or for that of the servers that decide."""
         announced = asyncio.ensure_future(wait_async(self._world.await_end(), self._world.wakeup))
         waits = {announced, asyncio.ensure_future(self.asked.wait())}
         decides = self._run.hosts_scheduler
-        each_for_itself = self._layout.scheduler is None and self._layout.client is None
-        if until_shutdown and (decides or each_for_itself):
+        if until_shutdown and (decides or self._each_for_itself):
             waits.add(asyncio.ensure_future(self._finished()))
             if self._layout.client is None:  # who would look at the clock
                 waits.add(asyncio.ensure_future(self._until_walltime()))
@@ -188,7 +211,7 @@ class ServerRank:
             return announced.result()
         if decides:
             self._world.announce_end(None)
-        elif each_for_itself:
+        elif self._each_for_itself:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
         return End(self._status, self._world.rank)
 
@@ -222,10 +245,31 @@ class ServerRank:
         """Close everything, give up what has not started yet; never raises."""
         if self._starting is not None:
             self._starting.cancel()
-        if self._agent is not None:
+        if self._replacement is not None:
+            self._replacement.close(2 * teardown.CLOSE)
+        elif self._agent is not None:
             self._agent.close(2 * teardown.CLOSE)
         if self._hosted is not None:
             await self._hosted.close()
+
+
+class WorkersComing:
+    """What comes: rank -> number of its workers, of those that a rank hosts."""
+
+    def __init__(self, all_up: asyncio.Future[Any], up: Callable[[], Counter[int]]) -> None:
+        self._all_up, self._up = all_up, up
+
+    def done(self) -> bool:
+        """Whether all are up, or will not be."""
+        return self._all_up.done()
+
+    def result(self) -> Any:
+        """Return it, or the error that keeps some from coming."""
+        return self._all_up.result()
+
+    def so_far(self) -> dict[int, int]:
+        """Return it as it is now."""
+        return dict(self._up())
 
 
 def _until(done: Callable[[], bool]) -> Steps[None]:

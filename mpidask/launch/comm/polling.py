@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Coming", "End", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
+__all__ = ["Coming", "End", "Growing", "SoFar", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
 
 T = TypeVar("T")
 
@@ -45,14 +45,29 @@ class Coming(Protocol):
         """Return it."""
 
 
+class Growing(Coming, Protocol):
+    """A value that is not there yet, of which a part may be."""
+
+    def so_far(self) -> Any:
+        """Return what is there; false for nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SoFar:
+    """A part of a rank's value."""
+
+    value: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class WaitPolicy:
     """How long rank 0 waits for the others.
 
     timeout:  s; the error then names the ranks that are missing
     hosts:    rank -> host name, for that message
-    progress: called with what has been reported so far, rank -> value, at every look
+    progress: called with what has been reported so far, rank -> value or SoFar, at every look
     enough:   whether that is enough to go on
+    missing:  ranks to be named when it has taken too long; none: those that have not reported
     over:     what makes waiting pointless, None as long as there is nothing
     compact:  what is made of what was reported before it is sent to all
     """
@@ -61,6 +76,7 @@ class WaitPolicy:
     hosts: Mapping[int, str] = dataclasses.field(default_factory=dict)
     progress: Callable[[Mapping[int, Any]], None] = lambda values: None
     enough: Callable[[Mapping[int, Any]], bool] = lambda values: False
+    missing: Callable[[Mapping[int, Any]], set[int]] = lambda values: set()
     over: Callable[[], MpidaskError | None] = lambda: None
     compact: Callable[[dict[int, Any]], dict[int, Any]] = lambda values: values
 

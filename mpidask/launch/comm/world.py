@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm import mpi_library, startup_errors
-from mpidask.launch.comm.polling import End, Steps, WaitPolicy, wait
+from mpidask.launch.comm.polling import End, SoFar, Steps, WaitPolicy, wait
 from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
 from mpidask.launch.watchdog.launcher_environment import rank_identity
 from mpidask.launch.watchdog.procfs import launcher_process, ranks_under
@@ -34,6 +34,27 @@ _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the o
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 _INPUT = 32000  # tag of what the launcher's standard input holds
+
+
+_NEWS = 0.5  # s between two reports of what has come so far
+
+
+class _News:
+    """Tells when more of a Growing value is there than was told."""
+
+    def __init__(self) -> None:
+        self._told: Any = None
+        self._next = 0.0
+
+    def of(self, value: Any) -> SoFar | None:
+        """Return what is there, None if there is nothing new or it is too soon."""
+        if not hasattr(value, "so_far") or time.monotonic() < self._next:
+            return None
+        part = value.so_far()
+        if not part or part == self._told:
+            return None
+        self._told, self._next = part, time.monotonic() + _NEWS
+        return SoFar(part)
 
 
 def _timeout(deadline: float) -> bool:
@@ -116,7 +137,7 @@ class World:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
 
         value: this rank's contribution, the exception that kept it from having one, or a Coming one. A rank learns
-               of an error elsewhere before its own value is there.
+               of an error elsewhere before its own value is there. Of a Growing one rank 0 learns what is there so far.
         Returns rank -> value, of all ranks or of enough of them.
         """
         self._phase += 1
@@ -131,36 +152,43 @@ class World:
 
     def _contribute(self, value: Any) -> Steps[Any]:
         """Report this rank's value to rank 0 as soon as it is there, while waiting for the verdict."""
-        verdict, report = self.share(None, 0), None
+        verdict, report, news = self.share(None, 0), None, _News()
         while True:
             try:
                 moved = next(verdict)
             except StopIteration as stop:
                 return stop.value
             if report is None and _is_there(value):
-                report = self._comm.isend(
-                    (self.rank, self.host, _unwrap(value), self._wakeup_address()), 0, self._phase
-                )
+                report = self._report(_unwrap(value))
             elif report is not None:
                 report.Test()
+            elif (part := news.of(value)) is not None:
+                self._sent.append(self._report(part))
             yield moved
+
+    def _report(self, value: Any) -> Any:
+        return self._comm.isend((self.rank, self.host, value, self._wakeup_address()), 0, self._phase)
 
     def _collect(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any] | MpidaskError]:
         """On rank 0: gather the values of all ranks, or find out what keeps them from coming."""
         deadline = time.monotonic() + policy.timeout
         values: dict[int, Any] = {}
+        parts: dict[int, SoFar] = {}
+        news = _News()
         while (before := len(values)) < self.size:
+            if (part := news.of(value)) is not None:
+                parts[0] = part
             for rank, host, theirs in self._reports(value, seen=0 in values):
                 if isinstance(theirs, BaseException):
                     return startup_errors.located(theirs, rank, host)
-                values[rank] = theirs
-            policy.progress(values)
-            if policy.enough(values):
+                (parts if isinstance(theirs, SoFar) else values)[rank] = theirs
+            policy.progress(parts | values)
+            if policy.enough(parts | values):
                 break
             if (over := policy.over()) is not None:
                 return over
             if _timeout(deadline):
-                missing = set(range(self.size)) - set(values)
+                missing = policy.missing(parts | values) or set(range(self.size)) - set(values)
                 return startup_errors.missing(missing, policy.hosts, policy.timeout, self.size)
             yield len(values) > before
         return policy.compact(values)

@@ -60,6 +60,7 @@ class Facts:
     scratch:   where the rank's directory for spilling is made
     pid:       the rank's process
     job_ranks: how many ranks of the MPI job are on the node, also such as take no part; 0 if that is not known
+    sharing:   what ranks of one node have in common whose workers one process may host; "" for none
     """
 
     host: str
@@ -77,6 +78,7 @@ class Facts:
     scratch: str = ""
     pid: int = 0
     job_ranks: int = 0
+    sharing: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

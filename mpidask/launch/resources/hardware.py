@@ -19,6 +19,7 @@ from mpidask.launch.watchdog.launcher_environment import local_size
 
 __all__ = [
     "NETWORK_FILE_SYSTEMS",
+    "cgroup_directories",
     "cgroup_limits",
     "file_system",
     "listing",
@@ -101,7 +102,7 @@ def cgroup_limits(controller: str, root: Path = _ROOT) -> Iterator[Limit]:
 
     controller: "memory" (bytes) or "cpu" (cores)
     """
-    for directory in _cgroups(controller, root):
+    for directory in cgroup_directories(controller, root):
         amount = _cgroup_memory(directory) if controller == "memory" else _cgroup_cpu(directory)
         if amount is not None:
             yield Limit(f"cgroup:{directory}", amount, f"cgroup {directory.name or '/'}")
@@ -121,7 +122,7 @@ def _cgroup_cpu(directory: Path) -> float | None:
     return amount / length if amount and length and amount > 0 else None
 
 
-def _cgroups(controller: str, root: Path) -> Iterator[Path]:
+def cgroup_directories(controller: str, root: Path) -> Iterator[Path]:
     """Yield the directories of this process's cgroups of that controller, from its own to the root's."""
     mounts = list(_cgroup_mounts(root))
     for line in text_of(root / "proc/self/cgroup").splitlines():
@@ -212,7 +213,7 @@ def file_system(path: str, root: Path = _ROOT) -> str:
 # --------------------------------------------------------------------- reading
 def oom_kills(root: Path = _ROOT) -> int:
     """Return how often the kernel has killed a process in this process's cgroups for want of memory."""
-    texts = [text_of(directory / name) for directory in _cgroups("memory", root) for name in _OOM_FILES]
+    texts = [text_of(directory / name) for directory in cgroup_directories("memory", root) for name in _OOM_FILES]
     return max(
         (int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.MULTILINE)), default=0
     )

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -62,10 +63,15 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True)
-class Started:
-    """All servers are up; workers: their number."""
+class WorkerUp:
+    """A worker is up; rank: the one that it stands for."""
 
-    workers: int
+    rank: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """All servers are up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +85,14 @@ class Agent:
     """The agent, as its rank sees it.
 
     dashboard: link to the scheduler's, once that is up; None if there is none
+    up:        rank -> number of its workers that are up
     """
 
     def __init__(self, spec: RankSpec, environ: Mapping[str, str]) -> None:
         self._closing = False
+        self._answer: Any = None  # the next one, once it is there
         self.dashboard: str | None = None
+        self.up: Counter[int] = Counter()
         self._ours, theirs = multiprocessing.Pipe()
         line = first_line(f"from {__name__} import main", f"main({theirs.fileno()})")
         with theirs:
@@ -117,12 +126,14 @@ class Agent:
 
     def done(self) -> bool:
         """Whether the next answer is there: it is up, has ended, or will not come up."""
-        return self._ours.poll() or self._ended.is_set()
+        while self._answer is None and self._ours.poll():
+            self._take()
+        return self._answer is not None or self._ended.is_set()
 
-    def result(self) -> int | BaseException:
-        """Return the number of workers, once they are up, or the error that kept them from coming up."""
+    def result(self) -> dict[int, int] | BaseException:
+        """Return rank -> number of its workers, once they are up, or the error that kept them from coming up."""
         answer = self._receive()
-        return answer if isinstance(answer, BaseException) else answer.workers
+        return answer if isinstance(answer, BaseException) else dict(self.up)
 
     def finished(self) -> bool:
         """Whether the servers have ended for want of work; asked when `done` after the start."""
@@ -130,10 +141,21 @@ class Agent:
         return isinstance(answer, Finished) and answer.idle
 
     def _receive(self) -> Any:
+        while self._answer is None:
+            self._take()
+        answer, self._answer = self._answer, None
+        return answer
+
+    def _take(self) -> None:
+        """Take the next message: an answer, or word of a worker."""
         try:
-            return self._ours.recv()
+            message = self._ours.recv()
         except (EOFError, OSError):
-            return StartupError("the process with the servers ended", "see its message above")
+            message = StartupError("the process with the servers ended", "see its message above")
+        if isinstance(message, WorkerUp):
+            self.up[message.rank] += 1
+        else:
+            self._answer = message
 
     def _await_end(self) -> None:
         self._process.wait()
@@ -214,6 +236,10 @@ def _import(spec: RankSpec) -> None:
 def _configure(spec: RankSpec) -> None:
     import dask.config
 
+    from mpidask.launch.servers.plugins.rank_share import run_on
+
+    if spec.cores:
+        run_on(spec.cores)
     # Each worker would try the locks of all others; the directory is the rank's own, and removed with it.
     dask.config.set({"distributed.worker.use-file-locking": False})
     directory = next((its.sockets for its in (spec.workers, spec.scheduler) if its is not None), "")
@@ -273,7 +299,8 @@ async def _serve(spec: RankSpec, hosted: HostedServers, rank: _RankConnection) -
             contact = listening.contact
         if contact is not None:
             contact = contact if contact.address else await rank.contact
-            rank.tell(Started(await hosted.start_workers(contact)))
+            await hosted.start_workers(contact, lambda up: rank.tell(WorkerUp(up)))
+            rank.tell(Started())
         await hosted.start_pages()
         rank.tell(Finished(await hosted.finished()))
     except asyncio.CancelledError:

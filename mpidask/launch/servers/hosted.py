@@ -43,14 +43,16 @@ class HostedServers:
         contact = server_start.contact(self._scheduler, spec)
         return Listening(contact, server_start.dashboard_link(self._scheduler, spec))
 
-    async def start_workers(self, scheduler: Contact) -> int:
-        """Return their number when they are up; raises StartupError."""
+    async def start_workers(self, scheduler: Contact, on_up: Callable[[int], None]) -> None:
+        """Return when they are up; raises StartupError.
+
+        on_up: called with the rank of each that is up
+        """
         if self._spec.workers is None:
-            return 0
+            return
         spec = dataclasses.replace(self._spec.workers, scheduler=scheduler)
-        self._workers = await server_start.start_workers(spec)
+        self._workers = await server_start.start_workers(spec, on_up)
         self._kept = asyncio.ensure_future(reconnecting.keep_workers(spec, self._workers))
-        return len(spec.workers)
 
     async def start_pages(self) -> None:
         """Add the dashboard's pages to a scheduler that listens."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import functools
 import importlib
 import importlib.util
 import multiprocessing
@@ -34,9 +35,10 @@ from mpidask.launch.resources.hardware import oom_kills
 from mpidask.launch.servers import gpu_workers, idle, log_filters, worker_environment
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import Recorder
+from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
-from mpidask.launch.servers.specs import SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.servers.specs import RankShare, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.security import scheduler_file, tls_sockets
@@ -208,8 +210,10 @@ class WatchedNanny(idle.RestingNanny):
             self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
 
 
-async def start_workers(spec: WorkerGroupSpec) -> list[Server]:
-    """Return the rank's workers when the scheduler knows them.
+async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = lambda rank: None) -> list[Server]:
+    """Return the workers that are hosted here when the scheduler knows them.
+
+    on_up: called with the rank of each that the scheduler knows
 
     Raises StartupError for a worker class that cannot be had or a worker that does not start.
     """
@@ -225,17 +229,26 @@ async def start_workers(spec: WorkerGroupSpec) -> list[Server]:
         _prepare(spec, cls)
     _serve_no_pages()
     answer_clients()  # those of tasks
-    servers = [_make(cls, spec, worker) for worker in gpu_workers.to_make(cls, spec)]
+    workers = gpu_workers.to_make(cls, spec)
+    servers = [_make(cls, spec, worker) for worker in workers]
+    starting = [
+        _start(server, functools.partial(on_up, worker.rank)) for worker, server in zip(workers, servers, strict=True)
+    ]
     try:
         with log_filters.unlogged("distributed.nanny"):  # a failure is raised, and told once
             async with asyncio.timeout(spec.timeout):
-                await staggering.in_turn(servers, spec.turn)
+                await staggering.in_turn(starting, spec.turn)
     except TimeoutError:
         raise StartupError(
             f"the workers did not start within {spec.timeout:g} s",
             "allow more time with --startup-timeout",
         ) from None
     return servers
+
+
+async def _start(server: Server, on_up: Callable[[], None]) -> None:
+    await server
+    on_up()
 
 
 def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
@@ -259,11 +272,14 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
     }
     if issubclass(cls, Worker):
         settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny), SelfReport())
+    share = spec.shares.get(worker.rank, RankShare())
     if issubclass(cls, Worker) and spec.nanny:
+        if share.cores or share.log is not None:
+            settings["plugins"] = (*settings["plugins"], TakeShare(share))
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}
-        settings["env"] = {**spec.environ, **own, **(settings.get("env") or {})}
+        settings["env"] = {**share.environ, **own, **(settings.get("env") or {})}
     server = cls(spec.scheduler.address, **settings)
     if isinstance(server, Worker):
         lost_connections.note_reason(server)

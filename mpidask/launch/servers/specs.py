@@ -12,7 +12,7 @@ from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About
 
-__all__ = ["Listening", "Place", "RankSpec", "SchedulerSpec", "WorkerGroupSpec"]
+__all__ = ["Listening", "Place", "RankShare", "RankSpec", "SchedulerSpec", "WorkerGroupSpec"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,22 @@ class SchedulerSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class RankShare:
+    """What workers have of the rank that they stand for, whoever hosts them.
+
+    cores:   numbers of those that they may run on, () for those of the process that hosts them
+    environ: variables to be set in their processes
+    log:     file for what they print, None for where their host prints
+    """
+
+    cores: tuple[int, ...] = ()
+    environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    log: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class WorkerGroupSpec:
-    """One rank's workers.
+    """The workers that one rank hosts.
 
     host:      IPv4 address on which they listen
     directory: where they spill
@@ -85,7 +99,8 @@ class WorkerGroupSpec:
     worker_options: further arguments of the worker class
     timeout:   s for them to start
     turn:      when they are to connect
-    environ:   variables to be set in their processes, and in that of their nannies
+    environ:   variables to be set in the process of their nannies
+    shares:    rank -> what its workers have of it
     choice:    whether the rank has several GPUs to choose from
     """
 
@@ -102,6 +117,7 @@ class WorkerGroupSpec:
     timeout: float
     turn: Turn
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shares: Mapping[int, RankShare] = dataclasses.field(default_factory=dict)
     choice: bool = False
 
 
@@ -116,6 +132,7 @@ class RankSpec:
     log:    file for what servers and tasks print, None for where the rank prints
     warns:  say so if that cannot be written
     path:   first entries of sys.path for servers and workers: the script's
+    cores:  those that servers and workers may run on together, () for those that the rank may run on
     """
 
     scheduler: SchedulerSpec | None
@@ -126,6 +143,7 @@ class RankSpec:
     log: str | None = None
     warns: bool = True
     path: tuple[str, ...] = ()
+    cores: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
