@@ -9,13 +9,14 @@ from typing import Any, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Coming", "End", "Growing", "SoFar", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
+__all__ = ["Coming", "End", "Growing", "News", "SoFar", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
 
 T = TypeVar("T")
 
 #: A protocol step: yields while it waits, each time whether it has come further since; returns its result.
 Steps = Generator[bool, None, T]
 
+_NEWS = 0.5  # s between two reports of what has come so far
 _FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
 _GROWTH, _GROWTH_WITH_WAKEUP = (
     1.1,
@@ -57,6 +58,24 @@ class SoFar:
     """A part of a rank's value."""
 
     value: Any
+
+
+class News:
+    """Tells when more of a Growing value is there than was told."""
+
+    def __init__(self) -> None:
+        self._told: Any = None
+        self._next = 0.0
+
+    def of(self, value: Any) -> SoFar | None:
+        """Return what is there, None if there is nothing new or it is too soon."""
+        if not hasattr(value, "so_far") or time.monotonic() < self._next:
+            return None
+        part = value.so_far()
+        if not part or part == self._told:
+            return None
+        self._told, self._next = part, time.monotonic() + _NEWS
+        return SoFar(part)
 
 
 @dataclasses.dataclass(frozen=True)

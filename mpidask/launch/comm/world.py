@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm import mpi_library, startup_errors
-from mpidask.launch.comm.polling import End, SoFar, Steps, WaitPolicy, wait
+from mpidask.launch.comm.polling import End, News, SoFar, Steps, WaitPolicy, wait
 from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
 from mpidask.launch.watchdog.launcher_environment import rank_identity
 from mpidask.launch.watchdog.procfs import launcher_process, ranks_under
@@ -34,27 +34,6 @@ _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the o
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 _INPUT = 32000  # tag of what the launcher's standard input holds
-
-
-_NEWS = 0.5  # s between two reports of what has come so far
-
-
-class _News:
-    """Tells when more of a Growing value is there than was told."""
-
-    def __init__(self) -> None:
-        self._told: Any = None
-        self._next = 0.0
-
-    def of(self, value: Any) -> SoFar | None:
-        """Return what is there, None if there is nothing new or it is too soon."""
-        if not hasattr(value, "so_far") or time.monotonic() < self._next:
-            return None
-        part = value.so_far()
-        if not part or part == self._told:
-            return None
-        self._told, self._next = part, time.monotonic() + _NEWS
-        return SoFar(part)
 
 
 def _timeout(deadline: float) -> bool:
@@ -152,7 +131,7 @@ class World:
 
     def _contribute(self, value: Any) -> Steps[Any]:
         """Report this rank's value to rank 0 as soon as it is there, while waiting for the verdict."""
-        verdict, report, news = self.share(None, 0), None, _News()
+        verdict, report, news = self.share(None, 0), None, News()
         while True:
             try:
                 moved = next(verdict)
@@ -174,7 +153,7 @@ class World:
         deadline = time.monotonic() + policy.timeout
         values: dict[int, Any] = {}
         parts: dict[int, SoFar] = {}
-        news = _News()
+        news = News()
         while (before := len(values)) < self.size:
             if (part := news.of(value)) is not None:
                 parts[0] = part

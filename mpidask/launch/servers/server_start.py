@@ -32,7 +32,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
-from mpidask.launch.servers import gpu_workers, idle, log_filters, worker_environment
+from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, worker_environment
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import Recorder
 from mpidask.launch.servers.plugins.rank_share import TakeShare
@@ -220,7 +220,8 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
     raise_open_files()
     idle.prepare()
     tls_sockets.mend()
-    cls = worker_class(spec.worker_class)
+    named = imported.worker_class(spec.worker_class)
+    cls = WatchedNanny if named is Nanny else named
     log_filters.ignore_lost_peers()
     log_filters.limit_refusals(0)
     gpus = [worker.gpu for worker in spec.workers if worker.gpu]
@@ -267,7 +268,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
         "dashboard": False,
         "dashboard_address": _HTTP,
         **({"security": security} if (security := security_of(spec.scheduler)) is not None else {}),
-        **({"data": _maker(spec.data)} if spec.data is not None else {}),
+        **({"data": imported.data_maker(spec.data)} if spec.data is not None else {}),
         **spec.worker_options,
     }
     if issubclass(cls, Worker):
@@ -291,37 +292,6 @@ def _serve_no_pages() -> None:
     key = "distributed.worker.http.routes"
     if configuration.is_standard(key):
         dask.config.set({key: []})
-
-
-def _maker(path: str) -> Any:
-    """Return what makes the mapping for a worker's data; raises StartupError."""
-    remedy = "give the import path of a function or class that makes a mapping, such as package.module.name"
-    try:
-        maker = _imported(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise StartupError(f"--data is {path!r}, which cannot be imported: {error}", remedy) from error
-    if not callable(maker):
-        raise StartupError(f"--data is {path!r}, which makes no mapping: {maker!r}", remedy)
-    return maker
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def worker_class(path: str) -> type[Server]:
-    """Import a worker class, or a class of servers with workers such as a nanny; raises StartupError for others."""
-    try:
-        found = _imported(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise StartupError(
-            f"there is no worker class {path!r}: {error}",
-            "give its import path with --worker-class, such as distributed.Worker",
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Server)) or issubclass(found, Scheduler):
-        raise StartupError(f"{path} is not a worker class", "--worker-class needs a subclass of distributed.Worker")
-    return WatchedNanny if found is Nanny else found
 
 
 def _prepare(spec: WorkerGroupSpec, cls: type[Server]) -> None:
