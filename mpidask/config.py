@@ -102,7 +102,7 @@ class Options:
         "Let the scheduler's and the script's rank host workers too. Default: only where ranks host several.",
     )
     preload_import: tuple[str, ...] = option(
-        (), "Modules that workers are to start with, such as numpy,pandas: imported once per rank; repeatable.", "NAMES"
+        (), "Modules that workers are to start with, such as numpy,pandas: imported once per node; repeatable.", "NAMES"
     )
     import_cache: str | None = option(
         None,

@@ -1,6 +1,6 @@
 """The agent: a process beside a rank that hosts its servers, and from which its workers are forked.
 
-A rank imports no more than it needs to meet the others; Dask is imported once per rank, here. The agent is a Python
+A rank imports no more than it needs to meet the others; Dask is imported once per node, here. The agent is a Python
 process that `subprocess` starts, never a fork of the rank, which MPI is up in. It imports what all its servers and
 workers need, forks a fork server before any thread is started, then serves. The script cannot disturb it: its rank may
 hold the interpreter lock.

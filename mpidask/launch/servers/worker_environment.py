@@ -1,4 +1,4 @@
-"""What the processes of a rank's workers inherit: modules, imported once per rank, and variables."""
+"""What the processes of workers inherit: modules, imported once in their agent, and variables."""
 
 from __future__ import annotations
 
