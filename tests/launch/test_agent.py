@@ -282,6 +282,7 @@ def test_what_ranks_have_in_common(tmp_path):
     assert described(1) == described(2)
     assert described(1, {"SLURM_PROCID": "1", "SLURM_TASK_PID": "7"}) == described(2, {"SLURM_PROCID": "2"})
     assert described(1, {"UCX_NET_DEVICES": "mlx5_0"}) != described(2, {"UCX_NET_DEVICES": "mlx5_1"})
+    assert described(1, {"NAME": "\udcff"}) != described(1), "bytes that are no UTF-8"
     gpus = {"gpu_variable": "CUDA_VISIBLE_DEVICES"}
     assert described(1, **gpus) == described(1, {"CUDA_VISIBLE_DEVICES": "1"}, **gpus)
     assert described(1, **gpus) != described(2, **gpus)

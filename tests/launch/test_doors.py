@@ -207,8 +207,8 @@ MISTAKES = {
     "worker_class": ("worker_class='no.such.Worker'", 69, "there is no worker class 'no.such.Worker'"),
     "worker_options": ("worker_options={'no_such': 1}", 69, "unexpected keyword argument 'no_such'"),
     "local_directory": ("local_directory='/proc/nowhere'", 69, "cannot be made"),
-    "nthreads": ("nthreads=0", 2, "--nthreads is 0"),
-    "memory_limit": ("memory_limit='much'", 2, "--memory-limit is 'much'"),
+    "nthreads": ("nthreads=0", 2, "nthreads is 0"),
+    "memory_limit": ("memory_limit='much'", 2, "memory_limit is 'much'"),
 }
 
 

@@ -35,7 +35,8 @@ _OF_ONE_RANK = re.compile(
 def described(facts: Facts, environ: Mapping[str, str], root: Path = _ROOT) -> Facts:
     """Return a rank's facts with what another rank's agent has to have in common with it to host its workers."""
     parts = [*_process(), *_confinement(facts, root), *_variables(facts, environ)]
-    return dataclasses.replace(facts, sharing=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16])
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape"))  # variables need not be UTF-8
+    return dataclasses.replace(facts, sharing=digest.hexdigest()[:16])
 
 
 def _process() -> Iterator[str]:

@@ -30,14 +30,12 @@ def restore() -> None:
 
 @contextlib.contextmanager
 def unlogged(name: str) -> Iterator[None]:
-    """Keep a logger quiet meanwhile."""
+    """Keep a logger quiet meanwhile, and for good if that fails: what was begun beside it may fail later."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    yield
+    logger.setLevel(level)
 
 
 #: How lines begin that say what is told by others, where it is news: that a scheduler or a worker is gone.
