@@ -88,7 +88,7 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     assigned = roles.assign(size)
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
     plans = division.divide(facts, hosting, serving)
-    agents = sharing.agents(facts, plans, 0, apart=False)
+    agents = sharing.agents(facts, plans, first=0, last=1, apart=False)
     layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0", agents)
     probers = network.probers(facts)
     answers = {rank: ({"10.1.0.1": f"10.1.9.{rank % 250}"} if rank in probers.values() else {}) for rank in range(size)}

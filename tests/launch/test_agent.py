@@ -15,7 +15,7 @@ from selection import some
 
 from mpidask import run_directory
 from mpidask.launch.resources import sharing
-from mpidask.launch.resources.division import Facts, Limit, WorkerSpec
+from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerSpec
 
 CONNECT = "from distributed import Client\nimport os, sys, time\nclient = Client()\n"
 NAMES = CONNECT + "print(sorted(str(each['name']) for each in client.scheduler_info(-1)['workers'].values()))\n"
@@ -259,13 +259,16 @@ def facts(node="a", sharing="same"):
 def test_who_may_share_an_agent():
     plan = [WorkerSpec(rank, rank, 1, 0) for rank in (1, 2, 3, 4)]
     world = [facts(), facts(), facts(), facts("b"), facts("b")]
-    assert sharing.agents(world, plan, 0, apart=False) == [0, 1, 1, 3, 3]
-    assert sharing.agents(world, plan, 2, apart=False) == [0, 2, 2, 3, 3], "the scheduler's agent goes first"
-    assert sharing.agents(world, plan, 0, apart=True) == [0, 1, 2, 3, 4]
+    assert sharing.agents(world, plan, first=0, last=None, apart=False) == [0, 1, 1, 3, 3]
+    assert sharing.agents(world, plan, first=2, last=0, apart=False) == [0, 2, 2, 3, 3], (
+        "the scheduler's agent goes first"
+    )
+    assert sharing.agents(world, plan, first=0, last=1, apart=False) == [0, 2, 2, 3, 3], "the script's goes last"
+    assert sharing.agents(world, plan, first=0, last=None, apart=True) == [0, 1, 2, 3, 4]
     other = [facts(), facts(), facts(sharing="other"), facts("b", ""), facts("b", "")]
-    assert sharing.agents(other, plan, 0, apart=False) == [0, 1, 2, 3, 4]
+    assert sharing.agents(other, plan, first=0, last=None, apart=False) == [0, 1, 2, 3, 4]
     threads = [*plan[:3], WorkerSpec(4, 4, 1, 0, blas_threads=2)]
-    assert sharing.agents(world, threads, 0, apart=False) == [0, 1, 1, 3, 4], (
+    assert sharing.agents(world, threads, first=0, last=None, apart=False) == [0, 1, 1, 3, 4], (
         "libraries read them when they are imported"
     )
 
@@ -283,8 +286,14 @@ def test_what_ranks_have_in_common(tmp_path):
     assert described(1, {"SLURM_PROCID": "1", "SLURM_TASK_PID": "7"}) == described(2, {"SLURM_PROCID": "2"})
     assert described(1, {"UCX_NET_DEVICES": "mlx5_0"}) != described(2, {"UCX_NET_DEVICES": "mlx5_1"})
     assert described(1, {"NAME": "\udcff"}) != described(1), "bytes that are no UTF-8"
-    gpus = {"gpu_variable": "CUDA_VISIBLE_DEVICES"}
+    gpus = {"gpu_variable": "CUDA_VISIBLE_DEVICES", "gpus": (Gpu("0", "0"),)}
     assert described(1, **gpus) == described(1, {"CUDA_VISIBLE_DEVICES": "1"}, **gpus)
+    assert described(1, **gpus) != described(2, **gpus)
+    for task in (1, 2):
+        (tmp_path / str(task) / "dev").mkdir()
+        (tmp_path / str(task) / "dev/nvidia0").touch()
+    assert described(1, **gpus) == described(2, **gpus), "both may use the device"
+    (tmp_path / "2/dev/nvidia1").touch()
     assert described(1, **gpus) != described(2, **gpus)
     assert described(1, **gpus) != described(1, gpu_visible="0", **gpus), "a variable cannot be taken away"
     limits = [Limit(f"cgroup:/job/task_{task}", 2**30, "cgroup") for task in (1, 2)]

@@ -261,9 +261,12 @@ def test_two_runs_at_once(ranks):
 
 if not MPI.is_mpich:  # its launcher has no such mode: it sends SIGUSR1 to the survivors, which ends them
 
-    @pytest.mark.parametrize("role", [0, 1, 2])
+    @pytest.mark.parametrize("role", [0, 1, 2, 3])
     def test_a_launcher_that_goes_on_does_not_keep_a_lost_run(ranks, role):
-        """As srun does by default: a rank that is killed is no reason for it to end the others."""
+        """As srun does by default: a rank that is killed is no reason for it to end the others.
+
+        Rank 2 hosts all workers, rank 3 none.
+        """
         script = (
             CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(6)\nprint(c.submit(sum, [1, 2]).result())"
         )
@@ -273,10 +276,10 @@ if not MPI.is_mpich:  # its launcher has no such mode: it sends SIGUSR1 to the s
 
         os.kill(run.rank(role), signal.SIGKILL)
         result = run.result(30)
-        assert result.stderr.count(f"mpidask: error: rank {role} (") == (role != 2), result
-        if role == 2:
+        assert result.stderr.count(f"mpidask: error: rank {role} (") == (role != 3), result
+        if role == 3:
             assert result.stdout == "ready\n3\n", result
-            assert "mpidask: warning: rank 2 (worker) on" in result.stderr, result
+            assert "mpidask: warning: rank 3 (worker) on" in result.stderr, result
             assert "is lost; the run goes on without it" in result.stderr, result
         else:
             assert "is lost; the run cannot go on without it and ends" in result.stderr, result

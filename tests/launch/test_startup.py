@@ -13,7 +13,7 @@ from selection import some
 MISTAKES = {
     "no_script": ([], 2, "no script was given"),
     "unknown_option": (["--nthread", "2", "x.py"], 2, "no option --nthread"),
-    "after_the_script": (["script.py", "--nthreads", "2"], 2, "python -m mpidask --nanny --nthreads 2 script.py"),
+    "after_the_script": (["script.py", "--nthreads", "2"], 2, "nanny --nthreads 2 script.py"),
     "bad_number": (["--nthreads", "two", "x.py"], 2, "is not a valid integer"),
     "zero_threads": (["--nthreads", "0", "x.py"], 2, "--nthreads is 0"),
     "several_workers_inside_a_rank": (

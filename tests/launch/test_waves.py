@@ -168,8 +168,9 @@ def meeting(size, per_node, **how):
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
     plans = division.divide(facts, hosting, serving)
     division.divide(facts, hosting, serving, division.WorkerRequest(per_rank=None))
-    agents = sharing.agents(facts, plans, 0, apart=False)
+    agents = sharing.agents(facts, plans, first=0, last=1, apart=False)
     layout = Layout(0, config.Options(), facts, assigned, plans, "", "", agents)
+    assert layout.startup_timeout == staggering.startup_timeout(size - 2, encrypted=True)
     all_places = places(layout)
     first = network.probers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
@@ -281,12 +282,12 @@ def test_workers_that_are_alike_are_compared_once(monkeypatch):
     """With real workers; one of them has other packages, and is warned as by Dask."""
     compared = []
 
-    def count(scheduler, workers, *source):
+    def count(scheduler, workers, *source, **named):
         compared.append(len(workers))
-        return compare(scheduler, workers, *source)
+        return compare(scheduler, workers, *source, **named)
 
     async def run():
-        async with Scheduler(**SERVER, protocol="tcp", port=0, plugins=[Registration()]) as it:
+        async with asyncio.timeout(60), Scheduler(**SERVER, protocol="tcp", port=0, plugins=[Registration()]) as it:
             options = SERVER | {"nthreads": 1}
             async with Worker(it.address, **options), Worker(it.address, **options), Worker(it.address, **options):
                 kinds = [state.versions for state in it.workers.values()]

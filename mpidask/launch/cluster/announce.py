@@ -66,8 +66,7 @@ class StartupProgress:
         wanted = self._layout.options.min_workers
         if wanted is None:
             return False
-        needed = {self._layout.client, self._layout.scheduler} - {None}
-        return _sum(reported).total() >= wanted and needed <= _ready(reported)
+        return _sum(reported).total() >= wanted and {self._layout.client} - {None} <= _ready(reported)
 
     def done(self) -> None:
         """Clear the changing line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from mpidask import config, quantities
@@ -40,17 +41,17 @@ class Layout:
         """Role of this rank."""
         return self.roles[self.rank]
 
-    @property
+    @functools.cached_property
     def mine(self) -> list[division.WorkerSpec]:
         """Workers that this rank hosts: its own, and those of other ranks of its node."""
         return [worker for worker in self.workers if self.agents[worker.rank] == self.rank]
 
-    @property
+    @functools.cached_property
     def stands_for(self) -> list[int]:
         """Ranks whose workers this rank hosts."""
         return sorted({worker.rank for worker in self.mine})
 
-    @property
+    @functools.cached_property
     def hosting(self) -> list[int]:
         """Ranks that host workers."""
         return sorted({self.agents[worker.rank] for worker in self.workers})
@@ -89,9 +90,9 @@ class Layout:
         hosting = self.hosting
         index = bisect.bisect_left(hosting, self.rank)
         encrypted = config.transport(self.options) in ("tls", "wss")
-        return staggering.Turn(index, max(1, len(hosting)), encrypted, len(self.cores))
+        return staggering.Turn(index, max(1, len(hosting)), encrypted, len(self.cores), len(self.workers))
 
-    @property
+    @functools.cached_property
     def cores(self) -> tuple[int, ...]:
         """Cores of this rank, and of those whose workers it hosts."""
         return sharing.union(self.facts, [self.rank, *self.stands_for])
@@ -100,5 +101,5 @@ class Layout:
 def startup_timeout(options: Options, turn: staggering.Turn) -> float:
     """Return how long ranks wait for each other, in s."""
     if options.startup_timeout is None:
-        return staggering.startup_timeout(turn.ranks, encrypted=turn.encrypted)
+        return staggering.startup_timeout(turn.connections, encrypted=turn.encrypted)
     return quantities.seconds(options.startup_timeout)

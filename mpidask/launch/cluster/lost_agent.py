@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 
 from mpidask.errors import LostError, MpidaskError, caught
@@ -15,7 +16,7 @@ from mpidask.security.credentials import Contact
 
 __all__ = ["Replacement"]
 
-_AGAIN, _SOON = 5, 60.0  # losses in a row, each so soon (s) after the last: it cannot run
+_AGAIN, _SOON = 5, 60.0  # losses in a row, each so soon (s) after it was up: it cannot run
 _LOOK = 0.1  # s between two looks whether another one is up
 
 
@@ -34,20 +35,25 @@ class Replacement:
         self.agent = agent
         self._run, self._contact, self._diverts = run, contact, diverts
         self._closing = False
-        self._count, self._last = 0, 0.0
+        self._lock = threading.Lock()  # of starting and closing
+        self._count, self._up = 0, time.monotonic()  # losses in a row; when the last one was up
         agent.watch(self._replace)
 
     def close(self, timeout: float) -> None:
         """End the one that runs, and start none any more; kill it past the timeout (s)."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
         self.agent.close(timeout)
 
     def _replace(self, status: int) -> None:
         """Start another, in the thread that has seen the last one end."""
         what = f"ended ({status})"
+        if time.monotonic() - self._up > _SOON:
+            self._count = 0
         while not self._closing:
+            self._count += 1
             where = f"the process with the workers of {self._whose()}, on {self._run.world.host},"
-            if self._is_hopeless():
+            if self._count >= _AGAIN:
                 self._give_up(f"{where} {what}, again and again")
                 return
             sys.stderr.write(f"mpidask: warning: {where} {what}; it is started again\n")
@@ -56,23 +62,16 @@ class Replacement:
                 return
             what = f"cannot be started: {error.what}"
 
-    def _is_hopeless(self) -> bool:
-        """Take note of a loss; return whether it was one too many."""
-        now = time.monotonic()
-        self._count = self._count + 1 if now - self._last < _SOON else 1
-        self._last = now
-        return self._count >= _AGAIN
-
     def _start(self) -> None:
         """Start another one, where nothing is left of the last; raises an MpidaskError."""
         run = self._run
         run.rank.tidy()
         _empty(run.scratch().path)
-        agent = start_agent(run, rank_spec(run, diverts=self._diverts))
-        self.agent = agent
-        if self._closing:  # meanwhile
-            agent.close(0)
-            return
+        spec = rank_spec(run, diverts=self._diverts)
+        with self._lock:
+            if self._closing:
+                return
+            self.agent = agent = start_agent(run, spec)
         agent.tell(self._contact)
         while not agent.done():
             time.sleep(_LOOK)
@@ -80,9 +79,12 @@ class Replacement:
         if isinstance(answer, MpidaskError) and not self._closing:
             agent.close(0)
             raise answer
+        self._up = time.monotonic()
         agent.watch(self._replace)
 
     def _give_up(self, why: str) -> None:
+        if self._closing:
+            return
         if len(self._run.layout.mine) < len(self._run.layout.workers):
             sys.stderr.write(f"mpidask: warning: {why}; the run goes on without them\n")
             return

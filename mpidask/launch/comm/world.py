@@ -256,6 +256,8 @@ class World:
 
     def release(self) -> None:
         """Give back what this world has of MPI, after all ranks have met: the program goes on using it."""
+        while message := self._comm.improbe():  # what came after rank 0 had enough of it
+            message.recv()
         self._comm.Free()
         if self.wakeup is not None:
             self.wakeup.close()

@@ -7,11 +7,13 @@ namespaces, limits, variables that only some ranks have) has to be the same for 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
 import resource
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,12 +25,13 @@ from mpidask.launch.watchdog.launcher_environment import TOKEN, rank_identity
 __all__ = ["agents", "described", "union"]
 
 _ROOT = Path("/")
+_DEVICES = ("nvidia[0-9]*", "dri/renderD*", "kfd")
 _NAMESPACES = ("user", "pid", "mnt", "net", "ipc", "uts")
 
 #: Variables that tell a rank from the others of its node, and matter to nobody but the launcher.
 _OF_ONE_RANK = re.compile(
     r"SLURM_(TASK_PID|GTIDS|CPU_BIND.*|LAUNCH_NODE_IPADDR|SRUN_COMM_.*)$|FLUX_TASK_(RANK|LOCAL_ID)$|PMIX?_|PALS_"
-    r"|JSM_|ALPS_APP_PE$|MPIEXEC_|_$|SHLVL$"
+    r"|JSM_|ALPS_APP_PE$|MPIEXEC_|MPIRUN_RANK$|MVP?2?_COMM_WORLD_|I_MPI_PIN_(INFO|MAPPING)$|XALT_RUN_UUID$|_$|SHLVL$"
 )
 
 
@@ -41,28 +44,40 @@ def described(facts: Facts, environ: Mapping[str, str], root: Path = _ROOT) -> F
 
 def _process() -> Iterator[str]:
     """Yield what a process is born with, and cannot change for its children."""
-    yield from map(str, (os.getuid(), os.getgid(), os.getcwd(), os.getpriority(os.PRIO_PROCESS, 0)))
+    yield from map(str, (os.getuid(), os.getgid(), os.getgroups(), os.getpriority(os.PRIO_PROCESS, 0)))
+    yield from map(str, (sys.executable, sys.prefix, sys.path[1:], os.sched_getscheduler(0)))
     mask = os.umask(0o077)
     os.umask(mask)
     yield str(mask)
     names = sorted(name for name in vars(resource) if name.startswith("RLIMIT_"))
     yield from (f"{name} {resource.getrlimit(getattr(resource, name))}" for name in names)
-    for name in _NAMESPACES:
+    for path in ("/proc/self/cwd", *(f"/proc/self/ns/{name}" for name in _NAMESPACES)):
         try:
-            yield os.readlink(f"/proc/self/ns/{name}")
+            yield os.readlink(path)
         except OSError:  # without /proc nobody can tell: each for itself
             yield f"process {os.getpid()}"
+    yield from _memory()
+
+
+def _memory() -> Iterator[str]:
+    """Yield on which memory a process may be, by its cpuset and by its policy, and how readily it is killed."""
+    yield next((line for line in text_of(Path("/proc/self/status")).splitlines() if "Mems_allowed_list" in line), "")
+    yield text_of(Path("/proc/self/oom_score_adj"))
+    # https://man7.org/linux/man-pages/man5/numa_maps.5.html: address, policy. Only numactl and kin change it.
+    with contextlib.suppress(OSError, IndexError), open("/proc/self/numa_maps", encoding="utf-8") as file:
+        yield file.readline().split()[1]
 
 
 def _confinement(facts: Facts, root: Path) -> Iterator[str]:
     """Yield what confines a rank: its cgroups.
 
     A batch system may make one for each task, and limit nothing in it: such may share. Which devices a cgroup allows
-    cannot be read, so that where there are GPUs it has to be the same.
+    is seen at the devices' files; where there are none yet, the whole cgroup has to be the same.
     """
-    if facts.gpu_variable:
+    devices = [path for pattern in _DEVICES for path in sorted((root / "dev").glob(pattern))]
+    yield from (path.name for path in devices if os.access(path, os.R_OK | os.W_OK))
+    if facts.gpus and not devices:
         yield text_of(root / "proc/self/cgroup")
-        return
     scopes = {limit.scope for limit in (*facts.cpu, *facts.memory)}
     yield from sorted(scope for scope in scopes if not scope.startswith(("node", "process:")))
     for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):
@@ -80,16 +95,19 @@ def _variables(facts: Facts, environ: Mapping[str, str]) -> Iterator[str]:
     yield f"{facts.gpu_variable} {facts.gpu_visible is None}"
 
 
-def agents(facts: Sequence[Facts], workers: Sequence[WorkerSpec], first: int | None, *, apart: bool) -> list[int]:
+def agents(
+    facts: Sequence[Facts], workers: Sequence[WorkerSpec], *, first: int | None, last: int | None, apart: bool
+) -> list[int]:
     """Return for each rank the one that hosts its workers: the first of the node that may (pure).
 
     first:  a rank that goes before all others, because it hosts the scheduler; None for none
+    last:   one that goes behind them, because it has the script; None for none
     apart:  each rank hosts its own
     """
     threads = {worker.rank: worker.blas_threads for worker in workers}  # set before libraries are imported
     found = list(range(len(facts)))
     hosts: dict[tuple[str, str, int], int] = {}
-    for rank in sorted(threads, key=lambda rank: (rank != first, rank)):
+    for rank in sorted(threads, key=lambda rank: (rank != first, rank == last, rank)):
         mine = facts[rank]
         if mine.sharing and not apart:
             found[rank] = hosts.setdefault((mine.node, mine.sharing, threads[rank]), rank)

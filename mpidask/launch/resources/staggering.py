@@ -53,12 +53,19 @@ class Turn:
     ranks:     how many do
     encrypted: whether connections are
     cores:     cores that the rank may use
+    workers:   how many there are in all, where ranks host several
     """
 
     index: int = 0
     ranks: int = 1
     encrypted: bool = True
     cores: int = 1
+    workers: int = 0
+
+    @property
+    def connections(self) -> int:
+        """How many workers connect to the scheduler."""
+        return max(self.ranks, self.workers)
 
 
 def at_once(turn: Turn) -> int:
@@ -126,7 +133,7 @@ def configure(turn: Turn) -> None:
     import dask.config
 
     configured = {name: dask.config.get(name) for name in (*_TIMEOUTS, _BACKLOG)}
-    dask.config.set(settings(turn.ranks, configured, encrypted=turn.encrypted))
+    dask.config.set(settings(turn.connections, configured, encrypted=turn.encrypted))
 
 
 async def in_turn(servers: Iterable[Awaitable[Any]], turn: Turn) -> None:

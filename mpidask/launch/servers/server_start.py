@@ -274,9 +274,9 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
     if issubclass(cls, Worker):
         settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny), SelfReport())
     share = spec.shares.get(worker.rank, RankShare())
+    if issubclass(cls, Worker | Nanny) and spec.nanny and (share.cores or share.log is not None):
+        settings["plugins"] = (*settings.get("plugins", ()), TakeShare(share))
     if issubclass(cls, Worker) and spec.nanny:
-        if share.cores or share.log is not None:
-            settings["plugins"] = (*settings["plugins"], TakeShare(share))
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}

@@ -39,7 +39,7 @@ class Watch:
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
-        self.up = self.vital = self.bye = self.cut_off = False
+        self.up = self.vital = self.needed = self.bye = self.cut_off = False
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
         self.gone_ticks = self.stopped_ticks = 0
@@ -53,7 +53,9 @@ class Watch:
         if word == "up":
             self.up, self.deadline = True, float("inf")
             vital, _, self.who = value.partition(" ")
-            self.vital = vital == "1"
+            self.vital = self.needed = vital == "1"
+        elif word == "needed":
+            self.needed = True
         elif word == "path":
             self.paths.add(value)
         elif word == "file":
@@ -184,7 +186,7 @@ class Watch:
             if not (self.up and self.launched and ranks_under(self.launcher)):
                 return
             time.sleep(_TICK / 5)
-        if not self.vital:
+        if not self.needed:
             _say(f"warning: {self.who} is lost; the run goes on without it.")
             return
         _say(f"error: {self.who} is lost; the run cannot go on without it and ends.")

@@ -71,8 +71,12 @@ class Watchdog:
             os.write(self._pipe, f"{word} {value}\n".encode())
 
     def mpi_is_up(self, who: str, *, vital: bool) -> None:
-        """Say that MPI is up, how to call this rank, and whether the run can do without it."""
+        """Say that MPI is up, how to call this rank, and whether the run can do without it, lost or stopped."""
         self.tell("up", f"{int(vital)} {who}")
+
+    def is_needed(self) -> None:
+        """Say that the run cannot do without what this rank hosts, should it be lost."""
+        self.tell("needed", "")
 
     def remove_later(self, path: str) -> None:
         """Have a directory or a shared-memory file removed should the rank die."""
