@@ -168,6 +168,8 @@ async def start_dashboard(scheduler: Scheduler, spec: SchedulerSpec) -> None:
 
     Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
     """
+    if importlib.util.find_spec("bokeh") is None:  # the banner says so
+        return
     try:
         module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
     except ImportError as error:
