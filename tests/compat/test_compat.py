@@ -288,38 +288,3 @@ def test_without_its_way_to_start_it_multiprocessing_does_as_ever(monkeypatch, c
     with python.forked_servers():
         assert not hasattr(multiprocessing.util, "spawnv_passfds")
     assert "the fork server is a fork: not possible with this version" in caplog.text
-
-
-# ------------------------------------------------------------------------- without any of it
-def test_one_setting_switches_off_what_is_done_for_speed(ranks):
-    """A run with it: servers do as Dask has it, with all that mpidask adds besides."""
-    script = ranks.script(
-        """
-        import os, sys
-        import dask.config
-        from distributed import Client
-        client = Client()
-
-        def of_scheduler(dask_scheduler):
-            versions = sys.modules["distributed.versions"]
-            return versions.error_message.__module__, "mpidask-rest" in dask_scheduler.periodic_callbacks
-
-        def of_server(dask_worker):
-            callbacks = dask_worker.periodic_callbacks
-            return dask.config._load_config_file.__module__, "mpidask-rest" in callbacks, "monitor" in callbacks
-
-        def parent():
-            return open(f"/proc/{os.getppid()}/cmdline").read().split(chr(0))[1:]
-
-        print(client.run_on_scheduler(of_scheduler))
-        print(*client.run(of_server).values())
-        print(*client.run(of_server, nanny=True).values())
-        print("from multiprocessing.forkserver import main" in " ".join(client.submit(parent).result()))
-        """
-    )
-    result = ranks(3, "--nthreads", "1", script, environ={"DASK_MPIDASK__OPTIMIZE": "false"})
-    assert (result.status, result.stdout.splitlines()) == (
-        0,
-        ["('distributed.versions', False)", *["('dask.config', False, True)"] * 2, "True"],
-    ), result
-    assert not result.leftover, result
