@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mpidask import config, quantities
 from mpidask.config import Options
 from mpidask.launch.resources import division, sharing, staggering
-from mpidask.launch.resources.roles import Role
+from mpidask.launch.resources.roles import Role, rank_of
 from mpidask.security.credentials import Contact
 
 __all__ = ["Layout", "startup_timeout"]
@@ -64,15 +64,12 @@ class Layout:
     @property
     def client(self) -> int | None:
         """The rank that runs the script, None if there is none."""
-        return self._rank_of(Role.CLIENT)
+        return rank_of(Role.CLIENT, self.roles)
 
     @property
     def scheduler(self) -> int | None:
         """The rank that hosts the scheduler, None if it runs elsewhere."""
-        return self._rank_of(Role.SCHEDULER)
-
-    def _rank_of(self, role: Role) -> int | None:
-        return next((rank for rank, its in enumerate(self.roles) if role in its), None)
+        return rank_of(Role.SCHEDULER, self.roles)
 
     @property
     def reporting_rank(self) -> int:

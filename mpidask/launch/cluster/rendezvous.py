@@ -138,17 +138,16 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
     world.listen_for_wakeups(address)
     apart = not options.nanny or config.starts_workers(options)
     agents = sharing.agents(
-        facts, workers, first=_rank_of(Role.SCHEDULER, assigned), last=_rank_of(Role.CLIENT, assigned), apart=apart
+        facts,
+        workers,
+        first=roles.rank_of(Role.SCHEDULER, assigned),
+        last=roles.rank_of(Role.CLIENT, assigned),
+        apart=apart,
     )
     layout = Layout(world.rank, options, facts, assigned, workers, address, link, agents, joined)
     if layout.hosting == [world.rank] and world.size > 1:
         rank.watchdog.is_needed()  # no worker is left without it
     return layout
-
-
-def _rank_of(wanted: Role, assigned: Sequence[Role]) -> int | None:
-    """Return the rank with a role, None if there is none."""
-    return next((rank for rank, role in enumerate(assigned) if wanted in role), None)
 
 
 def _assign(size: int, invocation: Invocation, *, joined: bool) -> list[Role]:

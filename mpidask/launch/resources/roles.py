@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 
 from mpidask.errors import WorldTooSmallException
 
-__all__ = ["VITAL", "Role", "assign"]
+__all__ = ["VITAL", "Role", "assign", "rank_of"]
 
 
 class Role(enum.Flag):
@@ -50,3 +51,8 @@ def assign(size: int, *, client: int | None = 1, scheduler: int | None = 0, incl
     for rank in hosts or [(client if scheduler is None else scheduler) or 0]:
         roles[rank] |= Role.WORKER
     return roles
+
+
+def rank_of(role: Role, roles: Sequence[Role]) -> int | None:
+    """Return the first rank with a role, None if there is none."""
+    return next((rank for rank, its in enumerate(roles) if role in its), None)

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 
-__all__ = ["divert"]
+__all__ = ["append_to", "divert"]
 
 
 def divert(path: str, *, warns: bool) -> None:
@@ -28,17 +28,26 @@ def divert(path: str, *, warns: bool) -> None:
             sys.stderr.write(f"mpidask: warning: no {name} and the like in the run directory: {error.strerror}\n")
 
 
-def _divert(path: str) -> None:
+def append_to(path: str) -> None:
+    """Have what this process and its children print appended to a file; raises OSError."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
-        stderr = os.dup(2)
         os.dup2(file, 1)
         os.dup2(file, 2)
     finally:
         os.close(file)
+
+
+def _divert(path: str) -> None:
+    stderr = os.dup(2)
+    try:
+        append_to(path)
+    except OSError:
+        os.close(stderr)
+        raise
     sys.stderr = os.fdopen(stderr, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the log is read while tasks run

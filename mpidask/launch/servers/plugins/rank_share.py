@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Collection
 
 import dask.system
 from distributed import Worker, WorkerPlugin
 
+from mpidask.launch.servers import redirection
 from mpidask.launch.servers.specs import RankShare
 
 __all__ = ["TakeShare"]
@@ -29,7 +29,7 @@ class TakeShare(WorkerPlugin):
             run_on(self._share.cores)
         if self._share.log is not None:
             with contextlib.suppress(OSError):  # the agent has said so of its own
-                _print_to(self._share.log)
+                redirection.append_to(self._share.log)
 
 
 def run_on(cores: Collection[int]) -> None:
@@ -38,15 +38,3 @@ def run_on(cores: Collection[int]) -> None:
         with contextlib.suppress(OSError):  # it has ended
             os.sched_setaffinity(int(thread), cores)
     dask.system.CPU_COUNT = dask.system.cpu_count()
-
-
-def _print_to(path: str) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-    finally:
-        os.close(file)
