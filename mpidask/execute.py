@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpidask.callable_modules import make_callable
+from mpidask.compat.callable_modules import make_callable
 from mpidask.launch.dask_mpi import execute, send_close_signal
 
 __all__ = ["execute", "send_close_signal"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpidask.callable_modules import make_callable
+from mpidask.compat.callable_modules import make_callable
 from mpidask.launch.dask_mpi import initialize
 
 __all__ = ["initialize"]

@@ -19,7 +19,7 @@ from distributed.cli import dask_worker
 
 from mpidask import job_environment
 from mpidask.compat import servers
-from mpidask.lost_connections import RestartingNanny
+from mpidask.compat.lost_connections import RestartingNanny
 from mpidask.security import tls_sockets
 
 __all__ = ["ReportingNanny", "main"]

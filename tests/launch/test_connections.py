@@ -15,7 +15,7 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask import lost_connections
+from mpidask.compat import lost_connections
 from mpidask.security import credentials, tls_sockets
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

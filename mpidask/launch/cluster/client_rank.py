@@ -6,8 +6,8 @@ import contextlib
 import signal
 from typing import Any, Protocol
 
-from mpidask import dask_settings
 from mpidask.compat import dask as compat
+from mpidask.compat import dask_settings
 from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpidask import config, dask_settings, quantities
+from mpidask import config, quantities
+from mpidask.compat import dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught
 from mpidask.launch.cluster import banner

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from mpidask import dask_settings, quantities
+from mpidask import quantities
+from mpidask.compat import dask_settings
 from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing

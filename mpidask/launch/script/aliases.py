@@ -13,7 +13,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from mpidask.callable_modules import CallableModule
+from mpidask.compat.callable_modules import CallableModule
 
 __all__ = ["install"]
 

@@ -53,7 +53,7 @@ def _import() -> None:
 
 def _prepare(prepare: Prepare) -> Code:
     """Configure Dask and find the program; raises UsageError if there is none."""
-    from mpidask import dask_settings
+    from mpidask.compat import dask_settings
     from mpidask.launch.resources import staggering
     from mpidask.security import tls_sockets
 

@@ -19,9 +19,9 @@ from dask.utils import parse_timedelta
 from distributed import Scheduler, Status, Worker, WorkerPlugin
 
 from mpidask import configuration
+from mpidask.compat.lost_connections import RestartingNanny
 from mpidask.compat.rest import ROUND, Rest
 from mpidask.compat.setting import optimized
-from mpidask.lost_connections import RestartingNanny
 
 __all__ = ["RestingNanny", "RestingWorker", "plugin", "prepare", "rest_scheduler"]
 

@@ -11,11 +11,11 @@ import time
 from distributed import Worker, rpc
 from distributed.core import Server
 
+from mpidask.compat.lost_connections import has_lost_connection, is_needed
 from mpidask.errors import MpidaskError
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC
 from mpidask.launch.servers.server_start import exit_message, start_workers
 from mpidask.launch.servers.specs import WorkerGroupSpec
-from mpidask.lost_connections import has_lost_connection, is_needed
 
 __all__ = ["keep_workers"]
 

@@ -23,9 +23,9 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import configuration, lost_connections
+from mpidask import configuration
 from mpidask.compat import dask as compat
-from mpidask.compat import servers
+from mpidask.compat import lost_connections, servers
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport
 from mpidask.errors import StartupError
