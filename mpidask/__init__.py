@@ -1,43 +1,14 @@
 """mpidask: run an unmodified Dask script on a supercomputer with one mpirun.
 
-Nothing heavy is imported here: ``python -m mpidask`` must reach MPI_Init first.
+Nothing heavy is imported here: ``python -m mpidask`` must reach MPI_Init first. What editors and type checkers see is
+in ``__init__.pyi``, which ``python tests/stubs.py`` writes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mpidask.version import __version__
-
-if TYPE_CHECKING:
-    from mpidask.attach.client import connect
-    from mpidask.attach.cluster import MPICluster
-    from mpidask.errors import (
-        ArgumentError,
-        BatchError,
-        LostError,
-        MpidaskError,
-        StartupError,
-        UsageError,
-        WalltimeError,
-        WorldTooSmallException,
-    )
-    from mpidask.jobqueue import (
-        FluxCluster,
-        HTCondorCluster,
-        JobQueueCluster,
-        LocalJobCluster,
-        LSFCluster,
-        MoabCluster,
-        OARCluster,
-        PBSCluster,
-        SGECluster,
-        SLURMCluster,
-    )
-    from mpidask.launch.dask_mpi import execute, initialize, send_close_signal
-    from mpidask.launch.resources.walltime import on_walltime, time_left
-    from mpidask.launch.runner import SLURMRunner
-    from mpidask.launch.session import Session
 
 __all__ = [
     "ArgumentError",

@@ -10,6 +10,7 @@ import sys
 
 import jedi
 import pytest
+import stubs
 
 import mpidask
 import mpidask.jobqueue
@@ -150,16 +151,22 @@ def test_the_signature_of_a_cluster_class_shows_the_keywords_of_its_jobs():
     assert "walltime" in [each.name for each in signature.params], "a notebook shows them, too"
 
 
-@pytest.mark.parametrize("call", ["MPICluster", "connect", "Session", "initialize", "SLURMCluster"])
+@pytest.mark.parametrize(
+    "call",
+    ["MPICluster", "connect", "Session", "initialize", "execute", "SLURMCluster", "LocalJobCluster", "HTCondorCluster"],
+)
 def test_editors_show_the_keywords(call, tmp_path, monkeypatch):
     monkeypatch.setattr(
         jedi.settings, "cache_directory", str(tmp_path)
     )  # else tests side by side share half-written files
     (signature,) = jedi.Script(f"import mpidask\nmpidask.{call}(").get_signatures()
     shown = [each.name for each in signature.params]
-    found = getattr(mpidask, call)
-    written = found.__init__ if inspect.isclass(found) else found  # a signature may show more than what is written
-    assert set(inspect.signature(written).parameters) <= {*shown, "self"}
+    assert set(inspect.signature(getattr(mpidask, call)).parameters) <= {*shown, "self"}
+
+
+def test_what_editors_read_is_what_there_is():
+    for path, text in stubs.stubs().items():
+        assert path.read_text() == text, "python tests/stubs.py writes it anew"
 
 
 def test_options_of_a_job_may_be_given_as_they_are_annotated():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
 from typing import Any
 
 from distributed import Client
 from distributed.security import Security
 
 from mpidask.attach import wait
+from mpidask.docstrings import described
 from mpidask.security import credentials, tls_sockets
 from mpidask.security.scheduler_file import Entry
 
@@ -41,6 +41,31 @@ class JobClient(Client):
         return self.entry.dashboard
 
 
+#: What `connect` takes: numpydoc's type, and the meaning.
+_PARAMETERS = {
+    "job": (
+        "str, int or path",
+        "Job id, run name, path of a scheduler file or of a run directory. Default: the newest job of `mpidask start`.",
+    ),
+    "timeout": (
+        "float or str",
+        'How long to wait at most: seconds, or text such as ``"5 min"``. Default: as long as it takes.',
+    ),
+    "quiet": ("bool", "Print no line on stderr about what is waited for."),
+    "asynchronous": ("bool", "The client is for use in an event loop: await what is returned."),
+    "name": ("str", "Name of the client in the scheduler's logs."),
+    "set_as_default": ("bool", "Have ``compute()`` without a client use this one."),
+    "direct_to_workers": ("bool", "Connect to workers directly, or through the scheduler. Default: Dask decides."),
+    "heartbeat_interval": (
+        "int or str",
+        'Time between two heartbeats to the scheduler: milliseconds, or text such as ``"5 s"``.',
+    ),
+    "security": ("distributed.Security", "Keys for TLS. Default: those in the scheduler's file."),
+    "client_options": ("Any", "Further arguments of `distributed.Client`."),
+}
+
+
+@described(_PARAMETERS)
 def connect(  # noqa: PLR0913 - what editors are to show
     job: str | int | os.PathLike[str] | None = None,
     *,
@@ -55,30 +80,6 @@ def connect(  # noqa: PLR0913 - what editors are to show
     **client_options: Any,
 ) -> Any:
     """Return a client of a job's scheduler; wait for the job to start.
-
-    Parameters
-    ----------
-    job : str, int or path, optional
-        Job id, run name, or the path of a scheduler file or of a run directory. Default: the newest job of
-        ``mpidask start`` that has not ended.
-    timeout : float or str, optional
-        How long to wait at most: seconds, or text such as ``"5 min"``. Default: as long as it takes.
-    quiet : bool, default False
-        Print no line on stderr about what is waited for.
-    asynchronous : bool, default False
-        The client is for use in an event loop: await what is returned.
-    name : str, optional
-        Name of the client in the scheduler's logs.
-    set_as_default : bool, default True
-        Have ``compute()`` without a client use this one.
-    direct_to_workers : bool, optional
-        Connect to workers directly, or through the scheduler. Default: Dask decides.
-    heartbeat_interval : int or str, optional
-        Time between two heartbeats to the scheduler: milliseconds, or text such as ``"5 s"``.
-    security : distributed.Security, optional
-        Keys for TLS. Default: those in the scheduler's file.
-    **client_options : Any
-        Further arguments of `distributed.Client`.
 
     Returns
     -------
@@ -103,24 +104,19 @@ def connect(  # noqa: PLR0913 - what editors are to show
     >>> client = mpidask.connect("4711")  # doctest: +SKIP
     >>> client = mpidask.connect("cluster.json", timeout="10 min")  # doctest: +SKIP
     """
-    given = {
-        "name": name,
-        "direct_to_workers": direct_to_workers,
-        "heartbeat_interval": heartbeat_interval,
-        "security": security,
-    }
-    options = {option: value for option, value in given.items() if value is not None}
-    options |= {"asynchronous": asynchronous, "set_as_default": set_as_default, **client_options}
-    search = wait.find(job)
-    if asynchronous:
-        return _connect_async(search, timeout, options, quiet=quiet)
-    return wait.reach(search, lambda entry: JobClient(entry, **options), timeout=timeout, quiet=quiet)
+    optional = {"name": name, "direct_to_workers": direct_to_workers, "security": security}
+    optional |= {"heartbeat_interval": heartbeat_interval}
+    given = {option: value for option, value in optional.items() if value is not None}
+    options = {"asynchronous": asynchronous, "set_as_default": set_as_default, **given, **client_options}
+    return _connect(wait.find(job), timeout, options, quiet=quiet)
 
 
-async def _connect_async(
-    search: wait.Search, timeout: float | str | None, options: dict[str, Any], *, quiet: bool
-) -> JobClient:
-    def make(entry: Entry) -> Awaitable[JobClient]:
+def _connect(search: wait.Search, timeout: float | str | None, options: dict[str, Any], *, quiet: bool) -> Any:
+    """Return a client with these options of Dask's, or an awaitable of one if these say so."""
+
+    def make(entry: Entry) -> Any:
         return JobClient(entry, **options)
 
-    return await wait.reach_async(search, make, timeout=timeout, quiet=quiet)
+    if options["asynchronous"]:
+        return wait.reach_async(search, make, timeout=timeout, quiet=quiet)
+    return wait.reach(search, make, timeout=timeout, quiet=quiet)

@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import html
-import inspect
 import sys
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator
 from typing import Any
 
 from distributed.core import Status
 from distributed.security import Security
-from distributed.utils import Log, Logs
 
 from mpidask import batch, docstrings
 from mpidask.attach import shutdown, spec, wait
+from mpidask.attach.job_cluster import JobCluster
 from mpidask.attach.wait import JobSearch
 from mpidask.batch.registry import find_here
 from mpidask.batch.submission.handles import Handle
-from mpidask.compat.fixed_size_cluster import FixedSizeCluster
 from mpidask.config import as_keyword
-from mpidask.errors import BatchError, UnclearError, UsageError
+from mpidask.errors import BatchError, UnclearError
 from mpidask.security import tls_sockets
 from mpidask.security.scheduler_file import Entry
 
@@ -31,13 +28,12 @@ __all__ = ["MPICluster"]
 
 _REFRESH = 10.0  # s between two looks at the job
 _EXIT = 10.0  # s that a cluster may take to close at the interpreter's end
-_FIXED = "the size of one large job is fixed"
 
 #: Those that may have to be closed at the interpreter's end.
 _open: weakref.WeakSet[MPICluster] = weakref.WeakSet()
 
 
-class MPICluster(FixedSizeCluster):
+class MPICluster(JobCluster):
     """A Dask cluster that is one batch job: rank 0 hosts the scheduler, and all ranks host workers.
 
     The job starts when the object is made. Closing the cluster ends the job.
@@ -85,73 +81,23 @@ class MPICluster(FixedSizeCluster):
     scheduler_comm: Any
     status: Any
 
-    def __init__(  # noqa: PLR0913 - options of a job and of the run in it, so that editors show them
+    def __init__(
         self,
         *,
         name: str | None = None,
         asynchronous: bool = False,
         timeout: float | str | None = None,
         quiet: bool = False,
-        system: str | None = None,
-        nodes: int | None = None,
-        ranks_per_node: int | None = None,
-        cores_per_rank: int | None = None,
-        gpus_per_rank: int | None = None,
-        memory_per_node: str | None = None,
-        walltime: str | None = None,
-        queue: str | None = None,
-        account: str | None = None,
-        job_name: str | None = None,
-        parallel_environment: str | None = None,
-        directive: Sequence[str] | None = None,
-        prologue: Sequence[str] | None = None,
-        epilogue: Sequence[str] | None = None,
-        launcher: str | None = None,
-        python: str | None = None,
-        launch_timeout: str | None = None,
-        requeue: bool | None = None,
-        requeue_limit: int | None = None,
-        poll_interval: str | None = None,
-        state_directory: str | None = None,
-        keep: str | None = None,
-        nthreads: int | None = None,
-        memory_limit: float | str | None = None,
-        local_directory: str | None = None,
-        shared_scratch: bool | None = None,
-        interface: str | None = None,
-        client_interface: str | None = None,
-        client_address: str | None = None,
-        tls: bool | None = None,
-        protocol: str | None = None,
-        gpus: bool | None = None,
-        nanny: bool | None = None,
-        worker_class: str | None = None,
-        worker_options: Mapping[str, Any] | None = None,
-        data: str | None = None,
-        workers_per_rank: int | str | None = None,
-        inclusive_workers: bool | None = None,
-        preload_import: Sequence[str] | None = None,
-        import_cache: str | None = None,
-        scheduler_rank: int | None = None,
-        scheduler_file: str | None = None,
-        scheduler_port: int | None = None,
-        min_workers: int | None = None,
-        idle_timeout: str | None = None,
-        startup_timeout: str | None = None,
-        dashboard: bool | None = None,
-        dashboard_address: str | None = None,
-        local_cluster: bool | None = None,
-        walltime_margin: str | None = None,
         **others: Any,
     ) -> None:
-        given = {option: value for option, value in locals().items() if option in spec.KEYWORDS and value is not None}
         self.job: Handle | None = None
         self.entry: Entry | None = None
         self._timeout = timeout
         self._leaving = False  # at the interpreter's end no thread or process can be started
         self._starting = asyncio.Lock()
-        named = {} if name is None else {"job_name": name}
-        self._options, self._of_run = spec.divided({**named, **given, **others})
+        if others.get("job_name") is None:
+            others["job_name"] = name
+        self._options, self._of_run = spec.divided(others)
         job = spec.describe(self._options, self._of_run, as_keyword)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)
@@ -247,104 +193,6 @@ class MPICluster(FixedSizeCluster):
             connection = await self.scheduler_comm.live_comm()
             await connection.read()  # it sends nothing
 
-    @property
-    def dashboard_link(self) -> str:
-        """The dashboard's full link, on the loopback of the scheduler's node: ``mpidask dashboard`` opens a tunnel."""
-        return (self.entry.dashboard if self.entry else None) or ""
-
-    def _facts(self) -> dict[str, str]:
-        """Return what there is to say of the job."""
-        shape = {"nodes": str(self._resources.nodes), "ranks": str(self._resources.ranks)}
-        if self.job is None:
-            return {"job": "not submitted", **shape}
-        standing = self.job.record.standing
-        reason = f" ({standing.reason})" if standing.reason else ""
-        return {"job": self.job.title, "state": f"{standing.state.value}{reason}", **shape}
-
-    def __repr__(self) -> str:
-        workers = self.scheduler_info["workers"].values()
-        threads = sum(worker["nthreads"] for worker in workers)
-        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
-        return f"{type(self).__name__}({self.name}, {facts}, workers={len(workers)}, threads={threads})"
-
-    def _repr_html_(self, cluster_status: str | None = None) -> str:
-        facts = self._facts().items()
-        cells = "".join(f"<td><strong>{name}:</strong> {html.escape(value)}</td>" for name, value in facts)
-        way = ""
-        if self.job is not None and self.dashboard_link:
-            way = f"<p>The way to the dashboard: <code>mpidask dashboard {html.escape(self.job.id)}</code></p>"
-        return f"{super()._repr_html_(cluster_status)}<table><tr>{cells}</tr></table>{way}"
-
-    def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: Any = True) -> Any:  # noqa: FBT001, FBT002
-        """Return what the scheduler, the workers and the job have printed.
-
-        Parameters
-        ----------
-        cluster : bool, default True
-            Include the log of this object.
-        scheduler : bool, default True
-            Include the log of the scheduler.
-        workers : bool or list of str, default True
-            Include the logs of all workers, of none, or of those with these addresses.
-
-        Returns
-        -------
-        distributed.utils.Logs
-            Source -> text. Once the job has ended, the job's output alone.
-        """
-        if self.status == Status.closed:
-            return self._job_log()
-        return self.sync(self._logs, cluster=cluster, scheduler=scheduler, workers=workers)
-
-    async def _logs(self, **which: Any) -> Any:
-        logs = Logs()
-        with contextlib.suppress(OSError):
-            logs = await super().get_logs(**which)
-        logs.update(self._job_log())
-        return logs
-
-    def _job_log(self) -> Any:
-        logs = Logs()
-        if self.job is not None:
-            with contextlib.suppress(UsageError):  # it has printed nothing
-                logs[f"Job {self.job.id}"] = Log(self.job.logs())
-        return logs
-
-    def scale(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the size of one large job is fixed.
-
-        Parameters
-        ----------
-        *args, **kwargs : Any
-            Ignored.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
-        raise UsageError(_FIXED, "start another with nodes=...; clusters of per-worker jobs scale: SLURMCluster, ...")
-
-    def adapt(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: the size of one large job is fixed.
-
-        Parameters
-        ----------
-        *args, **kwargs : Any
-            Ignored.
-
-        Returns
-        -------
-        Any
-            Nothing: it always raises.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
-        self.scale()
-
     # Its end.
 
     async def _end(self) -> None:
@@ -393,14 +241,7 @@ class MPICluster(FixedSizeCluster):
                 self.close(timeout=_EXIT)
 
 
-def _documented() -> Iterator[str]:
-    """Yield the keywords that are options, for the docstring: what they mean stands beside the options."""
-    parameters = inspect.signature(MPICluster).parameters
-    for name, text in spec.KEYWORDS.items():
-        yield docstrings.entry(name, f"{str(parameters[name].annotation).removesuffix(' | None')}, optional", text)
-
-
-MPICluster.__doc__ = docstrings.with_entries(MPICluster.__doc__, _documented(), before="**others : Any")
+docstrings.show_keywords(MPICluster, spec.KEYWORDS.values())
 
 
 @atexit.register

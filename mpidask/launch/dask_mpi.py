@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidask import config
 from mpidask.config import Options
+from mpidask.docstrings import described
 from mpidask.errors import UsageError, WorldTooSmallException
 from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
@@ -28,6 +29,61 @@ _FOUND_OUT = {"local_directory": "", "memory_limit": "auto", "dashboard_address"
 _KEPT = {"nthreads": 1, "nanny": False, "worker_class": "distributed.Worker", "dashboard": True}
 
 
+#: What the arguments of `initialize` and `execute` are: numpydoc's type, and the meaning.
+_PARAMETERS = {
+    "client_function": (
+        "callable",
+        "The function. None: a cluster that ends when a client from elsewhere shuts it down.",
+    ),
+    "args": ("Any", "Its arguments, after those of `client_args`."),
+    "client_args": ("sequence", "Its first arguments."),
+    "client_kwargs": ("mapping", "Its keyword arguments, also such as have the name of an argument of `execute`."),
+    "client_rank": ("int", "The rank that runs it."),
+    "scheduler": ("bool", "False: join a running scheduler, which `scheduler_address` or `scheduler_file` names."),
+    "scheduler_rank": ("int", "The rank that hosts the scheduler."),
+    "scheduler_address": ("str", "Address of the scheduler to join."),
+    "scheduler_port": ("int", "Port of the scheduler. Default: a free one."),
+    "scheduler_file": (
+        "str or path",
+        "File that tells others where the scheduler is; with ``scheduler=False`` it is read.",
+    ),
+    "interface": ("str", 'Network interface, such as ``"ib0"``. Default: detected.'),
+    "nthreads": ("int", "Threads per worker."),
+    "local_directory": ("str or path", "Where workers spill. Default: a node-local directory is found."),
+    "memory_limit": (
+        "float, str or None",
+        'Memory per worker: bytes, ``"4 GiB"``, a fraction (float) of the node\'s, 0: no limit. ``"auto"``: its share.',
+    ),
+    "nanny": (
+        "bool",
+        'Deprecated, as in dask_mpi: use ``worker_class="distributed.Nanny"``, which starts a worker that dies again.',
+    ),
+    "dashboard": ("bool", "Serve Dask's dashboard."),
+    "dashboard_address": ("str", "Where it listens. Left alone, it is a free port on loopback."),
+    "protocol": (
+        "str",
+        'Dask\'s communication protocol. Default: ``tls``. ``"tcp"`` is encrypted, too, unless TLS is switched off.',
+    ),
+    "exclusive_workers": ("bool", "False: the scheduler's and the client's rank host workers, too."),
+    "worker_class": ("str", "Import path of the class of the workers."),
+    "worker_options": ("mapping", "Further arguments of that class."),
+    "worker_name": ("str", "Prefix of the workers' names: ``worker_name-rank``. Default: the rank alone."),
+    "comm": ("mpi4py.MPI.Intracomm", "Communicator whose ranks take part. Default: all ranks."),
+    "exit": ("bool", "False: the other ranks return as well, when the client calls `send_close_signal`."),
+    "kwargs": ("Any", "Further keyword arguments of the function."),
+}
+
+_RAISES = {
+    "UsageError": "An argument cannot be used; on all ranks.",
+    "WorldTooSmallException": "There are too few ranks; on all ranks.",
+    "StartupError": "The cluster does not come up; on all ranks.",
+}
+_RAISED_BY_THE_FUNCTION = {
+    "Exception": "What the function raises, on the client's rank. If nobody catches it, the run ends on all ranks."
+}
+
+
+@described(_PARAMETERS, _RAISES)
 def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
     interface: str | None = None,
     nthreads: int = 1,
@@ -47,47 +103,10 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
     Rank 0 hosts the scheduler, rank 1 goes on with the script, the other ranks are workers until the script has ended;
     then their processes end. Needs 2 ranks (rank 0 then hosts the worker).
 
-    Parameters
-    ----------
-    interface : str, optional
-        Network interface, such as ``"ib0"``. Default: detected.
-    nthreads : int, default 1
-        Threads per worker.
-    local_directory : str or path, optional
-        Where workers spill. Default: a node-local directory is found.
-    memory_limit : float, str or None, default "auto"
-        Memory per worker: bytes, text such as ``"4 GiB"``, a fraction (float) of the node's, 0 for none. ``"auto"`` is
-        a share of what the node or its cgroup has.
-    nanny : bool, default False
-        Deprecated, as in dask_mpi: use ``worker_class="distributed.Nanny"``, which starts a worker that dies again.
-    dashboard : bool, default True
-        Serve Dask's dashboard.
-    dashboard_address : str, default ":8787"
-        Where it listens. Left alone, it is a free port on loopback.
-    protocol : str, optional
-        Dask's communication protocol. Default: ``tls``. ``"tcp"`` is encrypted, too, unless TLS is switched off.
-    worker_class : str, default "distributed.Worker"
-        Import path of the class of the workers.
-    worker_options : mapping, optional
-        Further arguments of that class.
-    comm : mpi4py.MPI.Intracomm, optional
-        Communicator whose ranks take part. Default: all ranks.
-    exit : bool, default True
-        False: the other ranks return as well, when the client calls `send_close_signal`.
-
     Returns
     -------
     bool
         Whether this rank is the client.
-
-    Raises
-    ------
-    UsageError
-        An argument cannot be used; on all ranks.
-    WorldTooSmallException
-        There are too few ranks; on all ranks.
-    StartupError
-        The cluster does not come up; on all ranks.
 
     See Also
     --------
@@ -105,6 +124,7 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
     return Session.of(_Request(given, least=2), comm=comm, leave=exit).open().is_client
 
 
+@described(_PARAMETERS, _RAISES | _RAISED_BY_THE_FUNCTION)
 def execute(  # noqa: PLR0913 - dask_mpi's arguments
     client_function: Callable[..., Any] | None = None,
     *args: Any,
@@ -133,94 +153,37 @@ def execute(  # noqa: PLR0913 - dask_mpi's arguments
 ) -> Any:
     """Run a function on the client's rank with a Dask cluster around it, and return its value there.
 
-    The other ranks host scheduler and workers meanwhile, and return None afterwards. The function runs in the main
-    thread.
-
-    Parameters
-    ----------
-    client_function : callable, optional
-        The function. None: a cluster that ends when a client from elsewhere shuts it down.
-    *args : Any
-        Its arguments, after those of `client_args`.
-    client_args : sequence, default ()
-        Its first arguments.
-    client_kwargs : mapping, optional
-        Its keyword arguments, also such as have the name of an argument of `execute`.
-    client_rank : int, default 1
-        The rank that runs it.
-    scheduler : bool, default True
-        False: join a running scheduler, which `scheduler_address` or `scheduler_file` names.
-    scheduler_rank : int, default 0
-        The rank that hosts the scheduler.
-    scheduler_address : str, optional
-        Address of the scheduler to join.
-    scheduler_port : int, optional
-        Port of the scheduler. Default: a free one.
-    scheduler_file : str or path, optional
-        File that tells others where the scheduler is; with ``scheduler=False`` it is read.
-    interface : str, optional
-        Network interface, such as ``"ib0"``. Default: detected.
-    nthreads : int, default 1
-        Threads per worker.
-    local_directory : str or path, default ""
-        Where workers spill. Default: a node-local directory is found.
-    memory_limit : float, str or None, default "auto"
-        Memory per worker; see `initialize`.
-    nanny : bool, default False
-        Deprecated; see `initialize`.
-    dashboard : bool, default True
-        Serve Dask's dashboard.
-    dashboard_address : str, default ":8787"
-        Where it listens. Left alone, it is a free port on loopback.
-    protocol : str, optional
-        Dask's communication protocol. Default: ``tls``.
-    exclusive_workers : bool, default True
-        False: the scheduler's and the client's rank host workers, too.
-    worker_class : str, default "distributed.Worker"
-        Import path of the class of the workers.
-    worker_options : mapping, optional
-        Further arguments of that class.
-    worker_name : str, optional
-        Prefix of the workers' names: ``worker_name-rank``. Default: the rank alone.
-    comm : mpi4py.MPI.Intracomm, optional
-        Communicator whose ranks take part. Default: all ranks.
-    **kwargs : Any
-        Further keyword arguments of the function.
+    The other ranks host scheduler and workers meanwhile, and return None. The function runs in the main thread.
 
     Returns
     -------
     Any
         The function's value on the client's rank, None on the others.
 
-    Raises
-    ------
-    UsageError
-        An argument cannot be used; on all ranks.
-    WorldTooSmallException
-        There are too few ranks; on all ranks.
-    StartupError
-        The cluster does not come up; on all ranks.
-    Exception
-        What the function raises, on the client's rank. If nobody catches it, the run ends on all ranks.
-
     Examples
     --------
-    >>> def total(numbers):
-    ...     with Client() as client:
-    ...         return client.submit(sum, numbers).result()
-    >>> mpidask.execute(total, [1, 2])  # doctest: +SKIP
+    >>> mpidask.execute(total, [1, 2])  # total uses a Client()  # doctest: +SKIP
     3
     """
     given = _taken(locals()) | {"inclusive_workers": not exclusive_workers, "name": worker_name}
     _warn(nanny=nanny)
-    ranks = [client_rank] if callable(client_function) else []
-    ranks += [scheduler_rank] if scheduler else []
-    least = 1 + max([*ranks, int(exclusive_workers)])
     call = _Call(client_function, (*client_args, *args), {**(client_kwargs or {}), **kwargs})
-    request = _Request(given, least, call if callable(client_function) else None)
-    with Session.of(request, comm=comm, leave=False, with_client=callable(client_function)) as session:
-        if client_function is not None and session.is_client:
-            return client_function(*call.arguments, **call.keywords)
+    return _execute(call, given, comm)
+
+
+def _execute(call: _Call, given: Mapping[str, Any], comm: MPI.Intracomm | None) -> Any:
+    """Call a function on the client's rank; None: a cluster without a client's rank.
+
+    given: options of the run
+    """
+    is_called = callable(call.function)
+    ranks = [given["client_rank"]] if is_called else []
+    ranks += [given["scheduler_rank"]] if given["scheduler"] else []
+    least = 1 + max([*ranks, int(not given["inclusive_workers"])])
+    request = _Request(given, least, call if is_called else None)
+    with Session.of(request, comm=comm, leave=False, with_client=is_called) as session:
+        if is_called and session.is_client:
+            return call.function(*call.arguments, **call.keywords)
     return None
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mpidask import docstrings
 from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
-from mpidask.jobqueue.keywords.documentation import entries
-from mpidask.jobqueue.keywords.table import known
+from mpidask.jobqueue.keywords.documentation import entries, keywords
 
 __all__ = ["documented"]
 
@@ -35,11 +34,5 @@ def _docstring(kind: type[JobQueueCluster], system: str) -> str:
 def _signature(kind: type[JobQueueCluster], system: str) -> inspect.Signature:
     """Return the signature in which each keyword of the jobs stands for itself."""
     general = inspect.signature(kind.__init__)
-    _, *own, others = general.parameters.values()
-    names = {each.name for each in own}
-    keywords = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Any)
-        for each in known(system)
-        if each.name not in names
-    ]
-    return general.replace(parameters=[*own, *keywords, others])
+    _, *own = general.parameters.values()
+    return docstrings.with_keywords(general.replace(parameters=own), keywords(system))

@@ -54,11 +54,13 @@ class Kind:
     """One kind of value.
 
     expected: what is needed, in words
+    annotation: its type, as type checkers and editors have it
     read:     returns the value as the jobs need it; raises UnfitError
     optional: whether a null in the configuration means that there is none; else it is the default
     """
 
     expected: str
+    annotation: str
     read: Callable[[Any], Any]
     optional: bool = True
 
@@ -230,21 +232,26 @@ def _resources(value: Any) -> dict[Any, Any]:
     return found
 
 
-TEXT = Kind("text", _text)
-SHEBANG = Kind("a line such as '#!/bin/bash'", _shebang, optional=False)
-WALLTIME = Kind("a time in quotes, such as '12:00:00',", _walltime)
-COUNT = Kind("a whole number from 1 up", _count)
-SIZE = Kind("a size, such as '24GB',", _size)
-BYTES = Kind("a size, in bytes or such as '24GB',", _bytes)
-TIME = Kind("a time, such as 60 (seconds) or '5 min',", _time)
+TEXT = Kind("text", "str | float | PathLike[str]", _text)
+SHEBANG = Kind("a line such as '#!/bin/bash'", "str", _shebang, optional=False)
+WALLTIME = Kind("a time in quotes, such as '12:00:00',", "str", _walltime)
+COUNT = Kind("a whole number from 1 up", "int | str", _count)
+SIZE = Kind("a size, such as '24GB',", "str | int", _size)
+BYTES = Kind("a size, in bytes or such as '24GB',", "str | float", _bytes)
+TIME = Kind("a time, such as 60 (seconds) or '5 min',", "str | float", _time)
 INTERVAL = dataclasses.replace(TIME, optional=False)
-TRUTH = Kind("True or False", _truth, optional=False)
-LINES = Kind("a list of texts, or one text,", _lines, optional=False)
-SKIPPED = Kind("a list of texts, or one text,", _skipped, optional=False)
-WORDS = Kind("a list of words, or one text,", _words, optional=False)
-DIRECTIVES = Kind("a list of option lines, or one text,", _directives, optional=False)
-ATTRIBUTES = Kind(
-    "a mapping of attributes of the submit description, such as {'+Project': '\"x\"'},", _attributes, optional=False
+TRUTH = Kind("True or False", "bool", _truth, optional=False)
+LINES = Kind("a list of texts, or one text,", "Collection[str]", _lines, optional=False)
+SKIPPED = Kind("a list of texts, or one text,", "Collection[str]", _skipped, optional=False)
+WORDS = Kind("a list of words, or one text,", "Collection[str]", _words, optional=False)
+DIRECTIVES = Kind(
+    "a list of option lines, or one text,", "Mapping[str, Any] | Collection[str]", _directives, optional=False
 )
-RESOURCES = Kind("a mapping, such as {'GPU': 1},", _resources)
-MAPPING = Kind("a mapping", _mapping, optional=False)
+ATTRIBUTES = Kind(
+    "a mapping of attributes of the submit description, such as {'+Project': '\"x\"'},",
+    "Mapping[str, str | float] | str",
+    _attributes,
+    optional=False,
+)
+RESOURCES = Kind("a mapping, such as {'GPU': 1},", "Mapping[str, float] | str", _resources)
+MAPPING = Kind("a mapping", "Mapping[str, Any] | str", _mapping, optional=False)
