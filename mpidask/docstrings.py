@@ -90,7 +90,7 @@ def described(
 
 
 #: How a docstring has the names of parameters that take several values.
-_STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def _parameter(parameter: inspect.Parameter, kind: str, text: str) -> str:

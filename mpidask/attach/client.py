@@ -104,8 +104,8 @@ def connect(  # noqa: PLR0913 - what editors are to show
     >>> client = mpidask.connect("4711")  # doctest: +SKIP
     >>> client = mpidask.connect("cluster.json", timeout="10 min")  # doctest: +SKIP
     """
-    optional = {"name": name, "direct_to_workers": direct_to_workers, "security": security}
-    optional |= {"heartbeat_interval": heartbeat_interval}
+    optional: dict[str, Any] = {"name": name, "direct_to_workers": direct_to_workers}
+    optional |= {"heartbeat_interval": heartbeat_interval, "security": security}
     given = {option: value for option, value in optional.items() if value is not None}
     options = {"asynchronous": asynchronous, "set_as_default": set_as_default, **given, **client_options}
     return _connect(wait.find(job), timeout, options, quiet=quiet)
