@@ -67,6 +67,7 @@ class MPICluster(_MPICluster):
         interface: str | None = None,
         client_interface: str | None = None,
         client_address: str | None = None,
+        port_range: str | None = None,
         tls: bool | None = None,
         protocol: str | None = None,
         gpus: bool | None = None,

@@ -14,6 +14,7 @@ from typing import Any
 
 from mpidask import configuration
 from mpidask.errors import UsageError
+from mpidask.network.ports import PortRange
 from mpidask.quantities import Parsed, checked, memory, path, seconds
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "inside",
     "load",
     "option",
+    "ports",
     "template",
     "transport",
     "workers_per_rank",
@@ -70,6 +72,12 @@ class Options:
     )
     client_address: str | None = option(
         None, "The same by address: HOST or HOST:PORT on the scheduler's node.", "ADDRESS"
+    )
+    port_range: str | None = option(
+        None,
+        "Ports that a firewall lets through, such as 40000:40100: scheduler, dashboard, nannies and workers listen on "
+        "these alone. Default: any free ones.",
+        "FIRST:LAST",
     )
     tls: bool = option(
         True, "Encrypt all connections, with keys made for the run: nobody else can connect; --no-tls: everybody can."
@@ -263,8 +271,14 @@ def inclusive(options: Options) -> bool:
     return workers_per_rank(options) != 1 if options.inclusive_workers is None else options.inclusive_workers
 
 
+def ports(options: Options, label: Callable[[str], str] = as_option) -> PortRange | None:
+    """Return the ports on which servers may listen, None for all; raises UsageError."""
+    return None if options.port_range is None else PortRange.parse(options.port_range, label("port_range"))
+
+
 def _check_forms(options: Options, label: Callable[[str], str]) -> None:
     workers_per_rank(options, label)
+    ports(options, label)
     for name in ("nthreads", "min_workers"):
         value = getattr(options, name)
         if value is not None and value < 1:

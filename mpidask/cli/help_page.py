@@ -36,7 +36,7 @@ PANELS: dict[str, tuple[str, str]] = {
         "walltime_margin idle_timeout scheduler_file scheduler",
         "client_rank scheduler_rank scheduler_address scheduler_port thread_grace local_cluster",
     ),
-    "Network": ("interface", "client_interface client_address protocol"),
+    "Network": ("interface port_range", "client_interface client_address protocol"),
     "Security": ("tls", ""),
     "Dashboard": ("dashboard", "dashboard_address"),
 }

@@ -82,7 +82,7 @@ class HTCondorJob(Job):
             "RequestMemory": "floor(MY.DaskWorkerMemory / 1048576)",
             "RequestDisk": "floor(MY.DaskWorkerDisk / 1024)",
             "MY.JobId": '"$(ClusterId).$(ProcId)"',
-            "MY.DaskWorkerCores": self.worker_cores,
+            "MY.DaskWorkerCores": self.spec.asked_cores * self.spec.nodes,
             "MY.DaskWorkerMemory": self.worker_memory,
             "MY.DaskWorkerDisk": parse_bytes(keywords["disk"]),
         }

@@ -43,7 +43,7 @@ class OARJob(Job):
                 UserWarning,
             )
         elif wanted != "not_applicable":
-            each = math.ceil(parse_bytes(settled["memory"]) / settled["cores"] / 2**20)
+            each = math.ceil(parse_bytes(settled["memory"]) / (settled["job_cores"] or settled["cores"]) / 2**20)
             last = next((line for line in reversed(directives) if line.startswith("-p ")), None)
             asked = f"{wanted}>={each}"
             directives.append(f"-p '{last.removeprefix('-p ')} AND {asked}'" if last else f"-p {asked}")

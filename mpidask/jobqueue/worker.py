@@ -7,6 +7,7 @@ import this module too, as the main module of their nanny.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from distributed.cli import dask_worker
 from mpidask import job_environment
 from mpidask.compat import servers
 from mpidask.compat.lost_connections import RestartingNanny
+from mpidask.network.ports import PortRange
 from mpidask.security import tls_sockets
 
 __all__ = ["ReportingNanny", "main"]
@@ -44,10 +46,25 @@ def main(words: Sequence[str]) -> None:
     servers.start_workers_by(dask_worker, ReportingNanny)
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
-    if given or dask.config.get("temporary-directory", default=None):
-        dask_worker.main(list(words))
-    with tempfile.TemporaryDirectory(prefix="mpidask-worker-", ignore_cleanup_errors=True) as directory:
-        dask_worker.main([*words, _DIRECTORY, directory])
+    try:
+        if given or dask.config.get("temporary-directory", default=None):
+            dask_worker.main(list(words))
+        with tempfile.TemporaryDirectory(prefix="mpidask-worker-", ignore_cleanup_errors=True) as directory:
+            dask_worker.main([*words, _DIRECTORY, directory])
+    except RuntimeError:
+        _report_shortage(words)
+        raise
+
+
+def _report_shortage(words: Sequence[str]) -> None:
+    """Say so if the workers did not start because too few ports are free: Dask does not name the range."""
+    values = {name: value for name, value in itertools.pairwise(words) if name.startswith("--")}
+    ports = values.get("--worker-port", "")
+    if ":" in ports:
+        each = 2 if "--nanny-port" in values else 1
+        shortage = PortRange.parse(ports).shortage(each * int(values.get("--nworkers", "1")))
+        if shortage is not None:
+            sys.stderr.write(shortage.text())
 
 
 def _ignore(number: int, frame: types.FrameType | None) -> None:

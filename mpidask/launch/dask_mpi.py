@@ -70,6 +70,10 @@ _PARAMETERS = {
     "worker_name": ("str", "Prefix of the workers' names: ``worker_name-rank``. Default: the rank alone."),
     "comm": ("mpi4py.MPI.Intracomm", "Communicator whose ranks take part. Default: all ranks."),
     "exit": ("bool", "False: the other ranks return as well, when the client calls `send_close_signal`."),
+    "port_range": (
+        "str",
+        'Ports on which scheduler, dashboard and workers listen, such as ``"40000:40100"``. Default: any free ones.',
+    ),
     "kwargs": ("Any", "Further keyword arguments of the function."),
 }
 
@@ -97,6 +101,8 @@ def initialize(  # noqa: PLR0913, PLR0917 - dask_mpi's arguments
     worker_options: Mapping[str, Any] | None = None,
     comm: MPI.Intracomm | None = None,
     exit: bool = True,  # noqa: A002, FBT001, FBT002
+    *,
+    port_range: str | None = None,
 ) -> bool:
     """Start a Dask cluster on the ranks of this MPI job: ``Client()`` in the rest of the script connects to it.
 

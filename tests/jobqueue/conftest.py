@@ -15,6 +15,7 @@ ON = {
     "with_keys": ["local", "slurm"],
     "strangers": ["local", "slurm"],
     "without_keys": ["local"],
+    "within_a_firewall": ["local"],
     "a_scheduler_in_a_job": ["local", "slurm", "sge"],
     "killed": ["local", "slurm", "sge"],
     "an_exception": ["slurm"],

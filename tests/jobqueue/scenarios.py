@@ -412,6 +412,20 @@ def without_keys(system):
         assert jobs.scheduler_address.startswith("tls://"), "what dask-jobqueue's users are used to type"
 
 
+def within_a_firewall(system):
+    """All that listens does so on ports of a range, also where the scheduler is in a job."""
+    first = 20_010 + os.getpid() % 500 * 20
+    allowed = set(range(first, first + 10))
+    given = {"port_range": f"{first}:{first + 9}", "remote_scheduler": True}
+    with cluster(system, **given) as jobs, Client(jobs) as client:
+        jobs.scale(2)
+        client.wait_for_workers(2, timeout=60)
+        info = client.scheduler_info(n_workers=-1)
+        there = [info["address"], *info["workers"], *(each["nanny"] for each in info["workers"].values())]
+        ports = [int(each.rpartition(":")[2]) for each in there] + [info["services"]["dashboard"]]
+        assert len(set(ports)) == 6 and set(ports) <= allowed, ports
+
+
 def a_scheduler_in_a_job(system):
     """The scheduler is in a job of its own; so is a failure of it."""
     with cluster(system, remote_scheduler=True) as jobs, Client(jobs) as client:

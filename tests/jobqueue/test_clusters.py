@@ -49,6 +49,10 @@ def test_a_day(system):
     assert "Traceback" not in done.stderr, done.stderr
 
 
+def test_within_a_firewall(system):
+    play(system, "within_a_firewall")
+
+
 @pytest.mark.thorough
 def test_a_broken_prologue(system):
     done = play(system, "a_broken_prologue")

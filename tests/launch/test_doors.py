@@ -635,6 +635,7 @@ if MPI.is_mpich:
             "interface": None, "nthreads": 1, "local_directory": None, "memory_limit": "auto", "nanny": False,
             "dashboard": True, "dashboard_address": ":8787", "protocol": None,
             "worker_class": "distributed.Worker", "worker_options": None, "comm": None, "exit": True,
+            "port_range": None,  # ours
         }  # fmt: skip
         theirs = {
             "client_function": None, "client_args": (), "client_kwargs": None, "client_rank": 1, "scheduler": True,

@@ -92,7 +92,7 @@ class HeldCluster(SteppedCluster):
         if remote_scheduler:
             arguments = scheduler["options"]
             job = scheduler_job.make_job(remote_scheduler, factory, self.dispatcher)
-            scheduler = scheduler_job.spec(job, arguments, self._key_files, gated=settings.gated)
+            scheduler = scheduler_job.spec(job, arguments, self._key_files, gated=settings.gated, ports=settings.ports)
         super().__init__(
             scheduler=scheduler, worker=factory.spec(None), security=self._tls.security, name=name, **options
         )

@@ -27,6 +27,7 @@ from mpidask.jobqueue.cluster.report import exit_summary
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import KeyFiles, tls_files
+from mpidask.network.ports import PortRange
 
 __all__ = ["SchedulerJob", "make_job", "spec"]
 
@@ -46,9 +47,12 @@ class SchedulerJob(ProcessInterface):
     options: arguments of the scheduler
     keys:    the cluster's keys
     gated:   whether its dashboard is for those alone who know the prefix
+    ports:   those that may be taken where the options say none, None for all
     """
 
-    def __init__(self, job: Job, options: Mapping[str, Any], keys: KeyFiles, *, gated: bool) -> None:
+    def __init__(
+        self, job: Job, options: Mapping[str, Any], keys: KeyFiles, *, gated: bool, ports: PortRange | None
+    ) -> None:
         super().__init__()
         unknown = [name for name in options if name not in (*_KNOWN, "security")]
         if unknown:
@@ -60,6 +64,7 @@ class SchedulerJob(ProcessInterface):
         self.options = options
         self.keys = keys
         self.gated = gated
+        self.ports = ports
         self.address = ""
         self.host = ""
 
@@ -103,6 +108,7 @@ class SchedulerJob(ProcessInterface):
             "options": {"port": 0, "idle_timeout": _IDLE, **options},
             "security": {f"tls_{'' if key == 'ca_file' else 'scheduler_'}{key}": path for key, path in files.items()},
             "gated": self.gated,
+            "ports": None if self.ports is None else str(self.ports),
             "file": str(file),
         }
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
@@ -133,6 +139,9 @@ def make_job(wanted: Mapping[str, Any] | bool, factory: JobFactory, dispatcher: 
     )
 
 
-def spec(job: Job, arguments: Mapping[str, Any], keys: KeyFiles, *, gated: bool) -> dict[str, Any]:
+def spec(
+    job: Job, arguments: Mapping[str, Any], keys: KeyFiles, *, gated: bool, ports: PortRange | None
+) -> dict[str, Any]:
     """Return Dask's specification of a scheduler in a job; arguments as for `SchedulerJob`."""
-    return {"cls": SchedulerJob, "options": {"job": job, "options": arguments, "keys": keys, "gated": gated}}
+    options = {"job": job, "options": arguments, "keys": keys, "gated": gated, "ports": ports}
+    return {"cls": SchedulerJob, "options": options}

@@ -20,6 +20,7 @@ from distributed.security import Security
 
 from mpidask.files import replace_json
 from mpidask.jobqueue.cluster import scheduler_options
+from mpidask.network.ports import PortRange
 from mpidask.security import tls_sockets
 
 __all__ = ["serve"]
@@ -28,12 +29,14 @@ __all__ = ["serve"]
 async def serve(told: dict[str, Any]) -> None:
     """Run the scheduler until it is closed, or a signal ends it.
 
-    told: `options` and `security` (Dask's arguments), `gated` as for `scheduler_options.make`, and `file` to write:
-          `address` and `host`
+    told: `options` and `security` (Dask's arguments), `gated` and `ports` (a text) as for `scheduler_options.make`,
+          and `file` to write: `address` and `host`
     """
     tls_sockets.mend()
     security = Security(**told["security"]) if told["security"] else None
-    scheduler = scheduler_options.make(Scheduler, None, gated=told["gated"], **told["options"], security=security)
+    ports = PortRange.parse(told["ports"]) if told["ports"] else None
+    options = {**told["options"], "security": security}
+    scheduler = scheduler_options.make(Scheduler, None, gated=told["gated"], ports=ports, **options)
     closing: set[asyncio.Task[None]] = set()
 
     def end(number: signal.Signals) -> None:

@@ -19,15 +19,19 @@ from mpidask.dashboard import access, routes
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs.keys import Tls, encrypted
+from mpidask.network.ports import PortRange
 
 __all__ = ["arguments", "link", "make", "refuse_arguments", "spec"]
 
 _DASHBOARD = 8787
 
 
-def arguments(given: Mapping[str, Any], tls: Tls, interface: str | None) -> dict[str, Any]:
+def arguments(
+    given: Mapping[str, Any], tls: Tls, interface: str | None, ports: PortRange | None = None
+) -> dict[str, Any]:
     """Return the scheduler's arguments: those that are given, then ours."""
-    ours = {"protocol": tls.protocol, "dashboard_address": _dashboard(), "security": tls.security}
+    dashboard = _dashboard() if ports is None else "127.0.0.1:0"
+    ours = {"protocol": tls.protocol, "dashboard_address": dashboard, "security": tls.security}
     options = encrypted({**ours, "http_prefix": access.token(), **given}, tls)
     if "host" not in options and "interface" not in options:
         options["interface"] = interface
@@ -45,8 +49,9 @@ def _dashboard() -> str:
 
 def spec(kind: Any, settings: ClusterSettings, page: SchedulerPlugin) -> dict[str, Any]:
     """Return Dask's specification of a scheduler of a class, in this process."""
-    options = arguments(settings.scheduler, settings.tls, settings.interface)
-    return {"cls": functools.partial(make, kind, page, gated=settings.gated), "options": options}
+    options = arguments(settings.scheduler, settings.tls, settings.interface, settings.ports)
+    cls = functools.partial(make, kind, page, gated=settings.gated, ports=settings.ports)
+    return {"cls": cls, "options": options}
 
 
 def refuse_arguments(kind: type, **given: str | None) -> None:
@@ -59,13 +64,17 @@ def refuse_arguments(kind: type, **given: str | None) -> None:
             )
 
 
-def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any) -> Any:
+def make(
+    kind: Any, page: SchedulerPlugin | None, *, gated: bool, ports: PortRange | None = None, **options: Any
+) -> Any:
     """Return a scheduler, whose dashboard is for those alone who know its link.
 
     kind:  class of the scheduler, or its import path
     page:  what knows the rows of the dashboard's page "Ranks"
     gated: whether nothing is shown without the prefix
+    ports: those that may be taken where the options say none; raises StartupError if none of them is free
     """
+    options |= _ports(options, ports)
     kind = import_term(kind) if isinstance(kind, str) else kind
     directory = None
     if options.get("local_directory") is None and not dask.config.get("temporary-directory", default=None):
@@ -81,6 +90,14 @@ def make(kind: Any, page: SchedulerPlugin | None, *, gated: bool, **options: Any
         scheduler.add_plugin(page)
         routes.show_in_navigation(scheduler)
     return scheduler
+
+
+def _ports(options: Mapping[str, Any], ports: PortRange | None) -> dict[str, Any]:
+    """Return the ports of scheduler and dashboard among those that may be taken."""
+    if ports is None:
+        return {}
+    port, dashboard = options.get("port") or ports.free(), options.get("dashboard_address")
+    return {"port": port, "dashboard_address": ports.with_port(str(dashboard), {port}) if dashboard else dashboard}
 
 
 def link(shown: str, options: Mapping[str, Any]) -> str:

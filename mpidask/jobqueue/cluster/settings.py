@@ -13,6 +13,7 @@ from mpidask.jobqueue.jobs import keys
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import Tls
 from mpidask.jobqueue.keywords.lookup import settle_one
+from mpidask.network.ports import PortRange
 
 __all__ = ["ClusterSettings"]
 
@@ -27,6 +28,7 @@ class ClusterSettings:
     scheduler:   arguments of Dask's scheduler, as the user gives them
     shared:      where the directory for key files is made; None: in the cluster's own
     tls:         keys and protocol
+    ports:       on which the scheduler may listen, None for all
     """
 
     owner: str
@@ -35,6 +37,7 @@ class ClusterSettings:
     scheduler: Mapping[str, Any]
     shared: str | None
     tls: Tls
+    ports: PortRange | None = None
 
     @classmethod
     def settle(
@@ -50,7 +53,7 @@ class ClusterSettings:
         """Return them; a keyword that is None is looked for in the configuration.
 
         kind:  class of the jobs
-        given: the keywords interface, scheduler_options and shared_temp_directory
+        given: the keywords interface, scheduler_options, shared_temp_directory and port_range
         Raises ArgumentError for a value that cannot be used.
         """
         section = config_name or kind.default_config_name()
@@ -58,6 +61,7 @@ class ClusterSettings:
         options = setting("scheduler_options", given=given["scheduler_options"])
         security = options.get("security") if security is None else security
         protocol = options.get("protocol") if protocol is None else protocol
+        ports = setting("port_range", given=given["port_range"])
         return cls(
             owner=owner,
             config_name=config_name,
@@ -65,6 +69,7 @@ class ClusterSettings:
             scheduler=options,
             shared=setting("shared_temp_directory", given=given["shared_temp_directory"]),
             tls=keys.settle(protocol, security=security),
+            ports=None if ports is None else PortRange.parse(ports),
         )
 
     @property

@@ -53,7 +53,7 @@ def _launch_line(spec: JobSpec, place: Place | None = None) -> str:
         resources=Resources(
             nodes=spec.nodes,
             ranks_per_node=int(spec.keywords["ranks_per_node"]),
-            cores_per_rank=spec.cores // int(spec.keywords["ranks_per_node"]),
+            cores_per_rank=spec.asked_cores // int(spec.keywords["ranks_per_node"]),
         ),
         launcher=wanted,
         mpiexec=mpiexec,

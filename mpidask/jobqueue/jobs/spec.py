@@ -67,6 +67,11 @@ class JobSpec:
         return int(self.keywords["cores"])
 
     @property
+    def asked_cores(self) -> int:
+        """Cores that the batch system is asked for, of each node."""
+        return int(self.keywords.get("job_cores") or self.cores)
+
+    @property
     def memory(self) -> int:
         """Memory of each node, in bytes."""
         return int(parse_bytes(self.keywords["memory"]))
@@ -130,6 +135,10 @@ class JobSpec:
         """Return the option lines with their mark: generated ones less those to skip, then the user's own."""
         if self.own_header is not None:
             return list(self.own_header)
+        return self.option_lines(place)
+
+    def option_lines(self, place: Place | None) -> list[str]:
+        """Return the option lines, as far as no derived class says what they are."""
         return self._header(self.fields(place))
 
     def _header(self, fields: Mapping[str, object]) -> list[str]:
@@ -175,22 +184,22 @@ class JobSpec:
             "tasks": None if several else 1,
             "ranks": self.ranks,
             "ranks_per_node": per_node if several else None,
-            "cores_per_rank": self.cores // per_node,
+            "cores_per_rank": self.asked_cores // per_node,
             "job_name": str(self.keywords["job_name"])[: self.system.name_limit],
-            "cores": self.cores,
-            "slots": self.cores * self.nodes,
+            "cores": self.asked_cores,
+            "slots": self.asked_cores * self.nodes,
             "memory": self.memory,
             "job_memory": self.memory * self.nodes,
             "count": count,
         }
         fields["nodes"] = self.nodes
-        fields["job_cpu"] = self.keywords.get("job_cpu") or self.cores // per_node
+        fields["job_cpu"] = self.keywords.get("job_cpu") or self.asked_cores // per_node
         fields["job_mem"] = self.keywords.get("job_mem") or "".join(fill(["{memory:letter}"], fields))
-        ncpus = self.keywords.get("ncpus") or self.cores * self.nodes
+        ncpus = self.keywords.get("ncpus") or self.asked_cores * self.nodes
         fields |= {
             "ncpus": ncpus,
             "hosts": 1 if ncpus > 1 and not several else None,
-            "ptile": self.cores if several else None,
+            "ptile": self.asked_cores if several else None,
             "lsf_memory": self.keywords.get("lsf_memory"),
             "several_nodes": self.nodes if several else None,
         }
@@ -228,9 +237,10 @@ def _processes(cores: int) -> int:
 
 
 def refuse_lost(spec: JobSpec) -> None:
-    """Raise ArgumentError for several nodes or ranks that no line carries, and for lines that cannot be taken."""
+    """Raise ArgumentError for nodes, ranks or cores that no line carries, and for lines that cannot be taken."""
     if spec.system.directive is not None:
         _ = spec.directives
+        _refuse_lost_cores(spec)
     facts = spec.system.workers
     carried = named(kept(facts.options, spec.fields(None))) if facts else set()
     carriers = {"nodes", "several_nodes", "ptile", "resource_spec", "ranks", "slots"}
@@ -239,4 +249,18 @@ def refuse_lost(spec: JobSpec) -> None:
         raise ArgumentError(
             f"{title} has no option for nodes={spec.nodes}",
             spec.system.unsupported.get("nodes") or "ask for them with job_extra_directives",
+        )
+
+
+def _refuse_lost_cores(spec: JobSpec) -> None:
+    """Raise ArgumentError for `job_cores` that change no option line."""
+    wanted, facts = spec.keywords.get("job_cores"), spec.system.workers
+    if wanted is None or spec.own_header is not None or facts is None or not facts.options:
+        return
+    others = {**spec.keywords, "job_cores": wanted + int(spec.keywords["ranks_per_node"])}
+    if spec.option_lines(None) == dataclasses.replace(spec, keywords=others).option_lines(None):
+        raise ArgumentError(
+            f"{spec.system.title} would not be asked for job_cores={wanted}: no option line of the jobs depends on it",
+            "leave out what says it in other words (resource_spec, job_cpu, ncpus, job_directives_skip); Grid Engine "
+            "needs parallel_environment",
         )

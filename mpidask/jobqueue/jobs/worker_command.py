@@ -9,8 +9,10 @@ from collections.abc import Iterable
 
 from mpidask import quantities
 from mpidask.batch.template import fill, named
+from mpidask.errors import ArgumentError
 from mpidask.jobqueue.jobs.spec import JobSpec, texts
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
+from mpidask.network.ports import PortRange
 
 __all__ = ["worker_command"]
 
@@ -39,6 +41,7 @@ def worker_command(spec: JobSpec, name: str | None = None) -> str:
     if _is_dasks(spec):
         words += ["--nworkers", processes] if processes > 1 else []
         words += ["--nanny" if keywords["nanny"] else "--no-nanny"]
+    words += _ports(spec)
     for option in ("death_timeout", "local_directory"):
         if keywords[option] not in (None, ""):
             words += [f"--{option.replace('_', '-')}", keywords[option]]
@@ -46,6 +49,28 @@ def worker_command(spec: JobSpec, name: str | None = None) -> str:
     if keywords["resources"]:
         words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
     return " ".join(map(str, [*words, *_pages(spec, words), *spec.arguments, *_lifetime(spec, words)]))
+
+
+def _ports(spec: JobSpec) -> list[str]:
+    """Return the arguments for the ports on which the workers may listen: Dask's command divides them.
+
+    Raises ArgumentError where these are too few, and for a command that may not know such arguments.
+    """
+    ports, processes = spec.keywords.get("port_range"), spec.processes_per_rank
+    if ports is None:
+        return []
+    if not _is_dasks(spec):
+        raise ArgumentError(
+            f"port_range is for the worker's command {_WORKER}, and there is {spec.keywords['worker_command']}",
+            "leave it out, and give the ports as that command takes them: worker_extra_args=[...]",
+        )
+    there, needed = len(PortRange.parse(ports)), processes * (2 if spec.keywords["nanny"] else 1)
+    if there < needed:
+        raise ArgumentError(
+            f"port_range {ports} has {there} ports, and the {processes} workers of a job need {needed}",
+            "give a wider one: each worker takes a port, and so does its nanny",
+        )
+    return ["--worker-port", ports, *(["--nanny-port", ports] if spec.keywords["nanny"] else [])]
 
 
 def _is_dasks(spec: JobSpec) -> bool:

@@ -18,6 +18,7 @@ from mpidask.jobqueue.keywords.values import (
     INTERVAL,
     LINES,
     MAPPING,
+    PORTS,
     RESOURCES,
     SHEBANG,
     SIZE,
@@ -89,6 +90,12 @@ KEYWORDS: dict[str, Keyword] = {
         Keyword("job_name", "dask-worker", TEXT, "The jobs' name.", key="name"),
         Keyword("cores", None, COUNT, "Cores of each job; with `nodes`, of each of its nodes."),
         Keyword("memory", None, SIZE, "Memory of each job, such as '24GB'; with `nodes`, of each of its nodes."),
+        Keyword(
+            "job_cores",
+            None,
+            COUNT,
+            "Cores to ask of the batch system, of each node, if not `cores`: more for their memory, or fewer.",
+        ),
         Keyword("processes", None, COUNT, "Workers in each job. Default: about the square root of the cores."),
         Keyword("nodes", 1, _NUMBER, "Nodes of each job; a launcher starts the workers on all of them."),
         Keyword(
@@ -105,6 +112,13 @@ KEYWORDS: dict[str, Keyword] = {
         ),
         Keyword("python", None, TEXT, "The interpreter. Default: the one that runs this program."),
         Keyword("interface", None, TEXT, "Network interface of workers and scheduler, such as ib0."),
+        Keyword(
+            "port_range",
+            None,
+            PORTS,
+            "Ports that a firewall lets through, such as 40000:40100: scheduler, dashboard, nannies and workers listen "
+            "on these alone.",
+        ),
         Keyword("nanny", True, TRUTH, "Whether a nanny restarts each worker that dies."),
         Keyword("death_timeout", 60, TIME, "Seconds after which a worker without a scheduler ends."),
         Keyword("local_directory", None, TEXT, "Where workers spill: fast, on the node, such as $TMPDIR."),

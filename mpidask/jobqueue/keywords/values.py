@@ -15,6 +15,7 @@ from typing import Any
 
 from mpidask import quantities
 from mpidask.errors import UsageError
+from mpidask.network.ports import PortRange
 
 __all__ = [
     "ATTRIBUTES",
@@ -24,6 +25,7 @@ __all__ = [
     "INTERVAL",
     "LINES",
     "MAPPING",
+    "PORTS",
     "RESOURCES",
     "SHEBANG",
     "SIZE",
@@ -232,6 +234,13 @@ def _resources(value: Any) -> dict[Any, Any]:
     return found
 
 
+def _ports(value: Any) -> str:
+    try:
+        return str(PortRange.parse(_text(value)))
+    except UsageError as error:
+        raise UnfitError("", error.remedy) from None
+
+
 TEXT = Kind("text", "str | float | PathLike[str]", _text)
 SHEBANG = Kind("a line such as '#!/bin/bash'", "str", _shebang, optional=False)
 WALLTIME = Kind("a time in quotes, such as '12:00:00',", "str", _walltime)
@@ -240,6 +249,7 @@ SIZE = Kind("a size, such as '24GB',", "str | int", _size)
 BYTES = Kind("a size, in bytes or such as '24GB',", "str | float", _bytes)
 TIME = Kind("a time, such as 60 (seconds) or '5 min',", "str | float", _time)
 INTERVAL = dataclasses.replace(TIME, optional=False)
+PORTS = Kind("a range of ports, such as '40000:40100',", "str", _ports)
 TRUTH = Kind("True or False", "bool", _truth, optional=False)
 LINES = Kind("a list of texts, or one text,", "Collection[str]", _lines, optional=False)
 SKIPPED = Kind("a list of texts, or one text,", "Collection[str]", _skipped, optional=False)

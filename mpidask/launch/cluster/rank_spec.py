@@ -104,6 +104,7 @@ def _scheduler(run: Run) -> SchedulerSpec:
         places=places(layout),
         record=_record(run),
         environ=_environ(layout, layout.rank),
+        ports=config.ports(options),
     )
 
 
@@ -163,6 +164,7 @@ def _workers(run: Run, scheduler: Contact, *, diverts: bool) -> WorkerGroupSpec:
         environ=_environ(layout, layout.rank),
         shares={rank: _share(run, rank, diverts=diverts) for rank in layout.stands_for},
         choice=len(layout.facts[layout.rank].gpus) > 1,
+        ports=config.ports(options),
     )
 
 

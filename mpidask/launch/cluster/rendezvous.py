@@ -212,6 +212,23 @@ def _look_around(rank: Rank, options: Options, role: Role, joined: Contact | Non
     return facts
 
 
+def _offers(
+    world: World, options: Options, addresses: Sequence[tuple[str, str]]
+) -> tuple[Sequence[tuple[str, str, int]], network.ProbeTargets | None]:
+    """Return what the scheduler's rank has to offer; there, too, what is to be closed. Raises StartupError everywhere.
+
+    addresses: of that rank, with the names of their interfaces
+    """
+    targets, made = None, None
+    if world.rank == options.scheduler_rank:
+        made = caught(lambda: network.ProbeTargets(addresses, config.ports(options)))
+        targets = made if isinstance(made, network.ProbeTargets) else None
+    offers = wait(world.share(targets.offers if targets else made, options.scheduler_rank))
+    if isinstance(offers, MpidaskError):
+        raise offers
+    return offers, targets
+
+
 def _find_network(world: World, options: Options, facts: Sequence[Facts], joined: Contact | None) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
     policy = WaitPolicy(startup_timeout(options, staggering.Turn(ranks=world.size)))
@@ -226,8 +243,7 @@ def _find_network(world: World, options: Options, facts: Sequence[Facts], joined
     alone = network.one_network(facts)
     if alone and options.interface is None and (options.scheduler_file is None or not host.addresses):
         return network.loopback(), "loopback, all ranks are on one node"
-    targets = network.ProbeTargets(host.addresses) if world.rank == options.scheduler_rank else None
-    offers = wait(world.share(targets.offers if targets else None, options.scheduler_rank))
+    offers, targets = _offers(world, options, host.addresses)
     tried = caught(lambda: network.probe(offers, network.probe_timeout(len(probers))) if first == world.rank else {})
     reached = network.answers(facts, wait(world.agree(tried, policy)))
     if targets:

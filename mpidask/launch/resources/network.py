@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from mpidask.errors import StartupError
 from mpidask.launch.resources.division import Facts
+from mpidask.network.ports import PortRange
 
 __all__ = [
     "LOOPBACK",
@@ -75,14 +76,17 @@ def probe_timeout(networks: int) -> float:
 
 
 class ProbeTargets:
-    """On the scheduler's rank: a listening socket on each address, for the others to try."""
+    """On the scheduler's rank: a listening socket on each address, for the others to try.
 
-    def __init__(self, addresses: Sequence[tuple[str, str]]) -> None:
+    ports: those that may be used, None for all; raises StartupError if none of them is free
+    """
+
+    def __init__(self, addresses: Sequence[tuple[str, str]], ports: PortRange | None = None) -> None:
         self._sockets: list[socket.socket] = []
         self.offers: list[tuple[str, str, int]] = []
         for name, address in addresses:
             with contextlib.suppress(OSError):
-                target = socket.create_server((address, 0), backlog=socket.SOMAXCONN)
+                target = socket.create_server((address, ports.free() if ports else 0), backlog=socket.SOMAXCONN)
                 self._sockets.append(target)
                 self.offers.append((name, address, target.getsockname()[1]))
                 threading.Thread(target=_let_in, args=(target,), name="mpidask probe target", daemon=True).start()

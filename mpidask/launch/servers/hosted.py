@@ -12,7 +12,7 @@ from typing import Any
 from distributed import Nanny, Scheduler, Worker
 from distributed.core import Server
 
-from mpidask.launch.servers import log_filters, reconnecting, server_start
+from mpidask.launch.servers import log_filters, port_choice, reconnecting, server_start
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.specs import Listening, RankSpec
 from mpidask.security.credentials import Contact
@@ -51,7 +51,8 @@ class HostedServers:
         if self._spec.workers is None:
             return
         spec = dataclasses.replace(self._spec.workers, scheduler=scheduler)
-        self._workers = await server_start.start_workers(spec, on_up)
+        with port_choice.explained(spec):
+            self._workers = await server_start.start_workers(spec, on_up)
         self._kept = asyncio.ensure_future(reconnecting.keep_workers(spec, self._workers))
 
     async def start_pages(self) -> None:

@@ -43,11 +43,12 @@ _NO_NEWS = (
     "Failed to communicate with scheduler during heartbeat",
     "Received heartbeat from unregistered worker",
     "Scheduler was unaware of this worker",
+    "Failed to log closing event",  # of a worker that has not started: why, its nanny is told
 )
 
 
 def ignore_lost_peers() -> None:
-    """Have servers of this process say nothing of heartbeats between a worker and a scheduler that is gone for it."""
+    """Have servers of this process say nothing of what a worker and a scheduler that is gone for it could not say."""
     for name in ("distributed.worker", "distributed.scheduler"):
         logging.getLogger(name).addFilter(_is_news)
 

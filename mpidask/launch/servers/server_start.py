@@ -32,7 +32,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
-from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, worker_environment
+from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, port_choice, worker_environment
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import Recorder
 from mpidask.launch.servers.plugins.rank_share import TakeShare
@@ -64,6 +64,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
 
     on_hopeless: called when all workers have been given up
     """
+    spec = port_choice.settled(spec)
     _, limit = raise_open_files()
     gpu_workers.prepare(spec.environ)
     workers = sum(len(place.workers) for place in spec.places)
@@ -270,6 +271,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
         "dashboard": False,
         "dashboard_address": _HTTP,
         **({"security": security} if (security := security_of(spec.scheduler)) is not None else {}),
+        **port_choice.arguments(cls, spec),
         **({"data": imported.data_maker(spec.data)} if spec.data is not None else {}),
         **spec.worker_options,
     }

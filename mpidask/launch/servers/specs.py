@@ -8,6 +8,7 @@ from typing import Any
 
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.staggering import Turn
+from mpidask.network.ports import PortRange
 from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About
@@ -50,6 +51,7 @@ class SchedulerSpec:
     places:    the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
     environ:   variables to be set in its process
+    ports:     those that may be taken where none is said, None for all
     """
 
     host: str
@@ -67,6 +69,7 @@ class SchedulerSpec:
     places: Sequence[Place] = ()
     record: tuple[str, Progress] | None = None
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ports: PortRange | None = None
 
     @property
     def keys(self) -> Keys | None:
@@ -102,6 +105,7 @@ class WorkerGroupSpec:
     environ:   variables to be set in the process of their nannies
     shares:    rank -> what its workers have of it
     choice:    whether the rank has several GPUs to choose from
+    ports:     those on which they and their nannies may listen, None for all
     """
 
     workers: Sequence[WorkerSpec]
@@ -119,6 +123,7 @@ class WorkerGroupSpec:
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shares: Mapping[int, RankShare] = dataclasses.field(default_factory=dict)
     choice: bool = False
+    ports: PortRange | None = None
 
 
 @dataclasses.dataclass(frozen=True)
