@@ -1,4 +1,4 @@
-"""What the stand-ins of tests/launch/test_gpus.py stand for, on real cards. Run with tests/gpu/on_a_gpu.sh."""
+"""What the stand-ins of tests/launch/resources/test_gpus.py stand for, on real cards. Run with tests/gpu/on_a_gpu.sh."""
 
 from __future__ import annotations
 

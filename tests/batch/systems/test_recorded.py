@@ -12,7 +12,7 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.system import BatchSystem
 
-RECORDED = Path(__file__).parent / "recorded"
+RECORDED = Path(__file__).parents[1] / "recorded"
 
 #: system/file -> a line for each job: id, state, exit status, start, words. A start without a year is of any year.
 REPORTS = {

@@ -27,7 +27,7 @@ from mpidask.batch.scripts.submit_command import job_script, submit_command
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import UsageError
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
+JOBS = Path(__file__).parents[3] / "jobs"
 SYSTEMS = registry.names()
 WARNING = [name for name in SYSTEMS if registry.find(name).signal]
 

@@ -23,6 +23,8 @@ from mpidask.batch.submission import handles
 from mpidask.cli import table
 from mpidask.run_directory import EXECUTIONS, Progress
 
+pytestmark = pytest.mark.one_mpi
+
 BLANK = {
     "job": "4711",
     "name": "flights",

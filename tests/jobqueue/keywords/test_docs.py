@@ -12,7 +12,7 @@ from mpidask.jobqueue.keywords import table
 
 pytestmark = pytest.mark.one_mpi
 
-TEXT = (Path(__file__).parents[2] / "docs" / "jobqueue.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs" / "jobqueue.md").read_text()
 
 
 def test_the_example_runs():

@@ -11,7 +11,7 @@ from mpidask.batch.queries.questions import cancel_command, parse_answer, query_
 
 pytestmark = pytest.mark.one_mpi
 
-RECORDED = Path(__file__).parent / "recorded"
+RECORDED = Path(__file__).parents[1] / "recorded"
 
 #: file -> a line for each job: id, state, exit status, words
 REPORTS = {

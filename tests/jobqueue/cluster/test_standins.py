@@ -10,7 +10,7 @@ from selection import some
 
 pytestmark = pytest.mark.one_mpi
 
-SCENARIOS = Path(__file__).with_name("scenarios.py")
+SCENARIOS = Path(__file__).parents[1] / "scenarios.py"
 
 
 @pytest.mark.thorough

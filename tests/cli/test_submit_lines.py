@@ -15,7 +15,9 @@ from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.scripts.submit_command import choices_of_directives, job_script, submit_description
 from mpidask.errors import UsageError
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
+pytestmark = pytest.mark.one_mpi
+
+JOBS = Path(__file__).parents[2] / "jobs"
 
 
 @pytest.fixture

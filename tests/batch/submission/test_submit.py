@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-FLIGHTS = Path(__file__).parent.parent.parent / "jobs" / "flights.py"
+FLIGHTS = Path(__file__).parents[3] / "jobs" / "flights.py"
 
 SCRIPT = """
 import os, sys, time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "under_mpi"
+FOLDER = Path(__file__).parents[2] / "under_mpi"
 
 
 def test_under_mpirun(ranks):

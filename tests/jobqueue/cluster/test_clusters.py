@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.one_mpi
 
-SCENARIOS = Path(__file__).parent / "scenarios.py"
+SCENARIOS = Path(__file__).parents[1] / "scenarios.py"
 
 #: A command that lists the user's jobs which wait or run.
 QUEUES = {
