@@ -60,6 +60,7 @@ class MPICluster(_MPICluster):
         poll_interval: str | None = None,
         state_directory: str | None = None,
         keep: str | None = None,
+        profile: str | None = None,
         nthreads: int | None = None,
         memory_limit: str | float | None = None,
         local_directory: str | None = None,

@@ -1,7 +1,8 @@
 """The options of a run: one dataclass, filled from the command line and from dask.config.
 
-Precedence: command line, then dask.config (``DASK_MPIDASK__...`` in the environment, ``~/.config/dask/*.yaml``,
-``/etc/dask/*.yaml``; section ``mpidask``), then the defaults below, which stand nowhere else.
+Precedence: command line, then the configuration (``DASK_MPIDASK__...`` in the environment, the project's
+``mpidask.yaml``, ``~/.config/dask/*.yaml``, ``/etc/dask/*.yaml``, the profile of a site; section ``mpidask``), then the
+defaults below, which stand nowhere else.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ __all__ = [
 #: Options that are times.
 _TIMES = ("startup_timeout", "thread_grace", "walltime_margin", "idle_timeout")
 
+#: Keys of the section for others: batch.settings, and the layers of the configuration.
+_NOT_OPTIONS = ("batch", "profiles")
+
 #: Protocols -> those that encrypt.
 _ENCRYPTED = {"tcp": "tls", "ws": "wss"}
 
@@ -48,6 +52,12 @@ def option(default: Any, text: str, metavar: str = "", *short: str) -> Any:
 class Options:
     """How a run is to be laid out. None means: found out on the machine."""
 
+    profile: str | None = option(
+        None,
+        "Use the profile of a site, such as leonardo; `mpidask profile list` shows them. Default: the one that the "
+        "configuration names.",
+        "NAME",
+    )
     nthreads: int | None = option(
         None,
         "Threads per worker. Default: the cores a worker's rank may use, shared with its neighbours; 1 for a worker "
@@ -183,32 +193,28 @@ def load(
     otherwise: Mapping[str, Any] | None = None,
     spelled: Callable[[str], str] = as_option,
 ) -> Options:
-    """Return the options: `given` ones, then the `mpidask` section of dask.config, then `otherwise`, then defaults.
+    """Return the options: `given` ones, then the `mpidask` section of the configuration, `otherwise`, then defaults.
 
     given, otherwise: option name -> value; None counts as not given
-    configured:       that section; read from dask.config if None
+    configured:       that section; read, with the profile that is given, if None
     spelled:          how a given option is called in messages
     Raises UsageError for an unknown key or a value of the wrong type or form.
     """
+    label_of: Callable[[str], str] = configuration.label
     if configured is None:
-        configuration.check_files(
-            {
-                name: f"mpidask.{name.replace('_', '-')}"
-                for name in (*Options.__dataclass_fields__, *Settings.__dataclass_fields__, "batch")
-            }
-        )
-        configured = configuration.section()
-    own = {key: value for key, value in configured.items() if key != "batch"}  # batch.settings reads that
+        found = _read(given.get("profile"))
+        configured, label_of = found.section(), found.label
+    own = {key: value for key, value in configured.items() if key not in _NOT_OPTIONS}
     settings = {key: own.pop(key) for key in Settings.__dataclass_fields__ if key in own}
-    checked(Settings, settings, configuration.label)
+    checked(Settings, settings, label_of)
     stands = {key.replace("-", "_"): key for key, value in own.items() if value is not None}
 
     def label(name: str) -> str:
-        return spelled(name) if given.get(name) is not None or name not in stands else configuration.label(stands[name])
+        return spelled(name) if given.get(name) is not None or name not in stands else label_of(stands[name])
 
     layers = [
         checked(Options, otherwise or {}, spelled),
-        checked(Options, own, configuration.label),
+        checked(Options, own, label_of),
         checked(Options, given, spelled),
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
@@ -221,6 +227,13 @@ def load(
     options = Options(**values)
     _check_forms(options, label)
     return dataclasses.replace(options, **_parsed(options))
+
+
+def _read(profile: str | None) -> configuration.Configured:
+    """Return the configuration with a profile; raises UsageError for a file with a key that nothing reads."""
+    known = (*Options.__dataclass_fields__, *Settings.__dataclass_fields__, *_NOT_OPTIONS)
+    configuration.check_files({name: f"mpidask.{name.replace('_', '-')}" for name in known})
+    return configuration.read(profile)
 
 
 def _parsed(options: Options) -> dict[str, Any]:

@@ -10,12 +10,32 @@ import importlib
 import os
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import UsageError
+from mpidask.profiles import layers, packaged
+from mpidask.profiles.file import content, line_of, pairs, tree
+from mpidask.profiles.layers import Found
 
-__all__ = ["as_usage_error", "check_files", "is_standard", "keys", "label", "origin", "section", "stands_in"]
+__all__ = [
+    "Configured",
+    "as_usage_error",
+    "check_files",
+    "files",
+    "in_profiles",
+    "is_standard",
+    "keys",
+    "label",
+    "layers_here",
+    "origin",
+    "project_file",
+    "read",
+    "remark",
+    "section",
+    "sections_of_dask",
+    "stands_in",
+]
 
 #: Sections of a configuration file that are not mpidask's.
 _OF_OTHERS = (
@@ -28,18 +48,138 @@ _OF_OTHERS = (
 _MALFORMED = re.compile(r"A dask config file at '(?P<file>.*)' is malformed.*?\n\n(?P<why>.*)", re.DOTALL)
 
 
-def section(*path: str) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Configured:
+    """The configuration, with all its layers.
+
+    found:    key, from the top -> what counts there
+    profiles: the chosen profile and those that it is like, the most general one first
+    """
+
+    found: Mapping[layers.Path, Found]
+    profiles: Sequence[str]
+
+    def section(self, *path: str) -> dict[str, Any]:
+        """Return what stands under `mpidask`, or deeper; raises UsageError for what is no section."""
+        found = layers.nested(self.found, ("mpidask", *layers.normal(path)))
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise UsageError(f"{self.label(*path)} is {found!r}", "a mapping is needed there: keys with values")
+        return found
+
+    def fixed(self, *path: str) -> tuple[Any, ...]:
+        """Return what profiles have put into a list of section mpidask."""
+        found = self.found.get(("mpidask", *layers.normal(path)))
+        return () if found is None else found.fixed
+
+    def place(self, *path: str) -> str | None:
+        """Return where a key stands, from the top: a profile, a file with its line, or a variable; None: nowhere."""
+        found = self.found.get(layers.normal(path))
+        if found is None or found.profile is None:
+            return stands_in(*path)
+        return f"profile {found.profile}, {_line_in_profile(found, path)}"
+
+    def label(self, *path: str) -> str:
+        """Return how a key of the section mpidask is called in messages: by name and place."""
+        return _named(path, self.place("mpidask", *path))
+
+
+def read(
+    profile: str | None = None, translate: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
+) -> Configured:
+    """Return the configuration with a profile: the given one, else the one that the configuration names.
+
+    translate: returns what a profile says in further sections
+    Raises UsageError for a file that is no YAML, and for a profile that is not there.
+    """
+    raw = _dask_config().get("mpidask", default=None)
+    if not isinstance(raw, Mapping | None):
+        raise UsageError(f"{label()} is {raw!r}", "a mapping is needed there: keys with values")
+    every = layers_here()
+    chosen = profile or layers.nested(layers.merge(every, ()), ("mpidask", "profile"))
+    try:
+        names = layers.chain(every, str(chosen)) if chosen else []
+    except UsageError as error:
+        where = None if profile else stands_in("mpidask", "profile")
+        raise UsageError(f"{error.what} ({where})" if where else error.what, error.remedy) from None
+    return Configured(layers.merge(every, names, translate), names)
+
+
+def layers_here() -> list[layers.Layer]:
+    """Return the layers: what mpidask brings, Dask's files, the project's file, environment and program."""
+    config = _dask_config()
+    of_dask = [(file, content(file)) for file in [*_dask_files()][::-1]]
+    below = config.merge(*map(_ours, config.defaults), *(_ours(found) for _, found in of_dask))
+    project = project_file()
+    of_files = of_dask if project is None else [*of_dask, (project, content(project))]
+    above = _above(below, _ours(config.config))
+    return [packaged.LAYER, *(layers.layer(*each) for each in of_files), layers.layer("", above)]
+
+
+def _ours(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that profiles may have a say in."""
+    return {key: found[key] for key in ("mpidask", "jobqueue") if isinstance(found.get(key), Mapping)}
+
+
+def _above(below: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the configuration has, and not from files: from the environment and the program."""
+    known = {layers.normal(path): value for path, value in layers.flat(below)}
+    variables = {tuple(name[5:].lower().replace("-", "_").split("__")) for name in os.environ if name[:5] == "DASK_"}
+    missing = object()
+    result: dict[str, Any] = {}
+    for path, value in layers.flat(now):
+        if known.get(layers.normal(path), missing) != value or layers.normal(path) in variables:
+            branch = result
+            for name in path[:-1]:
+                branch = branch.setdefault(name, {})
+            branch[path[-1]] = value
+    return result
+
+
+def project_file() -> str | None:
+    """Return the file mpidask.yaml of the project: of the working directory, or the nearest one above it.
+
+    A file that belongs to somebody else is none: what it says is run. None if there is none, or Dask reads it anyway.
+    """
+    place = os.getcwd()
+    while True:
+        file = os.path.join(place, "mpidask.yaml")
+        with contextlib.suppress(OSError):
+            if os.stat(file).st_uid in (os.getuid(), 0):
+                return None if file in map(os.path.abspath, _dask_files()) else file
+        if place == os.path.dirname(place):
+            return None
+        place = os.path.dirname(place)
+
+
+def remark(profiles: Sequence[str]) -> str | None:
+    """Return what is to be said of a profile that nobody has run yet; None for one that has been, or makes no claim."""
+    bodies = [(name, each.profiles[name]) for name in profiles for each in layers_here() if name in each.profiles]
+    abouts = [(name, body["about"]) for name, body in bodies if isinstance(body.get("about"), Mapping)]
+    if not abouts or any(about.get("ran") for _, about in abouts):
+        return None
+    name, about = abouts[-1]
+    follows = f"; it follows {about['source']}" if about.get("source") else ""
+    return f"nobody has run the profile {name} yet{follows}. Try it with a small job first"
+
+
+def in_profiles(*path: str) -> dict[str, Any]:
+    """Return what all profiles together have under a key of section mpidask."""
+    every = layers_here()
+    names = sorted({name for each in every for name in each.profiles})
+    found = layers.merge([dataclasses.replace(each, tree={}) for each in every], names)
+    return layers.nested(found, ("mpidask", *path)) or {}
+
+
+def section(*path: str, profile: str | None = None) -> dict[str, Any]:
     """Return what the configuration has under `mpidask`, or deeper.
 
-    path: names of further sections, such as "batch"
+    path:    names of further sections, such as "batch"
+    profile: the profile that counts; None for the one that the configuration names
     Raises UsageError for a file that is no YAML, and for what is no section.
     """
-    found = _dask_config().get(".".join(["mpidask", *path]), default=None)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise UsageError(f"{label(*path)} is {found!r}", "a mapping is needed there: keys with values")
-    return found
+    return read(profile).section(*path)
 
 
 def _dask_config() -> types.ModuleType:
@@ -66,7 +206,7 @@ def check_files(valid: Mapping[str, str]) -> None:
 
     valid: key of the section mpidask -> its full name, for those who forget the section
     """
-    for file in _files():
+    for file in files():
         if os.path.basename(file) == "mpidask.yaml":
             for key, line in _top_level(file):
                 if key not in _known():
@@ -80,6 +220,11 @@ def _hint(key: str, valid: Mapping[str, str]) -> str:
     return f"{meant}options stand indented under `mpidask:`; `mpidask config` prints them all"
 
 
+def sections_of_dask() -> frozenset[str]:
+    """Return the names of sections that a file may have."""
+    return _known()
+
+
 @functools.cache
 def _known() -> frozenset[str]:
     by_default = {key for defaults in _dask_config().defaults for key in defaults}
@@ -89,12 +234,15 @@ def _known() -> frozenset[str]:
 @functools.cache
 def _top_level(file: str) -> tuple[tuple[str, int], ...]:
     """Return the keys of a file with their lines."""
-    return tuple((str(key.value), key.start_mark.line + 1) for key, _ in _pairs(_tree(file)))
+    return tuple((str(key.value), key.start_mark.line + 1) for key, _ in pairs(tree(file)))
 
 
-def label(*path: str) -> str:
+def label(*path: str, profile: str | None = None) -> str:
     """Return how a key of the section mpidask is called in messages: by name and place, or its environment variable."""
-    place = stands_in("mpidask", *path)
+    return read(profile).label(*path) if path else _named(path, stands_in("mpidask"))
+
+
+def _named(path: Sequence[str], place: str | None) -> str:
     name = ".".join(["mpidask", *path])
     if place is None:
         return f"{name} in the configuration"
@@ -113,44 +261,38 @@ def stands_in(*path: str) -> str | None:
     for name in os.environ:
         if name.startswith("DASK_") and name[5:].lower().replace("-", "_").split("__") == wanted:
             return name
-    for file in _files():
-        line = _line_of(_tree(file), path)
+    for file in files():
+        line = line_of(tree(file), path)
         if line is not None:
             return f"{file}, line {line}"
     return None
 
 
-def _files() -> Iterator[str]:
+def _line_in_profile(found: Found, path: Sequence[str]) -> str:
+    """Return the file of a profile's value, with its line where it stands there as such."""
+    name = str(found.profile)
+    if found.place == packaged.LAYER.place:
+        file, within = packaged.file_of(name), tuple(path[1:])
+    else:
+        file, within = found.place, ("mpidask", "profiles", name, *path[1:])
+    line = line_of(tree(file), within) if file else None
+    return f"{file or 'the environment or the program'}{f', line {line}' if line else ''}"
+
+
+def files() -> Iterator[str]:
+    """Yield the files of the configuration, those that count first."""
+    project = project_file()
+    if project is not None:
+        yield project
+    yield from _dask_files()
+
+
+def _dask_files() -> Iterator[str]:
     """Yield the files that Dask reads, those that count first."""
     for place in map(str, reversed(_dask_config().paths)):
-        names = sorted(os.listdir(place)) if os.path.isdir(place) else [os.path.basename(place)]
+        names = sorted(os.listdir(place), reverse=True) if os.path.isdir(place) else [os.path.basename(place)]
         directory = place if os.path.isdir(place) else os.path.dirname(place)
         yield from (os.path.join(directory, name) for name in names if name.endswith((".yaml", ".yml", ".json")))
-
-
-def _tree(file: str) -> Any:
-    """Return the nodes of a file, which know their lines; None for one that cannot be read."""
-    import yaml
-
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError), open(file, encoding="utf-8") as content:
-        return yaml.compose(content, yaml.SafeLoader)
-    return None
-
-
-def _pairs(node: Any) -> Iterable[tuple[Any, Any]]:
-    return node.value if node is not None and isinstance(node.value, list) and node.id == "mapping" else ()
-
-
-def _line_of(node: Any, path: tuple[str, ...]) -> int | None:
-    """Return the line of a key; None if it is not there (pure)."""
-    line = None
-    for name in path:
-        spellings = {name, name.replace("_", "-"), name.replace("-", "_")}
-        found = next(((key, value) for key, value in _pairs(node) if key.value in spellings), None)
-        if found is None:
-            return None
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
 
 
 def is_standard(key: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import sys
+import warnings
 import weakref
 from collections.abc import Generator
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from distributed.core import Status
 from distributed.security import Security
 
-from mpidask import batch, docstrings
+from mpidask import batch, configuration, docstrings
 from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.job_cluster import JobCluster
 from mpidask.attach.wait import JobSearch
@@ -98,6 +99,9 @@ class MPICluster(JobCluster):
         if others.get("job_name") is None:
             others["job_name"] = name
         self._options, self._of_run = spec.divided(others)
+        remark = configuration.remark(configuration.read(others.get("profile")).profiles)
+        if remark and not quiet:
+            warnings.warn(f"mpidask: {remark}", UserWarning, stacklevel=2)
         job = spec.describe(self._options, self._of_run, as_keyword)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)

@@ -86,7 +86,8 @@ def divided(keywords: Mapping[str, Any]) -> tuple[JobOptions, dict[str, Any]]:
             close = difflib.get_close_matches(name, KEYWORDS, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ArgumentError(f"unknown keyword: {name}", f"{hint}There are: {', '.join(sorted(KEYWORDS))}")
-    options = settings.load({name: value for name, value in keywords.items() if name in jobs}, as_keyword)
+    of_job = {name: value for name, value in keywords.items() if name in jobs}
+    options = settings.load(of_job, as_keyword, keywords.get("profile"))
     return options, {name: value for name, value in keywords.items() if name not in jobs}
 
 

@@ -20,9 +20,9 @@ from mpidask.batch.command import Command
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.scripts.job_fields import fields_of
-from mpidask.batch.system import BatchSystem, Query
+from mpidask.batch.system import BatchSystem, Query, Workers
 from mpidask.batch.template import named
-from mpidask.configuration import origin, section
+from mpidask.configuration import in_profiles, origin, section
 from mpidask.errors import BatchError, SilenceError, UsageError
 
 __all__ = ["answers", "find", "find_here", "names"]
@@ -43,11 +43,17 @@ def names() -> list[str]:
 
 
 def find(name: str) -> BatchSystem:
-    """Return the batch system of that name; raises UsageError if there is none, or for a wrong declaration."""
+    """Return the batch system of that name; raises UsageError if there is none, or for a wrong declaration.
+
+    One that a profile declares is known without the profile, too: jobs are on record under its name.
+    """
     declared = _declared()
     if name in declared:
         return _declare(name, declared[name])
     if name not in names():
+        of_profiles = in_profiles("batch", "systems")
+        if name in of_profiles:
+            return _declare(name, of_profiles[name])
         close = difflib.get_close_matches(name, names(), 1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"there is no batch system {name!r}", f"{hint}There are: {', '.join(sorted(names()))}")
@@ -130,9 +136,12 @@ def _declare(name: str, declaration: Any) -> BatchSystem:
                 f"unknown key {where}.{key}{origin('batch', 'systems', name, key)}",
                 f"there are: like, {', '.join(fields)}",
             )
+    base = None if like is None else _known(str(like)) if like in names() else find(str(like))
+    if base is not None and isinstance(values.get("workers"), Mapping):
+        values["workers"] = _workers(f"{where}.workers", base.workers, values["workers"])
     values = {key: _value(f"{where}.{key}", fields[key].type, value) for key, value in values.items()}
-    if like is not None:
-        system = dataclasses.replace(_known(str(like)) if like in names() else find(str(like)), name=name, **values)
+    if base is not None:
+        system = dataclasses.replace(base, name=name, **values)
     else:
         needed = [field.name for field in fields.values() if _needed(field) and field.name not in {*values, "title"}]
         if needed:
@@ -145,6 +154,18 @@ def _declare(name: str, declaration: Any) -> BatchSystem:
     return system
 
 
+def _workers(where: str, base: Workers | None, declared: Mapping[str, Any]) -> Workers:
+    """Return the facts on per-worker jobs: those of the system that it is like, with what differs."""
+    fields = {field.name: field for field in dataclasses.fields(Workers)}
+    values: dict[str, Any] = {}
+    for key, value in declared.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            raise UsageError(f"unknown key {where}.{key}", f"there are: {', '.join(fields)}")
+        values[name] = None if value is None else _value(f"{where}.{key}", fields[name].type, value)
+    return Workers(**values) if base is None else dataclasses.replace(base, **values)
+
+
 def _needed(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
@@ -155,6 +176,8 @@ def _value(where: str, declared: object, value: Any) -> Any:
     try:
         if kind.startswith("tuple"):
             return tuple(tuple(each) if isinstance(each, list) else str(each) for each in _listed(value))
+        if isinstance(value, Workers):
+            return value
         if kind.startswith("Query"):
             return Query(**value)
         if kind.startswith("Mapping[JobState"):

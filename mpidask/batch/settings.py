@@ -1,7 +1,7 @@
 """The options of a job: one dataclass, filled from the command line and from dask.config.
 
-Precedence: command line, then the section ``mpidask: {batch: ...}`` of dask.config, then the defaults below, which
-stand nowhere else.
+Precedence: command line, then the section ``mpidask: {batch: ...}`` of the configuration, with the profile of a site as
+its lowest layer, then the defaults below, which stand nowhere else.
 """
 
 from __future__ import annotations
@@ -103,20 +103,24 @@ class JobOptions:
     )
 
 
-def load(given: Mapping[str, Any], spelled: Callable[[str], str] = config.as_option) -> JobOptions:
+def load(
+    given: Mapping[str, Any], spelled: Callable[[str], str] = config.as_option, profile: str | None = None
+) -> JobOptions:
     """Return the options: given ones, then those of the configuration; raises UsageError.
+
+    What a profile says with a list stays: given lines come after those.
 
     given: option name -> value; None and () count as not given. An empty text is refused: it is often a shell variable
            that is not set. In the configuration it counts as not given
     spelled: how a given option is called in messages
+    profile: the profile that counts; None for the one that the configuration names
     """
     configuration.check_files(
         {name: f"mpidask.{name.replace('_', '-')}" for name in (*config.Options.__dataclass_fields__, "batch")}
         | {name: f"mpidask.batch.{name.replace('_', '-')}" for name in JobOptions.__dataclass_fields__}
     )
-    configured = {
-        key: value for key, value in configuration.section("batch").items() if key != "systems" and value != ""
-    }
+    found = configuration.read(profile)
+    configured = {key: value for key, value in found.section("batch").items() if key != "systems" and value != ""}
     present = {name: value for name, value in given.items() if value != ()}
     for name in (name for name, value in present.items() if value == ""):
         raise UsageError(f"{spelled(name)} is given an empty text", "leave it out, or give it a value")
@@ -127,8 +131,10 @@ def load(given: Mapping[str, Any], spelled: Callable[[str], str] = config.as_opt
             f"put it in quotes: walltime: '{fill(['{time}'], {'time': timedelta(seconds=unquoted)})[0]}'; YAML reads "
             "12:00:00 without them as 43200",
         )
-    values = checked(JobOptions, configured, lambda key: configuration.label("batch", key))
-    values = {**values, **checked(JobOptions, present, spelled)}
+    values = checked(JobOptions, configured, lambda key: found.label("batch", key))
+    for name, value in checked(JobOptions, present, spelled).items():
+        fixed = tuple(map(str, found.fixed("batch", name))) if isinstance(value, tuple) else ()
+        values[name] = (*fixed, *value) if fixed else value
     for name in ("state_directory", "python"):
         if name in values:
             values[name] = path(values[name], spelled(name))

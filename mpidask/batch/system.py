@@ -181,6 +181,9 @@ class BatchSystem:
     prologue:  shell lines that a job needs
     end_time:  shell line that sets MPIDASK_END_TIME to the walltime's end where the user has given no walltime
     allots:    whether it promises each job a part of a node, so that jobs may not take more
+    queue_list: prints the queues, each in a row
+    queue_row: regular expression of such a row: name; default, which is empty for all queues but the default one
+    account_of: prints the account that a user's jobs are charged to by default; {user}
     unsupported: what this system cannot be asked for -> what to do instead
     workers:   per-worker jobs
     """
@@ -227,6 +230,9 @@ class BatchSystem:
     prologue: tuple[str, ...] = ()
     end_time: str | None = None
     allots: bool = True
+    queue_list: Line = ""
+    queue_row: str = ""
+    account_of: Line = ""
     unsupported: Mapping[str, str] = dataclasses.field(default_factory=dict)
     workers: Workers | None = None
 

@@ -1,4 +1,4 @@
-"""`mpidask config`, `docs`, `completion`, and what a shell completes: commands, options and job ids."""
+"""`mpidask docs`, `completion`, and what a shell completes: commands, options and job ids."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ from mpidask.cli.help_page import Command
 from mpidask.errors import UsageError
 
 __all__ = ["COMMANDS", "answer"]
-
-_CONFIG = """\
-Print a commented mpidask.yaml: all options of runs and jobs, with their defaults.
-
-Copy it to ~/.config/dask/mpidask.yaml, or to /etc/dask for all users."""
 
 _DOCS = """\
 Open the documentation of this version in a browser, and print where it is.
@@ -66,15 +61,6 @@ def answer() -> int:
     return shell_complete(_Commands("mpidask"), {}, "mpidask", commands.COMPLETE, os.environ[commands.COMPLETE])
 
 
-def _config(argv: Sequence[str]) -> int:
-    if common.read(_config_command(), argv) is not None:
-        from mpidask import config
-        from mpidask.batch import settings
-
-        sys.stdout.write(config.template() + settings.template())
-    return 0
-
-
 def _docs(argv: Sequence[str]) -> int:
     if common.read(_docs_command(), argv) is None:
         return 0
@@ -104,10 +90,6 @@ def _completion(argv: Sequence[str]) -> int:
     return 0
 
 
-def _config_command() -> click.Command:
-    return Command("config", _CONFIG, [], examples=["mpidask config", "mpidask config > ~/.config/dask/mpidask.yaml"])
-
-
 def _docs_command() -> click.Command:
     return Command("docs", _DOCS, [], examples=["mpidask docs"])
 
@@ -127,7 +109,6 @@ def _completion_command() -> click.Command:
 
 
 COMMANDS = {
-    "config": (_config_command, _config),
     "docs": (_docs_command, _docs),
     "completion": (_completion_command, _completion),
 }

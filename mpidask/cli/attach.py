@@ -65,9 +65,11 @@ def _start(argv: Sequence[str]) -> int:
         raise UsageError(
             f"mpidask start takes no script ({program[0]})", f"`mpidask submit` does: mpidask submit {program[0]}"
         )
-    options = settings.load({name: given[name] for name in settings.JobOptions.__dataclass_fields__})
+    of_job = {name: given[name] for name in settings.JobOptions.__dataclass_fields__}
+    options = settings.load(of_job, profile=given["profile"])
     run = {name: given[name] for name in Options.__dataclass_fields__ if name not in spec.OF_OTHERS}
     job = spec.describe(options, run)
+    common.remark(given["profile"])
     system = find_here(options.system)
     if given["dry_run"]:
         print(job_script(system, store.planned(job, options.state_directory)), end="")

@@ -30,7 +30,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("attach", "Shut down jobs gracefully"),
     },
     "About mpidask": {
-        "config": ("about", "Print a commented mpidask.yaml"),
+        "config": ("profiles", "Print a commented mpidask.yaml; what counts here; what is wrong"),
+        "profile": ("profiles", "List, show and write profiles of sites"),
         "docs": ("about", "Open the documentation, or print where it is"),
         "completion": ("about", "Print the completion for a shell: bash, zsh, fish"),
         "help": ("", "Show this list, or a command's options: mpidask help submit"),

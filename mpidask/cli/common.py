@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpidask.batch.status import Standing
     from mpidask.batch.submission.handles import Handle
 
-__all__ = ["choose", "find_jobs", "guarded", "job_argument", "live_jobs", "read", "the_only"]
+__all__ = ["choose", "find_jobs", "guarded", "job_argument", "live_jobs", "read", "remark", "the_only"]
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -48,6 +48,13 @@ def read(command: click.Command, argv: Sequence[str]) -> Mapping[str, Any] | Non
         print(given)
         return None
     return given
+
+
+def remark(profile: str | None) -> None:
+    """Say on stderr what is to be said of a profile: that nobody has run it."""
+    text = configuration.remark(configuration.read(profile).profiles)
+    if text:
+        sys.stderr.write(f"mpidask: {text}\n")
 
 
 def job_argument(name: str = "job", *, several: bool = False) -> click.Argument:

@@ -23,7 +23,7 @@ PANELS: dict[str, tuple[str, str]] = {
         "parallel_environment",
     ),
     "Job": (
-        "job_name system directive prologue python requeue",
+        "profile job_name system directive prologue python requeue",
         "epilogue launcher launch_timeout requeue_limit state_directory keep",
     ),
     "Watching": ("follow wait dry_run quiet", "poll_interval"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mpidask.cli import command_line
+from mpidask.cli import command_line, common
 from mpidask.cli.help_page import Command
 from mpidask.errors import UsageError
 
@@ -129,9 +129,11 @@ def _describe(name: str, argv: Sequence[str]) -> _Described | str:
     given = command_line.read(command, ours)
     if isinstance(given, str):
         return given
-    options = settings.load({key: given[key] for key in settings.JobOptions.__dataclass_fields__})
+    of_job = {key: given[key] for key in settings.JobOptions.__dataclass_fields__}
+    options = settings.load(of_job, profile=given["profile"])
     of_run = {key: given[key] for key in Options.__dataclass_fields__}
     run = load(of_run)
+    common.remark(given["profile"])
     title = _title(program)
     following = settings.following(options, of_run).items()
     further = [word for name, value in following for word in (f"--{name.replace('_', '-')}", value)]

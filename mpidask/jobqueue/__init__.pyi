@@ -75,6 +75,7 @@ class FluxCluster(_FluxCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -127,6 +128,7 @@ class HTCondorCluster(_HTCondorCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -185,6 +187,7 @@ class LSFCluster(_LSFCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -238,6 +241,7 @@ class LocalJobCluster(_LocalJobCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -293,6 +297,7 @@ class MoabCluster(_MoabCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -349,6 +354,7 @@ class OARCluster(_OARCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -404,6 +410,7 @@ class PBSCluster(_PBSCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -460,6 +467,7 @@ class SGECluster(_SGECluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...
 
@@ -516,5 +524,6 @@ class SLURMCluster(_SLURMCluster):
         lifetime_margin: str | float | None = None,
         max_failures: int | str | None = None,
         poll_interval: str | float | None = None,
+        profile: str | float | PathLike[str] | None = None,
         **job_kwargs: Any,
     ) -> None: ...

@@ -122,6 +122,8 @@ SYSTEM = BatchSystem(
         JobState.CANCELLED: "91",
     },
     printed=r"^=>> PBS: .*$",
+    queue_list="qstat -Q",
+    queue_row=r"^(?P<name>\S+)\s+\d+\s+\d+\s+(?:yes|no)\b",
     reasons={
         r"^91$": "cancelled",
         r"exceeded resource walltime|job killed: walltime": "the walltime was reached",

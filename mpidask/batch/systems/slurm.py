@@ -193,6 +193,9 @@ SYSTEM = BatchSystem(
         "shows how much",
     },
     launcher="srun",
+    queue_list="sinfo --noheader --format=%P",
+    queue_row=r"^(?P<name>[^*\s]+)(?P<default>\*?)$",
+    account_of="sacctmgr --noheader --parsable2 show user {user} format=DefaultAccount",
     end_time="end=$(env -u SLURM_TIME_FORMAT -u SLURM_CLUSTERS timeout 20 squeue --noheader --jobs=$SLURM_JOB_ID --format=%e 2>/dev/null); [[ $end = [0-9]*T* ]] && "
     'export MPIDASK_END_TIME=$(date -d "$end" +%s)',
     workers=Workers(

@@ -81,7 +81,9 @@ class HeldCluster(SteppedCluster):
         self.worker_prefix = name or type(self).__name__  # of the jobs' names
         self._plan = Plan(self.new_worker_spec)
         template = factory.template.spec
-        self.dispatcher = Dispatcher(system_for(factory.kind.native_name()), settings.owner, template.further_words)
+        self.dispatcher = Dispatcher(
+            system_for(factory.kind.native_name(), template.keywords["profile"]), settings.owner, template.further_words
+        )
         roles = ("worker", "scheduler") if remote_scheduler else ("worker",)
         self._key_files = KeyFiles(settings.tls.security, settings.shared, self.dispatcher.guarded, roles)
         interval = float(parse_timedelta(template.keywords["poll_interval"], "seconds"))

@@ -128,7 +128,8 @@ class JobQueueCluster(ReportingCluster):
         owner, config_name = type(self).__name__, config_name or type(self).config_name
         self.job_cls = kind = class_of_jobs(job_cls or type(self).job_cls, owner)
         given: dict[str, Any] = {"interface": interface, "scheduler_options": scheduler_options}
-        given |= {"shared_temp_directory": shared_temp_directory, "port_range": job_kwargs.get("port_range")}
+        given |= {"shared_temp_directory": shared_temp_directory}
+        given |= {name: job_kwargs.get(name) for name in ("port_range", "profile")}
         settings = ClusterSettings.settle(owner, kind, config_name, given, security=security, protocol=protocol)
         self._job_kwargs = {**job_kwargs, **settings.of_jobs}
         super().__init__(

@@ -53,11 +53,12 @@ class ClusterSettings:
         """Return them; a keyword that is None is looked for in the configuration.
 
         kind:  class of the jobs
-        given: the keywords interface, scheduler_options, shared_temp_directory and port_range
+        given: the keywords interface, scheduler_options, shared_temp_directory, port_range and profile
         Raises ArgumentError for a value that cannot be used.
         """
         section = config_name or kind.default_config_name()
-        setting = functools.partial(settle_one, kind.native_name(), section, owner=owner)
+        profile = given.get("profile")
+        setting = functools.partial(settle_one, kind.native_name(), section, owner=owner, profile=profile)
         options = setting("scheduler_options", given=given["scheduler_options"])
         security = options.get("security") if security is None else security
         protocol = options.get("protocol") if protocol is None else protocol

@@ -21,6 +21,7 @@ from mpidask.jobqueue.jobs.keys import tls_arguments
 from mpidask.jobqueue.jobs.script import job_script
 from mpidask.jobqueue.jobs.spec import JobSpec, Place, refuse_lost
 from mpidask.jobqueue.keywords import lookup, table, values, warning
+from mpidask.jobqueue.keywords.profile import system_of
 
 __all__ = ["Job"]
 
@@ -83,7 +84,8 @@ class Job(JobAttributes):
     ) -> None:
         hooks.refuse(type(self))
         _refuse_positions(type(self), others)
-        system = registry.find(self.native_name()) if dispatcher is None else dispatcher.system
+        named = system_of(self.native_name(), given.get("profile")) if dispatcher is None else ""
+        system = registry.find(named) if dispatcher is None else dispatcher.system
         super().__init__(name, number, dispatcher, system)
         self.config_name = config_name or self.default_config_name()
         own = hooks.own(type(self), (*table.KEYWORDS, *hooks.HONOURED))

@@ -12,9 +12,11 @@ import dask.config
 
 from mpidask.configuration import stands_in
 from mpidask.errors import ArgumentError
+from mpidask.jobqueue.keywords import profile as profiles
 from mpidask.jobqueue.keywords.table import KEYWORDS, Keyword, known, renamed
 from mpidask.jobqueue.keywords.values import UnfitError
 from mpidask.jobqueue.keywords.warning import warn
+from mpidask.profiles import layers
 
 __all__ = ["Found", "read", "settle", "settle_one"]
 
@@ -31,11 +33,14 @@ class Found:
 class _Lookup:
     """Where values are looked for: given ones, then those of a class, the configuration, the environment.
 
+    What the profile of a site says with a list stays: what is given comes after it.
+
     system:  the batch system
     section: section of the configuration; the batch system's own, or that of ``config_name``
     owner:   name of the cluster class
     given:   name -> value; None counts as not given
     classed: name -> value that a derived class sets
+    layered: key -> value of the configuration where a profile or a project has a say
     """
 
     system: str
@@ -43,6 +48,7 @@ class _Lookup:
     owner: str
     given: Mapping[str, Any]
     classed: Mapping[str, Found] = dataclasses.field(default_factory=dict)
+    layered: Mapping[str, layers.Found] = dataclasses.field(default_factory=dict)
 
     def find(self, keyword: Keyword) -> Found | None:
         """Return what is said about a keyword by its name of today."""
@@ -58,10 +64,16 @@ class _Lookup:
         return None if found is None or found.value is None else found
 
     def _said(self, name: str, key: str) -> Found | None:
+        layered = self.layered.get(key.replace("-", "_"))
         if self.given.get(name) is not None:
-            return Found(self.given[name], f"argument of {self.owner}")
+            value, fixed = self.given[name], layered.fixed if layered is not None else ()
+            value = [*fixed, *value] if fixed and isinstance(value, list | tuple) else value
+            return Found(value, f"argument of {self.owner}")
         if name in self.classed:
             return self.classed[name]
+        if layered is not None:
+            where = f"profile {layered.profile}" if layered.profile else f"jobqueue.{self.section}.{key}"
+            return Found(layered.value, where)
         return _configured(self.section, key)
 
 
@@ -92,8 +104,14 @@ def settle(
     Raises ArgumentError for a keyword that the batch system does not know, or a value that cannot be used.
     """
     _check_section(section)
-    lookup = _Lookup(system, section, owner, given, classed or {})
     _refuse_unknown(system, given, owner)
+    lookup = _Lookup(system, section, owner, given, classed or {})
+    profile = read(KEYWORDS["profile"], system, lookup.find(KEYWORDS["profile"]))
+    layered = profiles.layered(system, section, profile)
+    lookup = dataclasses.replace(lookup, layered=layered or {})
+    said = None if layered is None else profiles.remark(profile)
+    if said:
+        warn(f"mpidask: {said}", UserWarning)
     found = {each.name: lookup.find(each) for each in known(system)}
     for old, new in renamed(system).items():
         former = lookup.find_former(old)
@@ -109,11 +127,14 @@ def settle(
     return {name: read(KEYWORDS[name], system, value) for name, value in found.items()}
 
 
-def settle_one(system: str, section: str, name: str, given: Any, owner: str) -> Any:
+def settle_one(system: str, section: str, name: str, given: Any, owner: str, profile: str | None = None) -> Any:
     """Return the value of one keyword as `settle` does."""
     _check_section(section)
     keyword = KEYWORDS[name]
-    return read(keyword, system, _Lookup(system, section, owner, {name: given}).find(keyword))
+    lookup = _Lookup(system, section, owner, {"profile": profile})
+    profile = read(KEYWORDS["profile"], system, lookup.find(KEYWORDS["profile"]))
+    layered = profiles.layered(system, section, profile)
+    return read(keyword, system, _Lookup(system, section, owner, {name: given}, layered=layered or {}).find(keyword))
 
 
 def read(keyword: Keyword, system: str, found: Found | None) -> Any:

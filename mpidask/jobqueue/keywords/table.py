@@ -217,6 +217,7 @@ KEYWORDS: dict[str, Keyword] = {
         ),
         Keyword("poll_interval", "3 s", INTERVAL, "How often at most the batch system is asked about jobs."),
         Keyword("scheduler_options", {}, MAPPING, "Arguments of Dask's scheduler, such as {'port': 8786}."),
+        Keyword("profile", None, TEXT, "The profile of a site, such as leonardo: it counts where nothing else does."),
     )
 }
 
