@@ -134,6 +134,7 @@ class BatchSystem:
     title:     as its makers write it
     detect:    a command that succeeds where the system answers; "" if that is not to be tried
     detected:  regular expression that its output contains
+    version:   a command whose first line names the version, where that of `detect` does not
     directive: the mark of an option line in the job script. None: options are no part of the script but what the
                submit command reads on stdin; they may name {script}, {output} and {directory}
     options:   the option lines; {output} is the file for what the system itself prints
@@ -192,6 +193,7 @@ class BatchSystem:
     title: str
     detect: str = ""
     detected: str = ""
+    version: str = ""
     directive: str | None
     options: tuple[Line, ...]
     outer: str = ""

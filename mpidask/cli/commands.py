@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "About mpidask": {
         "config": ("profiles", "Print a commented mpidask.yaml; what counts here; what is wrong"),
         "profile": ("profiles", "List, show and write profiles of sites"),
+        "info": ("about", "Print what a report of a defect needs, such as versions"),
         "docs": ("about", "Open the documentation, or print where it is"),
         "completion": ("about", "Print the completion for a shell: bash, zsh, fish"),
         "help": ("", "Show this list, or a command's options: mpidask help submit"),

@@ -23,6 +23,7 @@ SYSTEM = BatchSystem(
     name="flux",
     title="Flux",
     detect="flux uptime",
+    version="flux --version",
     directive="# flux:",
     options=(
         "--job-name={name}",

@@ -14,6 +14,7 @@ SYSTEM = BatchSystem(
     title="HTCondor",
     detect="condor_q -totals",
     detected=r"\d+ jobs;",
+    version="condor_version",
     directive=None,
     options=(
         "universe = vanilla",

@@ -48,6 +48,7 @@ SYSTEM = BatchSystem(
     name="slurm",
     title="Slurm",
     detect="sinfo --noheader --format=%P",  # `sinfo --version` answers without a controller
+    version="sinfo --version",
     directive="#SBATCH",
     options=(
         "-J {name}",
