@@ -119,3 +119,13 @@ def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_
     monkeypatch.setenv("DISPLAY", ":0")
     assert about.COMMANDS["docs"][1]([]) == 0
     assert opened == [f"file://{places[0]}/index.html"]
+
+
+def test_pictures_are_there_small_and_used():
+    shown = set()
+    for path in TEXTS:
+        found = re.findall(r'!\[[^\]]*\]\(([^)\s]+)|\b(?:src|srcset)="([^"]+)"', path.read_text())
+        shown |= {Path(os.path.normpath(path.parent / (one or other))) for one, other in found}
+    pictures = {*(DOCS / "images").iterdir()}
+    assert shown == pictures
+    assert {each.name for each in pictures if each.stat().st_size > 100_000} == set()

@@ -2,7 +2,7 @@
 
 ::
 
-    .venv-mpich/bin/python docs/hooks/terminal.py
+    ./do docs --pictures
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         COMMAND, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )
     lines = [f"$ {' '.join(COMMAND)}", *without_secrets(done.stdout).splitlines()]
-    (ROOT / "docs" / "images" / "run.svg").write_text(drawn(shortened(lines)))
+    (ROOT / "docs" / "images" / "run.svg").write_text(drawn(shortened(lines), "A run of jobs/flights.py on four ranks"))
 
 
 def without_secrets(text: str) -> str:
@@ -59,8 +59,8 @@ def shortened(lines: list[str]) -> list[str]:
     return [line if len(line) <= _COLUMNS else line[: _COLUMNS - 1] + "…" for line in kept]
 
 
-def drawn(lines: list[str]) -> str:
-    """Return the SVG of these lines."""
+def drawn(lines: list[str], label: str) -> str:
+    """Return the SVG of these lines; the label is for those who do not see it."""
     width, height = round(_COLUMNS * _WIDTH) + 32, len(lines) * _LINE + 30
     texts = "\n".join(
         f'  <text x="16" y="{28 + number * _LINE}"{kind(line)}>{html.escape(line, quote=False)}</text>'
@@ -68,7 +68,7 @@ def drawn(lines: list[str]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="A run of jobs/flights.py on four ranks">\n  <style>\n{_STYLE}  </style>\n'
+        f'role="img" aria-label="{label}">\n  <style>\n{_STYLE}  </style>\n'
         f'  <rect class="screen" x="1" y="1" width="{width - 2}" height="{height - 2}" rx="8"/>\n{texts}\n</svg>\n'
     )
 

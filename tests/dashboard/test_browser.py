@@ -153,7 +153,7 @@ def check_sorting(browser):
 def check_looks(browser):
     """It can be used on every screen: nothing is cut, and colours are those of the user's choice."""
     for dark in (False, True):
-        for width, height in ((1500, 800), (820, 900), (420, 900)):
+        for width, height in ((1500, 800), (1200, 900), (820, 900), (420, 900)):
             browser.show(width, height, dark=dark)
             assert browser.overflow() <= 0, width
             browser.photograph(f"dashboard-ranks-{width}-{'dark' if dark else 'light'}")
