@@ -15,6 +15,7 @@ help() {
 ./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
 ./do slurm   bring a real Slurm up on this machine (Debian, root), and open a shell to submit from; down: end it
 ./do docs    build the documentation's site into .site; warnings are errors
+./do docs --pictures  take the site's pictures anew, from real runs
 ./do wheel   make a wheel in dist, with the site in it
 ./do lock    write requirements/constraints.txt anew
 END
@@ -200,17 +201,29 @@ slurm() {
         tests/machines/slurm.sh down
         exec tests/machines/nodes.sh down
     fi
-    environment mpich mpich,dashboard,examples
+    command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || {
+        say "error: Slurm is installed and started by root on Debian, which this is not"
+        say "remedy: become root on a virtual machine with Debian 12"
+        exit 1
+    }
+    environment slurm mpich,dashboard
     tests/machines/slurm.sh up
     home=$(tests/machines/user.sh mpidask-slurm)
-    tests/machines/stage.sh .venv-mpich /opt/mpidask
+    tests/machines/stage.sh .venv-slurm /opt/mpidask
     say "Slurm is up: sinfo shows its nodes; ./do slurm down ends it"
     [ $# != 0 ] || set -- bash
     cd "$home"
-    exec runuser -u mpidask-slurm -- env HOME="$home" PATH="/opt/mpidask/bin:/usr/bin:/bin:/usr/sbin:/sbin" "$@"
+    # Nothing of root's environment: its directories are closed to an ordinary user.
+    exec runuser -u mpidask-slurm -- env -i HOME="$home" USER=mpidask-slurm LOGNAME=mpidask-slurm SHELL=/bin/bash \
+        TERM="${TERM:-dumb}" LANG="${LANG:-C.UTF-8}" PATH="/opt/mpidask/bin:/usr/bin:/bin:/usr/sbin:/sbin" "$@"
 }
 
 docs() {
+    if [ "${1:-}" = --pictures ]; then
+        environment mpich mpich,dashboard,examples,test
+        .venv-mpich/bin/python docs/hooks/terminal.py
+        exec .venv-mpich/bin/python docs/hooks/pictures.py
+    fi
     environment docs docs
     NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict "$@" &&
         say "the site begins at .site/index.html"
@@ -242,7 +255,7 @@ lock() {
 command=${1:-help}
 [ $# = 0 ] || shift
 case $command in
-    demo | check | docs | wheel | lock | help) "$command" ;;
+    demo | check | docs | wheel | lock | help) "$command" "$@" ;;
     test) test_ "$@" ;;
     slurm) slurm "$@" ;;
     matrix) matrix "$@" ;;

@@ -1,12 +1,6 @@
-"""What a reader types: the code blocks of tutorial, how-to and migration pages.
+"""What a reader types: the code blocks of tutorial, how-to and migration pages. `pages` says what their comments mean.
 
-The comment before a block says what is done with it::
-
-    <!-- file: NAME -->       a file that later blocks use
-    <!-- run -->              commands of a shell, or cells of a notebook: one session for each page
-    <!-- run: COMMAND -->     a script, script.py, that this command runs
-    <!-- output -->           lines that the block before prints, in this order
-    <!-- not run: WHY -->
+test_newcomer.py does the tutorial's three pages from end to end.
 """
 
 from __future__ import annotations
@@ -16,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from machines import borrowed
+from pages import blocks, code_lines
 
 from mpidask.batch.settings import JobOptions
 from mpidask.config import Options
@@ -26,8 +20,6 @@ pytestmark = pytest.mark.one_mpi
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [path for kind in ("tutorial", "howto", "migration") for path in sorted((DOCS / kind).glob("*.md"))]
-
-_BLOCK = re.compile(r"(?:^ *<!-- (.*?) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 #: Options of commands that are not fields of a dataclass.
 _FURTHER = {
@@ -42,30 +34,6 @@ _FURTHER = {
     "--port",
     "--older-than",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A code block of a page, and what the comment before it says."""
-
-    page: str
-    what: str
-    words: str
-    language: str
-    text: str
-
-
-def blocks(path):
-    """Return the code blocks of a page."""
-    return [
-        Block(
-            path.stem,
-            *(comment or "").partition(": ")[::2],
-            language,
-            re.sub(f"^{indent}", "", text, flags=re.MULTILINE),
-        )
-        for comment, indent, language, text in _BLOCK.findall(path.read_text())
-    ]
 
 
 def test_every_block_is_run_or_says_why_not():
@@ -97,8 +65,7 @@ def test_line_counts_of_before_and_after():
         _, *parts = re.split(r"^## .*: (\d+) lines.*$", path.read_text(), flags=re.MULTILINE)
         for number, text in zip(parts[::2], parts[1::2], strict=True):
             section = re.split(r"^## ", text, flags=re.MULTILINE)[0]
-            lines = [line for block in _BLOCK.findall(section) for line in block[3].splitlines() if line.strip()]
-            assert len(lines) == int(number), (path.stem, number)
+            assert code_lines(section) == int(number), (path.stem, number)
 
 
 SCRIPTS = {(block.words, block.text) for path in PAGES for block in blocks(path) if block.what == "run" and block.words}
@@ -114,47 +81,3 @@ def test_scripts_run(ranks, command, code):
     assert (result.status, result.words) == (0, []), result
     assert result.stdout.strip() in ("3", "285"), result
     assert not ranks.leftovers(), result
-
-
-def session(page, machine):
-    """Write the files of a page, and the one that its blocks are in; return the blocks that run, each with its output."""
-    steps = []
-    for block in blocks(DOCS / "tutorial" / "laptop.md") + blocks(DOCS / "tutorial" / f"{page}.md"):
-        if block.what == "file":
-            machine.file(block.words, block.text)
-    for block in blocks(DOCS / "tutorial" / f"{page}.md"):
-        if block.what == "run":
-            steps.append((block, []))
-        elif block.what == "output":
-            steps[-1][1].extend(block.text.splitlines())
-    return steps
-
-
-def follow(machine, steps, done):
-    """Check that each block has printed what the page shows."""
-    assert done.returncode == 0, done
-    printed = re.split(r"^@@@ \d+\n", done.stdout, flags=re.MULTILINE)[1:]
-    assert len(printed) == len(steps), done
-    for (block, wanted), text in zip(steps, printed, strict=True):
-        said = [line for line in text.splitlines() if line in wanted]
-        assert said == wanted, (block.text, text, done.stderr)
-    assert machine.left_over() == []
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(("page", "system"), [("laptop", "local"), ("slurm", "slurm")])
-def test_shells_of_the_tutorial(page, system):
-    with borrowed(system) as machine:
-        steps = session(page, machine)
-        text = "".join(f"echo '@@@ {number}'\n{block.text}" for number, (block, _) in enumerate(steps))
-        done = machine.run("bash", "-e", machine.file("session.sh", text), timeout=240)
-        follow(machine, steps, done)
-
-
-@pytest.mark.thorough
-def test_the_notebook_of_the_tutorial():
-    with borrowed("local") as machine:
-        steps = session("notebook", machine)
-        text = "".join(f"print('@@@ {number}', flush=True)\n{block.text}" for number, (block, _) in enumerate(steps))
-        done = machine.run(machine.python, machine.file("cells.py", text), timeout=120)
-        follow(machine, steps, done)
