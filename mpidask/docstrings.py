@@ -1,4 +1,4 @@
-"""Docstrings and signatures of what takes keywords that are described elsewhere: beside options, or in a table."""
+"""Docstrings and signatures of what takes keywords that are described elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mpidask config` and `mpidask profile`: what counts here, whether it is right, and the profiles of sites."""
+"""`mpidask config`, `mpidask profile`: what counts here, whether it is right, and profiles of sites."""
 
 from __future__ import annotations
 

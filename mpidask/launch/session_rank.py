@@ -1,4 +1,4 @@
-"""One rank's way through a session: it meets the others, hosts servers or is the client, and parts from them."""
+"""One rank's way through a session: it meets the others, plays its role, and parts from them."""
 
 from __future__ import annotations
 

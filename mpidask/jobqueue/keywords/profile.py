@@ -1,4 +1,4 @@
-"""What the profile of a site says for the cluster classes: its job's options, as their keywords have them."""
+"""What the profile of a site says for the cluster classes: options of its job, as keywords."""
 
 from __future__ import annotations
 
