@@ -15,14 +15,14 @@ from mpidask.dashboard import links
 from mpidask.errors import StartupError
 from mpidask.run_directory import Progress
 
-__all__ = ["Place", "place", "reached", "read"]
+__all__ = ["Endpoint", "endpoint", "reached", "read"]
 
 _ANSWERS = 10.0  # s for a scheduler that has much to do
 
-Place = tuple[str, str]  # the scheduler's node, and a link on its loopback
+Endpoint = tuple[str, str]  # the scheduler's node, and a link on its loopback
 
 
-def place(progress: Progress | None) -> Place | None:
+def endpoint(progress: Progress | None) -> Endpoint | None:
     """Return where the numbers are, None if the run has not said so yet."""
     if progress is None or progress.host is None or progress.pages is None:
         return None
@@ -30,7 +30,7 @@ def place(progress: Progress | None) -> Place | None:
 
 
 @contextlib.contextmanager
-def reached(where: Place) -> Iterator[str]:
+def reached(where: Endpoint) -> Iterator[str]:
     """Yield the link to the numbers on this machine; elsewhere than on their node by a tunnel, while the block lasts.
 
     Raises BatchError if there can be no tunnel.

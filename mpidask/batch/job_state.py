@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from collections.abc import Iterable
 
-__all__ = ["NEVER", "JobId", "JobState", "Report", "by_place"]
+__all__ = ["NEVER", "JobId", "JobState", "Report", "by_destination"]
 
 #: What the plain words of a reason end with if the job waits in vain.
 NEVER = "it will never start"
@@ -44,7 +44,7 @@ class JobId:
     """Which job is meant: a batch system's number, and where it counts.
 
     id:    as the batch system's commands take it
-    where: what each of the system's `places` was when the job was submitted, "" for what the commands take by
+    where: what each of the system's `destinations` was when the job was submitted, "" for what the commands take by
            themselves; () if that is so of all. What a variable names is NAME=VALUE, and not shown
     """
 
@@ -52,11 +52,11 @@ class JobId:
     where: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "@".join([self.id, *(place for place in self.where if place and "=" not in place)])
+        return "@".join([self.id, *(each for each in self.where if each and "=" not in each)])
 
     @classmethod
     def from_json(cls, job_id: str, where: object = ()) -> JobId:
-        """Return a job from what a file tells of it; without a list of places it was submitted here."""
+        """Return a job from what a file tells of it; without a list of destinations it was submitted here."""
         return cls(job_id, tuple(map(str, where)) if isinstance(where, list) else ())
 
 
@@ -80,9 +80,9 @@ class Report:
     restarts: int | None = None
 
 
-def by_place(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
-    """Return place -> ids of the jobs that were submitted there."""
-    places: dict[tuple[str, ...], list[str]] = {}
+def by_destination(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:
+    """Return destination -> ids of the jobs that were submitted there."""
+    destinations: dict[tuple[str, ...], list[str]] = {}
     for job in jobs:
-        places.setdefault(job.where, []).append(job.id)
-    return places
+        destinations.setdefault(job.where, []).append(job.id)
+    return destinations

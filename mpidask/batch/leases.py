@@ -4,7 +4,7 @@
 
     ~/.local/state/mpidask/clusters/20261121-071502-SLURMCluster-k3f9/
         lease.json    the batch system, and the process that holds the jobs
-        jobs            one line for each job: number, job id, place
+        jobs            one line for each job: number, job id, destination
         released        the jobs were given back
         0/job.sh, 0.log, 0.status, ...   scripts, and what the jobs leave
         .dask-jobqueue.*    keys for TLS, until the end

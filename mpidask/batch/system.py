@@ -10,18 +10,18 @@ from mpidask.batch.command import line_words, option_value
 from mpidask.batch.job_state import JobState
 from mpidask.batch.template import Line, named
 
-__all__ = ["BatchSystem", "Place", "Query", "Workers"]
+__all__ = ["BatchSystem", "Destination", "Query", "Workers"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Destination:
     """A choice of where jobs are submitted: a cluster, a queue's daemon. Questions and cancellations name it, too.
 
     words:     that name it to all commands; {where}
     assigns:   environment variable that names it to all commands, in place of words
     options:   of the submit command, or of option lines, that choose it
     variables: environment variables that choose it, unless the submit command does
-    printed:   regular expression; its first group that matches in what submit prints is the place
+    printed:   regular expression; its first group that matches in what submit prints is the destination
     """
 
     words: str = ""
@@ -31,7 +31,7 @@ class Place:
     printed: str | None = None
 
     def chosen(self, argv: Sequence[str], lines: Sequence[str], environ: Mapping[str, str], output: str) -> str:
-        """Return the place that a submission has chosen, "" for none; NAME=VALUE where a variable names it.
+        """Return the destination that a submission has chosen, "" for none; NAME=VALUE where a variable names it.
 
         argv:   the submit command
         lines:  the option lines of the job script
@@ -61,7 +61,7 @@ class Query:
     absent:  regular expression in what a command prints about jobs that it does not know (any more)
     besides: regular expression of what it prints besides rows, such as a list's frame. An answer that says something
              else is no proof that a job which it does not list has ended
-    here:    further words where the job was submitted to no place of choice
+    here:    further words where the job was submitted to no destination of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
     indices (several elements': 1-3,7 or 1-9:2), state (with + at the end of one that was cut off), reason, start,
     restarts (or starts: that and one); exit (a status; above 255 it is 256 + a signal, below 0 no status but a
@@ -163,7 +163,7 @@ class BatchSystem:
     explain:   tells why a job waits, where `status` does not
     missed:    tells about jobs by their ids, where `status` is a list that has not shown them
     history:   tells about jobs that have ended, where `status` does not
-    places:    the choices of where jobs are submitted
+    destinations:    the choices of where jobs are submitted
     spellings: regular expressions of a job id, strict ones first: ids whose first groups are the same mean one job
     execution: shell expression: how often the job has been started again
     preempting: shell command that succeeds while the job is told to make room for another and has not been ended yet
@@ -215,7 +215,7 @@ class BatchSystem:
     explain: Query | None = None
     missed: Query | None = None
     history: Query | None = None
-    places: tuple[Place, ...] = ()
+    destinations: tuple[Destination, ...] = ()
     spellings: tuple[str, ...] = ()
     execution: str | None = None
     preempting: str | None = None

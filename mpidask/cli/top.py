@@ -23,7 +23,7 @@ from mpidask.cli.help_page import Command
 from mpidask.errors import BatchError, MpidaskError, StartupError, UsageError
 
 if TYPE_CHECKING:
-    from mpidask.attach.numbers import Place
+    from mpidask.attach.numbers import Endpoint
     from mpidask.batch.submission.handles import Handle
     from mpidask.dashboard.terminal import View
 
@@ -67,7 +67,7 @@ class _Looks:
 
     job:     how it stood last, as `mpidask.cli.table.row` has it
     view:    what was seen then
-    place:   where the numbers were then, None if there are none
+    endpoint: where the numbers were then, None if there are none
     ended:   whether the job has, for good
     failure: what went wrong with the last look, None for nothing
     """
@@ -76,7 +76,7 @@ class _Looks:
         self._handle = handle
         self.job: dict[str, Any]
         self.view: View
-        self.place: Place | None = None
+        self.endpoint: Endpoint | None = None
         self.ended = False
         self.failure: Exception | None = None
         self.look()
@@ -93,10 +93,10 @@ class _Looks:
         record = self._handle.record
         self.ended = standing.state.ended and standing.final and standing.id == record.id  # or it is submitted again
         job = self.job = table.row(record, standing)
-        self.place = None if job["workers"] is None else numbers.place(record.progress)
+        self.endpoint = None if job["workers"] is None else numbers.endpoint(record.progress)
         found: Mapping[str, Any] | None = None
         trouble = ""
-        if link is not None and self.place is not None:
+        if link is not None and self.endpoint is not None:
             try:
                 found = numbers.read(link)
             except StartupError as error:
@@ -122,9 +122,9 @@ def _snapshot(handle: Handle, *, as_json: bool) -> int:
 
     looks, failure = _Looks(handle), None
     try:
-        if looks.place is None:
+        if looks.endpoint is None:
             _refuse(looks)
-        with numbers.reached(looks.place) as link:
+        with numbers.reached(looks.endpoint) as link:
             looks.look(link)
         if looks.view.numbers is None:
             _refuse(looks)
@@ -180,9 +180,9 @@ def _watch(handle: Handle) -> int:
     if looks.ended:
         _refuse(looks)
     while not looks.ended:
-        place = looks.place
-        with numbers.reached(place) if place is not None else contextlib.nullcontext() as link:
-            if _show(looks, place, link):
+        endpoint = looks.endpoint
+        with numbers.reached(endpoint) if endpoint is not None else contextlib.nullcontext() as link:
+            if _show(looks, endpoint, link):
                 return 0
     job = looks.job
     status = "" if job["exit_status"] is None else f": exit status {job['exit_status']}"
@@ -191,8 +191,8 @@ def _watch(handle: Handle) -> int:
     return 0
 
 
-def _show(looks: _Looks, place: Place | None, link: str | None) -> bool:
-    """Show a job until it ends or its numbers are at another place; return whether the user wants to quit before."""
+def _show(looks: _Looks, endpoint: Endpoint | None, link: str | None) -> bool:
+    """Show a job until it ends or its numbers are elsewhere; return whether the user wants to quit before."""
     from rich.console import Console, Group
     from rich.live import Live
 
@@ -205,7 +205,7 @@ def _show(looks: _Looks, place: Place | None, link: str | None) -> bool:
         Live(console=console, screen=True, auto_refresh=False) as live,
         _keys() as keys,
     ):
-        while not looks.ended and looks.place == place:
+        while not looks.ended and looks.endpoint == endpoint:
             if looks.failure is not None:
                 raise looks.failure
             size = console.size

@@ -16,7 +16,7 @@ from mpidask.jobqueue.cluster.job_queue_cluster import JobQueueCluster
 from mpidask.jobqueue.jobs import hooks
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.script import job_script
-from mpidask.jobqueue.jobs.spec import JobSpec, Place
+from mpidask.jobqueue.jobs.spec import JobRange, JobSpec
 
 __all__ = ["HTCondorCluster", "HTCondorJob", "quote_arguments", "quote_environment"]
 
@@ -86,7 +86,7 @@ class HTCondorJob(Job):
             "MY.DaskWorkerMemory": self.worker_memory,
             "MY.DaskWorkerDisk": parse_bytes(keywords["disk"]),
         }
-        logs = keywords["log_directory"] or (self.place.directory if self.place else None)
+        logs = keywords["log_directory"] or (self.job_range.directory if self.job_range else None)
         if logs:
             attributes |= {
                 "LogDirectory": logs,
@@ -112,10 +112,10 @@ class HTCondorJob(Job):
         """What runs the job's lines: it gets them after -c, as a shell does."""
         return "/bin/sh"
 
-    def _render(self, spec: JobSpec, place: Place | None) -> str:
+    def _render(self, spec: JobSpec, job_range: JobRange | None) -> str:
         """Return the submit description for a job."""
         plain = {**spec.keywords, "shebang": "#!/bin/sh"}
-        lines = job_script(dataclasses.replace(spec, keywords=plain), place).splitlines()[2:]
+        lines = job_script(dataclasses.replace(spec, keywords=plain), job_range).splitlines()[2:]
         # One line for the shell: a comment would swallow the rest; HTCondor takes $( for a macro of its own.
         command = "; ".join(line for line in lines if line and not line.lstrip().startswith("#"))
         command = command.replace("$(", "$(DOLLAR)(")

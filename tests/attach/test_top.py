@@ -152,10 +152,10 @@ def test_states_and_levels_have_colours():
 
 
 def test_where_the_numbers_are():
-    assert numbers.place(None) is None
-    assert numbers.place(Progress(0, 1)) is None
+    assert numbers.endpoint(None) is None
+    assert numbers.endpoint(Progress(0, 1)) is None
     told = Progress(0, 1, pages="http://127.0.0.1:5/secret/", host="n1")
-    assert numbers.place(told) == ("n1", "http://127.0.0.1:5/secret/ranks.json")
+    assert numbers.endpoint(told) == ("n1", "http://127.0.0.1:5/secret/ranks.json")
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):

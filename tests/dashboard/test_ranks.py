@@ -17,12 +17,12 @@ from mpidask.config import Options
 from mpidask.dashboard.measured import measured
 from mpidask.dashboard.table import SOURCE, Row, add_up, numbers, summary, tasks_in_words
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.rank_spec import places
+from mpidask.launch.cluster.rank_spec import rank_infos
 from mpidask.launch.resources.division import Facts, Limit, WorkerSpec
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Death, Postmortem
-from mpidask.launch.servers.specs import Place
+from mpidask.launch.servers.specs import RankInfo
 
 HERE = socket.gethostname()
 WORKER = Row("2", "n2", "worker", "2", "running", pid=4711, threads=4, memory=3 * 2**28, memory_limit=3 * 2**30)
@@ -70,9 +70,9 @@ def test_places_are_what_the_layout_says():
     roles = [Role.SCHEDULER | Role.CLIENT, Role.WORKER]
     workers = [WorkerSpec(1, "1-0", 2, 2**30), WorkerSpec(1, "1-1", 2, 2**30)]
     layout = Layout(0, Options(), [facts("n1", 11), facts("n2", 22)], roles, workers, "127.0.0.1", "loopback", [0, 1])
-    assert places(layout) == (
-        Place(0, "n1", "scheduler, script", 11, 2**32),
-        Place(1, "n2", "worker", 22, 2**32, ("1-0", "1-1")),
+    assert rank_infos(layout) == (
+        RankInfo(0, "n1", "scheduler, script", 11, 2**32),
+        RankInfo(1, "n2", "worker", 22, 2**32, ("1-0", "1-1")),
     )
 
 
@@ -109,9 +109,9 @@ UP = {
 class Run:
     """A plugin beside a scheduler that has these workers."""
 
-    def __init__(self, *its_places):
+    def __init__(self, *its_ranks):
         self.postmortem = Postmortem()
-        self.plugin = RanksPlugin(its_places, self.postmortem)
+        self.plugin = RanksPlugin(its_ranks, self.postmortem)
         self.scheduler = SimpleNamespace(workers={}, monitor=SimpleNamespace(recent=lambda: {"cpu": 3.0}))
         asyncio.run(self.plugin.start(self.scheduler))
 
@@ -128,7 +128,7 @@ class Run:
 
 
 def test_a_worker_comes_dies_and_comes_back():
-    run = Run(Place(2, "n2", "worker", 99, None, ("2",)))
+    run = Run(RankInfo(2, "n2", "worker", 99, None, ("2",)))
     assert run.rows == [Row("2", "n2", "worker", "2", "starting")]
     address = run.add(state(2))  # Dask's name for it is a number
     up = Row("2", "n2", "worker", "2", **UP)
@@ -146,13 +146,13 @@ def test_a_worker_comes_dies_and_comes_back():
     [(Status.paused, "paused"), (Status.closing_gracefully, "closing"), (Status.closing, "closing")],
 )
 def test_states_in_words(status, word):
-    run = Run(Place(2, "n2", "worker", 99, None, ("2",)))
+    run = Run(RankInfo(2, "n2", "worker", 99, None, ("2",)))
     run.add(state(2, status))
     assert [row.state for row in run.rows] == [word]
 
 
 def test_a_rank_without_workers_is_looked_at_if_it_is_here():
-    run = Run(Place(0, HERE, "scheduler", os.getpid(), 2**33), Place(1, "elsewhere", "script", os.getpid()))
+    run = Run(RankInfo(0, HERE, "scheduler", os.getpid(), 2**33), RankInfo(1, "elsewhere", "script", os.getpid()))
     scheduler, script = run.rows
     assert (scheduler.place, scheduler.role, scheduler.pid, scheduler.state) == (
         "0",
@@ -164,12 +164,12 @@ def test_a_rank_without_workers_is_looked_at_if_it_is_here():
     assert scheduler.memory_limit == 2**33
     assert scheduler.cpu == 3.0
     assert script == Row("1", "elsewhere", "script", "", "running", pid=os.getpid())
-    lost = Run(Place(1, HERE, "script", 2**22 + 1))  # more than Linux gives
+    lost = Run(RankInfo(1, HERE, "script", 2**22 + 1))  # more than Linux gives
     assert [row.state for row in lost.rows] == ["gone"]
 
 
 def test_a_worker_that_joined_from_elsewhere_is_shown():
-    run = Run(Place(0, "elsewhere", "scheduler", 1))
+    run = Run(RankInfo(0, "elsewhere", "scheduler", 1))
     run.add(state("guest-2"))
     assert run.rows[1:] == [Row("", "10.0.0.9", "worker", "guest-2", **UP)]
 
@@ -183,7 +183,7 @@ def test_the_idle_share_is_that_of_all_threads_since_the_start(computed, idle):
 
 
 def test_links_to_pages_that_a_worker_has_not_are_taken_away():
-    run = Run(Place(2, "n2", "worker", 99, None, ("2", "3", "4")))
+    run = Run(RankInfo(2, "n2", "worker", 99, None, ("2", "3", "4")))
     without, has_them, silent = state(2), state(3), state(4)
     without.metrics["mpidask"] = {"computed": 0.0, "pages": False}
     has_them.metrics["mpidask"] = {"computed": 0.0, "pages": True}

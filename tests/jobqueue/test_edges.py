@@ -17,7 +17,7 @@ from mpidask.batch.queries.questions import parse_answer, query_commands
 from mpidask.errors import ArgumentError, BatchError, UsageError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJobCluster, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob
 from mpidask.jobqueue.jobs.script import job_script
-from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.worker_command import worker_command
 from mpidask.jobqueue.keywords import configuration
 
@@ -34,20 +34,20 @@ def _plain_configuration():
 
 @pytest.mark.parametrize("shebang", ["#!/bin/bash -l", "#!/usr/bin/env -S bash -l", "#!/usr/bin/zsh"])
 def test_a_shell_with_options_is_a_shell(shebang):
-    script = job_script(SLURMJob(**W, shebang=shebang).spec, Place(Path("/logs"), 3))
+    script = job_script(SLURMJob(**W, shebang=shebang).spec, JobRange(Path("/logs"), 3))
     assert "job=3\n" in script
     assert "trap " in script
 
 
 @pytest.mark.parametrize(("kind", "skip"), [(SLURMJob, "--array"), (LSFJob, "-J"), (PBSJob, "-J"), (SGEJob, "-t ")])
 def test_an_array_whose_line_is_skipped_is_none(kind, skip):
-    place = Place(Path("/logs"), 3, 10)
-    assert kind(**W).spec.arrays(place)
-    assert not kind(**W, job_directives_skip=[skip]).spec.arrays(place)
+    job_range = JobRange(Path("/logs"), 3, 10)
+    assert kind(**W).spec.arrays(job_range)
+    assert not kind(**W, job_directives_skip=[skip]).spec.arrays(job_range)
 
 
 def test_flux_puts_its_id_into_the_name_of_the_log():
-    assert "# flux: --output=/logs/dask-worker-{{id}}.out" in FluxJob(**W).spec.header(Place(Path("/logs"), 3))
+    assert "# flux: --output=/logs/dask-worker-{{id}}.out" in FluxJob(**W).spec.header(JobRange(Path("/logs"), 3))
 
 
 @pytest.mark.parametrize("given", [["--lifetime", "25m"], ["--lifetime=25m"], ["--lifetime 25m"]])

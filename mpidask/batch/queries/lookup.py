@@ -42,7 +42,7 @@ def find_by_script(
         raise BatchError(
             f"{system.title} cannot be asked for a job by its script", f"look with `{way(system, name, where)}`"
         )
-    # A place may only be known once a job was taken there.
+    # A destination may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
     output = commands.run(question, _LOOK_TAKES)
     found = parse_search(system, output.stdout, script, besides)

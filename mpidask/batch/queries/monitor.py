@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mpidask.batch import commands, registry
 from mpidask.batch.command import Command
-from mpidask.batch.job_state import JobId, JobState, Report, by_place
+from mpidask.batch.job_state import JobId, JobState, Report, by_destination
 from mpidask.batch.queries import lookup
 from mpidask.batch.queries.questions import complains, match_ids, parse_answer, query_commands
 from mpidask.batch.records.record import Record
@@ -269,18 +269,18 @@ def _heard(system: BatchSystem, query: Query, job: JobId) -> Report | None:
 
 
 def ask(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> dict[JobId, Report]:
-    """Ask, with a command for each place; return job -> report. Raises BatchError if there is no answer."""
+    """Ask, with a command for each destination; return job -> report. Raises BatchError if there is no answer."""
     return _ask_all(system, query, jobs)[0]
 
 
 def _ask_all(system: BatchSystem, query: Query, jobs: Iterable[JobId]) -> tuple[dict[JobId, Report], bool]:
-    """Ask, with a command for each place; return job -> report, and whether nothing but them was said.
+    """Ask, with a command for each destination; return job -> report, and whether nothing but them was said.
 
     Raises BatchError if there is no answer.
     """
     reports: dict[JobId, Report] = {}
     whole = True
-    for where, ids in by_place(sorted(set(jobs))).items():
+    for where, ids in by_destination(sorted(set(jobs))).items():
         found: dict[str, Report] = {}
         for command in query_commands(system, query, ids, where):
             answer, alone = _answer(system, query, command)

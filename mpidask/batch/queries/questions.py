@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from mpidask.batch.command import Command, filled_words, option_value
-from mpidask.batch.job_state import JobId, JobState, Report, by_place
+from mpidask.batch.job_state import JobId, JobState, Report, by_destination
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.template import Line, named
 
 __all__ = [
-    "at_place",
+    "at_destination",
     "cancel_command",
     "cancel_commands",
     "complains",
@@ -36,10 +36,10 @@ _BATCH = 200  # job ids on one command line
 
 
 def search_command(system: BatchSystem, job_name: str, where: Sequence[str] = ()) -> Command | None:
-    """Return how to ask about all jobs of the user at one place; None if the system cannot be asked."""
+    """Return how to ask about all jobs of the user at one destination; None if the system cannot be asked."""
     if system.search is None:
         return None
-    return at_place(system, _about_user(system, system.search.command, job_name), where)
+    return at_destination(system, _about_user(system, system.search.command, job_name), where)
 
 
 def listing_command(system: BatchSystem, job_name: str) -> Command:
@@ -67,34 +67,34 @@ def parse_search(system: BatchSystem, output: str, script: Path, besides: Iterab
     return rows.pop() if len(rows) == 1 else None
 
 
-def at_place(system: BatchSystem, command: Command, where: Sequence[str], besides: Sequence[str] = ()) -> Command:
-    """Return a command that is about jobs which were submitted at a place.
+def at_destination(system: BatchSystem, command: Command, where: Sequence[str], besides: Sequence[str] = ()) -> Command:
+    """Return a command that is about jobs which were submitted at a destination.
 
     besides: words that the command has already
     """
-    pairs = [(place, value) for place, value in zip(system.places, where, strict=False) if value]
+    pairs = [(destination, value) for destination, value in zip(system.destinations, where, strict=False) if value]
     asked = [
-        filled_words(place.words, {"where": value})
-        for place, value in pairs
-        if place.words and not option_value(besides, place.options)
+        filled_words(destination.words, {"where": value})
+        for destination, value in pairs
+        if destination.words and not option_value(besides, destination.options)
     ]
-    assignments = [value for place, value in pairs if place.assigns]
+    assignments = [value for destination, value in pairs if destination.assigns]
     return command.further([word for words in asked for word in words]).within(assignments)
 
 
 def cancel_command(
     system: BatchSystem, job_ids: Sequence[str], where: Sequence[str] = (), further: Sequence[str] = ()
 ) -> Command:
-    """Return how to cancel jobs that were submitted at one place; further: words of the user's."""
+    """Return how to cancel jobs that were submitted at one destination; further: words of the user's."""
     command = Command(argv=filled_words(system.cancel, _about(job_ids)), without=system.ignored)
-    return at_place(system, command.further(further), where, further)
+    return at_destination(system, command.further(further), where, further)
 
 
 def cancel_commands(system: BatchSystem, jobs: Iterable[JobId], further: Sequence[str] = ()) -> list[Command]:
-    """Return the commands that cancel jobs: as few as can be, one for each place at least."""
+    """Return the commands that cancel jobs: as few as can be, one for each destination at least."""
     return [
         cancel_command(system, ids[start : start + _BATCH], where, further)
-        for where, ids in by_place(jobs).items()
+        for where, ids in by_destination(jobs).items()
         for start in range(0, len(ids), _BATCH)
     ]
 
@@ -108,7 +108,7 @@ def query_commands(
         about = [{"id": each, "base": re.split(r"[.\[_]", each)[0], **_about([each])} for each in job_ids]
     commands = (Command(argv=filled_words(query.command, fields), without=system.ignored) for fields in about)
     here = () if any(where) else query.here
-    return [at_place(system, command.further(here), where) for command in commands]
+    return [at_destination(system, command.further(here), where) for command in commands]
 
 
 def parse_answer(system: BatchSystem, query: Query, output: str) -> tuple[dict[str, Report], str]:

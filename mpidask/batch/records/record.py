@@ -79,7 +79,7 @@ class Record:
 
     @property
     def id(self) -> str:
-        """The id of that job, with the place where it was submitted, "" if there was none."""
+        """The id of that job, with the destination, "" if there was none."""
         return str(self.identity)
 
     @property
@@ -186,7 +186,7 @@ class Record:
         return status > SIGNALS or ended >= changed(self.directory / _CANCELLED)
 
     def claim(self, where: tuple[str, ...]) -> Claim | None:
-        """Take on the next submission of the job, at a place; None if somebody else has. Raises OSError."""
+        """Take on the next submission of the job, at a destination; None if somebody else has. Raises OSError."""
         if self.claimed is not None:
             return None
         path = self.directory / f"{_SUBMITTING}.{len(self.submissions)}.{len(self._claims)}"

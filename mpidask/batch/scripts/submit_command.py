@@ -17,10 +17,10 @@ from mpidask.errors import UsageError
 
 __all__ = [
     "choices_of_directives",
+    "chosen_destination",
     "excluded_variables",
     "job_script",
     "options_from_environment",
-    "place_of_submission",
     "submit_command",
     "submit_command_of",
     "submit_description",
@@ -79,15 +79,15 @@ def choices_of_directives(system: BatchSystem, directives: Iterable[str]) -> dic
     }
 
 
-def place_of_submission(
+def chosen_destination(
     system: BatchSystem, command: Command, script: str, environ: Mapping[str, str], output: str
 ) -> tuple[str, ...]:
-    """Return where a job was submitted: what each of `places` was; () if nothing has chosen any.
+    """Return where a job was submitted: what each of `destinations` was; () if nothing has chosen any.
 
     command: the submit command; script: the job script's text; output: what the command has printed
     """
     lines = [] if system.directive is None else option_lines(script, system.directive)
-    chosen = [place.chosen(command.argv, lines, environ, output) for place in system.places]
+    chosen = [each.chosen(command.argv, lines, environ, output) for each in system.destinations]
     return tuple(chosen) if any(chosen) else ()
 
 

@@ -17,7 +17,7 @@ from mpidask.batch.job_state import JobId
 from mpidask.batch.queries import lookup
 from mpidask.batch.records.claims import Outcome
 from mpidask.batch.records.record import Record
-from mpidask.batch.scripts.submit_command import excluded_variables, place_of_submission
+from mpidask.batch.scripts.submit_command import chosen_destination, excluded_variables
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, MpidaskError, SilenceError, UnclearError
 
@@ -33,7 +33,7 @@ class ClaimedError(UnclearError):
 def submit_record(system: BatchSystem, record: Record) -> None:
     """Submit a job on record; whoever comes while this goes on, or after it was interrupted, sees that."""
     claim = record.claim(
-        place_of_submission(system, record.command, _read(record.command, record.script), os.environ, "")
+        chosen_destination(system, record.command, _read(record.command, record.script), os.environ, "")
     )
     if claim is None:
         raise ClaimedError(
@@ -78,8 +78,8 @@ def run_submit(
     taken the job.
     """
     text = _read(command, script)
-    where = place_of_submission(system, command, text, os.environ, "")
-    assignments = [value for place, value in zip(system.places, where, strict=False) if place.assigns and value]
+    where = chosen_destination(system, command, text, os.environ, "")
+    assignments = [value for each, value in zip(system.destinations, where, strict=False) if each.assigns and value]
     command = dataclasses.replace(command, without=excluded_variables(system, text)).within(assignments)
     try:
         output = commands.run(
@@ -90,7 +90,7 @@ def run_submit(
     job_id = system.parse_job_id(output.stdout if output.status == 0 else _whole_lines(output.stdout))
     words = system.refusal(output.stderr + output.stdout) if output.status != 0 or job_id is None else None
     if job_id is not None and words is None:  # whatever went wrong afterwards
-        return JobId(job_id, place_of_submission(system, command, text, os.environ, output.stdout))
+        return JobId(job_id, chosen_destination(system, command, text, os.environ, output.stdout))
     if words is None and _unclear(system, output):
         return _find_unanswered(system, script, name, where, earlier, output.text)
     raise BatchError(

@@ -46,7 +46,7 @@ class Handle:
 
     @property
     def id(self) -> str:
-        """The job id, as the batch system gave it; with ``@PLACE`` where jobs were submitted to a place of choice."""
+        """The job id, as the batch system gave it; with ``@DESTINATION`` where one was chosen."""
         return self.record.id
 
     @property

@@ -8,7 +8,7 @@ instance that runs it.
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Place, Query, Workers
+from mpidask.batch.system import BatchSystem, Destination, Query, Workers
 
 #: What follows the first letter of a job's id: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_19.html
 _F58 = "[1-9A-HJ-NP-Za-km-z]+"
@@ -71,7 +71,7 @@ SYSTEM = BatchSystem(
         },
         absent=r"JobID \S+ unknown",
     ),
-    places=(Place(assigns="FLUX_URI", variables=(_PARENT, "FLUX_URI")),),
+    destinations=(Destination(assigns="FLUX_URI", variables=(_PARENT, "FLUX_URI")),),
     spellings=(rf"^[fƒ]({_F58})$",),  # a terminal that knows the letter shows it
     states={
         JobState.PENDING: "D P S",

@@ -7,7 +7,7 @@ universe has one machine. It is given no signal ahead of its end.
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Place, Query, Workers
+from mpidask.batch.system import BatchSystem, Destination, Query, Workers
 
 SYSTEM = BatchSystem(
     name="htcondor",
@@ -65,9 +65,9 @@ SYSTEM = BatchSystem(
         row=r"^(?P<id>\d+) (?P<state>\d) (?:(?P<exit>\d+)|\w+) (?:(?P<signal>\d+)|\w+) (?P<reason>.*)$",
     ),
     # https://htcondor.readthedocs.io/en/latest/man-pages/condor_submit.html: -name, -remote, -pool
-    places=(
-        Place(words="-name {where}", options=("-name", "-remote"), variables=("_CONDOR_SCHEDD_HOST",)),
-        Place(words="-pool {where}", options=("-pool",), variables=("_CONDOR_COLLECTOR_HOST",)),
+    destinations=(
+        Destination(words="-name {where}", options=("-name", "-remote"), variables=("_CONDOR_SCHEDD_HOST",)),
+        Destination(words="-pool {where}", options=("-pool",), variables=("_CONDOR_COLLECTOR_HOST",)),
     ),
     states={
         JobState.PENDING: "1",

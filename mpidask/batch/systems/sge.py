@@ -7,7 +7,7 @@ warn of the walltime, but then ends the job 80 s late: the run's own clock does 
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Place, Query, Workers
+from mpidask.batch.system import BatchSystem, Destination, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
 
@@ -68,7 +68,7 @@ SYSTEM = BatchSystem(
         row=r"^jobnumber +(?P<id>\d+).*(?:\n(?!={5}).*)*",
         more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)", "index": r"^taskid +(\d+)"},
     ),
-    places=(Place(assigns="SGE_CELL", variables=("SGE_CELL",)),),
+    destinations=(Destination(assigns="SGE_CELL", variables=("SGE_CELL",)),),
     ignored=r"SGE_(LONG_\w+|SINGLE_LINE|TASK\w*|O_\w+)|JOB_\w+",
     states={
         JobState.PENDING: "qw Rq",

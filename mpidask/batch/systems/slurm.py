@@ -4,7 +4,7 @@ https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, ht
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Place, Query, Workers
+from mpidask.batch.system import BatchSystem, Destination, Query, Workers
 
 #: A job, an element of an array, or those that wait: 100_[1-3,7%2].
 _ID = r"(?P<id>\d+(?:_\d+)?)(?:_\[(?P<indices>\d[\d,:-]*)(?:,?\.\.\.)?(?:%\d+)?\])?(?:\+0)?"
@@ -136,8 +136,8 @@ SYSTEM = BatchSystem(
     'else timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\\([0-9]*\\).*/\\1/p"; fi)',
     preempted="DUE TO PREEMPTION",
     # https://slurm.schedmd.com/multi_cluster.html
-    places=(
-        Place(
+    destinations=(
+        Destination(
             words="--clusters={where}",
             options=("--clusters", "--cluster", "-M"),
             variables=("SBATCH_CLUSTERS", "SLURM_CLUSTERS"),

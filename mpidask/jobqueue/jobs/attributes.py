@@ -10,7 +10,7 @@ from mpidask.batch.command import Command
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
-from mpidask.jobqueue.jobs.spec import JobSpec, Place
+from mpidask.jobqueue.jobs.spec import JobRange, JobSpec
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 from mpidask.jobqueue.jobs.worker_command import worker_command
 
@@ -103,7 +103,7 @@ class JobAttributes(TrackedJob):
         self.spec = self._headed(self.spec)
 
     def _generated_header(self) -> str:
-        return "\n".join(dataclasses.replace(self.spec, own_header=None).header(self.place))
+        return "\n".join(dataclasses.replace(self.spec, own_header=None).header(self.job_range))
 
     def _headed(self, spec: JobSpec) -> JobSpec:
         """Return a specification with the option lines of a derived class, if it has its own."""
@@ -150,7 +150,7 @@ class JobAttributes(TrackedJob):
         return dataclasses.replace(self.spec, own_memory_limit=None).memory_limit
 
     @property
-    def place(self) -> Place | None:
+    def job_range(self) -> JobRange | None:
         """Where it leaves its logs; None without a cluster."""
         directory = self.directory or (self.dispatcher.directory if self.dispatcher else None)
-        return None if directory is None else Place(directory, self.number)
+        return None if directory is None else JobRange(directory, self.number)

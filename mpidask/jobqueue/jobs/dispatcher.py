@@ -17,13 +17,13 @@ from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import Lease
 from mpidask.batch.queries import lookup, monitor
 from mpidask.batch.queries.questions import cancel_commands
-from mpidask.batch.scripts.submit_command import place_of_submission
+from mpidask.batch.scripts.submit_command import chosen_destination
 from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
 from mpidask.jobqueue.jobs.runs import prepare, runs_of
-from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 
 __all__ = ["Dispatcher"]
@@ -119,8 +119,8 @@ class Dispatcher:
 
     async def _submit_array(self, run: Sequence[TrackedJob]) -> bool:
         """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
-        place = Place(self.lease.directory, run[0].number, len(run))
-        if not self._arrays or not all(job.spec.arrays(place) for job in run):
+        job_range = JobRange(self.lease.directory, run[0].number, len(run))
+        if not self._arrays or not all(job.spec.arrays(job_range) for job in run):
             return False
         try:
             await self._submit(run)
@@ -173,7 +173,7 @@ class Dispatcher:
             for job in run:
                 job.unclear, job.status = True, Status.running
                 job.standing = Standing(id="", state=JobState.UNKNOWN, reason="it may have been submitted")
-            where = place_of_submission(self.system, prepared.command, prepared.text, os.environ, "")
+            where = chosen_destination(self.system, prepared.command, prepared.text, os.environ, "")
             self.unclear.append(_Unclear(run, prepared.script, where))
             raise
         self._note_taken(run, handed)

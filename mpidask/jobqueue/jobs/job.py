@@ -19,7 +19,7 @@ from mpidask.jobqueue.jobs.attributes import JobAttributes
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 from mpidask.jobqueue.jobs.keys import tls_arguments
 from mpidask.jobqueue.jobs.script import job_script
-from mpidask.jobqueue.jobs.spec import JobSpec, Place, refuse_lost
+from mpidask.jobqueue.jobs.spec import JobRange, JobSpec, refuse_lost
 from mpidask.jobqueue.keywords import lookup, table, values, warning
 from mpidask.jobqueue.keywords.profile import system_of
 
@@ -226,16 +226,16 @@ class Job(JobAttributes):
         str
             The text of the script.
         """
-        return self._render(self._headed(self.spec), self.place)
+        return self._render(self._headed(self.spec), self.job_range)
 
-    def text(self, spec: JobSpec, place: Place) -> str:
+    def text(self, spec: JobSpec, job_range: JobRange) -> str:
         """Return the job script for a specification; a derived class may make its own.
 
         Parameters
         ----------
         spec : JobSpec
             The job.
-        place : Place
+        job_range : JobRange
             Where the job leaves its logs.
 
         Returns
@@ -243,11 +243,11 @@ class Job(JobAttributes):
         str
             The text of the script.
         """
-        return self.job_script() if spec.alone else self._render(self._headed(spec), place)
+        return self.job_script() if spec.alone else self._render(self._headed(spec), job_range)
 
-    def _render(self, spec: JobSpec, place: Place | None) -> str:
+    def _render(self, spec: JobSpec, job_range: JobRange | None) -> str:
         """Return the job script; HTCondor's is another text."""
-        return job_script(spec, place)
+        return job_script(spec, job_range)
 
     # Dask's side of it.
 

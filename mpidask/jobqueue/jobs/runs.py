@@ -15,7 +15,7 @@ from mpidask.batch.scripts.submit_command import submit_command_of
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError
 from mpidask.files import replace
-from mpidask.jobqueue.jobs.spec import JobSpec, Place
+from mpidask.jobqueue.jobs.spec import JobRange, JobSpec
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
 
@@ -52,7 +52,7 @@ def prepare(system: BatchSystem, run: Sequence[TrackedJob], directory: Path, fur
     first = run[0]
     count = len(run) if len(run) > 1 else None
     spec = _numbered(first, count)
-    text = first.text(spec, Place(directory, first.number, count))
+    text = first.text(spec, JobRange(directory, first.number, count))
     logs = spec.keywords["log_directory"]
     try:
         script = _written(directory / str(first.number), text)

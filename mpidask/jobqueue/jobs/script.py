@@ -12,7 +12,7 @@ from mpidask.batch.scripts.job_fields import fields_of
 from mpidask.batch.scripts.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
-from mpidask.jobqueue.jobs.spec import CSH, SH, JobSpec, Place, shell
+from mpidask.jobqueue.jobs.spec import CSH, SH, JobRange, JobSpec, shell
 from mpidask.jobqueue.jobs.worker_command import worker_command
 
 __all__ = ["job_script"]
@@ -21,29 +21,29 @@ __all__ = ["job_script"]
 _RANK = "${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${FLUX_TASK_RANK:-${SLURM_PROCID:-0}}}}}"
 
 
-def job_script(spec: JobSpec, place: Place | None = None) -> str:
+def job_script(spec: JobSpec, job_range: JobRange | None = None) -> str:
     """Return the job script."""
     keywords = spec.keywords
     shebang, prologue = keywords["shebang"], [*filter(None, keywords["job_script_prologue"])]
-    lines = [shebang, "", *spec.header(place)]
-    user = [*prologue, _launch_line(spec, place), *keywords["job_script_epilogue"]]
+    lines = [shebang, "", *spec.header(job_range)]
+    user = [*prologue, _launch_line(spec, job_range), *keywords["job_script_epilogue"]]
     if shell(shebang, SH) is not None:
-        body = [*prologue, _launch_line(spec, place), *_after(keywords["job_script_epilogue"])]
+        body = [*prologue, _launch_line(spec, job_range), *_after(keywords["job_script_epilogue"])]
         # Lines of the user's may end, replace or change their shell; the one around it tells how it ended.
-        own_shell = place is not None and len(user) > 1 and spec.system.directive is not None
+        own_shell = job_range is not None and len(user) > 1 and spec.system.directive is not None
         return "\n".join(
-            [*lines, *_record(spec.system, place, keywords), *(["(", *body, ")"] if own_shell else body), ""]
+            [*lines, *_record(spec.system, job_range, keywords), *(["(", *body, ")"] if own_shell else body), ""]
         )
-    if shell(shebang, CSH) is not None and place is not None:
-        before, after = _record_of_csh(spec.system, place)
-        user = [*prologue, _launch_line(spec, place), "set ended = $status", *keywords["job_script_epilogue"]]
+    if shell(shebang, CSH) is not None and job_range is not None:
+        before, after = _record_of_csh(spec.system, job_range)
+        user = [*prologue, _launch_line(spec, job_range), "set ended = $status", *keywords["job_script_epilogue"]]
         return "\n".join([*lines, *before, *user, *after, ""])
     return "\n".join([*lines, *user, ""])
 
 
-def _launch_line(spec: JobSpec, place: Place | None = None) -> str:
+def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
     """Return the line that starts the workers, on every rank that the job has."""
-    name = (spec.name or "").replace("{job}", "$job" if place else "0")
+    name = (spec.name or "").replace("{job}", "$job" if job_range else "0")
     if spec.ranks == 1:
         return worker_command(spec, name)
     python = spec.keywords["python"]
@@ -66,19 +66,19 @@ def _after(epilogue: Sequence[str]) -> list[str]:
     return ["status=$?", *epilogue, "exit $status"] if epilogue else []
 
 
-def _number(system: BatchSystem, place: Place) -> tuple[int, str | None]:
+def _number(system: BatchSystem, job_range: JobRange) -> tuple[int, str | None]:
     """Return the job's number, as a number and what has to be added to it in a job array."""
-    index = system.workers.index if system.workers and place.count is not None else None
-    return (place.first - 1, index) if index else (place.first, None)
+    index = system.workers.index if system.workers and job_range.count is not None else None
+    return (job_range.first - 1, index) if index else (job_range.first, None)
 
 
-def _record_of_csh(system: BatchSystem, place: Place) -> tuple[list[str], list[str]]:
+def _record_of_csh(system: BatchSystem, job_range: JobRange) -> tuple[list[str], list[str]]:
     """Return what `_record` does in the words of csh: the lines ahead of the user's, and those after them.
 
     What the job prints stays in the batch system's file: csh cannot redirect its own output.
     """
-    base, index = _number(system, place)
-    directory = shlex.quote(str(place.directory))
+    base, index = _number(system, job_range)
+    directory = shlex.quote(str(job_range.directory))
     execution = system.execution or f"cat {directory}/$job.{run_directory.EXECUTIONS} 2>/dev/null | wc -l"
     execution = f"echo {execution}" if system.execution else execution
     before = [
@@ -93,16 +93,16 @@ def _record_of_csh(system: BatchSystem, place: Place) -> tuple[list[str], list[s
     return before, after
 
 
-def _record(system: BatchSystem, place: Place | None, keywords: Mapping[str, Any]) -> list[str]:
+def _record(system: BatchSystem, job_range: JobRange | None, keywords: Mapping[str, Any]) -> list[str]:
     """Return the shell lines that number the job, and leave output and exit status where the cluster finds them."""
-    if place is None:
+    if job_range is None:
         return []
-    base, index = _number(system, place)
+    base, index = _number(system, job_range)
     number = f"$(({base} + {index}))" if index else str(base)
     lines = [f"job={number}"]
     if int(keywords["nodes"]) * int(keywords["ranks_per_node"]) > 1:
         lines.append("export job")
-    directory = shlex.quote(str(place.directory))
+    directory = shlex.quote(str(job_range.directory))
     begun = f"{directory}/$job.{run_directory.EXECUTIONS}"
     lines += [
         f"execution={system.execution or f'$(cat {begun} 2>/dev/null | wc -l)'}",

@@ -17,7 +17,7 @@ from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill, kept, named
 from mpidask.errors import ArgumentError, UsageError
 
-__all__ = ["CSH", "SH", "JobSpec", "Place", "refuse_lost", "shell", "texts"]
+__all__ = ["CSH", "SH", "JobRange", "JobSpec", "refuse_lost", "shell", "texts"]
 
 #: Shells that understand the same lines.
 SH = ("bash", "sh", "ksh", "zsh", "dash")
@@ -25,7 +25,7 @@ CSH = ("csh", "tcsh")
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class JobRange:
     """Where the jobs of a cluster leave their logs, and which of them a script is for.
 
     first: the number of the job, or of the first one of a job array
@@ -131,15 +131,15 @@ class JobSpec:
         submit, cancel = (self.keywords.get(f"{name}_command_extra") or () for name in ("submit", "cancel"))
         return tuple(submit), tuple(cancel)
 
-    def header(self, place: Place | None = None) -> list[str]:
+    def header(self, job_range: JobRange | None = None) -> list[str]:
         """Return the option lines with their mark: generated ones less those to skip, then the user's own."""
         if self.own_header is not None:
             return list(self.own_header)
-        return self.option_lines(place)
+        return self.option_lines(job_range)
 
-    def option_lines(self, place: Place | None) -> list[str]:
+    def option_lines(self, job_range: JobRange | None) -> list[str]:
         """Return the option lines, as far as no derived class says what they are."""
-        return self._header(self.fields(place))
+        return self._header(self.fields(job_range))
 
     def _header(self, fields: Mapping[str, object]) -> list[str]:
         mark = self.system.directive
@@ -159,22 +159,22 @@ class JobSpec:
         except UsageError as error:
             raise ArgumentError(error.what, error.remedy) from None
 
-    def arrays(self, place: Place) -> bool:
+    def arrays(self, job_range: JobRange) -> bool:
         """Whether the header asks for a job array; it may be among the lines to skip."""
         if self.alone or self.own_header is not None:
             return False
         facts = self.system.workers
-        fields = self.fields(place)
+        fields = self.fields(job_range)
         return bool(facts and facts.index) and self._header(fields) != self._header({**fields, "count": None})
 
-    def fields(self, place: Place | None) -> dict[str, object]:
+    def fields(self, job_range: JobRange | None) -> dict[str, object]:
         """Return what the system's lines may name."""
         facts = self.system.workers
         assert facts is not None
         several = self.ranks > 1
         per_node = int(self.keywords["ranks_per_node"])
-        logs = self.keywords["log_directory"] or (place.directory if place else None)
-        count = place.count if place else None
+        logs = self.keywords["log_directory"] or (job_range.directory if job_range else None)
+        count = job_range.count if job_range else None
         fields: dict[str, object] = {
             **dict.fromkeys(_every_field(self.system)),
             **self.keywords,

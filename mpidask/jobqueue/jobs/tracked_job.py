@@ -13,7 +13,7 @@ from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.status import Standing
 from mpidask.jobqueue.jobs import hooks
 from mpidask.jobqueue.jobs.files import JobFiles, read
-from mpidask.jobqueue.jobs.spec import JobSpec, Place
+from mpidask.jobqueue.jobs.spec import JobRange, JobSpec
 from mpidask.jobqueue.jobs.worker_names import WorkerNames
 
 __all__ = ["TrackedJob"]
@@ -88,14 +88,14 @@ class TrackedJob(ProcessInterface):
         """The job's name for the batch system."""
         raise NotImplementedError
 
-    def text(self, spec: JobSpec, place: Place) -> str:
+    def text(self, spec: JobSpec, job_range: JobRange) -> str:
         """Return the job script for a specification.
 
         Parameters
         ----------
         spec : JobSpec
             The job.
-        place : Place
+        job_range : JobRange
             Where the job leaves its logs.
 
         Returns

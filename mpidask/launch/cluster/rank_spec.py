@@ -17,7 +17,7 @@ from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers import worker_environment
 from mpidask.launch.servers.agent import Agent
-from mpidask.launch.servers.specs import Place, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.servers.specs import RankInfo, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
@@ -25,7 +25,7 @@ from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 from mpidask.security.scheduler_file import About
 
-__all__ = ["places", "rank_spec", "start_agent"]
+__all__ = ["rank_infos", "rank_spec", "start_agent"]
 
 _ROLES = {Role.SCHEDULER: "scheduler", Role.CLIENT: "script", Role.WORKER: "worker"}
 
@@ -101,20 +101,20 @@ def _scheduler(run: Run) -> SchedulerSpec:
         token=access.token() if options.tls else "",  # who can run code here need not be kept from looking
         dashboard=options.dashboard,
         idle=idle,
-        places=places(layout),
+        ranks=rank_infos(layout),
         record=_record(run),
         environ=_environ(layout, layout.rank),
         ports=config.ports(options),
     )
 
 
-def places(layout: Layout) -> tuple[Place, ...]:
-    """Return the places of a run, by rank."""
+def rank_infos(layout: Layout) -> tuple[RankInfo, ...]:
+    """Return what the scheduler is told of the ranks, by rank."""
     names = defaultdict[int, list[str]](list)
     for worker in layout.workers:
         names[worker.rank].append(str(worker.name))
     return tuple(
-        Place(
+        RankInfo(
             rank,
             facts.host,
             ", ".join(word for part, word in _ROLES.items() if part in role),

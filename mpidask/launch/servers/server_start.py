@@ -67,7 +67,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     spec = port_choice.settled(spec)
     _, limit = raise_open_files()
     gpu_workers.prepare(spec.environ)
-    workers = sum(len(place.workers) for place in spec.places)
+    workers = sum(len(rank.workers) for rank in spec.ranks)
     shortage = staggering.shortage(workers, limit)
     if shortage is not None:
         sys.stderr.write(f"mpidask: warning: {shortage}\n")
@@ -88,7 +88,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
             http_prefix=spec.token or "/",
             idle_timeout=spec.idle,
             local_directory=spec.directory,
-            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.places, postmortem)],
+            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.ranks, postmortem)],
         )
         if spec.idle == 0:
             made.idle_timeout = None

@@ -13,11 +13,11 @@ from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About
 
-__all__ = ["Listening", "Place", "RankShare", "RankSpec", "SchedulerSpec", "WorkerGroupSpec"]
+__all__ = ["Listening", "RankInfo", "RankShare", "RankSpec", "SchedulerSpec", "WorkerGroupSpec"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class RankInfo:
     """A rank, as the run has laid it out.
 
     node:    host name
@@ -48,7 +48,7 @@ class SchedulerSpec:
     clients:   host and port of a second address, for clients from outside; None for none
     token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
     idle:      s without work after which it ends, 0 for never; None leaves it to Dask's configuration
-    places:    the run's ranks
+    ranks:     the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
     environ:   variables to be set in its process
     ports:     those that may be taken where none is said, None for all
@@ -66,7 +66,7 @@ class SchedulerSpec:
     token: str = ""
     dashboard: bool = True
     idle: float | None = None
-    places: Sequence[Place] = ()
+    ranks: Sequence[RankInfo] = ()
     record: tuple[str, Progress] | None = None
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ports: PortRange | None = None

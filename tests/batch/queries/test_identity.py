@@ -15,7 +15,7 @@ from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import monitor
 from mpidask.batch.queries.questions import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
 from mpidask.batch.records import store
-from mpidask.batch.scripts.submit_command import job_script, place_of_submission
+from mpidask.batch.scripts.submit_command import chosen_destination, job_script
 from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError
 
@@ -27,7 +27,7 @@ SLURM, CONDOR, PBS, SGE = (registry.find(name) for name in ("slurm", "htcondor",
 def where(system, words=(), lines=(), environ=None, output="100"):
     script = "\n".join(["#!/bin/bash", *(f"{system.directive} {line}" for line in lines), "", "date", "#SBATCH -M no"])
     command = Command(argv=(system.submit.split()[0], *words, "job.sh"))
-    return place_of_submission(system, command, script, environ or {}, output)
+    return chosen_destination(system, command, script, environ or {}, output)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mpidask.jobqueue import HTCondorJob, Job, PBSJob, SLURMCluster, SLURMJob
 from mpidask.jobqueue.core import JobQueueCluster, cluster_parameters, job_parameters
 from mpidask.jobqueue.htcondor import quote_arguments, quote_environment
 from mpidask.jobqueue.jobs import hooks
-from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.lsf import lsf_detect_units, lsf_format_bytes_ceil
 from mpidask.jobqueue.pbs import pbs_format_bytes_ceil
 from mpidask.jobqueue.slurm import slurm_format_bytes_ceil
@@ -39,9 +39,9 @@ def test_the_header_is_that_of_the_class_in_what_is_submitted():
 
     job = Mine(**GIVEN)
     assert job.job_script().splitlines()[2] == "#SBATCH -J mine"
-    place = Place(Path("/logs"), 3)
-    assert "#SBATCH --nice\n" in job.text(job.spec, place)
-    assert not job.spec.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
+    job_range = JobRange(Path("/logs"), 3)
+    assert "#SBATCH --nice\n" in job.text(job.spec, job_range)
+    assert not job.spec.arrays(JobRange(Path("/logs"), 3, 10)), "each job has its own"
 
 
 def test_the_script_is_that_of_the_class_in_what_is_submitted():
@@ -51,9 +51,9 @@ def test_the_script_is_that_of_the_class_in_what_is_submitted():
 
     job = Mine(**GIVEN)
     job.directory = Path("/logs")
-    text = job.text(job.spec, Place(Path("/logs"), 0))
+    text = job.text(job.spec, JobRange(Path("/logs"), 0))
     assert "-n 1" not in text and "/logs/$job.status" in text
-    assert not job.spec.arrays(Place(Path("/logs"), 3, 10))
+    assert not job.spec.arrays(JobRange(Path("/logs"), 3, 10))
 
 
 def test_threads_and_memory_are_those_of_the_class():
@@ -128,7 +128,7 @@ def test_htcondor_s_attributes_may_be_changed_after_init():
 
     for kind in (Changed, Assigned):
         job = kind(**GIVEN, disk="1GB", log_directory="logs")
-        for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 3)), job.job_header):
+        for text in (job.job_script(), job.text(job.spec, JobRange(Path("/logs"), 3)), job.job_header):
             assert "+MaxRuntime = 3600" in text and "batch_name = mine" in text and "Stream_Error" in text
             assert "Stream_Output" not in text
 
@@ -200,9 +200,9 @@ def test_a_header_that_is_assigned_replaces_the_job_s():
             self.job_header = self.job_header.replace("#SBATCH -n 1\n", "#SBATCH --nice\n")
 
     job = Mine(**GIVEN)
-    assert not job.spec.arrays(Place(Path("/logs"), 3, 10)), "each job has its own"
+    assert not job.spec.arrays(JobRange(Path("/logs"), 3, 10)), "each job has its own"
     job.directory = Path("/logs")
-    for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 0))):
+    for text in (job.job_script(), job.text(job.spec, JobRange(Path("/logs"), 0))):
         assert "#SBATCH --nice\n" in text and "-n 1" not in text
         assert text.count("#SBATCH -o /logs/") == 1, "which was not known when it was assigned"
     assert "Rank = Memory" in assigned(HTCondorJob, "job_header", "Rank = Memory", disk="1GB").job_script()
@@ -216,9 +216,9 @@ def test_a_command_that_is_assigned_replaces_the_worker_s():
 
     job = Mine(**GIVEN)
     job.directory = Path("/logs")
-    for text in (job.job_script(), job.text(job.spec, Place(Path("/logs"), 0))):
+    for text in (job.job_script(), job.text(job.spec, JobRange(Path("/logs"), 0))):
         assert re.search(r"^mpirun -np 1 \S+ -m distributed.cli.dask_worker .* --name w-0 ", text, re.MULTILINE)
-    assert not job.spec.arrays(Place(Path("/logs"), 3, 10))
+    assert not job.spec.arrays(JobRange(Path("/logs"), 3, 10))
     with pytest.raises(ArgumentError, match="a job of 2 ranks"):
         Mine(**GIVEN, nodes=2)
 

@@ -16,7 +16,7 @@ from mpidask.batch import registry
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJob, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob
 from mpidask.jobqueue.jobs.script import job_script
-from mpidask.jobqueue.jobs.spec import Place
+from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
 from mpidask.jobqueue.keywords import configuration, table
 
@@ -55,10 +55,10 @@ def make(native, **given):
     return KINDS[native](scheduler=SCHEDULER, name="w-0", **{**common, **given})
 
 
-def header(job, place=None):
+def header(job, job_range=None):
     """Return the option lines without their mark."""
     mark = job.system.directive
-    return [line.removeprefix(f"{mark} ") for line in job.spec.header(place)]
+    return [line.removeprefix(f"{mark} ") for line in job.spec.header(job_range)]
 
 
 def worker(text):
@@ -219,22 +219,22 @@ def test_a_log_directory_is_made_and_named(native, tmp_path):
     job = make(native, log_directory=str(logs))
     assert logs.is_dir()
     assert {line.format(logs) for line in LOG_LINES[native]} <= set(header(job))
-    script = job_script(job.spec, Place(LOGS, 3))
-    assert {line.format(logs) for line in LOG_LINES[native]} <= set(header(job, Place(LOGS, 3)))
+    script = job_script(job.spec, JobRange(LOGS, 3))
+    assert {line.format(logs) for line in LOG_LINES[native]} <= set(header(job, JobRange(LOGS, 3)))
     assert "exec >>" not in script, "the batch system's file has all of it, where the user looks for it"
     assert "/logs/$job.status" in script
 
 
 @pytest.mark.parametrize("native", LOG_LINES)
 def test_without_a_log_directory_the_logs_are_with_the_cluster_or_where_the_system_has_them(native):
-    assert {line.format(LOGS) for line in LOG_LINES[native]} <= set(header(make(native), Place(LOGS, 3)))
+    assert {line.format(LOGS) for line in LOG_LINES[native]} <= set(header(make(native), JobRange(LOGS, 3)))
     assert not any(line.split()[0] in ("-e", "-o", "-E", "-O") for line in header(make(native)))
 
 
 def test_torque_asks_for_nodes_where_pbs_selects_chunks():
     spec = dataclasses.replace(make("pbs").spec, system=registry.find("torque"))
     assert "#PBS -l nodes=1:ppn=4,mem=7630MB" in spec.header()
-    assert not spec.arrays(Place(LOGS, 3, 10))
+    assert not spec.arrays(JobRange(LOGS, 3, 10))
 
 
 def test_slurm_is_asked_for_other_cores_and_memory_than_workers_are_told():
@@ -304,7 +304,7 @@ def test_another_worker_command_is_spared_options_that_only_dask_s_own_has():
 
 @pytest.mark.parametrize("native", [*SCRIPTED, "local"])
 def test_in_a_cluster_a_job_leaves_number_log_and_status(native):
-    text = job_script(make(native).spec, Place(LOGS, 3))
+    text = job_script(make(native).spec, JobRange(LOGS, 3))
     restarts = "${SLURM_RESTART_COUNT:-0}" if native == "slurm" else "$(cat /logs/$job.executions 2>/dev/null | wc -l)"
     assert text.splitlines()[-7:] == [
         "job=3",
@@ -321,7 +321,7 @@ def test_in_a_cluster_a_job_leaves_number_log_and_status(native):
 @pytest.mark.parametrize(("shebang", "shell"), [("#!/bin/csh", "/bin/csh"), ("#!/usr/bin/env tcsh", "/bin/tcsh")])
 def test_a_script_of_csh_gets_lines_of_csh(native, shebang, shell):
     job = make(native, shebang=shebang, job_script_prologue=["setenv A b"], job_script_epilogue=["echo x"])
-    text = job_script(job.spec, Place(LOGS, 3))
+    text = job_script(job.spec, JobRange(LOGS, 3))
     assert ordered(text, "@ number = 3 + 0", "setenv A b", worker(text), "set ended = $status", "echo x", "exit $ended")
     assert "trap" not in text
     assert (f"-S {shell}" in header(job)) == any(line.startswith("-S") for line in header(make(native)))
@@ -329,7 +329,7 @@ def test_a_script_of_csh_gets_lines_of_csh(native, shebang, shell):
 
 def test_a_script_of_a_shell_that_is_not_known_gets_no_lines_of_ours():
     job = make("slurm", shebang="#!/usr/bin/fish", job_script_prologue=["set -x A b"])
-    text = job_script(job.spec, Place(LOGS, 3))
+    text = job_script(job.spec, JobRange(LOGS, 3))
     assert text.splitlines()[-2:] == ["set -x A b", worker(text)]
 
 
@@ -346,7 +346,7 @@ def test_an_element_of_an_array_leaves_its_status_in_every_shell(shell, tmp_path
     job = make("slurm", shebang=f"#!{path}", python=str(python), job_script_prologue=prologue)
     spec = dataclasses.replace(job.spec, name="w-{job}")
     script = tmp_path / "job.sh"
-    script.write_text(job_script(spec, Place(tmp_path, 3, 10)))
+    script.write_text(job_script(spec, JobRange(tmp_path, 3, 10)))
     for restarts in (0, 1):
         environment = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": str(restarts)}
         command = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
@@ -396,27 +396,27 @@ def test_a_job_array_s_jobs_know_their_numbers(native):
     option, index = ARRAYS[native]
     job = make(native)
     spec = dataclasses.replace(job.spec, name="w-{job}")
-    text = job_script(spec, Place(LOGS, 3, 10))
-    assert option in header(job, Place(LOGS, 3, 10))
-    assert option not in header(job, Place(LOGS, 3))
+    text = job_script(spec, JobRange(LOGS, 3, 10))
+    assert option in header(job, JobRange(LOGS, 3, 10))
+    assert option not in header(job, JobRange(LOGS, 3))
     assert f"\njob=$((2 + {index}))\n" in text
     assert " --name w-$job " in worker(text)
-    assert job.spec.arrays(Place(LOGS, 3, 10))
+    assert job.spec.arrays(JobRange(LOGS, 3, 10))
 
 
 def test_logs_of_a_job_array_s_elements_are_told_apart():
-    assert "-o /logs/dask-worker-%A_%a.out" in header(make("slurm"), Place(LOGS, 3, 10))
-    assert "-o /logs/dask-worker-%J.%I.out" in header(make("lsf"), Place(LOGS, 3, 10))
+    assert "-o /logs/dask-worker-%A_%a.out" in header(make("slurm"), JobRange(LOGS, 3, 10))
+    assert "-o /logs/dask-worker-%J.%I.out" in header(make("lsf"), JobRange(LOGS, 3, 10))
 
 
 @pytest.mark.parametrize("native", [native for native in KINDS if native not in ARRAYS])
 def test_jobs_come_one_by_one_where_there_are_no_arrays(native):
-    assert not make(native).spec.arrays(Place(LOGS, 3, 10))
+    assert not make(native).spec.arrays(JobRange(LOGS, 3, 10))
 
 
 @pytest.mark.parametrize(("native", "skipped"), [("pbs", "-J 1-"), ("sge", "-t 1-")])
 def test_jobs_come_one_by_one_where_the_array_s_line_is_skipped(native, skipped):
-    assert not make(native, job_directives_skip=[skipped]).spec.arrays(Place(LOGS, 3, 10))
+    assert not make(native, job_directives_skip=[skipped]).spec.arrays(JobRange(LOGS, 3, 10))
 
 
 # Several nodes.
@@ -464,7 +464,7 @@ def test_the_user_s_own_launcher_starts_the_ranks():
 
 def test_ranks_of_a_job_array_know_the_job_s_number_on_every_node():
     spec = dataclasses.replace(make("slurm", nodes=2).spec, name="w-{job}")
-    text = job_script(spec, Place(LOGS, 3, 10))
+    text = job_script(spec, JobRange(LOGS, 3, 10))
     assert ordered(text, "job=$((2 + $SLURM_ARRAY_TASK_ID))", "export job", worker(text))
     assert " --name w-$job-${" in worker(text), "filled in by the shell that each rank is"
 
@@ -672,7 +672,7 @@ def test_quotes_in_the_prologue_reach_the_shell_that_htcondor_starts():
 
 def test_an_htcondor_job_of_a_cluster_leaves_its_status():
     job = make("htcondor")
-    _, command = arguments(job.text(job.spec, Place(LOGS, 3)))
+    _, command = arguments(job.text(job.spec, JobRange(LOGS, 3)))
     assert command.startswith("job=3; execution=")
     assert "; trap '{ echo $? >/logs/$job.status${again:+.$again}; }" in command
 

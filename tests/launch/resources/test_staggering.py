@@ -19,7 +19,7 @@ from selection import some
 from mpidask import config, quantities
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
-from mpidask.launch.cluster.rank_spec import places
+from mpidask.launch.cluster.rank_spec import rank_infos
 from mpidask.launch.comm import startup_errors
 from mpidask.launch.resources import division, network, roles, sharing, staggering
 from mpidask.launch.resources.division import Facts, Limit
@@ -171,7 +171,7 @@ def meeting(size, per_node, **how):
     agents = sharing.agents(facts, plans, first=0, last=1, apart=False)
     layout = Layout(0, config.Options(), facts, assigned, plans, "", "", agents)
     assert layout.startup_timeout == staggering.startup_timeout(size - 2, encrypted=True)
-    all_places = places(layout)
+    all_ranks = rank_infos(layout)
     first = network.probers(facts)
     found = network.answers(facts, {rank: {"10.0.0.0": "10.0.0.0"} for rank in first.values()})
     network.best([("ib0", "10.0.0.0", 1)], found, layout.hosts)
@@ -184,7 +184,7 @@ def meeting(size, per_node, **how):
         startup_errors.missing(set(range(size)), layout.hosts, 300.0, size).text(),
     ]
     assert len(plans) == size - 2
-    assert [place.workers for place in all_places[:4]] == [(), (), ("2",), ("3",)]
+    assert [place.workers for place in all_ranks[:4]] == [(), (), ("2",), ("3",)]
     return len(sent), texts
 
 

@@ -1,7 +1,7 @@
 """How the ranks of a run are doing, for the dashboard's page "Ranks".
 
-Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(spec.places, postmortem)]``, where the spec has
-the places of the run's ranks.
+Beside the scheduler: ``plugins=[postmortem := Postmortem(), RanksPlugin(spec.ranks, postmortem)]``, where the spec has
+the run's ranks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distributed.scheduler import WorkerState
 from mpidask.dashboard.measured import hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
 from mpidask.launch.servers.plugins.worker_exits import Death, Postmortem
-from mpidask.launch.servers.specs import Place
+from mpidask.launch.servers.specs import RankInfo
 
 __all__ = ["RanksPlugin"]
 
@@ -31,8 +31,8 @@ class RanksPlugin(SchedulerPlugin):
     name = SOURCE
     heading = "rank"
 
-    def __init__(self, places: Sequence[Place], postmortem: Postmortem) -> None:
-        self._places, self._postmortem = places, postmortem
+    def __init__(self, ranks: Sequence[RankInfo], postmortem: Postmortem) -> None:
+        self._ranks, self._postmortem = ranks, postmortem
         self._scheduler: Scheduler | None = None
         self._came: dict[str, float] = {}  # name of a worker -> when its process came last, by time.monotonic
         self._began = time.monotonic()
@@ -51,16 +51,16 @@ class RanksPlugin(SchedulerPlugin):
         """Return one row per worker, and one for each rank without any."""
         known = self._scheduler.workers.values() if self._scheduler is not None else ()
         there = {str(state.name): state for state in known}
-        rows = [row for place in self._places for row in self._of(place, there)]
-        ours = {name for place in self._places for name in place.workers}
+        rows = [row for rank in self._ranks for row in self._of(rank, there)]
+        ours = {name for rank in self._ranks for name in rank.workers}
         joined = {name: state for name, state in there.items() if name not in ours}
         return rows + [self._worker("", state.host, "worker", name, state) for name, state in joined.items()]
 
-    def _of(self, place: Place, there: dict[str, WorkerState]) -> Iterator[Row]:
-        for name in place.workers:
-            yield self._worker(str(place.rank), place.node, place.role, name, there.get(name))
-        if not place.workers:
-            yield self._without_worker(place)
+    def _of(self, rank: RankInfo, there: dict[str, WorkerState]) -> Iterator[Row]:
+        for name in rank.workers:
+            yield self._worker(str(rank.rank), rank.node, rank.role, name, there.get(name))
+        if not rank.workers:
+            yield self._without_worker(rank)
 
     def _worker(self, rank: str, node: str, role: str, name: str, state: WorkerState | None) -> Row:
         death = self._postmortem.deaths.get(name, _NEVER)
@@ -71,23 +71,23 @@ class RanksPlugin(SchedulerPlugin):
             known = measured(state, self._came.get(name, self._began))
         return Row(rank, node, role, name, **known, restarts=death.count, message=death.last)
 
-    def _without_worker(self, place: Place) -> Row:
+    def _without_worker(self, rank: RankInfo) -> Row:
         memory, state = None, "running"  # a rank that is lost ends the run
-        if place.node == socket.gethostname():
+        if rank.node == socket.gethostname():
             try:
-                memory = psutil.Process(place.pid).memory_info().rss
+                memory = psutil.Process(rank.pid).memory_info().rss
             except psutil.Error:
                 state = "gone"
         return Row(
-            str(place.rank),
-            place.node,
-            place.role,
+            str(rank.rank),
+            rank.node,
+            rank.role,
             worker="",
             state=state,
-            pid=place.pid,
-            cpu=self._cpu() if "scheduler" in place.role else None,
+            pid=rank.pid,
+            cpu=self._cpu() if "scheduler" in rank.role else None,
             memory=memory,
-            memory_limit=place.memory,
+            memory_limit=rank.memory,
             uptime=time.monotonic() - self._began,
         )
 
