@@ -17,7 +17,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from mpidask.cli import commands, common
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.version import __version__
 
@@ -176,15 +176,15 @@ def _completion(argv: Sequence[str]) -> int:
 
 
 def _info_command() -> click.Command:
-    return Command("info", _INFO, [], examples=["mpidask info", "mpidask info > report.txt"])
+    return CommandWithHelp("info", _INFO, [], examples=["mpidask info", "mpidask info > report.txt"])
 
 
 def _docs_command() -> click.Command:
-    return Command("docs", _DOCS, [], examples=["mpidask docs"])
+    return CommandWithHelp("docs", _DOCS, [], examples=["mpidask docs"])
 
 
 def _completion_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "completion",
         _COMPLETION,
         [click.Argument(["shell"], required=False)],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidask.cli import command_line, common, submit
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
@@ -187,14 +187,14 @@ def _start_command() -> click.Command:
     dry_run = click.Option(["--dry-run"], is_flag=True, help=submit.DRY_RUN)
     of_job, of_run = command_line.options_of(settings.JobOptions), command_line.options_of(Options, spec.OF_OTHERS)
     examples = ["mpidask start -N 4 --cores-per-rank 32 -t 2:00:00", "mpidask start -t 8:00:00 --idle-timeout '2 h'"]
-    return Command("start", _START, [*of_job, dry_run, *of_run], examples=examples)
+    return CommandWithHelp("start", _START, [*of_job, dry_run, *of_run], examples=examples)
 
 
 def _connect_command() -> click.Command:
     timeout = click.Option(
         ["--timeout"], metavar="TIME", help="How long to wait for the job. Default: as long as it takes."
     )
-    return Command(
+    return CommandWithHelp(
         "connect",
         _CONNECT,
         [common.job_argument(), timeout],
@@ -209,12 +209,14 @@ def _dashboard_command() -> click.Command:
         ["--port"], type=int, metavar="PORT", help="Of the tunnel, on this machine. Default: a free one."
     )
     examples = ["mpidask dashboard", "mpidask dashboard 4711 --port 8787"]
-    return Command("dashboard", _DASHBOARD, [common.job_argument(), port], arguments="[JOB]", examples=examples)
+    return CommandWithHelp("dashboard", _DASHBOARD, [common.job_argument(), port], arguments="[JOB]", examples=examples)
 
 
 def _stop_command() -> click.Command:
     examples = ["mpidask stop", "mpidask stop 4711 4712"]
-    return Command("stop", _STOP, [common.job_argument("jobs", several=True)], arguments="[JOB ...]", examples=examples)
+    return CommandWithHelp(
+        "stop", _STOP, [common.job_argument("jobs", several=True)], arguments="[JOB ...]", examples=examples
+    )
 
 
 COMMANDS = {

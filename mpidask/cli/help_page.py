@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["PANELS", "REST", "Command"]
+__all__ = ["PANELS", "REST", "CommandWithHelp"]
 
 _WIDEST = 120  # columns of a line that is read without effort
 _NARROWEST = 40
@@ -46,7 +46,7 @@ _COMMON = {name for common, _ in PANELS.values() for name in common.split()}
 _RARE = {name for _, rare in PANELS.values() for name in rare.split()}
 
 
-class Command(click.Command):
+class CommandWithHelp(click.Command):
     """A command with --help, --help-all and --version.
 
     arguments: what stands in the usage line behind the options

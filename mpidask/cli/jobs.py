@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mpidask.cli import common
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import UnclearError, UsageError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _resubmit(argv: Sequence[str]) -> int:
 
 
 def _status_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "status",
         _STATUS,
         [
@@ -209,7 +209,7 @@ def _status_command() -> click.Command:
 
 
 def _logs_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "logs",
         _LOGS,
         [
@@ -225,7 +225,7 @@ def _logs_command() -> click.Command:
 
 
 def _cancel_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "cancel",
         _CANCEL,
         [
@@ -238,7 +238,7 @@ def _cancel_command() -> click.Command:
 
 
 def _clean_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "clean",
         _CLEAN,
         [

@@ -11,7 +11,7 @@ import click
 
 from mpidask import configuration
 from mpidask.cli import common
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.profiles import layers, packaged
 from mpidask.profiles.checks import ANY, Problem, unknown_keys
@@ -227,7 +227,7 @@ def _interfaces() -> list[str]:
 
 
 def _config_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "config",
         _CONFIG,
         [
@@ -246,7 +246,7 @@ def _config_command() -> click.Command:
 
 
 def _profile_command() -> click.Command:
-    return Command(
+    return CommandWithHelp(
         "profile",
         _PROFILE,
         [click.Argument(["action"], required=False), click.Argument(["name"], required=False)],

@@ -116,12 +116,12 @@ def parse_serve(argv: Sequence[str]) -> Invocation:
 def run_command() -> click.Command:
     """Return `mpidask run` as it is typed."""
     from mpidask.cli import command_line
-    from mpidask.cli.help_page import Command
+    from mpidask.cli.help_page import CommandWithHelp
     from mpidask.config import Options
 
     examples = ["mpirun -n 8 python -m mpidask script.py year=2026", 'mpirun -n 8 python -m mpidask -c "print(1)"']
     params = command_line.options_of(Options)
-    return Command("run", _RUN, params, arguments="SCRIPT [ARGS]", examples=examples, runs=True)
+    return CommandWithHelp("run", _RUN, params, arguments="SCRIPT [ARGS]", examples=examples, runs=True)
 
 
 def serve_command() -> click.Command:
@@ -129,7 +129,7 @@ def serve_command() -> click.Command:
     import click
 
     from mpidask.cli import command_line
-    from mpidask.cli.help_page import Command
+    from mpidask.cli.help_page import CommandWithHelp
     from mpidask.config import Options
 
     address = click.Argument(["scheduler_address"], required=False)
@@ -138,7 +138,7 @@ def serve_command() -> click.Command:
         "mpirun -n 8 mpidask serve --scheduler-file FILE",
         "mpirun -n 8 mpidask serve --scheduler-file FILE --no-scheduler",
     ]
-    return Command("serve", _SERVE, params, arguments="[SCHEDULER_ADDRESS]", examples=examples)
+    return CommandWithHelp("serve", _SERVE, params, arguments="[SCHEDULER_ADDRESS]", examples=examples)
 
 
 COMMANDS = {"run": (run_command, parse_run), "serve": (serve_command, parse_serve)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mpidask.cli import command_line, common
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _command(name: str) -> click.Command:
         ],
     }
     text = _SUBMIT if name == "submit" else _SCRIPT
-    return Command(name, text, params, arguments="SCRIPT [ARGS]", examples=examples[name], runs=True)
+    return CommandWithHelp(name, text, params, arguments="SCRIPT [ARGS]", examples=examples[name], runs=True)
 
 
 def _flags(name: str) -> list[click.Option]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mpidask.cli import common
-from mpidask.cli.help_page import Command
+from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import BatchError, MpidaskError, StartupError, UsageError
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def _keys() -> Iterator[list[int]]:
 def _command() -> click.Command:
     as_json = click.Option(["--json"], is_flag=True, help="Print one snapshot as a JSON object, for programs.")
     examples = ["mpidask top 4711", "mpidask top --json"]
-    return Command("top", _TOP, [common.job_argument(), as_json], arguments="[JOB]", examples=examples)
+    return CommandWithHelp("top", _TOP, [common.job_argument(), as_json], arguments="[JOB]", examples=examples)
 
 
 COMMANDS = {"top": (_command, _top)}

@@ -22,7 +22,7 @@ from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import BatchError, UnclearError
-from mpidask.jobqueue.jobs.runs import prepare, runs_of
+from mpidask.jobqueue.jobs.preparation import consecutive_jobs, prepare
 from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 
@@ -41,7 +41,7 @@ class _Unclear:
     where: where they were submitted; see `JobId`
     """
 
-    run: Sequence[TrackedJob]
+    jobs: Sequence[TrackedJob]
     script: Path
     where: tuple[str, ...]
 
@@ -112,18 +112,17 @@ class Dispatcher:
         if not self._proven and waiting:
             await self._submit([waiting.pop(0)])
             self._proven = True
-        runs = list(runs_of(waiting))
-        for run in runs:
-            if len(run) == 1 or not await self._submit_array(run):
-                await self._submit_each(run)
+        for each in consecutive_jobs(waiting):
+            if len(each) == 1 or not await self._submit_array(each):
+                await self._submit_each(each)
 
-    async def _submit_array(self, run: Sequence[TrackedJob]) -> bool:
+    async def _submit_array(self, jobs: Sequence[TrackedJob]) -> bool:
         """Submit jobs with consecutive numbers as one job array; return whether that was possible."""
-        job_range = JobRange(self.lease.directory, run[0].number, len(run))
-        if not self._arrays or not all(job.spec.arrays(job_range) for job in run):
+        job_range = JobRange(self.lease.directory, jobs[0].number, len(jobs))
+        if not self._arrays or not all(job.spec.arrays(job_range) for job in jobs):
             return False
         try:
-            await self._submit(run)
+            await self._submit(jobs)
         except UnclearError:  # they may be there
             raise
         except BatchError as error:
@@ -132,23 +131,23 @@ class Dispatcher:
             return False
         return True
 
-    async def _submit_each(self, run: Sequence[TrackedJob]) -> None:
+    async def _submit_each(self, jobs: Sequence[TrackedJob]) -> None:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(job: TrackedJob) -> None:
             async with slots:
                 await self._submit([job])
 
-        done = await asyncio.gather(*(one(job) for job in run), return_exceptions=True)
+        done = await asyncio.gather(*(one(job) for job in jobs), return_exceptions=True)
         for result in done:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _submit(self, run: Sequence[TrackedJob]) -> None:
+    async def _submit(self, jobs: Sequence[TrackedJob]) -> None:
         """Submit one job, or several as an array, with one command."""
-        for job in run:
+        for job in jobs:
             job.directory = self.lease.directory
-        task = asyncio.ensure_future(asyncio.to_thread(self._run_submit, run))
+        task = asyncio.ensure_future(asyncio.to_thread(self._run_submit, jobs))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         await asyncio.shield(task)
@@ -158,37 +157,37 @@ class Dispatcher:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _run_submit(self, run: Sequence[TrackedJob]) -> None:
+    def _run_submit(self, jobs: Sequence[TrackedJob]) -> None:
         """Submit one job, or several as an array; each knows its id afterwards."""
         if not self.submissions:
             cleaning.tidy(settings.load({}))  # which may take a while: here, and not in the event loop
         lease = self.guarded()
-        prepared = prepare(self.system, run, lease.directory, self._further_submit)
+        prepared = prepare(self.system, jobs, lease.directory, self._further_submit)
         self.submissions += 1
-        for job in run:
+        for job in jobs:
             job.submitted = time.time()
         try:
-            handed = attempt.run_submit(self.system, prepared.command, prepared.script, name=run[0].job_name)
+            handed = attempt.run_submit(self.system, prepared.command, prepared.script, name=jobs[0].job_name)
         except UnclearError:
-            for job in run:
+            for job in jobs:
                 job.unclear, job.status = True, Status.running
                 job.standing = Standing(id="", state=JobState.UNKNOWN, reason="it may have been submitted")
             where = chosen_destination(self.system, prepared.command, prepared.text, os.environ, "")
-            self.unclear.append(_Unclear(run, prepared.script, where))
+            self.unclear.append(_Unclear(jobs, prepared.script, where))
             raise
-        self._note_taken(run, handed)
+        self._note_taken(jobs, handed)
 
-    def _note_taken(self, run: Sequence[TrackedJob], handed: JobId) -> None:
+    def _note_taken(self, jobs: Sequence[TrackedJob], handed: JobId) -> None:
         """Note the ids of jobs that the batch system has taken: of one job, or of those of an array."""
         facts = self.system.workers
         assert facts is not None
-        elements = [facts.element_id(handed.id, index + 1) for index in range(len(run))]
-        ids = [handed] if len(run) == 1 else [JobId(element, handed.where) for element in elements]
-        for job, job_id in zip(run, ids, strict=True):
+        elements = [facts.element_id(handed.id, index + 1) for index in range(len(jobs))]
+        ids = [handed] if len(jobs) == 1 else [JobId(element, handed.where) for element in elements]
+        for job, job_id in zip(jobs, ids, strict=True):
             job.id, job.where, job.unclear, job.status = job_id.id, job_id.where, False, Status.running
             job.standing = Standing(id=str(job_id))
         try:
-            self.lease.add(zip((job.number for job in run), ids, strict=True))
+            self.lease.add(zip((job.number for job in jobs), ids, strict=True))
         except OSError as error:  # only a program that is killed leaves them behind
             logger.warning("jobs %s are not on record: %s", ", ".join(map(str, ids)), error)
 
@@ -196,17 +195,17 @@ class Dispatcher:
         """Look for the jobs that may have been submitted; what is found and not wanted any more is cancelled."""
         for each in list(self.unclear):
             try:
-                name = each.run[0].job_name
+                name = each.jobs[0].job_name
                 found = await asyncio.to_thread(lookup.find_by_script, self.system, each.script, name, each.where)
             except BatchError as error:
                 logger.debug("%s", error.what)
                 continue
             if found is not None:
                 logger.warning("%s has taken job %s, though it did not say so", self.system.title, found)
-                self._note_taken(each.run, found)
-                await self._cancel([job for job in each.run if job.cancelled])
-            elif time.time() - each.run[0].submitted > lookup.APPEARS and not any(job.present for job in each.run):
-                for job in each.run:
+                self._note_taken(each.jobs, found)
+                await self._cancel([job for job in each.jobs if job.cancelled])
+            elif time.time() - each.jobs[0].submitted > lookup.APPEARS and not any(job.present for job in each.jobs):
+                for job in each.jobs:
                     job.unclear, job.standing = False, _not_there(job)
             else:
                 continue

@@ -34,7 +34,7 @@ from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
 from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, port_choice, worker_environment
 from mpidask.launch.servers.plugins import registration
-from mpidask.launch.servers.plugins.progress import Recorder
+from mpidask.launch.servers.plugins.progress import ProgressWriter
 from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
@@ -113,7 +113,7 @@ async def _announce(scheduler: Scheduler, spec: SchedulerSpec) -> None:
         directory, progress = spec.record
         pages = access.link(scheduler, spec.token).removesuffix("status")
         progress = dataclasses.replace(progress, dashboard=link, pages=pages, host=os.uname().nodename)
-        await scheduler.register_scheduler_plugin(Recorder(directory, progress), idempotent=False)
+        await scheduler.register_scheduler_plugin(ProgressWriter(directory, progress), idempotent=False)
     if spec.file is not None:
         about = dataclasses.replace(spec.about, clients=contact(scheduler, spec).clients, dashboard=link)
         scheduler_file.write(spec.file, scheduler.identity(), about)

@@ -21,7 +21,7 @@ from mpidask.batch.submission import attempt
 from mpidask.errors import BatchError, UnclearError
 from mpidask.jobqueue import SLURMCluster
 from mpidask.jobqueue.cluster import reconciler
-from mpidask.jobqueue.jobs import runs
+from mpidask.jobqueue.jobs import preparation
 from mpidask.jobqueue.keywords import configuration
 
 pytestmark = pytest.mark.one_mpi
@@ -293,7 +293,7 @@ def test_a_full_quota_costs_neither_a_job_nor_its_replacement(slurm, monkeypatch
                 dies(slurm, held.jobs[0])
                 await until(lambda: [job.id for job in held.jobs] == ["102"])
             with monkeypatch.context() as patch:
-                patch.setattr(runs, "replace", full)
+                patch.setattr(preparation, "replace", full)
                 dies(slurm, held.jobs[0])
                 await until(lambda: "the job script cannot be written" in caplog.text)
                 assert slurm.submitted == 2 and held.failure is None

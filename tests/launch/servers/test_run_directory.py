@@ -12,7 +12,7 @@ import pytest
 from selection import some
 
 from mpidask import run_directory
-from mpidask.launch.servers.plugins.progress import Recorder
+from mpidask.launch.servers.plugins.progress import ProgressWriter
 from mpidask.run_directory import Progress
 from mpidask.security import scheduler_file
 
@@ -66,7 +66,7 @@ def test_progress_is_written_where_it_changes(tmp_path):
     class Scheduler:
         workers = ()
 
-    recorder, scheduler = Recorder(str(tmp_path), Progress(0, 2, 12.5, 1, {"2": 2, "3": 3})), Scheduler()
+    recorder, scheduler = ProgressWriter(str(tmp_path), Progress(0, 2, 12.5, 1, {"2": 2, "3": 3})), Scheduler()
 
     def wait_for(number):
         deadline = time.monotonic() + 10

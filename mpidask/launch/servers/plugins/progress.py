@@ -9,19 +9,19 @@ from distributed import Scheduler, SchedulerPlugin
 
 from mpidask.run_directory import Progress
 
-__all__ = ["Recorder"]
+__all__ = ["ProgressWriter"]
 
 _BETWEEN = 1.0  # s between two writes
 _RETRY = 10.0  # s after one that failed: a full disk, a directory that is gone
 
 
-class Recorder(SchedulerPlugin):
+class ProgressWriter(SchedulerPlugin):
     """Writes how many workers are up, whenever that changes.
 
     In a thread of its own: a file system that hangs must not hold up the scheduler.
     """
 
-    name = "mpidask-recorder"
+    name = "mpidask-progress"
 
     def __init__(self, directory: str, progress: Progress) -> None:
         self._directory, self._progress = directory, progress

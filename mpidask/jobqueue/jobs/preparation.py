@@ -1,4 +1,4 @@
-"""Runs of jobs: those that one command submits, as one job or a job array, and what it needs."""
+"""What one command submits: jobs with consecutive numbers, as one job or a job array, and their script."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mpidask.jobqueue.jobs.spec import JobRange, JobSpec
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
 
-__all__ = ["Prepared", "prepare", "runs_of"]
+__all__ = ["Prepared", "consecutive_jobs", "prepare"]
 
 _ARRAY = 500  # jobs in a job array; sites allow 1000 or more
 
 
-def runs_of(jobs: Sequence[TrackedJob]) -> Iterator[list[TrackedJob]]:
+def consecutive_jobs(jobs: Sequence[TrackedJob]) -> Iterator[list[TrackedJob]]:
     """Yield jobs that differ in nothing but their numbers, which are consecutive."""
     ordered = sorted(jobs, key=lambda job: job.number)
     for _, group in itertools.groupby(enumerate(ordered), key=lambda pair: (pair[1].kind, pair[1].number - pair[0])):
-        run = [job for _, job in group]
-        for start in range(0, len(run), _ARRAY):
-            yield run[start : start + _ARRAY]
+        found = [job for _, job in group]
+        for start in range(0, len(found), _ARRAY):
+            yield found[start : start + _ARRAY]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Prepared:
     text: str
 
 
-def prepare(system: BatchSystem, run: Sequence[TrackedJob], directory: Path, further: Sequence[str]) -> Prepared:
-    """Write the script of a run of jobs; return what submits them.
+def prepare(system: BatchSystem, jobs: Sequence[TrackedJob], directory: Path, further: Sequence[str]) -> Prepared:
+    """Write the script of jobs with consecutive numbers; return what submits them.
 
     directory: the cluster's
     further:   further words of the submit command
     Raises BatchError if the script cannot be written.
     """
-    first = run[0]
-    count = len(run) if len(run) > 1 else None
+    first = jobs[0]
+    count = len(jobs) if len(jobs) > 1 else None
     spec = _numbered(first, count)
     text = first.text(spec, JobRange(directory, first.number, count))
     logs = spec.keywords["log_directory"]
