@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import mpidask
 from mpidask import errors
 from mpidask.batch.settings import JobOptions
 from mpidask.cli import about
@@ -129,3 +130,7 @@ def test_pictures_are_there_small_and_used():
     pictures = {*(DOCS / "images").iterdir()}
     assert shown == pictures
     assert {each.name for each in pictures if each.stat().st_size > 100_000} == set()
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {mpidask.__version__}\n" in (ROOT / "CITATION.cff").read_text()
