@@ -84,7 +84,7 @@ def checked_directives(system: BatchSystem, given: Sequence[str], refused: Mappi
         if "\n" in option or (mark and option.lstrip().startswith("#")):
             raise UsageError(f"{text!r} is no option of {system.title}", "give one option, without '#'")
         for pattern, remedy in refused.items():
-            if re.search(pattern, option):
+            if re.search(pattern, " ".join(option.split())):
                 raise UsageError(f"{system.title}'s option {option!r} cannot be taken as it stands", remedy)
         if is_of_chunk(option) and not (has_chunks and re.fullmatch(r"(:[\w.-]+(=[^\s:+]+)?)+", option)):
             remedy = "write it as in :cpu_type=rome" if has_chunks else "give an option as the batch system has it"

@@ -37,7 +37,7 @@ SYSTEM = BatchSystem(
         "--time-limit={walltime:seconds}s",
     ),
     outer=f"FLUX_(JOB|TASK)_\\w+|FLUX_KVS_NAMESPACE|{_PARENT}",
-    several={r"^--cc=|^--bcc=": "submit the script once for each, or let its tasks be the elements"},
+    several={r"^--b?cc\b": "submit the script once for each, or let its tasks be the elements"},
     shape={
         r"^(-N|--nodes\b)": "say it with --nodes (-N)",
         r"^(-n|--nslots\b)": "say it with --ranks-per-node",

@@ -25,18 +25,21 @@ STATUS = Query(
     absent=r"Unknown Job|has finished",
 )
 
+#: What to do instead of a job array.
+ONCE_EACH = "submit the script once for each, or let its tasks be the elements"
+
 #: Of PBS and Torque.
 SEVERAL = {
-    r"(^|\s)-[Jt] *\d": "submit the script once for each, or let its tasks be the elements",
+    r"(^|\s)-[Jt] *\d": ONCE_EACH,
     r"(^|\s)-W *([\w=,.]+,)?block=": "leave it out; `mpidask submit --wait` waits",
     r"(^|\s)-[IXz](\s|$)": "leave it out: the job runs by itself",
     r"(^|\s)-C(\s|$)": "leave it out: options have the mark #PBS",
 }
 #: An option line that sets the walltime.
-TIME_OPTION = r"(^|\s)-l *\S*\bwalltime="
+TIME_OPTION = r"(^|\s)-l *(\S*\b)?walltime="
 
 SHAPE = {
-    r"(^|\s)-l *\S*\b(select|nodes)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and "
+    r"(^|\s)-l *(\S*\b)?(select|nodes|procs)=": "say it with --nodes, --ranks-per-node, --cores-per-rank, --memory-per-node and "
     "--gpus-per-rank; add what else each node has to be with --directive=:NAME=VALUE, such as --directive=:cpu_type=rome",
     r"^:(\S*:)?(ncpus|mpiprocs|mem|ngpus|ppn|gpus)=": "say it with --ranks-per-node, --cores-per-rank, --memory-per-node and "
     "--gpus-per-rank",

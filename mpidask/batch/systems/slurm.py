@@ -41,6 +41,15 @@ _VARIABLES = {f"SBATCH_{name}": f"--{name.lower().replace('_', '-')}" for name i
     "SBATCH_TIMELIMIT": "-t --time",
 }
 
+
+def _option(name: str, least: int) -> str:
+    """Return a regular expression of a long option, which sbatch also takes without its last letters: --out=FILE.
+
+    least: how many letters tell it from others
+    """
+    return f"(^|\\s)--({'|'.join(name[:count] for count in range(len(name), least - 1, -1))})(?![\\w-])"
+
+
 #: An option line that sets the walltime.
 _TIME_OPTION = r"(^|\s)(-t *\w|--time[= ])"
 
@@ -70,7 +79,7 @@ SYSTEM = BatchSystem(
     "|TIMELIMIT|TIME_FORMAT|TOPOLOGY|TRES|UMASK|USE_MIN|WAIT4|WCKEY|WHOLE|WORKING_\\w*)(_\\w+)?"
     "|SRUN_\\w+|SALLOC_\\w+|SBATCH_(WAIT|ARRAY_INX|BATCH|DEBUG|ERROR|INPUT|JOB_NAME|OUTPUT|SIGNAL|TEST_ONLY)",
     several={
-        r"(^|\s)(-a *\d|--array\b)": "submit the script once for each, or let its tasks be the elements",
+        rf"(^|\s)-a *\d|{_option('array', 2)}": "submit the script once for each, or let its tasks be the elements",
         r"^(hetjob|packjob)\s*$|(^|\s):(\s|$)": "ask for nodes of one kind, or join several jobs to one scheduler "
         "(`mpidask serve --scheduler-file`)",
         r"(^|\s)(-W|--wait)(\s|$)": "leave it out; `mpidask submit --wait` waits",
@@ -83,12 +92,12 @@ SYSTEM = BatchSystem(
         r"(^|\s)--mem[= ]": "say it with --memory-per-node (--mem)",
         r"(^|\s)--gpus-per-task[= ]": "say it with --gpus-per-rank",
         _TIME_OPTION: "say it with --walltime (-t)",
-        r"(^|\s)(-J|--job-name\b)": "say it with --job-name (-J)",
-        r"(^|\s)(-o|-e|-i|--output\b|--error\b|--input\b)": "`mpidask logs` shows the output; --state-directory says where "
-        "it is kept",
-        r"(^|\s)(-D|--chdir\b|--workdir\b)": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
-        r"(^|\s)--signal\b": "say it with --walltime-margin",
-        r"(^|\s)--wrap\b": "give the script to `mpidask submit`",
+        rf"(^|\s)-J|{_option('job-name', 1)}": "say it with --job-name (-J)",
+        rf"(^|\s)-[oei]|{_option('output', 2)}|{_option('error', 2)}|{_option('input', 2)}": "`mpidask logs` shows the "
+        "output; --state-directory says where it is kept",
+        rf"(^|\s)(-D|--workdir\b)|{_option('chdir', 2)}": "submit in that directory, or change to it with --prologue 'cd DIRECTORY'",
+        _option("signal", 2): "say it with --walltime-margin",
+        _option("wrap", 2): "give the script to `mpidask submit`",
     },
     time_option=_TIME_OPTION,
     choices={"queue": r"(?:^|\s)(?:-p *|--partition[= ])(\S+)", "account": r"(?:^|\s)(?:-A *|--account[= ])(\S+)"},
