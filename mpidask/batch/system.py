@@ -259,11 +259,15 @@ class BatchSystem:
         known = (state for state, natives in self.states.items() if native in natives.split())
         return next(known, JobState.UNKNOWN)
 
-    def whole(self, native: str) -> str:
-        """Return the system's own word for a state where a narrow column has cut it off, such as OUT_OF_ME+."""
+    def whole(self, native: str, *, ended: bool) -> str:
+        """Return the system's own word for a state where a narrow column has cut it off, such as OUT_OF_ME+.
+
+        ended: whether jobs are told of that have ended: COMPLET+ is COMPLETED then, else COMPLETING
+        """
         if not native.endswith("+"):
             return native
-        every = (word for natives in self.states.values() for word in natives.split())
+        likely = sorted(self.states, key=lambda state: state.ended != ended)
+        every = (word for state in likely for word in self.states[state].split())
         return next((word for word in every if word.startswith(native[:-1])), native[:-1])
 
     def ending(self, state: JobState, native: str, reason: str | None, status: int | None) -> JobState:

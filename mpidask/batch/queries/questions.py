@@ -123,7 +123,7 @@ def parse_answer(system: BatchSystem, query: Query, output: str) -> tuple[dict[s
         said = _said(query, row)
         if query.tells_state and not said.get("state", "").strip():
             return row[0]
-        for report in _reports(system, said):
+        for report in _reports(system, said, ended=query == system.history):
             if report.id not in found or found[report.id].state.ended or not report.state.ended:
                 found[report.id] = report
         return ""
@@ -178,9 +178,9 @@ def _said(query: Query, match: re.Match[str]) -> dict[str, str]:
     return said
 
 
-def _reports(system: BatchSystem, said: Mapping[str, str]) -> list[Report]:
+def _reports(system: BatchSystem, said: Mapping[str, str], *, ended: bool) -> list[Report]:
     """Return what a row says of a job, or of each of the elements of an array for which it stands."""
-    report = _report(system, said)
+    report = _report(system, said, ended=ended)
     if system.workers is None or "indices" not in said:
         return [report]
     ids = [system.workers.element_id(report.id, index) for index in _indices(said["indices"])]
@@ -195,8 +195,8 @@ def _indices(text: str) -> list[int]:
     return found
 
 
-def _report(system: BatchSystem, said: Mapping[str, str]) -> Report:
-    native = system.whole(said.get("state", "").strip())
+def _report(system: BatchSystem, said: Mapping[str, str], *, ended: bool) -> Report:
+    native = system.whole(said.get("state", "").strip(), ended=ended)
     state = system.state(native)
     status = _exit_status(said)
     if state is JobState.DONE and int(said.get("exit", 0)) < 0:

@@ -197,12 +197,14 @@ def test_a_row_may_stand_for_the_elements_of_an_array_that_wait(row, elements):
         ("CANCELLED by 1000", JobState.CANCELLED, "cancelled"),
         ("COMPLETED", JobState.DONE, "COMPLETED"),
         ("NODE_F+", JobState.FAILED, "a node failed"),
+        ("COMPLET+", JobState.DONE, "COMPLETED"),
         ("PARTY+", JobState.UNKNOWN, "PARTY"),
     ],
 )
 def test_a_state_that_was_cut_off_is_known(native, state, words):
     report = parse_answer(SLURM, SLURM.history, f"100|{native}|0:0")[0]["100"]
     assert (report.state, SLURM.plain(report.native)) == (state, words)
+    assert SLURM.whole("COMPLET+", ended=False) == "COMPLETING", "jobs that have ended are asked for elsewhere"
 
 
 def test_ids_of_two_servers_are_not_mistaken_for_each_other():
