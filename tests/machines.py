@@ -146,6 +146,15 @@ class Machine:
         (self.directory / name).write_text(text)
         return name
 
+    def replace(self, command: str, text: str) -> None:
+        """Put a script in the place of a batch system's command, where jobs are submitted."""
+        place = self.directory / "instead"
+        place.mkdir(exist_ok=True)
+        (place / command).write_text(text)
+        (place / command).chmod(0o755)
+        if not self.path.startswith(f"{place}:"):
+            self.path = f"{place}:{self.path}"
+
     def shape(self, nodes: int, ranks: int) -> list[str]:
         """Return the options for that many nodes, if there are so many, and ranks on each."""
         count = min(nodes, self.nodes)
@@ -287,6 +296,11 @@ def _up(system: str) -> tuple[str, str]:
     _script("user.sh", user)
     (STATE / f"up.{_SHARED.get(system, system)}").touch()
     return _script(f"{system}.sh", "up"), user
+
+
+def second_cluster() -> None:
+    """Start a second cluster of the Slurm that is up: `mpidask-far`, of one node."""
+    _script("slurm.sh", "far")
 
 
 #: Held open while this process uses batch systems.

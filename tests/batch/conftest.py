@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import borrowed
+from machines import borrowed, second_cluster
 
 #: Where a test has nothing to show, or nothing that another system does not show.
 NOT_ON = {
@@ -53,6 +53,14 @@ def slurm():
     """Lend the machine with Slurm."""
     with borrowed("slurm") as machine:
         yield machine
+
+
+@pytest.fixture
+def far(slurm):
+    """Lend the machine with Slurm and a second cluster, `mpidask-far`."""
+    second_cluster()
+    yield slurm
+    slurm.run("scancel", "--clusters=mpidask-far", f"--user={slurm.user}")
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def _find_unanswered(
         with contextlib.suppress(BatchError):
             found = lookup.find_by_script(system, script, name, where, earlier)
             if found is not None:
-                sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found.id}\n")
+                sys.stderr.write(f"mpidask: {system.title} did not say that it has taken the job; it has: {found}\n")
                 return found
     raise UnclearError(
         f"the job may have been submitted: {system.title} did not say so in a way that is understood\n{heard}\n"

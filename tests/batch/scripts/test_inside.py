@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 SCRIPT = """
@@ -53,3 +56,40 @@ def test_srun_without_the_environment_of_the_submission(slurm):
     done = slurm.mpidask("submit", *words, "--follow", "script.py", timeout=60)
     assert "answer yes /" in done.stdout, done
     assert done.returncode == 0, done
+
+
+#: What old versions print, whatever they are asked for.
+PLAIN = """#!/bin/sh
+exec /usr/bin/squeue
+"""
+CUT_OFF = """#!/bin/sh
+for word; do case $word in --jobs=*) jobs=$word ;; esac; done
+/usr/bin/sacct --noheader --allocations $jobs --format=JobID%12,State%8,ExitCode | awk '{print $1 "|" $2 "|" $3}'
+"""
+
+
+def test_plain_columns_and_a_state_that_was_cut_off(slurm):
+    """What is not understood is said once and changes nothing; the accounts tell the end."""
+    (slurm.directory / "config" / "dask").mkdir(parents=True)
+    slurm.file("config/dask/mpidask.yaml", "mpidask:\n  batch:\n    walltime: ''\n")
+    slurm.file("words.py", "print('ran')")
+    done = slurm.mpidask("submit", "--directive=-p small", "--directive=--hold", "words.py")
+    assert "queue small (by a directive)" in done.stderr, done
+    assert "left to the site: walltime, account" in done.stderr, done
+    job = done.stdout.strip()
+    assert "TimeLimit=00:05:00" in slurm.run("scontrol", "show", "job", job).stdout, (
+        "the partition's: an empty text is none"
+    )
+    slurm.until(job, lambda each: each["state"] == "held")
+    slurm.replace("squeue", PLAIN)
+    time.sleep(1)  # until it is asked again
+    done = slurm.mpidask("status")
+    assert done.stderr.count("did not answer in a form that can be read") == 1, done
+    assert "printed: JOBID PARTITION" in re.sub(" +", " ", done.stderr), done
+    assert slurm.status(job)[0]["state"] == "held"
+    slurm.replace("squeue", "#!/bin/sh\n")
+    slurm.replace("sacct", CUT_OFF)
+    slurm.run("scancel", job)
+    each = slurm.until(job, lambda each: each["ended"])
+    assert each["state"] == "cancelled", each
+    assert f"{job}|CANCELL+|" in slurm.run("sacct", f"--jobs={job}").stdout

@@ -43,8 +43,43 @@ def preempt(slurm, job):
     """Submit a job that takes the node of another; return its id."""
     node = slurm.run("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
     assert re.fullmatch(r"mn\d", node)
-    words = ("--parsable", "-p", "debug", "-w", node, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 8")
-    return slurm.run("sbatch", *words).stdout.strip()
+    return take(slurm, "-p", "debug", "-w", node)
+
+
+def take(slurm, *where):
+    """Submit a job that takes whole nodes; return its id."""
+    words = ("--parsable", *where, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 8")
+    return slurm.run("/usr/bin/sbatch", *words).stdout.strip()
+
+
+#: An answer that is lost on its way: the job is taken.
+SILENT = """#!/bin/sh
+/usr/bin/sbatch "$@" >/dev/null
+kill -9 $$
+"""
+
+
+def test_a_job_of_another_cluster_is_found_by_its_script_and_warned_when_its_qos_makes_room(far):
+    """The place is part of its identity: it is looked for, asked about and cancelled there."""
+    far.file("again.py", PROGRAM)
+    far.replace("sbatch", SILENT)
+    done = far.mpidask("submit", "--directive=--clusters=mpidask-far", "--directive=--qos=low", "again.py")
+    job = done.stdout.strip()
+    assert f"Slurm did not say that it has taken the job; it has: {job}\n" in done.stderr, done
+    number, place = job.split("@")
+    assert place == "mpidask-far", done
+    far.until(job, lambda each: each["workers"] == 1)
+    take(far, "--clusters=mpidask-far", "--qos=high")
+    each = far.until(job, lambda each: each["state"] == "pending")
+    assert each["reason"].startswith("preempted once; waits to run again"), each
+    assert [execution["exit_status"] for execution in each["executions"]] == [75, None], each
+    assert "warned" in far.log(job), "the grace time is the QOS's"
+    assert "is cancelled" in far.mpidask("cancel", job).stderr
+    assert far.until(job, lambda each: each["ended"])["state"] == "cancelled"
+    left = far.run(
+        "squeue", "--noheader", "--clusters=mpidask-far", "--states=pending,running", "--format=%A %u"
+    ).stdout
+    assert f"{number} {far.user}" not in left.splitlines(), left
 
 
 def test_a_preempted_job_waits_and_runs_again(slurm):
