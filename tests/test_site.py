@@ -95,6 +95,13 @@ def test_links_lead_somewhere(pages):
     assert wrong == []
 
 
+def test_tests_that_the_docs_name_are_there():
+    text = (DOCS / "reference" / "peculiarities.md").read_text()
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./\.\./([^)]+)\)", text)
+    assert len(named) > 30
+    assert [name for name, path in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
 def test_links_lead_to_pages_or_are_words(pages):
     text = "[a](../mpidask/config.py) [b](gpu.md#x) [c](../CHANGELOG.md) [d](https://x.org/) `[e](f)`"
     said = pages.relinked(text.partition(" `")[0], DOCS, "howto/x.md")
