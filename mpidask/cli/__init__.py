@@ -9,19 +9,20 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mpidask.cli import commands
 
 __all__ = ["main"]
 
-_OF_RANKS = ("run", "serve")
-_HELP, _VERSION = ("--help", "-h", "help"), ("--version", "-V", "version")
 
+def main(given: Sequence[str] | None = None) -> None:
+    """Entry point of the console command.
 
-def main() -> None:
-    """Entry point of the console command."""
-    words = sys.argv[1:]
+    given: the words after its name; None for those of this process
+    """
+    words = [*(sys.argv[1:] if given is None else given)]
     if commands.COMPLETE in os.environ:
         from mpidask.cli import about
 
@@ -29,16 +30,16 @@ def main() -> None:
     if len(words) > 1 and words[0] == "help":
         words = [words[1], "--help"]
     name = words[0] if words else "help"
-    if name in _OF_RANKS:
+    if name in commands.OF_RANKS:
         _become_rank(name, words[1:])
     elif name in commands.modules():
         from mpidask.cli import common
 
         run = importlib.import_module(f"{__name__}.{commands.modules()[name]}").COMMANDS[name][1]
         sys.exit(common.guarded(lambda: run(words[1:])))
-    elif name in _HELP:
+    elif name in commands.HELP:
         _print_once(commands.overview(coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-    elif name in _VERSION:
+    elif name in commands.VERSION:
         from mpidask import __version__
 
         _print_once(f"mpidask {__version__}\n")
@@ -51,7 +52,7 @@ def main() -> None:
 def _become_rank(name: str, words: list[str]) -> None:
     from mpidask.cli import ranks
 
-    if words[:1] and words[0] in (*_HELP[:2], "--help-all"):
+    if words[:1] and words[0] in (*commands.HELP[:2], "--help-all"):
         from mpidask.cli import command_line
 
         _print_once(f"{command_line.read(ranks.COMMANDS[name][0](), words)}\n")

@@ -1,4 +1,4 @@
-"""`mpidask info`, `docs`, `completion`, and what a shell completes: commands, options and job ids."""
+"""`mpidask info`, `docs`, `completion`, what a shell completes, and `dask mpidask ...`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import webbrowser
@@ -21,7 +22,7 @@ from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.version import __version__
 
-__all__ = ["COMMANDS", "answer"]
+__all__ = ["COMMANDS", "answer", "dask_command"]
 
 _INFO = """\
 Print what a report of a defect needs: versions, the MPI library, the batch system, and where options are set.
@@ -144,6 +145,25 @@ def _version(*words: str) -> str:
         return (output.stderr.strip().splitlines() or [f"exit status {output.status}"])[-1]
     found = re.match(r"\D*\d.*", output.stdout)
     return " ".join((found[0] if found else output.stdout).split())
+
+
+@click.command(
+    "mpidask",
+    help="Dask on supercomputers: batch jobs, their state, logs and clusters; `dask mpidask help` lists the commands.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def dask_command(words: tuple[str, ...]) -> None:
+    """Run a command of mpidask that is not for the ranks of an MPI job; `dask` finds it by its entry point."""
+    if commands.is_for_ranks(words):
+        error = UsageError(
+            f"`dask mpidask {words[0]}` would import Dask on every rank before MPI is up",
+            f"mpirun -n 8 mpidask {shlex.join(words)}",
+        )
+        error.report()
+        sys.exit(error.status)
+    importlib.import_module("mpidask.cli").main(words)
 
 
 def _docs(argv: Sequence[str]) -> int:

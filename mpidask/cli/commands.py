@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-__all__ = ["COMPLETE", "modules", "overview"]
+__all__ = ["COMPLETE", "HELP", "OF_RANKS", "VERSION", "is_for_ranks", "modules", "overview"]
+
+OF_RANKS = ("run", "serve")
+HELP, VERSION = ("--help", "-h", "help"), ("--version", "-V", "version")
 
 COMPLETE = "_MPIDASK_COMPLETE"  # the environment variable with which a shell asks how a command line may go on
 
@@ -46,6 +49,13 @@ def modules() -> dict[str, str]:
     """Return command -> module of this room, for those commands that have options."""
     listed = {name: module for group in COMMANDS.values() for name, (module, _) in group.items() if module}
     return {**listed, **_NOT_LISTED}
+
+
+def is_for_ranks(words: Sequence[str]) -> bool:
+    """Whether a command line is one that every rank of an MPI job runs; asking for its help is not (pure)."""
+    if not words or any(word in (*HELP[:2], "--help-all") for word in words[1:2]):
+        return False
+    return words[0] in OF_RANKS or (words[0].startswith("--") and words[0] not in (*HELP, *VERSION))
 
 
 def overview(*, coloured: bool) -> str:
