@@ -31,12 +31,18 @@ _PREPARES = "mpidask_prepares"
 
 
 def clients() -> list[Any]:
-    """Return the clients of this process, also those that have been closed; none where Dask is not imported."""
+    """Return the clients of this process, also those that have been closed; none where Dask is not imported.
+
+    Upstream: no issue.
+    """
     return _instances("Client")
 
 
 def workers() -> list[Any]:
-    """Return the workers in this process."""
+    """Return the workers in this process.
+
+    Upstream: no issue.
+    """
     return _instances("Worker")
 
 
@@ -54,6 +60,8 @@ def adjust_clients(adjust: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, 
     There is no hook for it: Dask's configuration has one address, and no keywords, for clients without an address.
 
     adjust: gets both, and returns both
+
+    Upstream: no issue.
     """
     distributed: Any = importlib.import_module("distributed")
     with tolerated("a client without an address is one of the run's cluster"):
@@ -72,6 +80,8 @@ def replace_local_cluster(make: Callable[..., Any]) -> None:
     """Have ``LocalCluster(...)`` return what `make` returns; classes that are derived from it stay as they are.
 
     There is no hook for it, and the class itself stays for those that derive from it or ask for instances.
+
+    Upstream: no issue.
     """
     distributed: Any = importlib.import_module("distributed")
     with tolerated("LocalCluster is the run's cluster"):
@@ -88,6 +98,8 @@ def find_default_client_by(find: Callable[[Callable[[], Any]], Any]) -> None:
 
     find: gets what Dask would do, and returns a client or None. There is no hook for it: the public
           ``distributed.client.preload`` runs when a client is made.
+
+    Upstream: no issue.
     """
     client: Any = importlib.import_module("distributed.client")
     with tolerated("a client is made where the script has made none"):
@@ -96,7 +108,10 @@ def find_default_client_by(find: Callable[[Callable[[], Any]], Any]) -> None:
 
 
 def read_configuration_once() -> None:
-    """Have each file of Dask's configuration be read once in this process and those forked from it."""
+    """Have each file of Dask's configuration be read once in this process and those forked from it.
+
+    Upstream: no issue.
+    """
     if not optimized():
         return
     config: Any = importlib.import_module("dask.config")
@@ -105,7 +120,10 @@ def read_configuration_once() -> None:
 
 
 def leave_fork_server_alone() -> None:
-    """Have distributed not set what a fork server imports: it would import numpy, pandas and more here to see which."""
+    """Have distributed not set what a fork server imports: it would import numpy, pandas and more here to see which.
+
+    Upstream: no issue.
+    """
     if not optimized():
         return
     utils: Any = importlib.import_module("distributed.utils")
@@ -119,6 +137,8 @@ def prepare_tls_contexts(prepare: Callable[[ssl.SSLContext], None]) -> None:
     """Have `prepare` called for each TLS context that Dask makes in this process, whoever has made the keys.
 
     Dask has no hook for it. Only the first call has an effect.
+
+    Upstream: https://github.com/python/cpython/issues/148594.
     """
     security: Any = importlib.import_module("distributed.security")
     for name in ("get_listen_args", "get_connection_args"):
@@ -144,6 +164,8 @@ def find_statics_of_info_pages() -> None:
     """Have the pages "Info" look for their styles under the dashboard's prefix, not one level above it.
 
     Where there is no prefix browsers do not go above the root, so that both are the same.
+
+    Upstream: no issue.
     """
     info: Any = importlib.import_module("distributed.http.scheduler.info")
     with tolerated("the pages Info have their styles"):

@@ -12,9 +12,15 @@ from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.utils import LoopRunner
 
-from mpidask.compat.missing import not_possible
+from mpidask.compat.missing import not_possible, report_missing
 
 __all__ = ["FixedSizeCluster"]
+
+#: What Dask looks for in a cluster class -> what its users do without where Dask does not any more.
+_OFFERED = {
+    "_supports_scaling": "Dask knows that the cluster's size is fixed",
+    "_scaling_status": "Dask's widget says that the cluster's size is fixed",
+}
 
 
 class FixedSizeCluster(Cluster):
@@ -22,6 +28,8 @@ class FixedSizeCluster(Cluster):
 
     Of methods that Dask replaces by private names, such as `close`, they replace the public ones: within the event
     loop ``await super().close()`` is Dask's own.
+
+    Upstream: no issue.
     """
 
     scheduler_comm: Any
@@ -31,6 +39,7 @@ class FixedSizeCluster(Cluster):
 
     def __init__(self, *, asynchronous: Any, loop: Any = None, name: str | None = None, quiet: bool = False) -> None:
         """Prepare it; unless it is asynchronous its event loop runs in a thread from here on."""
+        report_missing(Cluster, _OFFERED)
         self._thread = None if asynchronous else LoopRunner(loop=loop)
         if self._thread is not None:
             self._thread.start()  # type: ignore[no-untyped-call]  # Dask's

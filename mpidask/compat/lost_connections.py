@@ -1,6 +1,7 @@
 """Workers that come back when their connection to the scheduler breaks.
 
 Dask's worker closes itself then, and its nanny with it: it is gone for good, although nothing is wrong with it.
+Tested with distributed 2025.1 to 2026.8.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class RestartingNanny(Nanny):
     """Dask's nanny, which starts its worker again if the scheduler is there but the connection to it has broken.
 
     disconnected: whether the worker's process ends, or has ended last, for that reason
+
+    Upstream: https://github.com/dask/distributed/issues/6391.
     """
 
     disconnected = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-__all__ = ["not_possible", "tolerated"]
+__all__ = ["not_possible", "report_missing", "tolerated"]
 
 logger = logging.getLogger("mpidask.compat")
 
@@ -26,3 +26,13 @@ def tolerated(what: str) -> Iterator[None]:
 def not_possible(what: str, why: object) -> None:
     """Log that mpidask does without something, in one debug line."""
     logger.debug("%s: not possible with this version (%s)", what, why)
+
+
+def report_missing(kind: type, names: Mapping[str, str]) -> None:
+    """Log which private names a class of another library does not have any more: what ours has by them is not called.
+
+    names: name -> what mpidask does without where it is gone
+    """
+    for name, what in names.items():
+        if not hasattr(kind, name):
+            not_possible(what, f"{kind.__name__}.{name} is gone")

@@ -31,6 +31,8 @@ def run_exit_handlers() -> None:
     """Call what was registered with `atexit`, and forget it.
 
     A rank has to call them before MPI ends, and C's exit() does not. There is no public way.
+
+    Upstream: no issue.
     """
     with tolerated("exit handlers run before MPI ends"):
         atexit._run_exitfuncs()
@@ -41,6 +43,8 @@ def at_the_end_of_the_main_thread(function: Callable[[], None]) -> Callable[[], 
 
     ``threading._shutdown`` is called before threads are waited for and before exit handlers; public exit handlers come
     too late: a thread that never ends would keep a rank, and with it the allocation.
+
+    Upstream: https://github.com/python/cpython/issues/86128.
     """
     module: Any = threading
     try:
@@ -58,6 +62,8 @@ def hidden_main() -> Iterator[None]:
     """Have processes that multiprocessing starts meanwhile not import the user's program: they would run it again.
 
     multiprocessing takes it from ``sys.modules["__main__"]``, and has no switch for it.
+
+    Upstream: no issue.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -72,6 +78,8 @@ def ending_by_os_exit(hard_exit: Callable[[int], Any]) -> Iterator[None]:
     """Have os._exit() of the main thread call `hard_exit` first.
 
     It is for ranks: one that vanishes is an error to every launcher, even with status 0. Python has no hook for it.
+
+    Upstream: no issue.
     """
     original, rank = os._exit, os.getpid()
 
@@ -95,6 +103,8 @@ def shut_pools() -> None:
 
     concurrent.futures does so at the interpreter's end, and waits. It keeps its list of pools to itself: they are
     found by their type.
+
+    Upstream: no issue.
     """
     kinds = ("concurrent.futures.thread", "ThreadPoolExecutor"), ("concurrent.futures.process", "ProcessPoolExecutor")
     pools = tuple(getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules)
@@ -111,6 +121,8 @@ def forked_servers() -> Iterator[None]:
     multiprocessing executes a new interpreter, which imports everything anew: thousands of operations on files for each
     rank. There is no public way: the line that it would execute is run in a fork. Should the server die,
     multiprocessing starts another one, as it always does.
+
+    Upstream: no issue.
     """
     if not optimized():
         yield
@@ -162,6 +174,8 @@ def process_settings() -> dict[str, Any]:
 
     Keys: tempdir (directory of sockets), semprefix (how names of semaphores begin). Where the name is gone, an empty
     mapping of our own: changes have no effect.
+
+    Upstream: no issue.
     """
     import multiprocessing
 

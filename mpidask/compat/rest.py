@@ -41,6 +41,8 @@ class Rest:
     """Lets a server rest while it has nothing to do.
 
     resting: whether it does now
+
+    Upstream: https://github.com/dask/distributed/issues/5000.
     """
 
     def __init__(self, server: Server, is_busy: Callable[[], Any], on_change: Callable[[], Any] = lambda: None) -> None:

@@ -28,6 +28,8 @@ def on_worker_exit(nanny: Any, report: Callable[[int], None]) -> None:
     """Have `report` called with the exit code when a nanny's worker process ends, before Dask acts on it.
 
     Nannies have no hook for it. The process's own `on_exit` is what Dask's nanny has put there.
+
+    Upstream: https://github.com/dask/distributed/issues/2297.
     """
     with tolerated("it is reported how a worker's process ended"):
         process = nanny.process  # which is used again for the next process
@@ -41,7 +43,10 @@ def _report_first(report: Callable[[int], None], act: Callable[[int], None], exi
 
 
 def note_close(worker: Any, note: Callable[[str], None]) -> None:
-    """Have `note` called with the reason when a worker of this process closes: Dask only logs it."""
+    """Have `note` called with the reason when a worker of this process closes: Dask only logs it.
+
+    Upstream: https://github.com/dask/distributed/issues/6391.
+    """
     with tolerated("it is known why a worker closes"):
         close = worker.close
 
@@ -56,6 +61,8 @@ def start_workers_by(command: Any, nanny: type) -> None:
     """Have Dask's worker command use this class of nannies: it has an option for the class of workers alone.
 
     command: the module distributed.cli.dask_worker
+
+    Upstream: no issue.
     """
     if hasattr(command, "Nanny"):
         command.Nanny = nanny
@@ -68,6 +75,8 @@ def switch_gpu_monitor_off() -> None:
 
     Where NVML refuses, each server raises when it starts. The configuration's switch is read too early: when Dask asks
     NVML for the first time.
+
+    Upstream: https://github.com/dask/distributed/issues/9093.
     """
     import dask.config
 
@@ -86,6 +95,8 @@ def compare_versions_by(compare: Callable[..., Any] | None) -> None:
 
     compare: gets that function, then its arguments
     There is no hook for it.
+
+    Upstream: no issue.
     """
     if not optimized():
         return
@@ -104,6 +115,8 @@ def handle_leaving_workers_by(scheduler: Any, handle: Callable[[str], None]) -> 
     """Have a scheduler do no more for a worker that leaves than `handle` does with its address: it is about to end.
 
     Its streams call the method by this name when they end; there is no hook that keeps Dask's from being called.
+
+    Upstream: no issue.
     """
     if not optimized():
         return
@@ -123,6 +136,8 @@ def gate_pages(server: Any, admits: Callable[[str], bool]) -> None:
     """Have a server's HTTP server answer 404 to a path that is not admitted. Dask has no hook for it.
 
     Raises AttributeError where that is not possible: a dashboard for everybody is no way out.
+
+    Upstream: no issue.
     """
     from tornado import web
 

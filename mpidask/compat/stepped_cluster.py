@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
+from mpidask.compat.missing import report_missing
+
 __all__ = ["SteppedCluster"]
+
+#: Methods of Dask's that are replaced -> what a cluster does without where Dask does not call one any more.
+_STEPS = {
+    "_start": "a cluster starts in steps",
+    "_correct_state": "a cluster has the workers that are planned",
+    "_close": "a cluster closes in steps",
+    "_update_worker_status": "a cluster notices workers that come and go",
+    "_new_worker_name": "workers are named after their cluster",
+}
 
 
 class SteppedCluster(SpecCluster):
@@ -17,6 +29,8 @@ class SteppedCluster(SpecCluster):
     SpecCluster is meant to be derived from, but takes its steps in methods without a public name, from its constructor,
     from ``await cluster``, ``async with``, `close` and its own errors. Where Dask has one of them no longer, it
     is not called, and Dask's own step stays.
+
+    Upstream: no issue.
     """
 
     scheduler: Any
@@ -25,12 +39,17 @@ class SteppedCluster(SpecCluster):
     #: Begins the names of workers, before the number.
     worker_prefix = ""
 
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        report_missing(SpecCluster, _STEPS)
+        super().__init__(*args, **keywords)
+
     async def _start(self) -> None:
         await self.begin()
 
     async def begin(self) -> None:
         """Start the scheduler, and connect to it."""
-        await super()._start()
+        if hasattr(SpecCluster, "_start"):
+            await super()._start()
 
     def _correct_state(self) -> Awaitable[None]:
         return self.carry_out()
@@ -43,6 +62,8 @@ class SteppedCluster(SpecCluster):
         Awaitable
             Done when they are there.
         """
+        if not hasattr(SpecCluster, "_correct_state"):
+            return asyncio.sleep(0)
         correcting: Awaitable[None] = super()._correct_state()
         return correcting
 
@@ -51,10 +72,12 @@ class SteppedCluster(SpecCluster):
 
     async def end(self) -> None:
         """Close the workers, then the scheduler."""
-        await super()._close()
+        if hasattr(SpecCluster, "_close"):
+            await super()._close()
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        Cluster._update_worker_status(self, op, msg)  # SpecCluster would close what has had no worker for a while
+        if hasattr(Cluster, "_update_worker_status"):
+            Cluster._update_worker_status(self, op, msg)  # SpecCluster would close what has had no worker for a while
         self.workers_changed()
 
     def workers_changed(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import atexit
+import inspect
 import logging
 import multiprocessing.util
+import re
 import threading
 import types
 from multiprocessing import resource_tracker
@@ -13,16 +16,20 @@ from multiprocessing import resource_tracker
 import dask.config
 import distributed
 import distributed.client
-import distributed.deploy.cluster
 import distributed.utils
 import private_names
 import pytest
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
 
 from mpidask.compat import dask as compat
 from mpidask.compat import python, servers
 from mpidask.compat.fixed_size_cluster import FixedSizeCluster
+from mpidask.compat.stepped_cluster import SteppedCluster
 
 pytestmark = pytest.mark.one_mpi
+
+COMPAT = private_names.PACKAGE / "compat"
 
 MOST = 24  # 13 today
 
@@ -88,6 +95,19 @@ def cluster():
     asyncio.run(connect())
 
 
+def made(kind, *step):
+    """Make a cluster object, and have it take one of Dask's steps."""
+
+    async def take():
+        found = kind(asynchronous=True)
+        done = getattr(found, step[0])(*step[1:]) if step else None
+        if inspect.isawaitable(done):
+            await done
+        found.status = distributed.Status.closed
+
+    asyncio.run(take())
+
+
 def end_of_the_main_thread():
     ended = []
     function = lambda: ended.append(True)  # noqa: E731
@@ -108,7 +128,19 @@ USES = {
     "_load_config_file": (dask.config, "_load_config_file", compat.read_configuration_once),
     "_run_exitfuncs": (atexit, "_run_exitfuncs", python.run_exit_handlers),
     "_shutdown": (threading, "_shutdown", end_of_the_main_thread),
-    "_start": (distributed.deploy.cluster.Cluster, "_start", cluster),
+    "_start": (Cluster, "_start", cluster),
+    # Of classes that Dask means to be derived from.
+    "_close": ((SpecCluster, Cluster), "_close", lambda: made(SteppedCluster, "_close")),
+    "_correct_state": (SpecCluster, "_correct_state", lambda: made(SteppedCluster, "_correct_state")),
+    "_new_worker_name": (SpecCluster, "_new_worker_name", lambda: made(SteppedCluster, "_new_worker_name", 1)),
+    "_scaling_status": (Cluster, "_scaling_status", lambda: made(FixedSizeCluster, "_repr_html_")),
+    "SpecCluster._start": ((SpecCluster, Cluster), "_start", lambda: made(SteppedCluster, "_start")),
+    "_supports_scaling": ((SpecCluster, Cluster), "_supports_scaling", lambda: made(FixedSizeCluster)),
+    "_update_worker_status": (
+        (SpecCluster, Cluster),
+        "_update_worker_status",
+        lambda: made(SteppedCluster, "_update_worker_status", "add", {}),
+    ),
     # Names that are not private, but that nobody has promised.
     "spawnv_passfds": (multiprocessing.util, "spawnv_passfds", fork_server),
     "LocalCluster": (distributed, "LocalCluster", lambda: compat.replace_local_cluster(print)),
@@ -126,12 +158,6 @@ USES = {
     "NVML_STATE": (distributed.diagnostics.nvml, "NVMLState", servers.switch_gpu_monitor_off),
 }
 
-#: Names that a class of ours has for Dask to find: where Dask does not look for them any more, nothing happens.
-OFFERED = {"_new_worker_name", "_scaling_status", "_supports_scaling"}
-
-#: Names by which a class that Dask means to be derived from takes its steps: its own tests say what they do.
-STEPS = {"_close", "_correct_state", "_update_worker_status"}
-
 
 @pytest.mark.parametrize("name", USES)
 def test_where_one_is_gone_dask_does_as_ever(name, monkeypatch, caplog):
@@ -144,8 +170,8 @@ def test_where_one_is_gone_dask_does_as_ever(name, monkeypatch, caplog):
         monkeypatch.setattr(distributed.worker, names, dict(getattr(distributed.worker, names)))
     if name == "_config":
         monkeypatch.setattr(multiprocessing, "current_process", empty)
-    elif place is not None:
-        monkeypatch.delattr(place, attribute)
+    for each in place if isinstance(place, tuple) else () if name == "_config" or place is None else (place,):
+        monkeypatch.delattr(each, attribute)
     caplog.set_level(logging.DEBUG, "mpidask.compat")
     with dask.config.set({}):
         use()
@@ -156,7 +182,26 @@ def test_where_one_is_gone_dask_does_as_ever(name, monkeypatch, caplog):
 
 def test_each_has_such_a_test(found):
     ours = {name for name, places in found.items() for module, _ in places if module.startswith("mpidask.compat.")}
-    assert ours <= USES.keys() | OFFERED | STEPS
+    assert ours <= USES.keys()
+
+
+#: Modules of compat that replace nothing: what they have is public, or ours.
+NO_PATCHES = {"callable_modules", "dask_settings", "missing", "setting"}
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in COMPAT.glob("[!_]*.py")} - NO_PATCHES))
+def test_each_patch_says_with_what_it_was_tested_and_where_upstream_knows_of_it(name):
+    tree = ast.parse((COMPAT / f"{name}.py").read_text())
+    assert "Tested with " in ast.get_docstring(tree).replace("\n", " ")
+    patches = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    upstream = re.compile(r"^Upstream: (no issue|https://github\.com/[\w/]+/issues/\d+)\.$", re.MULTILINE)
+    without = {name for name, node in patches.items() if not upstream.search(ast.get_docstring(node) or "")}
+    (public,) = (ast.literal_eval(node.value) for node in tree.body if is_all(node))
+    assert without & set(public) - {"has_lost_connection", "is_needed", "note_reason"} == set()
+
+
+def is_all(node):
+    return isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
 
 
 def test_pages_that_cannot_be_gated_are_an_error():
