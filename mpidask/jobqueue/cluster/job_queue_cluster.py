@@ -250,8 +250,8 @@ class JobQueueCluster(ReportingCluster):
 
     def _jobs(self, n: int | None, jobs: int, memory: str | None, cores: int | None, group: str | None) -> int:
         self._factory.keywords(group)  # refuses a group that is not there
-        if not (n or jobs or memory or cores):
-            return 0
+        if not (n or memory or cores):
+            return jobs if n is None else 0
         job = self._factory.make(group)
         wanted = jobs if n is None else math.ceil(int(n) / job.worker_processes)
         if memory is not None:

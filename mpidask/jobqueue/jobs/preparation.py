@@ -1,4 +1,4 @@
-"""What one command submits: jobs with consecutive numbers, as one job or a job array, and their script."""
+"""What one command submits: jobs with consecutive numbers, as one job or a job array."""
 
 from __future__ import annotations
 

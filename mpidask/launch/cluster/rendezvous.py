@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpidask import config, quantities
+from mpidask import config
 from mpidask.compat import dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught
@@ -169,13 +169,7 @@ def _divide(options: Options, facts: Sequence[Facts], assigned: Sequence[Role]) 
         facts,
         [Role.WORKER in role for role in assigned],
         [bool(role & roles.VITAL) for role in assigned],
-        division.WorkerRequest(
-            nthreads=options.nthreads,
-            memory=None if options.memory_limit is None else quantities.memory(options.memory_limit),
-            gpus=options.gpus,
-            per_rank=config.workers_per_rank(options),
-            inside=config.inside(options),
-        ),
+        division.WorkerRequest.of(options),
     )
     if options.min_workers is not None and options.min_workers > len(workers):
         raise UsageError(

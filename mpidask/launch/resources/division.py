@@ -7,6 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mpidask import config, quantities
+from mpidask.config import Options
+
 __all__ = ["Facts", "Gpu", "Limit", "WorkerRequest", "WorkerSpec", "compact", "divide"]
 
 #: Least memory of a worker where their number is ours to choose, in bytes.
@@ -116,6 +119,17 @@ class WorkerRequest:
     gpus: bool = True
     per_rank: int | None = 1
     inside: bool = False
+
+    @classmethod
+    def of(cls, options: Options) -> WorkerRequest:
+        """Return what options say of the workers."""
+        return cls(
+            nthreads=options.nthreads,
+            memory=None if options.memory_limit is None else quantities.memory(options.memory_limit),
+            gpus=options.gpus,
+            per_rank=config.workers_per_rank(options),
+            inside=config.inside(options),
+        )
 
 
 def compact(facts: Mapping[int, Facts]) -> dict[int, Facts]:
