@@ -233,7 +233,10 @@ def _read(profile: str | None) -> configuration.Configured:
     """Return the configuration with a profile; raises UsageError for a file with a key that nothing reads."""
     known = (*Options.__dataclass_fields__, *Settings.__dataclass_fields__, *_NOT_OPTIONS)
     configuration.check_files({name: f"mpidask.{name.replace('_', '-')}" for name in known})
-    return configuration.read(profile)
+    found = configuration.read(profile)
+    own = {key.replace("-", "_"): value for key, value in found.section().items()}
+    configuration.hand_to_dask({key: own[key] for key in Settings.__dataclass_fields__ if own.get(key) is not None})
+    return found
 
 
 def _parsed(options: Options) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "as_usage_error",
     "check_files",
     "files",
+    "hand_to_dask",
     "in_profiles",
     "is_standard",
     "keys",
@@ -151,6 +152,14 @@ def project_file() -> str | None:
         if place == os.path.dirname(place):
             return None
         place = os.path.dirname(place)
+
+
+def hand_to_dask(values: Mapping[str, Any]) -> None:
+    """Put values of section mpidask that others look for there into Dask's configuration."""
+    config = _dask_config()
+    missing = {f"mpidask.{key}": value for key, value in values.items() if config.get(f"mpidask.{key}", None) != value}
+    if missing:
+        config.set(missing)
 
 
 def remark(profiles: Sequence[str]) -> str | None:

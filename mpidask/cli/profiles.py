@@ -60,7 +60,7 @@ def _show(profile: str | None, *, origin: bool, every: bool) -> int:
 
     found = configuration.read(profile)
     lines = {
-        layers.normal(each.spelled): (".".join(each.spelled), each.value, found.place(*path) or "set by the program")
+        layers.normal(each.spelled): (_shown(each), each.value, found.place(*path) or "set by the program")
         for path, each in found.found.items()
     }
     for path, value in _defaults() if every else ():
@@ -69,6 +69,11 @@ def _show(profile: str | None, *, origin: bool, every: bool) -> int:
         text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
         print(f"{name}: {text}{f'  # {where}' if origin else ''}")
     return 0
+
+
+def _shown(each: layers.Found) -> str:
+    """Return a key as files have it: names of variables do not tell - from _."""
+    return ".".join(each.spelled if each.place else (name.replace("_", "-") for name in each.spelled))
 
 
 def _defaults() -> Iterator[tuple[layers.Path, Any]]:

@@ -109,6 +109,8 @@ def merge(
 def _put(found: dict[Path, Found], tree: Mapping[str, Any], place: str, profile: str | None) -> None:
     for spelled, said in flat(tree):
         path, value = normal(spelled), said
+        if said == {} and any(key[: len(path)] == path for key in found):
+            continue  # a section without keys changes nothing
         fixed: tuple[Any, ...] = found[path].fixed if path in found else ()
         if isinstance(said, list | tuple):
             value = [*(each for each in fixed if each not in said), *said]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dask.config
 from distributed.security import Security
 
 from mpidask import config, configuration, quantities
@@ -72,7 +71,7 @@ def _wanted(scheme: str) -> bool:
     """Whether there is TLS where nothing is said of it."""
     if scheme not in ("", "tcp"):
         return scheme == "tls"
-    configured = {"tls": dask.config.get("mpidask.tls", default=None)}
+    configured = {"tls": configuration.section().get("tls")}
     return bool(quantities.checked(config.Options, configured, configuration.label).get("tls", True))
 
 
