@@ -188,6 +188,7 @@ def test_directives_that_change_the_jobs_shape_are_refused_with_what_to_say_inst
         ("slurm", ["-pdebug", "-A abc --qos=x"], {"queue": "debug", "account": "abc"}),
         ("slurm", ["--comment='-p debug'", "--nodelist=n-p"], {}),
         ("slurm", ["-p a", "--partition=b"], {"queue": "b"}),
+        ("slurm", ["--part=debug", "--parsable --acco abc"], {"queue": "debug", "account": "abc"}),
         ("pbs", ["-q debug", "-P abc"], {"queue": "debug", "account": "abc"}),
         ("moab", ["-q debug", "-A abc"], {"queue": "debug", "account": "abc"}),
         ("torque", ["-l qos=x", "-q debug"], {"queue": "debug"}),

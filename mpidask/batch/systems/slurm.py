@@ -100,7 +100,7 @@ SYSTEM = BatchSystem(
         _option("wrap", 2): "give the script to `mpidask submit`",
     },
     time_option=_TIME_OPTION,
-    choices={"queue": r"(?:^|\s)(?:-p *|--partition[= ])(\S+)", "account": r"(?:^|\s)(?:-A *|--account[= ])(\S+)"},
+    choices={"queue": r"(?:^|\s)(?:-p *|--part[a-z]*[= ])(\S+)", "account": r"(?:^|\s)(?:-A *|--acco[a-z]*[= ])(\S+)"},
     stale={"SLURM_(CPU_BIND|MEM_BIND)\\w*": "", "SLURM_MEM_PER_(CPU|GPU)": "memory_per_node"},
     variables=_VARIABLES,
     prologue=("export SLURM_EXPORT_ENV=ALL",),  # as srun's --export, for launchers that start themselves with srun
