@@ -22,14 +22,14 @@ if __name__ == "__main__":
     watchdog = Watchdog.start()
     interruption.also_in_c()
 
-    from mpidask.launch.watchdog.script_process import ScriptProcess
+    from mpidask.launch.watchdog.early_processes import EarlyProcesses
 
-    script = ScriptProcess.start_early(sys.argv[1:])
+    early = EarlyProcesses.start(sys.argv[1:])
 
     from mpidask.launch.comm.rank import Rank
 
-    rank = Rank.join(watchdog)
+    rank = Rank.join(watchdog, early=early)
 
     from mpidask.cli.ranks import run_rank
 
-    run_rank(rank, script, interruption)
+    run_rank(rank, interruption)

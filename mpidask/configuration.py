@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import os
@@ -224,6 +223,8 @@ def check_files(valid: Mapping[str, str]) -> None:
 
 def _hint(key: str, valid: Mapping[str, str]) -> str:
     names = {name.replace("_", "-"): full for name, full in valid.items()} | {"mpidask": "mpidask"}
+    import difflib  # not at the top: ranks that only wait do without
+
     close = difflib.get_close_matches(key.replace("_", "-"), names, 1)
     meant = f"did you mean {names[close[0]]}? " if close else ""
     return f"{meant}options stand indented under `mpidask:`; `mpidask config` prints them all"

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +29,8 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def replace(path: str, content: str | bytes) -> None:
     """Write a file, mode 0600, so that a reader sees all of the old one, or of the new one; raises OSError."""
+    import tempfile  # not at the top: ranks that only wait do without
+
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -103,6 +102,8 @@ def checked(kind: type, values: Mapping[str, Any], label: Callable[[str], str]) 
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in fields:
+            import difflib  # not at the top: ranks that only wait do without
+
             close = difflib.get_close_matches(name, fields, 1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise UsageError(f"unknown option: {label(key)}", f"{hint}There are: {', '.join(fields)}")

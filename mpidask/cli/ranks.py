@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mpidask.launch.cluster.run import Invocation
     from mpidask.launch.comm.rank import Rank
     from mpidask.launch.watchdog.interruption import Interruption
-    from mpidask.launch.watchdog.script_process import ScriptProcess
 
 __all__ = ["COMMANDS", "become_rank", "parse_run", "parse_serve", "run_command", "run_rank", "serve_command"]
 
@@ -47,29 +46,27 @@ def become_rank(parse: Callable[[Sequence[str]], Invocation]) -> NoReturn:
 
     watchdog = Watchdog.start()
     interruption.also_in_c()
-    from mpidask.launch.watchdog.script_process import ScriptProcess
+    from mpidask.launch.watchdog.early_processes import EarlyProcesses
 
-    script = ScriptProcess.start_early(sys.argv[1:]) if parse is parse_run else None
+    early = EarlyProcesses.start(sys.argv[1:], has_script=parse is parse_run)
     from mpidask.launch.comm.rank import Rank
 
-    run_rank(Rank.join(watchdog), script, interruption, parse)
+    run_rank(Rank.join(watchdog, early=early), interruption, parse)
 
 
 def run_rank(
     rank: Rank,
-    script: ScriptProcess | None,
     interruption: Interruption,
     parse: Callable[[Sequence[str]], Invocation] | None = None,
 ) -> NoReturn:
     """Take part in a run as this rank, to its end.
 
-    script:       the process started for the script, if this rank seems to be the one that runs it
     interruption: what ends this rank at a signal, until it has a role
     parse:        reads the command line; `parse_run` if None
     """
     from mpidask.launch.command import run
 
-    run(rank, functools.partial(parse or parse_run, sys.argv[1:]), interruption, script)
+    run(rank, functools.partial(parse or parse_run, sys.argv[1:]), interruption)
 
 
 def parse_run(argv: Sequence[str]) -> Invocation:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Mapping
 
 __all__ = ["not_possible", "report_missing", "tolerated"]
-
-logger = logging.getLogger("mpidask.compat")
 
 
 @contextlib.contextmanager
@@ -25,7 +22,9 @@ def tolerated(what: str) -> Iterator[None]:
 
 def not_possible(what: str, why: object) -> None:
     """Log that mpidask does without something, in one debug line."""
-    logger.debug("%s: not possible with this version (%s)", what, why)
+    import logging  # not at the top: ranks that only wait do without
+
+    logging.getLogger("mpidask.compat").debug("%s: not possible with this version (%s)", what, why)
 
 
 def report_missing(kind: type, names: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from mpidask.compat.setting import optimized
 
 __all__ = [
     "compare_versions_by",
-    "gate_pages",
+    "find_pages_by",
     "handle_leaving_workers_by",
     "note_close",
     "on_worker_exit",
@@ -132,19 +132,19 @@ def handle_leaving_workers_by(scheduler: Any, handle: Callable[[str], None]) -> 
 
 
 # ------------------------------------------------------------------------------ its dashboard
-def gate_pages(server: Any, admits: Callable[[str], bool]) -> None:
-    """Have a server's HTTP server answer 404 to a path that is not admitted. Dask has no hook for it.
+def find_pages_by(server: Any, find: Callable[..., Any]) -> None:
+    """Have a server's HTTP server find who answers a request by `find`. Dask has no hook for it.
+
+    find: gets the request, what would find it otherwise, and more keywords for that
 
     Raises AttributeError where that is not possible: a dashboard for everybody is no way out.
 
     Upstream: no issue.
     """
-    from tornado import web
-
     application = server.http_application
-    find, shut = application.find_handler, web.Application()  # which has no pages
+    original = application.find_handler
 
     def find_handler(request: Any, **keywords: Any) -> Any:
-        return (find if admits(request.path) else shut.find_handler)(request, **keywords)
+        return find(request, original, **keywords)
 
     application.find_handler = find_handler

@@ -1,6 +1,6 @@
-"""What is added to a scheduler's HTTP server: the page "Ranks", its numbers, the bare secret.
+"""What is added to a scheduler's HTTP server: the page "Ranks", its numbers, the bare secret, Dask's pages on demand.
 
-They need no bokeh. All of them are under the secret.
+The first three need no bokeh. All of them are under the secret.
 """
 
 from __future__ import annotations
@@ -14,26 +14,31 @@ from distributed import Scheduler
 from distributed.http.utils import RequestHandler
 
 from mpidask.compat import dask as compat
+from mpidask.dashboard import dask_pages
 from mpidask.dashboard.links import NUMBERS
 from mpidask.dashboard.table import SOURCE, Source, add_up, numbers
 
 __all__ = ["add", "show_in_navigation"]
 
 _NAME = "ranks"  # the page's address, and in the navigation bar its title
-_DASK = "distributed.dashboard.scheduler"  # imports bokeh
+_FIRST = "status"  # of Dask's pages
 
 
-def add(scheduler: Scheduler, prefix: str) -> None:
+def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
     """Add the pages to a scheduler that has a `Source` among its plugins, or gets one.
 
-    prefix: the scheduler's ``http_prefix``: the secret, "" for none
+    prefix:    the scheduler's ``http_prefix``: the secret, "" for none
+    on_demand: also Dask's pages, when somebody asks for one
     """
     compat.find_statics_of_info_pages()
     path = prefix.strip("/")
     under = f"/{re.escape(path)}" if path else ""
-    server = {"dask_server": scheduler, "extra": {"path": path}}
+    dasks = [_FIRST] if on_demand else []
+    server = {"dask_server": scheduler, "extra": {"path": path, "pages": [*dasks, _NAME]}}
     routes = [(f"{under}/{_NAME}", _Ranks, server), (f"{under}/{re.escape(NUMBERS)}", _Numbers, server)]
     scheduler.http_application.add_handlers(r".*", [*routes, (f"{under}/?", _Front, server)])
+    if on_demand:
+        dask_pages.add_on_demand(scheduler, prefix, lambda: show_in_navigation(scheduler))
 
 
 def show_in_navigation(scheduler: Scheduler) -> None:
@@ -45,7 +50,7 @@ def show_in_navigation(scheduler: Scheduler) -> None:
 
 def _navigation(scheduler: Any) -> list[str]:
     """Return the pages of Dask's navigation bar, none if there are none: for want of bokeh, or not yet."""
-    module: Any = sys.modules.get(_DASK)
+    module: Any = sys.modules.get(dask_pages.MODULE)
     if module is None or not scheduler.http_application.applications:
         return []
     pages: list[str] = module.template_variables(scheduler)["pages"]  # remembered: one list for each scheduler
@@ -61,7 +66,7 @@ class _Ranks(RequestHandler):
 
     def get(self) -> None:
         """Answer with the page, which asks for the numbers."""
-        pages = _navigation(self.server) or [_NAME]
+        pages = _navigation(self.server) or self.extra["pages"]
         self.render("ranks.html", pages=pages, numbers=NUMBERS, current=_NAME)
 
 
@@ -84,6 +89,6 @@ class _Front(RequestHandler):
 
     def get(self) -> None:
         """Lead to Dask's first page if there is one, else to ours; by a relative link, for proxies."""
-        page = "status" if _navigation(self.server) else _NAME
+        page = _FIRST if _navigation(self.server) else self.extra["pages"][0]
         path = self.extra["path"]
         self.redirect(page if self.request.path.endswith("/") or not path else f"{path}/{page}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import traceback
@@ -17,24 +16,20 @@ from mpidask.launch.comm.rank import Rank
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.script import main_module
 from mpidask.launch.watchdog.interruption import Interruption
-from mpidask.launch.watchdog.script_process import ScriptProcess
 
 __all__ = ["run"]
 
 
-def run(
-    rank: Rank, parse: Callable[[], Invocation], interruption: Interruption, script: ScriptProcess | None = None
-) -> NoReturn:
+def run(rank: Rank, parse: Callable[[], Invocation], interruption: Interruption) -> NoReturn:
     """Take part in a run as this rank; ends the process with the run's exit status.
 
     parse:        reads the command line, on rank 0
     interruption: what ends this rank at a signal, until it has a role
-    script:       the process started for the script, should this be the rank that runs it
     """
     met: Run | None = None
     try:
         met = rendezvous.meet(rank, functools.partial(_read, parse, rank.world.size))
-        _take_role(met, script, interruption.over)
+        _take_role(met, interruption.over)
     except MpidaskError as error:
         (met or rank).tidy()
         rank.fail(error)
@@ -65,19 +60,26 @@ def _read(parse: Callable[[], Invocation], size: int) -> Invocation:
     return dataclasses.replace(invocation, path=() if first is None else (first,), has_client=program is not None)
 
 
-def _take_role(run: Run, script: ScriptProcess | None, ready: Callable[[], None]) -> NoReturn:
+def _take_role(run: Run, ready: Callable[[], None]) -> NoReturn:
     """Be what the layout says; ready: called when this rank's signals are its own."""
     if Role.CLIENT in run.layout.role:
         from mpidask.launch.script_rank import be_client
 
-        be_client(run, script, ready)
-    if script is not None:
-        script.discard()
+        be_client(run, ready)
+    from mpidask.launch.cluster import waiting_rank
+
+    if waiting_rank.only_waits(run):
+        end = waiting_rank.attend(run, ready)
+        teardown.leave_in_order(run, teardown.own_status(run.world, end))
+    import asyncio  # which is large: ranks that wait do without
+
     asyncio.run(_serve_and_leave(run, ready), debug=False)  # of `python -X dev`: for the script alone
     raise AssertionError("unreachable")
 
 
 async def _serve_and_leave(run: Run, ready: Callable[[], None]) -> NoReturn:
+    import asyncio
+
     from mpidask.launch.cluster.server_rank import serve
     from mpidask.launch.cluster.standard_input import relay
 

@@ -35,15 +35,15 @@ _OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
 _EXITED = 1.0  # s for a process that has closed its end to be gone
 
 
-def be_client(run: Run, process: ScriptProcess | None, ready: Callable[[], None]) -> NoReturn:
+def be_client(run: Run, ready: Callable[[], None]) -> NoReturn:
     """Run the script with the cluster around it, then end the run with its status.
 
-    process: the script's, if it has been started already
-    ready:   called when this rank's signals are its own
+    ready: called when this rank's signals are its own
     """
-    if process is None:
-        process = ScriptProcess.start(run.world.rank, {**run.rank.environ, TOKEN: run.watchdog.token})
-    script = Script(run, process)
+    started = run.rank.early.script()
+    script = Script(
+        run, started or ScriptProcess.start(run.world.rank, {**run.rank.environ, TOKEN: run.watchdog.token})
+    )
     ready()
     cluster = ClientCluster(run, script, diverts=True)
     wait(cluster.start())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mpidask.compat import dask as compat
 
 if TYPE_CHECKING:
+    import ssl
+
     from distributed.security import Security
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 
 _LOADER = "distributed.client.security-loader"
 _OURS = f"{__name__}.known"
-_VALID = dt.timedelta(days=365)  # before and after now
+_VALID = 365  # days before and after now
 
 #: Scheduler's address -> keys of its cluster, for clients of this process.
 _known: dict[str, Keys] = {}
@@ -89,18 +89,20 @@ def make() -> Keys:
 
     They are valid before now: clocks of nodes differ, and Dask's own (``Security.temporary``) fail where one is behind.
     """
+    import datetime as dt
+
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mpidask")])
-    now = dt.datetime.now(dt.UTC)
+    now, valid = dt.datetime.now(dt.UTC), dt.timedelta(days=_VALID)
     certificate = (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _VALID)
-        .not_valid_after(now + _VALID)
+        .not_valid_before(now - valid)
+        .not_valid_after(now + valid)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM

@@ -18,8 +18,6 @@ import dask.config
 import distributed.client
 import distributed.utils
 import pytest
-import tornado.httputil
-import tornado.web
 from distributed import Client, LocalCluster
 from distributed.cli import dask_worker
 from distributed.security import Security
@@ -221,15 +219,14 @@ def test_it_is_known_why_a_worker_closes_and_how_its_process_ends():
     assert said[2:] == ["report -9", "restart -9"]
 
 
-def test_a_server_answers_only_what_is_admitted():
-    find = lambda request: "page"  # noqa: E731
-    application = types.SimpleNamespace(find_handler=find)
-    servers.gate_pages(types.SimpleNamespace(http_application=application), lambda path: path == "/secret/status")
-    line = tornado.httputil.RequestStartLine
-    request = lambda path: tornado.httputil.HTTPServerRequest(start_line=line("GET", path, "HTTP/1.0"))  # noqa: E731
-    ask = lambda path: application.find_handler(request(path))  # noqa: E731
-    assert ask("/secret/status") == "page"
-    assert ask("/status").handler_class is tornado.web.ErrorHandler
+def test_a_server_finds_its_pages_as_it_is_told():
+    application = types.SimpleNamespace(find_handler=lambda request, **keywords: (request, keywords))
+    server = types.SimpleNamespace(http_application=application)
+    servers.find_pages_by(
+        server, lambda request, find, **keywords: "shut" if request == "x" else find(request, **keywords)
+    )
+    assert application.find_handler("x") == "shut"
+    assert application.find_handler("status", more=1) == ("status", {"more": 1})
 
 
 def test_dasks_worker_command_uses_the_nannies_that_it_is_told(monkeypatch):

@@ -207,4 +207,4 @@ def is_all(node):
 def test_pages_that_cannot_be_gated_are_an_error():
     """A dashboard for everybody is no way out."""
     with pytest.raises(AttributeError):
-        servers.gate_pages(empty(), bool)
+        servers.find_pages_by(empty(), bool)

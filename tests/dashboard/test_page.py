@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("bokeh")
 
 from distributed import Scheduler, SchedulerPlugin, Worker
-from distributed.dashboard import scheduler as pages
 
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport, hide_missing_pages, measured
@@ -54,17 +53,15 @@ async def read(url):
 
 
 def run(look, source=None, *, dashboard="early", prefix=PREFIX):
-    """Look at a scheduler: its dashboard is there from the start, or comes later as in a run, or never."""
+    """Look at a scheduler: its dashboard is there from the start, or comes on demand as in a run, or never."""
 
     async def main():
         settings = {"dashboard": dashboard == "early", "dashboard_address": "127.0.0.1:0", "http_prefix": prefix or "/"}
         made = Scheduler(host="127.0.0.1", plugins=[] if source is None else [source], **settings)
-        routes.add(made, prefix)
+        routes.add(made, prefix, on_demand=dashboard == "late")
         if prefix:
             access.close(made, prefix)
         async with await made:
-            if dashboard == "late":
-                pages.connect(made.http_application, made.http_server, made, prefix=prefix)
             if source is not None:
                 routes.show_in_navigation(made)
                 routes.show_in_navigation(made)  # a second time changes nothing
@@ -76,14 +73,30 @@ def run(look, source=None, *, dashboard="early", prefix=PREFIX):
 @pytest.mark.parametrize("dashboard", ["late", "early"])
 def test_the_page_is_there_and_in_the_navigation_bar(dashboard):
     async def look(url):
-        return [await read(f"{url}/{PREFIX}/{name}") for name in ("status", "ranks")]
+        first = await read(f"{url}/{PREFIX}/status?a=b")
+        return [first, *[await read(f"{url}/{PREFIX}/{name}") for name in ("status", "ranks")]]
 
-    (_, dask, _), (status, ranks, _) = run(look, Source(), dashboard=dashboard)
+    (code, _, again), (_, dask, _), (status, ranks, _) = run(look, Source(), dashboard=dashboard)
+    assert (code, again) == ((302, "status?a=b") if dashboard == "late" else (200, None))
     assert dask.count('<a href="ranks">Ranks</a>') == 1
     assert dask.index('href="status"') < dask.index('href="ranks"') < dask.index('href="workers"')
     assert status == 200
     assert '<a href="ranks" aria-current="page">Ranks</a>' in ranks
     assert '<a href="status">Status</a>' in ranks
+
+
+def test_dasks_pages_come_when_the_first_is_asked_for():
+    """Who is let in nowhere brings nothing; nor does who asks for a page of ours."""
+
+    async def look(url):
+        asked = ["status", f"{PREFIX}/ranks", f"{PREFIX}/individual-plots.json", f"{PREFIX}/individual-plots.json"]
+        return [await read(f"{url}/{path}") for path in asked]
+
+    refused, ours, (code, _, again), (_, plots, _) = run(look, Source(), dashboard="late")
+    assert (refused[0], ours[0]) == (404, 200)
+    assert '<a href="status">Status</a>' in ours[1], "the way to them"
+    assert (code, again) == (302, "individual-plots.json")
+    assert "Individual Task Stream" in json.loads(plots)
 
 
 def test_the_numbers():
@@ -112,6 +125,7 @@ def test_a_scheduler_without_rows_has_no_numbers_and_no_link_to_the_page():
     [
         ("early", PREFIX, f"/{PREFIX}/", "status"),
         ("early", PREFIX, f"/{PREFIX}", f"{PREFIX}/status"),
+        ("late", PREFIX, f"/{PREFIX}/", "status"),
         ("none", PREFIX, f"/{PREFIX}/", "ranks"),
         ("none", "", "/", "ranks"),
         ("none", "", "", "ranks"),

@@ -164,6 +164,7 @@ class ClientCluster:
     def _start_agent(self) -> None:
         if self._layout.mine or self._run.hosts_scheduler:
             self._agent = start_agent(self._run, rank_spec(self._run, diverts=self._diverts))
+        self._run.rank.early.discard()
 
     @property
     def agent(self) -> Agent:

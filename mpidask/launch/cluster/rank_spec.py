@@ -15,9 +15,9 @@ from mpidask.launch.cluster.run import Run
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import hardware, walltime
 from mpidask.launch.resources.roles import Role
-from mpidask.launch.servers import worker_environment
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import RankInfo, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.watchdog.agent_process import variables
 from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
@@ -55,8 +55,9 @@ def start_agent(run: Run, spec: RankSpec) -> Agent:
     configured = run.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
     theirs = job_environment.set_by_the_batch_system(os.environ)
     users = {name: value for name, value in os.environ.items() if name not in theirs}
-    variables = worker_environment.variables(blas, run.options.preload_import, configured, users)
-    return Agent(spec, {**variables, **import_cache.offer(run.imports), TOKEN: run.watchdog.token})
+    libraries = {**variables(blas, run.options.preload_import, configured, users), **import_cache.offer(run.imports)}
+    changed = {name: value for name, value in os.environ.items() if run.rank.environ.get(name) != value}
+    return Agent(spec, {**changed, TOKEN: run.watchdog.token}, libraries, run.rank.early.agent())
 
 
 def _log(run: Run, rank: int) -> str | None:

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import os
 import sys
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def _read(read: Callable[[], Invocation]) -> Settled:
     """On rank 0: return what all ranks are to have; raises WalltimeError if there is no time left for a cluster."""
     invocation = read()
     walltime.check()
-    return Settled(invocation, _configuration(), uuid.uuid4().hex, _of_the_job())
+    return Settled(invocation, _configuration(), os.urandom(16).hex(), _of_the_job())
 
 
 def _configuration() -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _configuration() -> dict[str, Any]:
             dask.config.update_defaults(yaml.safe_load(file.read_text(encoding="utf-8")))
     if not dask.config.get("logging", None) and not dask.config.get("logging-file-config", None):
         # Dask's own lines are for those who ask for them: a good run prints nothing but banner and closing line.
-        dask.config.set({"logging": {**dask_settings.LEVELS, "asyncio": "error"}})
+        dask.config.set({"logging": dict(dask_settings.LEVELS)})
         os.environ[dask_settings.QUIET] = "warning"
     return dask.config.config
 
@@ -192,7 +191,9 @@ def _look_around(rank: Rank, options: Options, role: Role, joined: Contact | Non
     connects = Role.CLIENT in role or not (Role.WORKER in role and options.nanny)
     protocol = joined.address.partition("://")[0] if joined is not None else config.transport(options)
     ucx.check(protocol, here=connects)
-    facts = gpus.seen(hardware.read_facts(rank.environ, options.interface), rank.environ)
+    listens = rank.world.rank == options.scheduler_rank or options.interface is not None
+    found = hardware.read_facts(rank.environ, options.interface, listens=listens)
+    facts = gpus.seen(found, rank.environ)
     facts = sharing.described(facts, rank.environ)
     if options.interface is not None and not facts.addresses:
         raise StartupError(

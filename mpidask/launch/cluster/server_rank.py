@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
-
 
 async def serve(
     run: Run,
@@ -71,7 +69,8 @@ async def serve(
 class ServerRank:
     """What this rank has running.
 
-    Workers with nannies, and a scheduler beside them, are in the rank's agent; everything else is in the rank itself.
+    Workers with nannies, and a scheduler beside them, are in the rank's agent; so is a scheduler alone, if the rank is
+    lean. Everything else is in the rank itself.
     """
 
     def __init__(self, run: Run, *, diverts: bool) -> None:
@@ -83,7 +82,6 @@ class ServerRank:
         self._contact = Contact("")
         self._dashboard: str | None = None
         self._starting: asyncio.Future[Any] | None = None
-        self._pages: asyncio.Future[None] | None = None  # of the dashboard, while they are made
         self._wrong: MpidaskError | None = None  # what keeps this rank from going on
         self._status: int | None = None  # with which this rank ends the run
         self.asked = asyncio.Event()  # to end, by a signal
@@ -96,10 +94,13 @@ class ServerRank:
 
     def _prepare(self) -> None:
         """Start the agent, which imports Dask while the scheduler comes up elsewhere, or prepare this process."""
-        if not (self._layout.mine or self._run.hosts_scheduler):
-            return
+        if self._layout.mine or self._run.hosts_scheduler:
+            self._prepare_servers()
+        self._run.rank.early.discard()
+
+    def _prepare_servers(self) -> None:
         spec = rank_spec(self._run, diverts=self._diverts)
-        if spec.workers is not None and spec.workers.nanny:
+        if self._run.rank.lean if spec.workers is None else spec.workers.nanny:
             self._agent = start_agent(self._run, spec)
         else:
             self._hosted = self._host(spec)
@@ -131,8 +132,6 @@ class ServerRank:
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        if self._hosted is not None:
-            self._pages = asyncio.ensure_future(self._hosted.start_pages())  # while workers start
         self._starting = asyncio.ensure_future(_caught(self._make_workers))
         coming = WorkersComing(self._starting, self._up)
         watch = StartupProgress(self._layout)
@@ -303,10 +302,4 @@ def _take_signals(run: Run, serving: ServerRank) -> None:
 def _on_term(run: Run) -> None:
     """End the run, but first let a script that has a handler of its own do what it needs to."""
     if not walltime.take_for_warning():
-        asyncio.get_running_loop().call_later(_TERM_GRACE, _end_after_term, run)
-
-
-def _end_after_term(run: Run) -> None:
-    where = f"rank {run.world.rank} ({run.layout.role}) on {run.world.host}"
-    sys.stderr.write(f"mpidask: error: {where} got SIGTERM; the run ends\n")
-    run.abort(teardown.TERMINATED)
+        asyncio.get_running_loop().call_later(teardown.TERM_GRACE, teardown.end_after_term, run)

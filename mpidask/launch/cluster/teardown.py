@@ -13,11 +13,12 @@ from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
 from mpidask.launch.comm.world import World
 
-__all__ = ["CLOSE", "KILL", "TERMINATED", "leave_in_order", "lose_agent", "own_status"]
+__all__ = ["CLOSE", "KILL", "TERMINATED", "TERM_GRACE", "end_after_term", "leave_in_order", "lose_agent", "own_status"]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
 TERMINATED = 128 + signal.SIGTERM
+TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
 _MEET = 5.0  # s after the script's end in which all ranks have to be ready to leave
 _MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit status and is to be first
@@ -33,6 +34,13 @@ def lose_agent(run: Run, status: int) -> None:
     sys.stderr.write(lost.text())
     run.is_lost = True
     run.abort(lost.status)
+
+
+def end_after_term(run: Run) -> NoReturn:
+    """End the run, in which the script has had its time after this rank got SIGTERM."""
+    where = f"rank {run.world.rank} ({run.layout.role}) on {run.world.host}"
+    sys.stderr.write(f"mpidask: error: {where} got SIGTERM; the run ends\n")
+    run.abort(TERMINATED)
 
 
 def own_status(world: World, end: End) -> int:

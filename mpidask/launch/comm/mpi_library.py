@@ -6,7 +6,6 @@ That is only what was measured to help, and nothing that a version of it does no
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
 import sys
@@ -89,6 +88,8 @@ def parameter_files(library: str, environ: Mapping[str, str]) -> list[str]:
 
     library: path of the loaded library; "" if it is not known
     """
+    import glob  # not at the top: ranks that only wait do without
+
     named = [path for path in environ.get("OMPI_MCA_mca_base_param_files", "").split(":") if path]
     prefixes, directory = (
         [environ.get("OPAL_PREFIX", "")],

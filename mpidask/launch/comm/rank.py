@@ -10,6 +10,7 @@ from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources.roles import VITAL, Role
 from mpidask.launch.watchdog import shared_memory
+from mpidask.launch.watchdog.early_processes import EarlyProcesses
 from mpidask.launch.watchdog.procfs import kill_marked
 
 if TYPE_CHECKING:
@@ -29,24 +30,29 @@ class Rank:
     world:    the protocol between the ranks
     watchdog: the process that ends this one, and cleans up after it, where it does not do so itself
     environ:  the environment that it was started with
+    early:    what it has started before MPI came up
+    lean:     whether it is to import no more than it must: servers are in processes of their own
     files:    in shared memory, to be removed at the end, however it comes: a killed MPI library leaves them
     """
 
-    def __init__(self, world: World, watchdog: Watchdog, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, world: World, watchdog: Watchdog, environ: Mapping[str, str], early: EarlyProcesses | None = None
+    ) -> None:
         self.world, self.watchdog, self.environ = world, watchdog, environ
+        self.early, self.lean = early or EarlyProcesses(), early is not None
         self.files = {*world.segments, shared_memory.semaphores(watchdog.token)}
         self.use_role(Role.WORKER)  # until the roles are known
         for file in self.files:
             watchdog.remove_later(file)
 
     @classmethod
-    def join(cls, watchdog: Watchdog, comm: MPI.Intracomm | None = None) -> Rank:
+    def join(cls, watchdog: Watchdog, comm: MPI.Intracomm | None = None, early: EarlyProcesses | None = None) -> Rank:
         """Bring MPI up if it is not up, and become one of the ranks of a communicator (None: of all).
 
         A user's mistake that keeps MPI from coming up ends the process with its remedy.
         """
         environ = dict(os.environ)
-        return cls(World.of(comm), watchdog, environ)
+        return cls(World.of(comm), watchdog, environ, early)
 
     def use_role(self, role: Role) -> None:
         """Tell the watchdog that MPI is up, what this rank is and whether the run can do without it."""

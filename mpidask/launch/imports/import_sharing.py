@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -22,8 +21,8 @@ from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
 from mpidask.launch.imports import import_cache
 from mpidask.launch.imports.import_cache import ImportCache, Recording
+from mpidask.launch.watchdog.early_start import interpreter_options
 from mpidask.launch.watchdog.launcher_environment import TOKEN
-from mpidask.launch.watchdog.script_process import interpreter_options
 
 __all__ = ["share"]
 
@@ -220,6 +219,8 @@ def _make(token: str, path: str, names: Sequence[str]) -> Steps[None]:
     """Have the file made by a process of its own; raises _UnusableError."""
     program = [sys.executable, *interpreter_options(sys.orig_argv), "-m", "mpidask.launch.imports.import_recorder"]
     with os.fdopen(os.memfd_create("recorder"), "w+", errors="replace") as said:
+        import subprocess  # not at the top: ranks that only wait do without
+
         process = subprocess.Popen(  # noqa: S603 - our own module
             [*program, path, json.dumps(import_cache.fixed_path()), *names],
             stdin=subprocess.DEVNULL,

@@ -46,8 +46,13 @@ _INTERFACES = (r"hsn", r"ib", r"(bond|team)", r"(eth|en|em|p\d)", r"")
 _NOWHERE = re.compile(r"(lo|docker|virbr|veth|br-|cni|flannel|tun|tap|usb|idrac|vnet|podman)")
 
 
-def read_facts(environ: Mapping[str, str], interface: str | None = None, root: Path = _ROOT) -> Facts:
-    """Return what this process finds on its node; GPUs and `scratch` are left open."""
+def read_facts(
+    environ: Mapping[str, str], interface: str | None = None, root: Path = _ROOT, *, listens: bool = True
+) -> Facts:
+    """Return what this process finds on its node; GPUs and `scratch` are left open.
+
+    listens: whether its addresses are needed
+    """
     cores = tuple(sorted(os.sched_getaffinity(0)))
     boot = text_of(root / "proc/sys/kernel/random/boot_id") or socket.gethostname()
     return Facts(
@@ -58,7 +63,7 @@ def read_facts(environ: Mapping[str, str], interface: str | None = None, root: P
         node_cores=os.cpu_count() or len(cores),
         cpu=tuple(cpu_limits(environ, root)),
         memory=tuple(memory_limits(environ, root)),
-        addresses=tuple(addresses(interface)),
+        addresses=tuple(addresses(interface)) if listens else (),
         pid=os.getpid(),
         job_ranks=local_size(environ) or 0,
     )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mpidask.errors import StartupError
 from mpidask.launch.resources.division import Facts
 from mpidask.network.ports import PortRange
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
     "LOOPBACK",

@@ -14,7 +14,6 @@ import re
 import shutil
 import socket
 import stat
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,6 +56,8 @@ class Scratch:
         files: the rank's shared-memory files, to be removed with the directory should the rank be killed
         Raises StartupError if it cannot be made.
         """
+        import tempfile  # not at the top: ranks that only wait do without
+
         try:
             path = tempfile.mkdtemp(prefix=f"{_PREFIX}{host_label()}-rank{rank}-", dir=base)
             lock = _locked(os.path.join(path, "run"), files)

@@ -7,7 +7,6 @@ starts its workers a few at a time, and where there are too many ranks for that,
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
@@ -138,6 +137,8 @@ def configure(turn: Turn) -> None:
 
 async def in_turn(servers: Iterable[Awaitable[Any]], turn: Turn) -> None:
     """Start a rank's workers, or their nannies, when it is the rank's turn, and no more of them at a time than may."""
+    import asyncio  # which is large: ranks that only wait do without
+
     places = asyncio.Semaphore(at_once(turn))
 
     async def start(server: Awaitable[Any]) -> None:

@@ -15,7 +15,7 @@ from mpidask.errors import MpidaskError, caught
 from mpidask.launch.script import main_module, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
-from mpidask.launch.watchdog.script_process import interpreter_options
+from mpidask.launch.watchdog.early_start import interpreter_options
 
 __all__ = ["main"]
 

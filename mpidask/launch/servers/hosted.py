@@ -55,11 +55,6 @@ class HostedServers:
             self._workers = await server_start.start_workers(spec, on_up)
         self._kept = asyncio.ensure_future(reconnecting.keep_workers(spec, self._workers))
 
-    async def start_pages(self) -> None:
-        """Add the dashboard's pages to a scheduler that listens."""
-        if self._scheduler is not None and self._spec.scheduler is not None and self._spec.scheduler.dashboard:
-            await server_start.start_dashboard(self._scheduler, self._spec.scheduler)
-
     def is_shut_down(self) -> bool:
         """Whether a client has shut the scheduler down."""
         return self._scheduler is not None and self._scheduler.status.name in ("closing", "closed")

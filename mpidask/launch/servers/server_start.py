@@ -39,6 +39,7 @@ from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
 from mpidask.launch.servers.specs import RankShare, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.watchdog.agent_process import variables
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.security import scheduler_file, tls_sockets
@@ -50,7 +51,6 @@ __all__ = [
     "exit_message",
     "identify",
     "idled_out",
-    "start_dashboard",
     "start_fork_server",
     "start_scheduler",
     "start_workers",
@@ -60,7 +60,7 @@ _HTTP = "127.0.0.1:0"
 
 
 async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
-    """Return a scheduler that listens; its dashboard comes later, with `start_dashboard`. Raises StartupError.
+    """Return a scheduler that listens. Raises StartupError.
 
     on_hopeless: called when all workers have been given up
     """
@@ -92,7 +92,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
         )
         if spec.idle == 0:
             made.idle_timeout = None
-        routes.add(made, spec.token)
+        routes.add(made, spec.token, on_demand=_has_dashboard(spec))
         if spec.token:
             access.close(made, spec.token)
         scheduler: Scheduler = await made
@@ -153,34 +153,17 @@ async def identify(contact: Contact, timeout: float) -> str:
 
 def dashboard_link(scheduler: Scheduler, spec: SchedulerSpec) -> str | None:
     """Return where the scheduler's dashboard is, None if there is none, or none for want of bokeh."""
-    if not spec.dashboard or importlib.util.find_spec("bokeh") is None:
-        return None
-    return access.link(scheduler, spec.token)
+    return access.link(scheduler, spec.token) if _has_dashboard(spec) else None
+
+
+def _has_dashboard(spec: SchedulerSpec) -> bool:
+    return spec.dashboard and importlib.util.find_spec("bokeh") is not None
 
 
 def idled_out(scheduler: Scheduler) -> bool:
     """Whether a scheduler that has ended did so because it had nothing to do."""
     since, timeout = scheduler.idle_since, scheduler.idle_timeout
     return bool(timeout and since and time.time() - since >= timeout)
-
-
-async def start_dashboard(scheduler: Scheduler, spec: SchedulerSpec) -> None:
-    """Add the dashboard's pages to a running scheduler.
-
-    Importing bokeh takes longer than anything else at the start, so that nobody waits for it.
-    """
-    if importlib.util.find_spec("bokeh") is None:  # the banner says so
-        return
-    try:
-        module = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
-    except ImportError as error:
-        sys.stderr.write(
-            f"mpidask: warning: the dashboard has no pages: {error}\n"
-            f"mpidask: remedy: {sys.executable} -m pip install {error.name or 'bokeh'}\n"
-        )
-        return
-    module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=spec.token)
-    routes.show_in_navigation(scheduler)
 
 
 class WatchedNanny(idle.RestingNanny):
@@ -302,7 +285,7 @@ def _prepare(spec: WorkerGroupSpec, cls: type[Server]) -> None:
     """Set what must be there before a worker is made in this process, the rank's."""
     blas = min((worker.blas_threads for worker in spec.workers), default=1)
     pre_spawn = dask.config.get("distributed.nanny.pre-spawn-environ")
-    os.environ.update(worker_environment.variables(blas, (), pre_spawn, os.environ))
+    os.environ.update(variables(blas, (), pre_spawn, os.environ))
     worker_environment.name_files(spec.sockets, semaphore_prefix(os.environ.get(TOKEN, "")))
     if not issubclass(cls, Worker):  # nannies of the user's own: never forked from the rank, MPI is up in it
         start_fork_server()

@@ -6,42 +6,31 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from mpidask.compat import dask as compat
 from mpidask.compat.python import process_settings
 from mpidask.errors import StartupError
 from mpidask.launch.imports import preload
 from mpidask.launch.resources import cuda
+from mpidask.launch.watchdog.agent_process import MODULES
 
-__all__ = ["extend_path", "load", "load_modules", "name_files", "variables"]
+__all__ = ["extend_path", "import_dask", "load", "load_modules", "name_files"]
 
-_BLAS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
-_QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 
-#: Names the user's modules for processes that import them, comma-separated.
-_MODULES = "MPIDASK_PRELOAD_IMPORT"
+def import_dask() -> None:
+    """Import what all servers and workers need."""
+    for name in preload.NAMES:
+        with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
+            importlib.import_module(name)
 
 
 def load() -> None:
     """Import Dask and the user's modules; raises StartupError, at last, for those that cannot be imported."""
-    for name in preload.NAMES:
-        with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
-            importlib.import_module(name)
+    import_dask()
     importlib.import_module("distributed.versions").get_versions()  # workers tell theirs: looked up once
     compat.read_configuration_once()  # each worker would read all its files anew
-    load_modules(list(filter(None, os.environ.get(_MODULES, "").split(","))), forks=True)
+    load_modules(list(filter(None, os.environ.get(MODULES, "").split(","))), forks=True)
 
 
 def load_modules(names: Sequence[str], *, forks: bool = False) -> None:
@@ -86,21 +75,3 @@ def name_files(directory: str, prefix: str) -> None:
     if directory:
         settings["tempdir"] = directory
     settings["semprefix"] = prefix  # so that whoever clears up after this rank knows the semaphores of its processes
-
-
-def variables(
-    blas_threads: int, modules: Sequence[str], configured: Mapping[str, Any], environ: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the environment variables that are to be set where workers are started (pure).
-
-    blas_threads: for numerical libraries that have threads of their own
-    modules:      the user's, for `load`
-    configured:   name -> value: distributed.nanny.pre-spawn-environ of Dask's configuration
-    environ:      what the user has set, and stays
-    """
-    wanted = dict.fromkeys(_BLAS, str(blas_threads))
-    wanted |= {name: str(value) for name, value in configured.items() if value is not None and name not in wanted}
-    # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
-    warnings = ",".join(filter(None, (environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
-    new = {name: value for name, value in wanted.items() if name not in environ}
-    return new | {"PYTHONWARNINGS": warnings, _MODULES: ",".join(modules)}

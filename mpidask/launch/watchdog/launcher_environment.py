@@ -17,6 +17,7 @@ __all__ = [
     "launcher_name",
     "launcher_rank",
     "launcher_size",
+    "local_rank",
     "local_size",
     "node_names",
     "rank_identity",
@@ -25,7 +26,7 @@ __all__ = [
 #: Marks every process that a rank starts, so that none of them outlives it.
 TOKEN = "MPIDASK_RANK_TOKEN"  # noqa: S105 - a process mark, not a secret
 
-#: (launcher, rank, size, ranks on this node), asked in this order: the innermost launcher first.
+#: (launcher, rank, size, ranks on this node, place among them), asked in this order: the innermost launcher first.
 #: Slurm sets SLURM_STEP_NUM_TASKS for `srun` alone, SLURM_NTASKS for the batch script as well.
 _LAUNCHERS = (
     (
@@ -33,14 +34,15 @@ _LAUNCHERS = (
         "OMPI_COMM_WORLD_RANK",
         "OMPI_COMM_WORLD_SIZE",
         "OMPI_COMM_WORLD_LOCAL_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
     ),
-    ("MPICH's mpirun (Hydra)", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
-    ("PALS (mpiexec)", "PALS_RANKID", "PALS_SIZE", "PALS_LOCAL_SIZE"),
-    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"),
-    ("a launcher with PMI", "PMI_RANK", "PMI_SIZE", ""),
+    ("MPICH's mpirun (Hydra)", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
+    ("PALS (mpiexec)", "PALS_RANKID", "PALS_SIZE", "PALS_LOCAL_SIZE", "PALS_LOCAL_RANKID"),
+    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID"),
+    ("a launcher with PMI", "PMI_RANK", "PMI_SIZE", "", ""),
 )
 
-RANK_VARIABLES = tuple(rank for _, rank, _, _ in _LAUNCHERS)
+RANK_VARIABLES = tuple(launcher[1] for launcher in _LAUNCHERS)
 
 #: A process that inherits these believes that it is the rank: MPI_Init in it aborts (MPICH) or hangs
 #: (Open MPI). OMPI_MCA_* parameters that a user sets stay.
@@ -67,10 +69,10 @@ def rank_identity(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if _IDENTITY.match(name))
 
 
-def _launcher(environ: Mapping[str, str]) -> tuple[str, str, str, str] | None:
+def _launcher(environ: Mapping[str, str]) -> tuple[str, str, str, str, str] | None:
     for launcher in _LAUNCHERS:
         # srun sets PMI_RANK and PMI_SIZE too (--mpi=pmi2), but not Hydra's number of ranks on the node.
-        if all(name in environ for name in launcher[1:] if name):
+        if all(name in environ for name in launcher[1:4] if name):
             return launcher
     return None
 
@@ -100,6 +102,13 @@ def local_size(environ: Mapping[str, str]) -> int | None:
     if text.isdigit():
         return int(text)
     return _slurm_local_size(text, environ.get("SLURM_NODEID", ""))
+
+
+def local_rank(environ: Mapping[str, str]) -> int | None:
+    """Return this rank's place among the ranks of its node, from 0; None if the launcher does not say."""
+    launcher = _launcher(environ)
+    text = environ.get(launcher[4], "") if launcher and launcher[4] else ""
+    return int(text) if text.isdigit() else None
 
 
 def _slurm_local_size(text: str, node: str) -> int | None:

@@ -12,8 +12,8 @@ from mpidask.launch.cluster.banner import banner
 from mpidask.launch.resources import allotment, hardware
 from mpidask.launch.resources.division import Facts, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role
-from mpidask.launch.servers.worker_environment import variables
 from mpidask.launch.watchdog import launcher_environment
+from mpidask.launch.watchdog.agent_process import variables
 
 GIB = 2**30
 

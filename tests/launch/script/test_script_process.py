@@ -12,7 +12,7 @@ import pytest
 from harness import MPI
 from selection import some
 
-from mpidask.launch.watchdog import script_process
+from mpidask.launch.watchdog import agent_process, early_start, script_process
 
 CLIENT = "from distributed import Client\n"
 
@@ -346,7 +346,7 @@ if __name__ == "__main__":
 
 # ------------------------------------------------------------------------- small parts
 def test_options_of_the_interpreter():
-    options = script_process.interpreter_options
+    options = early_start.interpreter_options
     assert options(["python", "-u", "-X", "dev", "-Werror", "-m", "mpidask", "-m", "x"]) == [
         "-u",
         "-X",
@@ -359,15 +359,44 @@ def test_options_of_the_interpreter():
 
 
 def test_the_likely_rank():
-    def mpich(rank, size):
-        return {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALNRANKS": "1"}
+    four, client = mpich(0, 4), script_process.client_rank
+    assert [client(environ, ["x.py"]) for environ in (four, mpich(0, 1), {})] == [1, 0, 0]
+    assert client(four, ["--client-rank", "3", "x.py"]) == client(four, ["--client-rank=3", "x.py"]) == 3
+    assert client({**four, "DASK_MPIDASK__CLIENT_RANK": "0"}, ["x.py"]) == 0
 
-    assert [script_process.is_likely(mpich(rank, 4), ["x.py"]) for rank in range(4)] == [False, True, False, False]
-    assert script_process.is_likely(mpich(0, 1), ["x.py"])
-    assert script_process.is_likely({}, ["x.py"])
-    assert script_process.is_likely(mpich(3, 4), ["--client-rank", "3", "x.py"])
-    assert script_process.is_likely(mpich(2, 4), ["--client-rank=2", "x.py"])
-    assert script_process.is_likely({**mpich(0, 4), "DASK_MPIDASK__CLIENT_RANK": "0"}, ["x.py"])
+
+def mpich(rank, size, place=None, here=1):
+    """Return what MPICH's launcher tells a rank; place: among those of its node, of which there are so many."""
+    where = {} if place is None else {"MPI_LOCALRANKID": str(place)}
+    return {"PMI_RANK": str(rank), "PMI_SIZE": str(size), "MPI_LOCALNRANKS": str(here), **where}
+
+
+@pytest.mark.parametrize(
+    ("places", "words", "has_script", "likely"),
+    [
+        ([0, 1, 2, 3], ["x.py"], True, [0, 2]),  # scheduler; the first of the workers
+        ([0, 1, 2, 3], [], False, [0, 1]),
+        ([0, 1, 0, 1], ["x.py"], True, [0, 2]),  # two nodes
+        ([0, 0, 0, 0], ["x.py"], True, [0, 1, 2, 3]),
+        ([0, 1, 2, 3], ["--inclusive-workers", "x.py"], True, [0]),
+        ([0, 1, 2, 3], ["--workers-per-rank=2", "x.py"], True, [0]),
+        ([0, 1, 2, 3], ["--client-rank", "3", "x.py"], True, [0, 1]),
+        ([0, 1, 2, 3], ["--no-nanny", "x.py"], True, []),
+        ([0, 1, 2, 3], ["--import-cache", "x.py"], True, []),
+        ([None] * 4, ["x.py"], True, [0]),
+    ],
+)
+def test_the_likely_agents(places, words, has_script, likely):
+    environs = [mpich(rank, 4, place) for rank, place in enumerate(places)]
+    found = [
+        rank for rank, environ in enumerate(environs) if agent_process.is_likely(environ, words, has_script=has_script)
+    ]
+    assert found == likely
+
+
+def test_an_agent_is_not_early_where_the_environment_says_otherwise_or_ranks_are_many():
+    for more in ({"DASK_MPIDASK__NTHREADS": "2"}, {"DASK_MPIDASK__NANNY": "false"}, {"MPI_LOCALNRANKS": "100000"}):
+        assert not agent_process.is_likely({**mpich(0, 4, 0), **more}, ["x.py"], has_script=True)
 
 
 @pytest.mark.thorough

@@ -1,0 +1,82 @@
+"""Dask's own pages of the dashboard, added to a scheduler when somebody asks for the first of them.
+
+They stand on bokeh, which takes twice as long to import as Dask: a run that nobody looks at does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Scheduler
+from tornado import web
+
+from mpidask.compat import servers
+
+__all__ = ["MODULE", "add_on_demand"]
+
+MODULE = "distributed.dashboard.scheduler"  # imports bokeh
+
+_LIST = "/individual-plots.json"  # of the pages that there are: answered without them, too
+
+
+def add_on_demand(scheduler: Scheduler, prefix: str, on_added: Callable[[], None]) -> None:
+    """Have Dask's pages added to a scheduler's HTTP server when the first of them is asked for.
+
+    prefix:   the scheduler's ``http_prefix``: the secret, "" for none
+    on_added: called when they are there
+    """
+    coming = _Coming(scheduler, prefix, on_added)
+    servers.find_pages_by(scheduler, coming.find)
+
+
+class _Coming:
+    """The pages, until they are there."""
+
+    def __init__(self, scheduler: Scheduler, prefix: str, on_added: Callable[[], None]) -> None:
+        self._scheduler, self._prefix, self._on_added = scheduler, prefix, on_added
+        self._added: asyncio.Future[None] | None = None
+        self._waits = web.Application([(r".*", _Wait, {"added": self.added})])
+
+    def find(self, request: Any, find: Callable[..., Any], **keywords: Any) -> Any:
+        """Return who answers a request: what waits for the pages, if it may be for one of them."""
+        found = find(request, **keywords)
+        over = self._added is not None and self._added.done()
+        asks = issubclass(found.handler_class, web.ErrorHandler) or request.path.endswith(_LIST)
+        return self._waits.find_handler(request, **keywords) if asks and not over else found
+
+    async def added(self) -> None:
+        """Return when they have been added, or cannot be, which is told."""
+        if self._added is None:
+            self._added = asyncio.ensure_future(self._add())
+        await asyncio.shield(self._added)
+
+    async def _add(self) -> None:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, MODULE)
+        except ImportError as error:
+            sys.stderr.write(
+                f"mpidask: warning: the dashboard has no pages: {error}\n"
+                f"mpidask: remedy: {sys.executable} -m pip install {error.name or 'bokeh'}\n"
+            )
+            return
+        scheduler = self._scheduler
+        module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=self._prefix)
+        self._on_added()
+
+
+class _Wait(web.RequestHandler):
+    """Asks the browser to come again when the pages are there."""
+
+    def initialize(self, added: Callable[[], Any]) -> None:
+        """Take over what waits for them."""
+        self._added = added
+
+    async def get(self, *_: str) -> None:
+        """Answer with the same address, relative to itself, for proxies."""
+        await self._added()
+        query = f"?{self.request.query}" if self.request.query else ""
+        self.redirect((self.request.path.rpartition("/")[2] or ".") + query)

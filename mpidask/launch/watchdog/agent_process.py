@@ -1,0 +1,123 @@
+"""The process of an agent: started before MPI comes up by the ranks that seem to need one, told later what it is to do.
+
+Imports nothing but the standard library's smallest modules: it runs on a rank before MPI_Init.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from mpidask.launch.watchdog import early_start
+from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_rank, local_size
+from mpidask.launch.watchdog.script_process import client_rank
+
+__all__ = ["MODULES", "AgentProcess", "begin_anew", "is_likely", "variables"]
+
+_BLAS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+_QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
+
+#: What Dask's configuration has for processes of workers, unless the user has changed it.
+_PRE_SPAWN = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+
+#: Names the user's modules for processes that import them, comma-separated.
+MODULES = "MPIDASK_PRELOAD_IMPORT"
+
+_IMPORTS = "from mpidask.launch.servers.agent_main import main"
+_RUNS = "main({{channel}}, early={early})"
+
+#: Options that have servers import in another way, be elsewhere, or have other variables.
+_OTHERWISE = ("import-cache", "no-nanny", "nthreads", "scheduler-rank", "worker-class")
+_CROWDED = 4  # ranks per core
+_ALL_HOST = ("inclusive-workers", "workers-per-rank")  # the first rank of a node has workers, whoever it is
+
+
+def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: bool) -> bool:
+    """Return whether this rank will need an agent, as far as that is known before the ranks have met (pure).
+
+    That is the scheduler's rank, and the first one of each node that hosts workers.
+
+    words: of the command line
+    """
+    if _has(environ, words, _OTHERWISE):
+        return False
+    rank, place = launcher_rank(environ), local_rank(environ)
+    if (local_size(environ) or 1) > _CROWDED * (os.cpu_count() or 1):  # MPI, coming up, takes all there is
+        return False
+    if rank == 0 or place == 0:
+        return True
+    client = client_rank(environ, words) if has_script else 0
+    first = 2 if client == 1 else 1
+    return rank == place == first < launcher_size(environ) and not _has(environ, words, _ALL_HOST)
+
+
+def _has(environ: Mapping[str, str], words: Sequence[str], options: Sequence[str]) -> bool:
+    """Return whether one of these options is on the command line, or in the environment."""
+    typed = tuple(f"--{option}" for option in options)
+    set_by = [f"DASK_MPIDASK__{option.removeprefix('no-').replace('-', '_').upper()}" for option in options]
+    return any(word.startswith(typed) for word in words) or any(name in environ for name in set_by)
+
+
+class AgentProcess(early_start.OwnProcess):
+    """The process, as its rank has it."""
+
+    @classmethod
+    def start_early(cls, words: Sequence[str], *, has_script: bool = True) -> AgentProcess | None:
+        """Start it before MPI comes up if this rank seems to need it; else return None. It imports Dask at once.
+
+        words: of the command line
+        """
+        environ = dict(os.environ)
+        if not is_likely(environ, words, has_script=has_script):
+            return None
+        return cls._start({**environ, **variables(1, (), _PRE_SPAWN, environ)}, early=True)
+
+    @classmethod
+    def start(cls, environ: Mapping[str, str]) -> AgentProcess:
+        """Start it when all is known.
+
+        environ: its environment; what makes a process a rank is taken out
+        """
+        return cls._start(environ, early=False)
+
+    @classmethod
+    def _start(cls, environ: Mapping[str, str], *, early: bool) -> AgentProcess:
+        return cls(*early_start.start(_IMPORTS, _RUNS.format(early=early), environ, stdin=os.devnull))
+
+
+def begin_anew(channel: int) -> NoReturn:
+    """In the agent: begin anew, as one that is not early, in the environment that it has now.
+
+    channel: descriptor on which it talks with its rank
+    """
+    os.set_inheritable(channel, True)
+    early_start.begin_anew(_IMPORTS, _RUNS.format(early=False), channel)
+
+
+def variables(
+    blas_threads: int, modules: Sequence[str], configured: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the environment variables that are to be set where workers are started (pure).
+
+    blas_threads: for numerical libraries that have threads of their own
+    modules:      the user's, to be imported there
+    configured:   name -> value: distributed.nanny.pre-spawn-environ of Dask's configuration
+    environ:      what the user has set, and stays
+    """
+    wanted = dict.fromkeys(_BLAS, str(blas_threads))
+    wanted |= {name: str(value) for name, value in configured.items() if value is not None and name not in wanted}
+    # Of a worker that was killed Python's resource tracker removes the semaphores, and says so at length.
+    warnings = ",".join(filter(None, (environ.get("PYTHONWARNINGS"), _QUIET_TRACKER)))
+    new = {name: value for name, value in wanted.items() if name not in environ}
+    return new | {"PYTHONWARNINGS": warnings, MODULES: ",".join(modules)}
