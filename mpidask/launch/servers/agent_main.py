@@ -15,7 +15,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from mpidask import dask_settings
+from mpidask.compat import dask_settings
 from mpidask.compat.python import forked_servers
 from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.imports import import_cache

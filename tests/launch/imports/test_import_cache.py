@@ -756,7 +756,9 @@ def test_the_agent_hardly_looks_at_the_file_system(ranks, library):
         run = [sys.executable, "-m", "mpidask", *words, "--preload-import", "told,parcel", ranks.script(RUN)]
         result = ranks(0, command=[*trace, *run], environ=library.environ, timeout=120)
         assert result.status == 0, result
-        served = [text for path in log.iterdir() if "servers.agent_main import main" in (text := path.read_text())[:2000]]
+        served = [
+            text for path in log.iterdir() if "servers.agent_main import main" in (text := path.read_text())[:2000]
+        ]
         assert served
         counts[len(words)] = max(text.count(".pyc") for text in served)
     assert counts[1] < counts[0] / 3, counts
