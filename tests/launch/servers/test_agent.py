@@ -366,7 +366,6 @@ os._exit = leave
 _OUTSIDE = {"mpidask.batch", "mpidask.jobqueue", "mpidask.attach"}
 _SERVERS = {"dask", "distributed", "tornado", "numpy", "yaml", "click", "jinja2", "cryptography"}
 FORBIDDEN = {
-    "scheduler without dashboard": {"bokeh", "pandas", *_OUTSIDE},
     "script": {
         "bokeh",
         "pandas",
@@ -376,6 +375,14 @@ FORBIDDEN = {
         *_OUTSIDE,
     },
     "rank of the script": {"bokeh", "pandas", "mpidask.launch.servers.server_start", *_SERVERS, *_OUTSIDE},
+    "rank 0": {
+        "bokeh",
+        "pandas",
+        "distributed",
+        "tornado",
+        "numpy",
+        *_OUTSIDE,
+    },  # which reads options and configuration
     "host of workers": {"bokeh", "pandas", "mpidask.launch.servers.server_start", *_SERVERS, *_OUTSIDE},
     "agent": {"bokeh", "pandas", "mpi4py", *_OUTSIDE},
 }
@@ -393,7 +400,7 @@ def test_no_role_imports_what_it_does_not_need(ranks, tmp_path):
         "print(len([each for each in found.values() if 'bokeh' in each or 'mpi4py' in each or 'pandas' in each]))\n"
         "print('ready', flush=True)\n"
     )
-    run = ranks.start(3, "--no-dashboard", "--workers-per-rank", "2", "--exclusive-workers", script, environ=environ)
+    run = ranks.start(3, "--workers-per-rank", "2", "--exclusive-workers", script, environ=environ)
     run.wait_for("ready")
     result = run.result()
     assert result.status == 0, result
@@ -402,18 +409,14 @@ def test_no_role_imports_what_it_does_not_need(ranks, tmp_path):
     roles = {
         "script": [each for each in found if "mpidask.launch.script.child" in each],
         "rank of the script": [each for each in found if "mpidask.launch.script_rank" in each],
-        "scheduler without dashboard": [
-            each for each in found if {"mpidask.launch.servers.server_start", "mpi4py"} <= each
-        ],
-        "agent": [
-            each for each in found if "mpidask.launch.servers.server_start" in each and "mpi4py" not in each
-        ],  # and what it forks
+        "agent": [each for each in found if "mpidask.launch.servers.server_start" in each],  # two, and what they fork
+        "rank 0": [each for each in found if {"mpidask.launch.cluster.server_rank", "click"} <= each],
         "host of workers": [
-            each for each in found if "mpidask.launch.cluster.server_rank" in each and "distributed" not in each
+            each for each in found if "mpidask.launch.cluster.server_rank" in each and "click" not in each
         ],
     }
     for role, processes in roles.items():
-        assert len(processes) == 1 or (role == "agent" and processes), (role, len(processes))
+        assert len(processes) == 1 or (role == "agent" and len(processes) > 1), (role, len(processes))
         for names in processes:
             wrong = {name for name in names for bad in FORBIDDEN[role] if name == bad or name.startswith(bad + ".")}
             assert not wrong, f"{role} has imported {sorted(wrong)}"
