@@ -78,7 +78,7 @@ def main() -> None:
             (found,) = re.findall(r"(http://\S+/)status", said)
             for name, (*size, dark) in PICTURES.items():
                 (IMAGES / f"{name}.png").write_bytes(small(photograph(browser, found, *size, dark=dark)))
-            lines = mpidask(Path(place), "top", number).replace(os.uname().nodename, "laptop").splitlines()
+            lines = terminal.without_secrets(mpidask(Path(place), "top", number)).splitlines()
         picture = terminal.drawn([f"$ mpidask top {number}", *terminal.shortened(lines)], "The output of mpidask top")
         (IMAGES / "top.svg").write_text(picture)
 
