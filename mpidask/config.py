@@ -234,8 +234,7 @@ def _read(profile: str | None) -> configuration.Configured:
     known = (*Options.__dataclass_fields__, *Settings.__dataclass_fields__, *_NOT_OPTIONS)
     configuration.check_files({name: f"mpidask.{name.replace('_', '-')}" for name in known})
     found = configuration.read(profile)
-    own = {key.replace("-", "_"): value for key, value in found.section().items()}
-    configuration.hand_to_dask({key: own[key] for key in Settings.__dataclass_fields__ if own.get(key) is not None})
+    configuration.hand_to_dask(found, Settings.__dataclass_fields__)
     return found
 
 

@@ -9,7 +9,7 @@ import importlib
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import UsageError
@@ -153,12 +153,11 @@ def project_file() -> str | None:
         place = os.path.dirname(place)
 
 
-def hand_to_dask(values: Mapping[str, Any]) -> None:
-    """Put values of section mpidask that others look for there into Dask's configuration."""
+def hand_to_dask(configured: Configured, keys: Iterable[str]) -> None:
+    """Put what others look for there into Dask's configuration: values of keys of section mpidask."""
+    said = {f"mpidask.{key}": found.value for key in keys if (found := configured.found.get(("mpidask", key)))}
     config = _dask_config()
-    missing = {f"mpidask.{key}": value for key, value in values.items() if config.get(f"mpidask.{key}", None) != value}
-    if missing:
-        config.set(missing)
+    config.set({key: value for key, value in said.items() if config.get(key, None) != value})
 
 
 def remark(profiles: Sequence[str]) -> str | None:

@@ -33,6 +33,7 @@ _FURTHER = {
     "--rank",
     "--port",
     "--older-than",
+    "--origin",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from mpidask.batch import registry, settings
 from mpidask.cli import commands, submit
 from mpidask.errors import UsageError
 from mpidask.jobqueue import SLURMJob
+from mpidask.profiles import packaged
 from mpidask.profiles.layers import chain, layer, merge, nested
 
 pytestmark = pytest.mark.one_mpi
@@ -307,3 +309,28 @@ def test_every_command_that_makes_a_job_takes_a_profile():
 def test_labels_name_profile_and_line(written):
     written()
     assert configuration.read("gadi").label("batch", "queue").startswith("mpidask.batch.queue (profile gadi, ")
+
+
+# What the page says.
+
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "profiles.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_all_machines():
+    table = PAGE.partition("## The machines")[2]
+    named = [
+        name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", cell)
+    ]
+    assert sorted(named) == sorted(packaged.LAYER.profiles)
+
+
+def test_the_page_s_configuration_and_commands_are_right(written, typed):
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    written(text)
+    lines = re.findall(r"^mpidask ((?:config|profile) .*?)(?: >.*)?$", PAGE, re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        status, printed = typed(*line.split())
+        assert status == 0, (line, printed)
+    job = settings.load({}, profile="mine-small")
+    assert (job.queue, job.cores_per_rank, job.account, job.walltime) == ("small", 8, "project_1", "1:00:00")
