@@ -1,6 +1,6 @@
 """Dask's own pages of the dashboard, added to a scheduler when somebody asks for the first of them.
 
-They stand on bokeh, which takes twice as long to import as Dask: a run that nobody looks at does without.
+They stand on bokeh, which takes as long to import as Dask: a run that nobody looks at does without.
 """
 
 from __future__ import annotations
