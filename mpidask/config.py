@@ -1,8 +1,7 @@
 """The options of a run: one dataclass, filled from the command line and from dask.config.
 
-Precedence: command line, then the configuration (``DASK_MPIDASK__...`` in the environment, the project's
-``mpidask.yaml``, ``~/.config/dask/*.yaml``, ``/etc/dask/*.yaml``, the profile of a site; section ``mpidask``), then the
-defaults below, which stand nowhere else.
+Precedence: command line, then section ``mpidask`` of the configuration (environment, the project's file, the user's, the
+machine's, the profile of a site: `configuration`), then the defaults below, which stand nowhere else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is added to a scheduler's HTTP server: the page "Ranks", its numbers, the bare secret, Dask's pages on demand.
+"""What is added to a scheduler's HTTP server: page "Ranks", its numbers, Dask's pages on demand.
 
-The first three need no bokeh. All of them are under the secret.
+Only Dask's pages need bokeh. All of them are under the secret.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rank whose workers another rank of its node hosts: it holds the place, sleeps, and leaves with the others.
+"""A rank whose workers another rank of its node hosts: it sleeps, and leaves with the others.
 
 There are many of them. So it imports as little as it can: no event loop, nothing of servers.
 """

@@ -1,4 +1,4 @@
-"""The agent: a process beside a rank that hosts its servers, and from which its workers are forked. The rank's side.
+"""The rank's side of the agent: a process that hosts servers, and from which workers are forked.
 
 A rank imports no more than it needs to meet the others; Dask is imported once per node, in the agent. That is a Python
 process of its own, never a fork of the rank, which MPI is up in. The script cannot disturb it: its rank may hold the

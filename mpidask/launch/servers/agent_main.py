@@ -1,4 +1,4 @@
-"""What runs in the agent: it imports what all its servers and workers need, forks a fork server, then serves.
+"""What runs in the agent: it imports what servers and workers need, forks a fork server, serves.
 
 The fork server is there before any thread is started.
 """

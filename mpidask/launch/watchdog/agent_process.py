@@ -1,4 +1,4 @@
-"""The process of an agent: started before MPI comes up by the ranks that seem to need one, told later what it is to do.
+"""The process of an agent: started before MPI comes up where one seems needed, given its work later.
 
 Imports nothing but the standard library's smallest modules: it runs on a rank before MPI_Init.
 """

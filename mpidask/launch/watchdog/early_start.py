@@ -1,4 +1,4 @@
-"""Starts processes that will import Dask: before MPI comes up, so that their imports cost no time, or later.
+"""Starts processes that import Dask: before MPI comes up, so that imports cost no time, or later.
 
 Imports nothing but the standard library's smallest modules: it runs on a rank before MPI_Init.
 """

@@ -1,4 +1,4 @@
-"""The process that will run the script: started before MPI comes up by the rank that seems to be the one.
+"""The script's process: started before MPI comes up, by the rank that seems to be the script's.
 
 Imports nothing but the standard library's smallest modules: it runs on a rank before MPI_Init.
 """
