@@ -1,7 +1,7 @@
 """The options of a run: one dataclass, filled from the command line and from dask.config.
 
-Precedence: command line, then section ``mpidask`` of the configuration (environment, the project's file, the user's, the
-machine's, the profile of a site: `configuration`), then the defaults below, which stand nowhere else.
+Precedence: command line, then section ``mpidask`` of the configuration (environment, files of project, user and
+machine, the profile of a site: `configuration`), then the defaults below, which stand nowhere else.
 """
 
 from __future__ import annotations
