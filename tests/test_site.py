@@ -129,6 +129,14 @@ def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_
     assert opened == [f"file://{places[0]}/index.html"]
 
 
+def test_pictures_follow_the_colours_of_the_site(pages):
+    for path in TEXTS:
+        text = path.read_text()
+        followed = pages.following_the_site(text)
+        assert followed.count("#only-dark") == followed.count("#only-light") == text.count("<picture>"), path
+        assert "<picture>" not in followed
+
+
 def test_pictures_are_there_small_and_used():
     shown = set()
     for path in TEXTS:

@@ -24,6 +24,11 @@ SHARED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", 
 
 
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+#: A picture in light and in dark colours, as browsers choose it.
+_PICTURE = re.compile(
+    r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\s*'
+    r'<img src="([^"]+)"([^>]*)>\s*</picture>'
+)
 
 
 def on_config(config: Any) -> Any:
@@ -47,9 +52,18 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Have the links to files outside docs/ lead to their page, or be plain text."""
+    """Have links to files outside docs/ lead to their page, or be plain text, and pictures have the site's colours."""
     uri = page.file.src_uri
+    markdown = following_the_site(markdown)
     return relinked(markdown, (DOCS / uri).parent, uri) if page.file.abs_src_path else markdown
+
+
+def following_the_site(markdown: str) -> str:
+    """Return a text whose pictures are light or dark as the site is, which may not be what the browser prefers.
+
+    https://squidfunk.github.io/mkdocs-material/reference/images/#light-and-dark-mode
+    """
+    return _PICTURE.sub(r'<img src="\2#only-light"\3>\n<img src="\1#only-dark"\3>', markdown)
 
 
 def relinked(markdown: str, directory: Path, page: str) -> str:
