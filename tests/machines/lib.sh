@@ -3,8 +3,10 @@
 # Print the ids of the processes of this system whose command line matches. Not pgrep, because it takes in those that have
 # ended, which nobody may reap here, and those of containers on this machine.
 processes() { # EXPRESSION
-    for directory in /proc/[0-9]*; do
-        if { tr '\0' ' ' < $directory/cmdline; } 2>/dev/null | grep -qs -e "$1" && grep -qs '^State:.[^Z]' $directory/status &&
+    local directory words
+    for directory in /proc/[0-9]*; do # no command for each: there may be many
+        { mapfile -d '' -t words < $directory/cmdline; } 2>/dev/null || continue
+        if [[ "${words[*]} " =~ $1 ]] && grep -qs '^State:.[^Z]' $directory/status &&
             [ "$(readlink $directory/ns/pid)" = "$(readlink /proc/self/ns/pid)" ] && [ ${directory#/proc/} != $$ ]; then
             echo ${directory#/proc/}
         fi

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 . ./lib.sh
 NODES="mn1 mn2 mn3 mn4"
 STATE=/run/mpidask-lab
-ALMIGHTY='^\(/usr/bin/perl /usr/lib/oar/\)\?Almighty' # the pid file that its start script writes holds another id
+ALMIGHTY='^(/usr/bin/perl /usr/lib/oar/)?Almighty' # the pid file that its start script writes holds another id
 
 up() {
     ./nodes.sh up
@@ -48,7 +48,7 @@ database() {
     fi
     if ! pg_lsclusters -h | grep -q online; then
         # A lock of one that was killed counts as held as long as its id is in use, even by what has ended.
-        [ -n "$(processes '/postgres \|^postgres:')" ] || rm -f /var/run/postgresql/.s.PGSQL.*.lock
+        [ -n "$(processes '/postgres |^postgres:')" ] || rm -f /var/run/postgresql/.s.PGSQL.*.lock
         pg_ctlcluster $cluster start
     fi
     [ -z "$(processes "$ALMIGHTY")" ] || return 0

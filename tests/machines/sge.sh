@@ -91,7 +91,7 @@ configure() {
 
 down() {
     stop '^/usr/[a-z/]*/sge_execd'
-    stop '^\(/usr/[a-z/]*/\)\?sge_qmaster'
+    stop '^(/usr/[a-z/]*/)?sge_qmaster'
 }
 
 case ${1:-} in
