@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ MODULE = 350  # lines
 CLASS = 300  # lines, with docstrings
 FUNCTION = 45  # lines, with docstring and signature
 MEDIAN = 7  # lines of a function
+SAME = 6  # lines that stand in two places
 
 TEXTS = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in sorted((ROOT / "mpidask").rglob("*.py"))}
 TREES = {path: ast.parse(text) for path, text in TEXTS.items()}
@@ -54,6 +55,29 @@ def test_functions_are_short():
     functions = sizes(ast.FunctionDef, ast.AsyncFunctionDef)
     assert too_large(functions, FUNCTION) == []
     assert statistics.median(size for _, size in functions) <= MEDIAN
+
+
+def lines_of(path):
+    """Return number and text of the lines of a module that do something: no imports, docstrings, lists of names."""
+    left_out = set()
+    for node in ast.walk(TREES[path]):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_list = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        if is_text or is_list or isinstance(node, ast.Import | ast.ImportFrom):
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(map(str.strip, TEXTS[path].splitlines()), 1)
+    return [(number, line) for number, line in lines if line and line[0] != "#" and number not in left_out]
+
+
+def test_no_six_lines_stand_twice():
+    places = defaultdict(list)
+    for path in TREES:
+        lines = lines_of(path)
+        for start in range(len(lines) - SAME + 1):
+            some = tuple(line for _, line in lines[start : start + SAME])
+            if sum(map(len, some)) > 90:  # else brackets and names of arguments
+                places[some].append(f"{path}:{lines[start][0]}")
+    assert {lines[0]: found for lines, found in places.items() if len(found) > 1} == {}
 
 
 def name_of(path):

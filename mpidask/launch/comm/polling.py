@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
@@ -143,26 +143,32 @@ class _Naps:
         return self._next
 
 
+class _Running(Generic[T]):
+    """Steps to iterate over; value: what they have returned at their end."""
+
+    value: T
+
+    def __init__(self, steps: Steps[T]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[bool]:
+        self.value = yield from self._steps
+
+
 def wait(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
     """Run a protocol step to its end, sleeping between looks.
 
     wakeup: woken when there is something to see; without it looks are frequent
     """
-    naps, woken = _Naps(wakeup), False
-    while True:
-        try:
-            moved = next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
+    running, naps, woken = _Running(steps), _Naps(wakeup), False
+    for moved in running:
         woken = naps.wakeup.wait(naps.after(moved=woken or moved))
+    return running.value
 
 
 async def wait_async(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
     """Run a protocol step to its end while the event loop goes on; wakeup: as in `wait`."""
-    naps, woken = _Naps(wakeup), False
-    while True:
-        try:
-            moved = next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # PEP 380's value has no type
+    running, naps, woken = _Running(steps), _Naps(wakeup), False
+    for moved in running:
         woken = await naps.wakeup.wait_async(naps.after(moved=woken or moved))
+    return running.value
