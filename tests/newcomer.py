@@ -107,6 +107,7 @@ def surroundings(home: Path) -> dict[str, str]:
     for name in (".cache/pip", ".config/pip"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).symlink_to(Path.home() / name)
+    (home / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")  # the checkout may be another user's
     kept = {name: value for name, value in os.environ.items() if re.match("(?i)(PIP|SSL|REQUESTS)_|.*_proxy$", name)}
     return {
         **kept,
