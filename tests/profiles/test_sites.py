@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mpidask import configuration
+from mpidask import MPICluster, batch, configuration
 from mpidask.cli import submit
 from mpidask.errors import ArgumentError
-from mpidask.jobqueue import PBSJob, SLURMJob
+from mpidask.jobqueue import PBSCluster, PBSJob, SLURMJob
 from mpidask.profiles import packaged
 
 pytestmark = pytest.mark.one_mpi
@@ -154,3 +154,26 @@ def test_without_a_profile_nothing_is_said():
         warnings.simplefilter("error")
         header = SLURMJob("tls://h:1", "w", cores=2, memory="8GB").job_header
     assert "-p " not in header
+
+
+def test_a_cluster_says_it_once_and_submits_to_the_profile_s_variant_of_the_batch_system():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cluster = PBSCluster(
+            profile="gadi", account="abc", interface="lo", security=False, scheduler_options={"dashboard": False}
+        )
+    with cluster:
+        assert len([each for each in said if "gadi" in str(each.message)]) == 1
+        assert cluster.dispatcher.system.name == "gadi"
+        made = read("gadi", cluster.job_script())
+        assert (made["-P"], made["-l ncpus"], "-l select" in made) == ("abc", "48", False)
+        assert " --interface lo" in cluster.job_script()
+
+
+def test_a_cluster_that_is_one_job_says_it_too(monkeypatch):
+    def submit(*_, **__):
+        raise StopIteration("it would be submitted")
+
+    monkeypatch.setattr(batch, "submit", submit)
+    with pytest.warns(UserWarning, match="nobody has run the profile lumi yet"), pytest.raises(StopIteration):
+        MPICluster(profile="lumi", account="abc")
