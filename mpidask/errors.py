@@ -15,7 +15,9 @@
     |-- WalltimeError       the walltime ended the run                                    exit 75
     `-- LostError           the scheduler or the script's rank was lost during the run    exit 70
 
-A user's mistake is reported as ``MpidaskError.text()``, never as a traceback.
+A user's mistake is reported as ``MpidaskError.text()``, never as a traceback. Errors and warnings end with the command
+that prints what the documentation says of them, ``mpidask docs KEY``. KEY is a heading of
+docs/howto/troubleshooting.md.
 """
 
 from __future__ import annotations
@@ -40,7 +42,39 @@ __all__ = [
     "WorldTooSmallException",
     "as_mpidask_error",
     "caught",
+    "linked",
+    "warn",
+    "warning_text",
 ]
+
+
+def linked(text: str, key: str) -> str:
+    """Return a text whose first line ends with the command that explains it."""
+    first, newline, rest = text.partition("\n")
+    said = first if first.endswith("..") else first.removesuffix(".")
+    return f"{said}; more: mpidask docs {key}{newline}{rest}"
+
+
+def warning_text(what: str, remedy: str = "", *, key: str) -> str:
+    """Return the lines of a warning, after which a run goes on; parameters as of MpidaskError."""
+    return _lines("warning", what, remedy, key)
+
+
+def warn(what: str, remedy: str = "", *, key: str) -> None:
+    """Print the same."""
+    sys.stderr.write(warning_text(what, remedy, key=key))
+    sys.stderr.flush()
+
+
+def _lines(kind: str, what: str, remedy: str, key: str) -> str:
+    said, *more = (what if remedy else linked(what, key)).splitlines()
+    lines = [f"{kind}: {said}", *more, *(f"remedy: {line}" for line in _remedies(remedy, key))]
+    return "".join(f"mpidask: {line}\n" for line in lines)
+
+
+def _remedies(remedy: str, key: str) -> list[str]:
+    *others, last = remedy.splitlines() or [""]
+    return [*others, linked(last, key)] if last else others
 
 
 class MpidaskError(Exception):
@@ -52,6 +86,8 @@ class MpidaskError(Exception):
         What was wrong, with the value in question.
     remedy : str, default ""
         What to do about it; a line for each way.
+    key : str, default ""
+        The heading under which the documentation explains it; none: that of the class.
 
     Attributes
     ----------
@@ -69,12 +105,13 @@ class MpidaskError(Exception):
     status = 1
     silent = False  # another rank reports it
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    def __init__(self, what: str, remedy: str = "", key: str = "") -> None:
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
+        self.key = key or type(self).__name__
         if remedy:  # a traceback shows it
-            self.add_note(f"remedy: {remedy}")
+            self.add_note("remedy: " + "\n".join(_remedies(remedy, self.key)))
 
     def __str__(self) -> str:
         return self.what
@@ -87,10 +124,7 @@ class MpidaskError(Exception):
         str
             Lines that begin with ``mpidask: ``.
         """
-        lines = self.what.splitlines() or [""]
-        lines[0] = f"error: {lines[0]}"
-        lines += [f"remedy: {line}" for line in self.remedy.splitlines()]
-        return "".join(f"mpidask: {line}\n" for line in lines)
+        return _lines("error", self.what, self.remedy, self.key)
 
     def report(self) -> None:
         """Print it."""
@@ -197,8 +231,11 @@ def as_mpidask_error(error: Exception) -> MpidaskError:
     """Return an error that can be sent and shown."""
     if isinstance(error, MpidaskError):
         return error
-    remedy = "check that this node has the same Python environment as the others"
     cause: BaseException = error
     while cause.__cause__ is not None:  # Dask wraps what went wrong in "failed to start"
         cause = cause.__cause__
-    return StartupError(f"{type(cause).__name__}: {cause}", remedy if isinstance(error, ImportError) else "")
+    what = f"{type(cause).__name__}: {cause}"
+    if not isinstance(error, ImportError):
+        return StartupError(what)
+    remedy = "check that this node has the same Python environment as the others"
+    return StartupError(what, remedy, key="another-python-environment")

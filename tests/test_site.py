@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import os
@@ -46,12 +47,12 @@ def test_errors_and_warnings_of_the_source_are_listed(pages, tmp_path):
     (tmp_path / "module.py").write_text(
         'raise UsageError(f"--nthreads is {n}", "give a number " f"from {least} up")\n'
         'raise ValueError("not ours")\n'
-        'sys.stderr.write(f"mpidask: warning: {host} has no disk\\nmpidask: remedy: buy one\\n")\n'
+        'warn(f"{host} has no disk", "buy one", key="disks")\n'
     )
     text = pages.messages(tmp_path)
     assert "### UsageError" in text
     assert "| `` --nthreads is ... `` | `` give a number from ... up `` |" in text
-    assert "* `` ... has no disk ``" in text
+    assert "* `` ... has no disk ``: [disks](../howto/troubleshooting.md#disks)" in text
     assert "not ours" not in text
     assert pages.messages().count("\n| `` ") > 100
 
@@ -70,6 +71,70 @@ def test_every_class_of_errors_is_explained():
         status = getattr(errors, name).status
         if status != errors.MpidaskError.status:
             assert re.search(rf"exit status {status}\b", section, re.IGNORECASE), name
+
+
+WARNS = re.compile(
+    r"(warn|commands\.warn_once|warning_text|linked|_?logger\.(warning|error|exception)|warnings\.warn)$"
+)
+MORE = "; more: mpidask docs "
+
+
+def own_key(call):
+    """Return the key that a call gives, as it stands in the source; None if it has none."""
+    named = [each.value for each in call.keywords if each.arg == "key"]
+    words = [*named, *call.args[1:]] if ast.unparse(call.func) == "linked" else named
+    return ast.unparse(words[0]).strip("'") if words else None
+
+
+def keys_in_source():
+    """Yield (place, key) for all that warns, and all errors with a key of their own; the key is None without one."""
+    for path in sorted((ROOT / "mpidask").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Call) and WARNS.match(ast.unparse(node.func)):
+                calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
+                yield place, next((key for each in calls if (key := own_key(each))), None)
+            elif isinstance(node, ast.Call) and re.match(r"\w+(Error|Exception)$", ast.unparse(node.func)):
+                yield from ((place, key) for key in [own_key(node)] if key)
+            elif isinstance(node, ast.JoinedStr) and path.parent.name == "watchdog":  # which imports nothing of ours
+                said = re.fullmatch(rf"f['\"](warning|error): .*?({MORE}([\w-]+))?['\"]", ast.unparse(node))
+                yield from ((place, each[3]) for each in [said] if each)
+
+
+def test_every_error_and_warning_ends_with_an_entry_of_the_page():
+    entries = about.entries((DOCS / "howto" / "troubleshooting.md").read_text())
+    found = {(place, key) for place, key in keys_in_source() if key is None or not re.match(r"key$|\w+\.key$", key)}
+    assert [(place, key) for place, key in found if key is None or key.lower() not in entries] == []
+    warnings = (DOCS / "howto" / "troubleshooting.md").read_text().partition("## Warnings")[2].partition("\n## ")[0]
+    stale = {each for each in about.entries(warnings) if each not in {key.lower() for _, key in found}}
+    assert stale == set(), "nothing leads there"
+    assert len(found) > 50
+
+
+def test_what_is_printed_ends_with_the_command_that_explains_it(capsys):
+    assert errors.UsageError("a", "b\nc").text() == (
+        f"mpidask: error: a\nmpidask: remedy: b\nmpidask: remedy: c{MORE}UsageError\n"
+    )
+    assert errors.StartupError("a.\nb", key="x").text() == f"mpidask: error: a{MORE}x\nmpidask: b\n"
+    assert errors.StartupError("a", "b").__notes__ == [f"remedy: b{MORE}StartupError"]
+    errors.warn("a", "pip install ...", key="x")
+    assert capsys.readouterr().err == f"mpidask: warning: a\nmpidask: remedy: pip install ...{MORE}x\n"
+
+
+def test_mpidask_docs_prints_an_entry_without_the_site_and_with_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(about, "_PLACES", (tmp_path,))
+    docs = about.COMMANDS["docs"][1]
+    assert docs(["missing-ranks"]) == 0
+    printed = capsys.readouterr().out
+    assert "Missing ranks" in printed and "--startup-timeout" in printed and "No common network" not in printed
+    assert docs(["startuperror"]) == 0
+    assert "No common network" in capsys.readouterr().out, "the causes are below"
+    with pytest.raises(errors.UsageError, match="no entry 'startuperor'") as raised:
+        docs(["startuperor"])
+    assert "mpidask docs startuperror" in raised.value.remedy
+    (tmp_path / "index.html").write_text("")
+    assert docs(["StartupError"]) == 0
+    assert capsys.readouterr().out.endswith(f"file://{tmp_path}/howto/troubleshooting.html#startuperror\n")
 
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]

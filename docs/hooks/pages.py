@@ -159,17 +159,36 @@ def _help(*words: str) -> str:
 def messages(package: Path = ROOT / "mpidask") -> str:
     """Return the page of all errors and warnings that stand in the source of a package."""
     found: dict[str, set[tuple[str, str]]] = {}
-    warnings: set[str] = set()
     for node in _expressions(package):
         if isinstance(node, ast.Call) and (name := _called(node)) in _classes() and node.args:
             texts = [_template(each) for each in node.args]
             if re.search("[a-z]{3}", texts[0]):
                 found.setdefault(name, set()).add((texts[0], (*texts, "")[1]))
-        elif isinstance(node, ast.JoinedStr | ast.Constant) and "mpidask: warning: " in (text := _template(node)):
-            warnings.add(text.partition("warning: ")[2].partition("\n")[0])
     parts = [_of_class(name, sorted(found[name], key=_order)) for name in sorted(found)]
-    listed = (f"* {_literal(each)}" for each in sorted(warnings, key=_order) if _literal(each))
+    listed = [_warned(text, key) for text, key in sorted(warnings(package), key=_order) if re.search("[a-z]{3}", text)]
     return _MESSAGES.format(errors="\n".join(parts), warnings="\n".join(listed))
+
+
+def _warned(text: str, key: str) -> str:
+    return f"* {_literal(text)}: [{key}](../howto/troubleshooting.md#{key.lower()})"
+
+
+#: What warns, in mpidask.errors and elsewhere: the text comes first.
+_WARN = ("warn", "warn_once", "warning_text", "linked")
+
+
+def warnings(package: Path = ROOT / "mpidask") -> set[tuple[str, str]]:
+    """Return text and key of all warnings in the source of a package that name their key."""
+    found: set[tuple[str, str]] = set()
+    for node in _expressions(package):
+        if isinstance(node, ast.Call) and _called(node) in _WARN:
+            keys = [*(each.value for each in node.keywords if each.arg == "key"), *node.args[1:2]]
+            if keys and isinstance(keys[0], ast.Constant):
+                found.add((_template(node.args[0]), str(keys[0].value)))
+        elif isinstance(node, ast.JoinedStr | ast.Constant) and (text := _template(node)).startswith("warning: "):
+            what, _, key = text.removeprefix("warning: ").partition("; more: mpidask docs ")
+            found.add((what, key))
+    return found
 
 
 def _expressions(package: Path) -> Iterator[ast.AST]:

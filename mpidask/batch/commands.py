@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mpidask.batch.command import Command
-from mpidask.errors import BatchError, SilenceError
+from mpidask.errors import BatchError, SilenceError, warning_text
 from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["Output", "alongside", "attend", "installed", "run", "warn_once"]
@@ -135,20 +135,25 @@ def _heard(
             raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
         if now - begin > _PATIENCE and said is None:
             waited_for = f"waiting for {os.path.basename(command.program)} ..."
-            (line.show if line.is_live else _tell_once)(waited_for)
+            if line.is_live:
+                line.show(waited_for)
+            else:
+                _tell_once(f"mpidask: {waited_for}\n", {waited_for})
 
 
-def warn_once(text: str, about: str = "") -> None:
-    """Write a warning on stderr, unless this process has written it, or another one about the same, before."""
-    _tell_once(f"warning: {text}", about)
+def warn_once(what: str, remedy: str = "", *, key: str, about: str = "") -> None:
+    """Write a warning on stderr, unless this process has written it, or another one about the same, before.
+
+    key: as of errors.warn
+    """
+    _tell_once(warning_text(what, remedy, key=key), {what, about or what})
 
 
-def _tell_once(text: str, about: str = "") -> None:
-    keys = {text, about or text}
-    if not keys & _told:
-        sys.stderr.write(f"mpidask: {text}\n")
+def _tell_once(text: str, about: set[str]) -> None:
+    if not about & _told:
+        sys.stderr.write(text)
         sys.stderr.flush()
-    _told.update(keys)
+    _told.update(about)
 
 
 def _silence(command: Command, timeout: float, printed: str) -> SilenceError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import os
@@ -22,7 +23,7 @@ from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.version import __version__
 
-__all__ = ["COMMANDS", "answer", "dask_command"]
+__all__ = ["COMMANDS", "answer", "dask_command", "entries"]
 
 _INFO = """\
 Print what a report of a defect needs: versions, the MPI library, the batch system, and where options are set.
@@ -32,7 +33,8 @@ It starts no job. The values of environment variables and configuration files ar
 _DOCS = """\
 Open the documentation of this version in a browser, and print where it is.
 
-It needs no network. Without a display the address is printed only."""
+With KEY, from the end of a message (more: mpidask docs KEY), print what there is to say of the message. The
+documentation needs no network. Without a display its address is printed only."""
 
 _COMPLETION = """\
 Print the completion of commands, options and job ids for a shell.
@@ -52,6 +54,10 @@ _ANSWERS = 20.0  # s for a command to print its version
 
 #: Environment variables that change what mpidask does.
 _OURS = re.compile(r"(DASK|MPIDASK|SBATCH|SALLOC|OMPI_MCA|PRTE_MCA|MPICH|UCX|CUDA_VISIBLE)_?\w*|TMPDIR|OMP_NUM_THREADS")
+
+#: What there is to say of errors and warnings, a page of the documentation: in a wheel, and in a clone.
+_PAGE = "howto/troubleshooting"
+_TEXTS = (_PACKAGE / "troubleshooting.md", _PACKAGE.parent / "docs" / f"{_PAGE}.md")
 
 
 class _Commands(click.Group):
@@ -167,18 +173,52 @@ def dask_command(words: tuple[str, ...]) -> None:
 
 
 def _docs(argv: Sequence[str]) -> int:
-    if common.read(_docs_command(), argv) is None:
+    given = common.read(_docs_command(), argv)
+    if given is None:
         return 0
-    page = next((each / "index.html" for each in _PLACES if (each / "index.html").exists()), None)
-    if page is None:
+    key = given["key"]
+    if key is not None:
+        _print_entry(key)
+    site = next((each for each in _PLACES if (each / "index.html").exists()), None)
+    if site is not None:
+        link = (site / "index.html").as_uri() if key is None else f"{(site / _PAGE).as_uri()}.html#{key.lower()}"
+        print(link)
+        if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            webbrowser.open(link)
+    elif key is None:
         raise UsageError(
             f"this installation has no documentation (looked in {_PLACES[0]})",
             "in a clone of the repository, ./do docs builds it; its pages can be read there in docs/, too",
         )
-    print(page.as_uri())
-    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        webbrowser.open(page.as_uri())
     return 0
+
+
+def _print_entry(key: str) -> None:
+    """Print what the documentation says under a heading; raises UsageError for one that is not there."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    found = entries(next(each for each in _TEXTS if each.exists()).read_text(encoding="utf-8"))
+    if key.lower() not in found:
+        close = difflib.get_close_matches(key.lower(), found, 1)
+        hint = f"did you mean `mpidask docs {close[0]}`? " if close else ""
+        raise UsageError(f"the documentation has no entry {key!r}", f"{hint}`mpidask docs` opens all of it")
+    Console().print(Markdown(found[key.lower()]))
+
+
+def entries(text: str) -> dict[str, str]:
+    """Return what a page of the documentation says under each heading, by the heading's anchor; links are words (pure).
+
+    text: the page, in Markdown
+    """
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    headings = list(re.finditer(r"^(#+) (.*)$", words, re.MULTILINE))
+    found = {}
+    for index, each in enumerate(headings):
+        after = (later.start() for later in headings[index + 1 :] if len(later[1]) <= len(each[1]))
+        anchor = re.sub(r"[^\w -]", "", each[2]).strip().lower().replace(" ", "-")
+        found[anchor] = words[each.start() : next(after, None)].rstrip()
+    return found
 
 
 def _completion(argv: Sequence[str]) -> int:
@@ -200,7 +240,9 @@ def _info_command() -> click.Command:
 
 
 def _docs_command() -> click.Command:
-    return CommandWithHelp("docs", _DOCS, [], examples=["mpidask docs"])
+    key = click.Argument(["key"], required=False)
+    examples = ["mpidask docs", "mpidask docs StartupError"]
+    return CommandWithHelp("docs", _DOCS, [key], arguments="[KEY]", examples=examples)
 
 
 def _completion_command() -> click.Command:

@@ -164,7 +164,7 @@ def show_details(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -
 
 def _warn(rows: Sequence[Mapping[str, Any]]) -> None:
     for silent in dict.fromkeys(each["silent"] for each in rows if each["silent"] and not each["ended"]):
-        commands.warn_once(silent)
+        commands.warn_once(silent, key="silent-batch-system")
 
 
 def _can_print(text: str, encoding: str) -> bool:

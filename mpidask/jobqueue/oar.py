@@ -41,6 +41,7 @@ class OARJob(Job):
             warn(
                 "OAR is not told about the memory of jobs: sites name the property; see memory_per_core_property_name",
                 UserWarning,
+                key="keywords-of-clusters",
             )
         elif wanted != "not_applicable":
             each = math.ceil(parse_bytes(settled["memory"]) / (settled["job_cores"] or settled["cores"]) / 2**20)

@@ -38,6 +38,7 @@ def run(rank: Rank, parse: Callable[[], Invocation], interruption: Interruption)
         lost = LostError(
             f"rank {rank.world.rank} on {rank.world.host} failed: {type(error).__name__}: {error}",
             "this is a defect of mpidask; please report it with the lines above",
+            key="report-a-defect",
         )
         lost.report()
         (met or rank).tidy()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mpidask import config
 from mpidask.config import Options
 from mpidask.docstrings import described
-from mpidask.errors import UsageError, WorldTooSmallException
+from mpidask.errors import UsageError, WorldTooSmallException, linked
 from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
 from mpidask.launch.session import Session
@@ -275,5 +275,7 @@ class _Request:
 def _warn(*, nanny: bool) -> None:
     if nanny:
         warnings.warn(
-            "nanny=True is deprecated, use worker_class='distributed.Nanny'", DeprecationWarning, stacklevel=3
+            linked("nanny=True is deprecated, use worker_class='distributed.Nanny'", "keywords-of-clusters"),
+            DeprecationWarning,
+            stacklevel=3,
         )

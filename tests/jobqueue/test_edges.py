@@ -200,7 +200,11 @@ def test_a_traceback_shows_the_remedy():
         SLURMJob(**W, walltme="1:00:00")
     assert "did you mean walltime?" in "".join(traceback.format_exception(caught.value))
     again = pickle.loads(pickle.dumps(caught.value))
-    assert again.__notes__ == caught.value.__notes__ == ["remedy: did you mean walltime?"]
+    assert (
+        again.__notes__
+        == caught.value.__notes__
+        == ["remedy: did you mean walltime?; more: mpidask docs ArgumentError"]
+    )
 
 
 def test_a_directory_of_logs_is_what_the_shell_reads_here(monkeypatch, tmp_path):

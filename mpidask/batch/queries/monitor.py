@@ -317,9 +317,11 @@ def _no_news(system: BatchSystem, output: commands.Output, rest: str) -> str:
     words = (
         f"{system.title} did not answer in a form that can be read: what was known last is shown\n"
         f"command: {shlex.join(output.command.argv)}\n"
-        f"printed: {rest.strip().splitlines()[0][:200]}\n"
-        "remedy: see what it prints by hand; a command that prints what mpidask reads is declared with `status` in "
+        f"printed: {rest.strip().splitlines()[0][:200]}"
+    )
+    remedy = (
+        "see what it prints by hand; a command that prints what mpidask reads is declared with `status` in "
         "mpidask.batch.systems"
     )
-    commands.warn_once(words, about=f"answers of {system.name}")
+    commands.warn_once(words, remedy, key="silent-batch-system", about=f"answers of {system.name}")
     return words

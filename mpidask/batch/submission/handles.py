@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from mpidask.batch.submission.attempt import ClaimedError, submit_record
 from mpidask.batch.submission.cancellation import cancel_records
 from mpidask.batch.submission.resubmission import resubmit
 from mpidask.batch.system import BatchSystem
-from mpidask.errors import UnclearError, UsageError, WalltimeError
+from mpidask.errors import UnclearError, UsageError, WalltimeError, warn
 from mpidask.quantities import seconds
 
 __all__ = ["AsyncHandle", "Handle", "cancel", "find", "jobs", "submit", "submit_async"]
@@ -194,7 +193,7 @@ def submit(
     except UnclearError as error:
         if not patient or system.search is None:
             raise
-        sys.stderr.write(error.text().replace("error: ", "warning: ", 1))
+        warn(error.what, error.remedy, key=error.key)
     return Handle(record, seconds(options.poll_interval, "poll-interval"))
 
 

@@ -14,7 +14,7 @@ from dask.utils import parse_timedelta
 from distributed.core import Status
 
 from mpidask.compat.stepped_cluster import SteppedCluster
-from mpidask.errors import BatchError
+from mpidask.errors import BatchError, linked
 from mpidask.jobqueue.cluster import scheduler_job, scheduler_options
 from mpidask.jobqueue.cluster.job_factory import JobFactory
 from mpidask.jobqueue.cluster.jobs_page import JobsPage
@@ -204,7 +204,7 @@ class HeldCluster(SteppedCluster):
             self._remembered = self.scheduler_address
             credentials.remember(self._remembered, self._tls.keys)
         if first and self._warning is not None:
-            logger.warning("%s", self._warning)
+            logger.warning("%s", linked(self._warning, "tls-is-off"))
         self.reconciler.start()
 
     # What is carried out.

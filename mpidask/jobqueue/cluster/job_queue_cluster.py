@@ -14,7 +14,7 @@ from distributed.scheduler import Scheduler
 from distributed.security import Security
 from distributed.utils import NoOpAwaitable
 
-from mpidask.errors import BatchError
+from mpidask.errors import BatchError, linked
 from mpidask.jobqueue.cluster.adaptive import POSITIONAL, JobAdaptive, is_adapting, limits_in_workers, telling
 from mpidask.jobqueue.cluster.job_factory import NO_ADDRESS, JobFactory, class_of_jobs
 from mpidask.jobqueue.cluster.reporting_cluster import ReportingCluster
@@ -315,4 +315,5 @@ class JobQueueCluster(ReportingCluster):
 def _report(task: asyncio.Future[None]) -> None:
     """Say what nobody may have awaited."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("%s", getattr(error, "what", error))
+        key = getattr(error, "key", "report-a-defect")
+        logger.error("%s", linked(getattr(error, "what", str(error)), key))

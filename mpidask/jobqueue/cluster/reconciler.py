@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from distributed.core import Status
 
 from mpidask.batch.job_state import JobId, JobState
-from mpidask.errors import BatchError, MpidaskError, UnclearError
+from mpidask.errors import BatchError, MpidaskError, UnclearError, linked
 from mpidask.jobqueue.cluster.plan import Plan
 from mpidask.jobqueue.cluster.report import exit_summary, never_starts
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
@@ -93,9 +93,9 @@ class Reconciler:
             try:
                 await self.look()
             except MpidaskError as error:
-                logger.warning("%s", error.what)
+                logger.warning("%s", linked(error.what, error.key))
             except Exception:  # the watch must go on
-                logger.exception("the jobs could not be looked after")
+                logger.exception("%s", linked("the jobs could not be looked after", "report-a-defect"))
             await asyncio.sleep(_GLANCE)
 
     async def look(self) -> None:
@@ -133,7 +133,13 @@ class Reconciler:
         """Log, once for each, which jobs the batch system says will never start."""
         hopeless = {job.identity: job for job in jobs if never_starts(job)}
         for identity in hopeless.keys() - self._hopeless:
-            logger.warning("job %s (%s): %s", identity, hopeless[identity].name, hopeless[identity].standing.reason)
+            logger.warning(
+                "%s",
+                linked(
+                    f"job {identity} ({hopeless[identity].name}): {hopeless[identity].standing.reason}",
+                    "jobs-of-a-cluster",
+                ),
+            )
         self._hopeless = set(hopeless)
 
     def notice_workers(self, jobs: list[Job]) -> None:
@@ -166,7 +172,7 @@ class Reconciler:
         if job.arrived_at is None or (died_soon and job.submitted > self._failed_at):
             self._count(job)  # those that were lost together count once: its node may have been to blame
         elif job.standing.state.ended_badly:
-            logger.warning("%s; it is replaced", exit_summary(job, tail=False))
+            logger.warning("%s", linked(f"{exit_summary(job, tail=False)}; it is replaced", "jobs-of-a-cluster"))
         if self.failure is None:
             self.plan.want_again(spec, job.restarts + 1)
 
@@ -180,7 +186,7 @@ class Reconciler:
         if self.failures < self.limit:
             pause = min(2.0 ** (self.failures - 1), _BACKOFF)
             self._hold_back = time.monotonic() + pause
-            logger.warning("%s", said)
+            logger.warning("%s", linked(said, "jobs-of-a-cluster"))
             return
         self.failure = BatchError(
             f"no more jobs are submitted: {self.failures} in a row ended before their workers came or soon after\n"
@@ -188,7 +194,7 @@ class Reconciler:
             "see its last words; mend it, then call scale() or adapt() again",
         )
         self.plan.give_up()
-        logger.error("%s", self.failure.what)
+        logger.error("%s", linked(self.failure.what, "jobs-of-a-cluster"))
 
     async def _replace(self) -> None:
         if self.holds_back:
@@ -217,7 +223,7 @@ class Reconciler:
         One that may have been taken has failed only when the job is looked for and not there.
         """
         self._hold_back = time.monotonic() + min(2.0 ** (self.failures + 1), _BACKOFF)
-        logger.warning("%s", error.what)
+        logger.warning("%s", linked(error.what, error.key))
         if isinstance(error, UnclearError):
             return
         self.failures += 1

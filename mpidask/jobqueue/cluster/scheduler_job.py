@@ -20,7 +20,7 @@ from distributed.deploy.spec import ProcessInterface
 
 from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
-from mpidask.errors import ArgumentError, BatchError
+from mpidask.errors import ArgumentError, BatchError, linked
 from mpidask.files import replace_json
 from mpidask.jobqueue.cluster.job_factory import JobFactory
 from mpidask.jobqueue.cluster.report import exit_summary
@@ -82,7 +82,12 @@ class SchedulerJob(ProcessInterface):
                 raise BatchError(f"the scheduler's {exit_summary(job, tail=True)}", "see its last words")
             if (reason := job.standing.reason) != said:
                 said = reason
-                logger.warning("the scheduler's job %s is %s: %s", job.id, job.standing.state.value, reason)
+                logger.warning(
+                    "%s",
+                    linked(
+                        f"the scheduler's job {job.id} is {job.standing.state.value}: {reason}", "jobs-of-a-cluster"
+                    ),
+                )
             for _ in range(15):
                 if file.exists():
                     break
@@ -91,7 +96,7 @@ class SchedulerJob(ProcessInterface):
         job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
         told = json.loads(file.read_text())
         self.address, self.host = told["address"], told["host"]
-        logger.warning("%s", self.note)
+        logger.warning("%s", linked(self.note, "jobs-of-a-cluster"))
         await super().start()
 
     @property

@@ -21,7 +21,7 @@ from mpidask.batch.scripts.submit_command import chosen_destination
 from mpidask.batch.status import SIGNALS, Standing
 from mpidask.batch.submission import attempt
 from mpidask.batch.system import BatchSystem
-from mpidask.errors import BatchError, UnclearError
+from mpidask.errors import BatchError, UnclearError, linked
 from mpidask.jobqueue.jobs.preparation import consecutive_jobs, prepare
 from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.tracked_job import TrackedJob
@@ -127,7 +127,8 @@ class Dispatcher:
             raise
         except BatchError as error:
             self._arrays = False
-            logger.warning("no job arrays here, jobs are submitted one by one: %s", error.what.splitlines()[0])
+            why = error.what.splitlines()[0]
+            logger.warning("%s", linked(f"no job arrays here, jobs are submitted one by one: {why}", "job-arrays"))
             return False
         return True
 
@@ -189,7 +190,9 @@ class Dispatcher:
         try:
             self.lease.add(zip((job.number for job in jobs), ids, strict=True))
         except OSError as error:  # only a program that is killed leaves them behind
-            logger.warning("jobs %s are not on record: %s", ", ".join(map(str, ids)), error)
+            logger.warning(
+                "%s", linked(f"jobs {', '.join(map(str, ids))} are not on record: {error}", "jobs-of-a-cluster")
+            )
 
     async def _search(self) -> None:
         """Look for the jobs that may have been submitted; what is found and not wanted any more is cancelled."""
@@ -201,7 +204,9 @@ class Dispatcher:
                 logger.debug("%s", error.what)
                 continue
             if found is not None:
-                logger.warning("%s has taken job %s, though it did not say so", self.system.title, found)
+                logger.warning(
+                    "%s", linked(f"{self.system.title} has taken job {found}, though it did not say so", "UnclearError")
+                )
                 self._note_taken(each.jobs, found)
                 await self._cancel([job for job in each.jobs if job.cancelled])
             elif time.time() - each.jobs[0].submitted > lookup.APPEARS and not any(job.present for job in each.jobs):
@@ -240,7 +245,7 @@ class Dispatcher:
             try:
                 output = await asyncio.to_thread(commands.run, command)
             except BatchError as error:
-                logger.warning("%s", error.what)
+                logger.warning("%s", linked(error.what, error.key))
                 continue
             if output.status != 0:
                 logger.debug("jobs that were to be cancelled may have ended: %s", output.text)
@@ -265,7 +270,9 @@ class Dispatcher:
         begin = time.monotonic()
         await self._search()
         for each in self.unclear:
-            logger.warning("a job may be left in the queue, nobody says so: %s", each.script)
+            logger.warning(
+                "%s", linked(f"a job may be left in the queue, nobody says so: {each.script}", "UnclearError")
+            )
         ended = {job.identity for job in jobs if job.standing.final or not self._may_be_left(job)}
         cancelled = {job.identity for job in jobs if job.id} - ended
         left = sorted({*self._submitted, *cancelled} - ended - self._over)

@@ -120,6 +120,7 @@ def settle(
         warn(
             f"{old} has been renamed to {new}: it is used where {new} is not set ({_place(former.where)})",
             FutureWarning,
+            key="keywords-of-clusters",
         )
         current = found[new]
         if current is None or not current.value:

@@ -8,6 +8,8 @@ import inspect
 import warnings
 from collections.abc import Iterator
 
+from mpidask.errors import linked
+
 __all__ = ["once", "warn"]
 
 #: What a cluster has warned of already, while it makes a job.
@@ -24,7 +26,7 @@ def once(said: set[str]) -> Iterator[None]:
         _said.reset(token)
 
 
-def warn(text: str, category: type[Warning]) -> None:
+def warn(text: str, category: type[Warning], *, key: str) -> None:
     """Warn at the line of the user's program: the innermost one that is neither ours nor Dask's."""
     said = _said.get()
     if said is not None:
@@ -34,7 +36,7 @@ def warn(text: str, category: type[Warning]) -> None:
     frame, level = inspect.currentframe(), 1
     while frame is not None and _is_library(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level)
+    warnings.warn(linked(text, key), category, stacklevel=level)
 
 
 def _is_library(module: str) -> bool:

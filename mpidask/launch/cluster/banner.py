@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from mpidask.errors import warning_text
 from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerSpec
 from mpidask.launch.resources.roles import Role
 
@@ -164,9 +165,12 @@ def gpu_warnings(facts: Sequence[Facts], roles: Sequence[Role]) -> str:
         if fact.gpu_trouble and Role.WORKER in role:
             ranks.setdefault((fact.host, fact.gpu_trouble), []).append(rank)
     return "".join(
-        f"mpidask: warning: on {host} ({_ranks(its)}) {trouble}; workers get what stands before it: "
-        f"{', '.join(gpu.name for gpu in facts[its[0]].gpus) or 'no GPU'}\n"
-        "mpidask: remedy: name GPUs that are there, by number or UUID (nvidia-smi -L lists them), or unset it\n"
+        warning_text(
+            f"on {host} ({_ranks(its)}) {trouble}; workers get what stands before it: "
+            f"{', '.join(gpu.name for gpu in facts[its[0]].gpus) or 'no GPU'}",
+            "name GPUs that are there, by number or UUID (nvidia-smi -L lists them), or unset it",
+            key="gpus",
+        )
         for (host, trouble), its in ranks.items()
     )
 
@@ -224,13 +228,13 @@ def doubts(facts: Sequence[Facts], workers: Sequence[WorkerSpec]) -> str:
         memory, threads = sum(worker.memory for worker in mine), sum(worker.nthreads for worker in mine)
         has = min((int(limit.amount) for limit in fact.memory), default=0)
         if has and memory > has:
-            text += (
-                f"mpidask: warning: workers on {fact.host} may use {amount(memory)}, it has {amount(has)} "
-                "(--memory-limit)\n"
+            text += warning_text(
+                f"workers on {fact.host} may use {amount(memory)}, it has {amount(has)} (--memory-limit)",
+                key="oversubscribed",
             )
         if threads > _MANY * fact.node_cores:
-            text += (
-                f"mpidask: warning: workers on {fact.host} have {threads} threads, it has {fact.node_cores} cores "
-                "(--nthreads)\n"
+            text += warning_text(
+                f"workers on {fact.host} have {threads} threads, it has {fact.node_cores} cores (--nthreads)",
+                key="oversubscribed",
             )
     return text

@@ -92,4 +92,5 @@ def _stale(path: str, entry: scheduler_file.Entry, why: str) -> StartupError:
     return StartupError(
         f"the scheduler file {path} is stale: {why}.\nit is of a run {entry.origin}",
         "remove the file, and start the run with the scheduler",
+        key="stale-scheduler-file",
     )

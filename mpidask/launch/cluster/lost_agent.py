@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from mpidask.errors import LostError, MpidaskError, caught
+from mpidask.errors import LostError, MpidaskError, caught, warn
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.servers.agent import Agent
@@ -56,7 +56,7 @@ class Replacement:
             if self._count >= _AGAIN:
                 self._give_up(f"{where} {what}, again and again")
                 return
-            sys.stderr.write(f"mpidask: warning: {where} {what}; it is started again\n")
+            warn(f"{where} {what}; it is started again", key="lost-worker")
             error = caught(self._start)
             if error is None:
                 return
@@ -86,7 +86,7 @@ class Replacement:
         if self._closing:
             return
         if len(self._run.layout.mine) < len(self._run.layout.workers):
-            sys.stderr.write(f"mpidask: warning: {why}; the run goes on without them\n")
+            warn(f"{why}; the run goes on without them", key="lost-worker")
             return
         lost = LostError(f"{why}; no worker is left, and the run ends")
         sys.stderr.write(lost.text())

@@ -13,7 +13,7 @@ from typing import Any
 from mpidask import config
 from mpidask.compat import dask_settings
 from mpidask.config import Options
-from mpidask.errors import MpidaskError, StartupError, UsageError, caught
+from mpidask.errors import MpidaskError, StartupError, UsageError, caught, warn
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout, startup_timeout
 from mpidask.launch.cluster.run import Invocation, Run, Settled
@@ -105,9 +105,10 @@ def _check_byte_code(file: str | None, package: str) -> None:
     """
     if file is not None and not os.path.exists(file):
         where = os.path.dirname(package)
-        sys.stderr.write(
-            "mpidask: warning: Dask has no byte code (.pyc) here: every process compiles it anew, which takes longer "
-            f"than all else\nmpidask: remedy: {sys.executable} -m compileall -q {where}\n"
+        warn(
+            "Dask has no byte code (.pyc) here: every process compiles it anew, which takes longer than all else",
+            f"{sys.executable} -m compileall -q {where}",
+            key="no-compiled-bytecode",
         )
 
 

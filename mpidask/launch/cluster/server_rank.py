@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidask import quantities
 from mpidask.compat import dask_settings
-from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught
+from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_error, caught, warn
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.contact import share_scheduler
@@ -188,7 +188,7 @@ class ServerRank:
         """Say that a worker which was not waited for will not come."""
         if not starting.cancelled() and isinstance(starting.result(), MpidaskError):
             where = f"rank {self._world.rank} on {self._world.host}"
-            sys.stderr.write(f"mpidask: warning: {where} goes without its worker: {starting.result()}\n")
+            warn(f"{where} goes without its worker: {starting.result()}", key="lost-worker")
 
     @property
     def _each_for_itself(self) -> bool:

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 from mpidask.compat.python import run_exit_handlers
-from mpidask.errors import LostError
+from mpidask.errors import LostError, warn
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
 from mpidask.launch.comm.world import World
@@ -28,7 +28,7 @@ def lose_agent(run: Run, status: int) -> None:
     """Act on the end of the process with this rank's servers, which nobody has asked for."""
     where = f"the process with this rank's servers, on rank {run.world.rank} on {run.world.host}, ended"
     if not run.hosts_scheduler:
-        sys.stderr.write(f"mpidask: warning: {where} ({status}); the run goes on without its workers\n")
+        warn(f"{where} ({status}); the run goes on without its workers", key="lost-worker")
         return
     lost = LostError(f"{where} ({status}); the run ends")
     sys.stderr.write(lost.text())
@@ -57,5 +57,5 @@ def leave_in_order(run: Run, status: int) -> NoReturn:
     if wait(run.world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
         run.rank.leave(status)
     if is_client:
-        sys.stderr.write("mpidask: warning: a rank did not end in time; the run is aborted\n")
+        warn("a rank did not end in time; the run is aborted", key="too-slow-to-end")
     run.world.abort(status)

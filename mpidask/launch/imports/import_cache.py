@@ -19,6 +19,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder, Sou
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from mpidask.errors import warn
 from mpidask.launch.imports.listing_finder import ListingFinder
 
 __all__ = [
@@ -207,7 +208,7 @@ def offered() -> ImportCache | None:
     except (OSError, ValueError, EOFError, TypeError) as error:
         if cache is not None:
             cache.close()
-        warn(f"the import cache is not used where workers are forked: {error}")
+        warn(f"the import cache is not used where workers are forked: {error}", key="import-cache")
         return None
     return cache
 
@@ -273,7 +274,8 @@ class _Finder:
         """Say once what has failed."""
         if not self._complained:
             self._complained = True
-            warn(f"{name} could not be had from the import cache ({type(error).__name__}: {error}), but from its file")
+            why = f"{type(error).__name__}: {error}"
+            warn(f"{name} could not be had from the import cache ({why}), but from its file", key="import-cache")
 
 
 class _Loader(SourceFileLoader):
@@ -292,8 +294,3 @@ class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType | None:
         """Return the module's code."""
         return self._finder.code(fullname) or super().get_code(fullname)
-
-
-def warn(text: str) -> None:
-    """Say what is not as it should be, on a line of its own."""
-    sys.stderr.write(f"mpidask: warning: {text}\n")

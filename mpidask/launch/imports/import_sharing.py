@@ -15,7 +15,7 @@ from typing import IO
 
 from mpidask import files
 from mpidask.config import Options
-from mpidask.errors import MpidaskError, UsageError
+from mpidask.errors import MpidaskError, UsageError, warn
 from mpidask.launch.comm.polling import Steps, WaitPolicy, wait
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
@@ -88,7 +88,7 @@ def _tell(reasons: dict[int, str]) -> None:
     without = [rank for rank in sorted(reasons) if reasons[rank]]
     if without:
         who = f"rank {without[0]}" + (f" and {len(without) - 1} more" if without[1:] else "")
-        import_cache.warn(f"{who} cannot use the import cache: {reasons[without[0]]}")
+        warn(f"{who} cannot use the import cache: {reasons[without[0]]}", key="import-cache")
 
 
 # ------------------------------------------------------------------------------ rank 0
@@ -115,7 +115,7 @@ def _obtain(token: str, options: Options) -> Steps[ImportCache | MpidaskError | 
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other ranks wait, and imports go without
         reason = f"is not used: {type(error).__name__}: {error}"
-    import_cache.warn(f"{what} {reason}; imports go without one")
+    warn(f"{what} {reason}; imports go without one", key="import-cache")
     return None
 
 

@@ -163,4 +163,5 @@ def best(
         f"no network address of the scheduler's node {hosts[scheduler]} is reached by all nodes.\n"
         f"tried: {tried}\nnot reached by: {who}",
         "name the interface that connects the nodes with --interface (`ip addr` on a node lists them)",
+        key="no-common-network",
     )

@@ -65,6 +65,7 @@ class Scratch:
             raise StartupError(
                 f"no directory for spilling can be made in {base}: {error.strerror}",
                 "choose another place with --local-directory",
+                key="no-place-to-spill",
             ) from error
         return cls(path, lock, cls._make_short(rank) if len(path) >= _LONGEST else None)
 
@@ -119,6 +120,7 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
     raise StartupError(
         "no node-local directory for spilling was found",
         "name one with --local-directory; add --shared-scratch if it is on a network file system",
+        key="no-place-to-spill",
     )
 
 
@@ -128,6 +130,7 @@ def _check(path: str, *, shared: bool) -> str:
         raise StartupError(
             f"{path} is on a network file system ({kind}), where spilling is slow for you and everybody else",
             "name a node-local directory with --local-directory, or insist with --shared-scratch",
+            key="no-place-to-spill",
         )
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
@@ -135,11 +138,13 @@ def _check(path: str, *, shared: bool) -> str:
         raise StartupError(
             f"the directory for spilling {path} cannot be made: {error.strerror}",
             "choose another place with --local-directory",
+            key="no-place-to-spill",
         ) from error
     if _others_can_rename(path):
         raise StartupError(
             f"in {path} everybody can rename your directory and put another in its place: it has no sticky bit",
             "name a directory of your own there with --local-directory, which is made for you alone",
+            key="no-place-to-spill",
         )
     return os.path.realpath(path)
 

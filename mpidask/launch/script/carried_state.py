@@ -20,6 +20,8 @@ from typing import Any
 import dask.config
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from mpidask.errors import linked
+
 __all__ = ["State", "WorkerState", "dask_setup", "watch_for"]
 
 #: Parts of Dask's configuration that are a process's own.
@@ -171,7 +173,9 @@ class WorkerState(WorkerPlugin):
             try:
                 os.chdir(self.state.directory)
             except OSError as error:
-                _logger.warning("the script's working directory is not here: %s", error)
+                _logger.warning(
+                    "%s", linked(f"the script's working directory is not here: {error}", "working-directory")
+                )
         memory = self.state.config.get("distributed", {}).get("worker", {}).get("memory", {})
         for name in _FRACTIONS:  # what a worker has read when it started
             attribute = f"memory_{name}_fraction"

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mpidask.errors import WalltimeError
+from mpidask.errors import WalltimeError, warning_text
 from mpidask.launch.resources.walltime import CALLBACKS, Clock
 
 __all__ = ["SIGNAL", "Alarm", "error"]
@@ -121,7 +121,11 @@ class Alarm:
             return
         self._ender.acquire()
         if not self._stopped.is_set():
-            _say(f"mpidask: warning: the script did not end within {_FOR_SCRIPT * margin:.3g} s and is given up\n")
+            _say(
+                warning_text(
+                    f"the script did not end within {_FOR_SCRIPT * margin:.3g} s and is given up", key="too-slow-to-end"
+                )
+            )
             self._end(self.status)
 
     def _call_back(self, timeout: float) -> None:
@@ -137,7 +141,11 @@ class Alarm:
         while calling.is_alive() and time.monotonic() < deadline and not self._stopped.is_set():
             calling.join(min(0.1, timeout))
         if calling.is_alive() and not self._stopped.is_set():
-            _say(f"mpidask: warning: the callbacks did not end within {timeout:.3g} s and are given up\n")
+            _say(
+                warning_text(
+                    f"the callbacks did not end within {timeout:.3g} s and are given up", key="too-slow-to-end"
+                )
+            )
 
     # --------------------------------------------------------- in the main thread
     def _on_signal(self, number: int, frame: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from distributed.core import Server
 from distributed.diagnostics import nvml
 
 from mpidask.compat.servers import switch_gpu_monitor_off
-from mpidask.errors import StartupError
+from mpidask.errors import StartupError, warn
 from mpidask.launch.resources import cuda
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.servers.specs import WorkerGroupSpec
@@ -37,11 +36,11 @@ def prepare(environ: Mapping[str, str], gpus: Iterable[str] = (), *, reporter: i
     except Exception as error:  # noqa: BLE001 - whatever NVML has to say
         switch_gpu_monitor_off()
         if reporter is not None:
-            sys.stderr.write(
-                f"mpidask: warning: Dask does not monitor the GPUs of rank {reporter}, NVML refuses: "
-                f"{type(error).__name__}: {error}; {_CUDA} is {'not set' if before is None else repr(before)} there\n"
-                "mpidask: remedy: name GPUs that are there, or switch the monitor off: "
-                "DASK_DISTRIBUTED__DIAGNOSTICS__NVML=False\n"
+            warn(
+                f"Dask does not monitor the GPUs of rank {reporter}, NVML refuses: "
+                f"{type(error).__name__}: {error}; {_CUDA} is {'not set' if before is None else repr(before)} there",
+                "name GPUs that are there, or switch the monitor off: DASK_DISTRIBUTED__DIAGNOSTICS__NVML=False",
+                key="gpus",
             )
     finally:
         if before is not None:
@@ -67,10 +66,11 @@ def settle(worker: WorkerSpec, *, choice: bool) -> None:
     """
     assert worker.gpu is not None
     if choice and cuda.is_initialised():
-        sys.stderr.write(
-            f"mpidask: warning: rank {worker.rank} had initialised CUDA before its worker got a GPU: the worker uses "
-            f"the first that {worker.gpu_variable} showed then, as workers of other ranks may\n"
-            f"mpidask: remedy: have the launcher set {worker.gpu_variable} for each rank, or use workers with nannies\n"
+        warn(
+            f"rank {worker.rank} had initialised CUDA before its worker got a GPU: the worker uses "
+            f"the first that {worker.gpu_variable} showed then, as workers of other ranks may",
+            f"have the launcher set {worker.gpu_variable} for each rank, or use workers with nannies",
+            key="gpus",
         )
     os.environ[worker.gpu_variable] = worker.gpu
 

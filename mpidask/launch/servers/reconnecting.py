@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import sys
 import time
 
 from distributed import Worker, rpc
 from distributed.core import Server
 
 from mpidask.compat.lost_connections import has_lost_connection, is_needed
-from mpidask.errors import MpidaskError
+from mpidask.errors import MpidaskError, warn
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC
 from mpidask.launch.servers.server_start import exit_message, start_workers
 from mpidask.launch.servers.specs import WorkerGroupSpec
@@ -42,7 +41,7 @@ async def keep_workers(spec: WorkerGroupSpec, workers: list[Server]) -> None:
             await keep(index)
         except (MpidaskError, OSError, RuntimeError) as error:
             name = spec.workers[index].name
-            sys.stderr.write(f"mpidask: warning: worker {name} on {os.uname().nodename} does not come back: {error}\n")
+            warn(f"worker {name} on {os.uname().nodename} does not come back: {error}", key="lost-worker")
 
     await asyncio.gather(*(keep_or_say(index) for index in range(len(workers))))
 

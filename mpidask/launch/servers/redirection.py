@@ -10,6 +10,8 @@ import io
 import os
 import sys
 
+from mpidask.errors import warn
+
 __all__ = ["append_to", "divert"]
 
 
@@ -25,7 +27,7 @@ def divert(path: str, *, warns: bool) -> None:
     except OSError as error:
         if warns:
             name = os.path.basename(path)
-            sys.stderr.write(f"mpidask: warning: no {name} and the like in the run directory: {error.strerror}\n")
+            warn(f"no {name} and the like in the run directory: {error.strerror}", key="no-logs-of-ranks")
 
 
 def append_to(path: str) -> None:

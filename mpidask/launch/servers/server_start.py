@@ -28,7 +28,7 @@ from mpidask.compat import dask as compat
 from mpidask.compat import lost_connections, servers
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport
-from mpidask.errors import StartupError
+from mpidask.errors import StartupError, warn
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
@@ -70,7 +70,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     workers = sum(len(rank.workers) for rank in spec.ranks)
     shortage = staggering.shortage(workers, limit)
     if shortage is not None:
-        sys.stderr.write(f"mpidask: warning: {shortage}\n")
+        warn(shortage, key="open-files")
     idle.prepare()
     tls_sockets.mend()
     log_filters.limit_refusals(1)

@@ -109,7 +109,8 @@ class Watch:
         if self.up and self.vital and self._is_stopped(stat):
             return (
                 f"error: {self.who} has been stopped (SIGSTOP) for "
-                f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends."
+                f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends; "
+                "more: mpidask docs LostError"
             )
         return None
 
@@ -129,11 +130,11 @@ class Watch:
         if self.cut_off:
             return ""
         if self.up:
-            return f"warning: {self.who} did not end in time and is killed."
+            return f"warning: {self.who} did not end in time and is killed; more: mpidask docs too-slow-to-end"
         return (
             f"error: {self.who}: MPI did not come up within {_startup_timeout():.0f} s; another rank is "
             "missing.\nremedy: see its message above, or allow more time with "
-            "DASK_MPIDASK__STARTUP_TIMEOUT (seconds)."
+            "DASK_MPIDASK__STARTUP_TIMEOUT (seconds); more: mpidask docs missing-ranks"
         )
 
     def _is_stopped(self, stat: Stat) -> bool:
@@ -169,7 +170,7 @@ class Watch:
             f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left "
             f"({left}): the others ended before MPI was up.\n"
             "remedy: see their messages above; check that the same Python environment and mpidask are "
-            "on every node."
+            "on every node; more: mpidask docs missing-ranks"
         )
 
     def end_step(self) -> None:
@@ -187,9 +188,9 @@ class Watch:
                 return
             time.sleep(_TICK / 5)
         if not self.needed:
-            _say(f"warning: {self.who} is lost; the run goes on without it.")
+            _say(f"warning: {self.who} is lost; the run goes on without it; more: mpidask docs lost-worker")
             return
-        _say(f"error: {self.who} is lost; the run cannot go on without it and ends.")
+        _say(f"error: {self.who} is lost; the run cannot go on without it and ends; more: mpidask docs LostError")
         self.end_step()
         for other in ranks_under(self.launcher).values():
             with contextlib.suppress(OSError):
@@ -256,7 +257,7 @@ def run_watchdog(watch: Watch, read_end: int) -> None:
             watch.clean_up()
             watch.end_run()
     except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
-        _say(f"warning: the watchdog of {watch.who} failed: {error!r}")
+        _say(f"warning: the watchdog of {watch.who} failed: {error!r}; more: mpidask docs watchdog")
     finally:
         os._exit(0)
 

@@ -296,7 +296,7 @@ def test_a_job_that_will_never_start_is_logged_once(caplog):
     for _ in range(2):
         reconciler._notice_hopeless([hopeless, waits])
     assert [record.getMessage() for record in caplog.records] == [
-        f"job 100 (w-0): {hopeless.standing.reason}",
+        f"job 100 (w-0): {hopeless.standing.reason}; more: mpidask docs jobs-of-a-cluster",
     ]
     assert report.never_starts(hopeless)
     assert not report.never_starts(waits)
