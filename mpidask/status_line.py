@@ -9,6 +9,7 @@ import time
 __all__ = ["PATIENCE", "StatusLine"]
 
 PATIENCE = 2.0  # s that something may take before it is said what is waited for
+_LIVE, _IN_LOGS = 0.5, 10.0  # s between two lines that would change all the time
 
 
 class StatusLine:
@@ -16,18 +17,26 @@ class StatusLine:
 
     enabled: whether anything is shown
     after:   s from now in which nothing is shown
+    calm:    whether it would change all the time: then it does so now and then
     """
 
-    def __init__(self, *, enabled: bool = True, after: float = 0.0) -> None:
+    def __init__(self, *, enabled: bool = True, after: float = 0.0, calm: bool = False) -> None:
         self.is_live = sys.stderr.isatty()
         self._enabled = enabled
-        self._begins = time.monotonic() + after
+        self._next = time.monotonic() + after
+        self._pause = (_LIVE if self.is_live else _IN_LOGS) if calm else 0.0
         self._shown = ""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something would be shown now."""
+        return self._enabled and time.monotonic() >= self._next
 
     def show(self, text: str, in_logs: str | None = None) -> None:
         """Show how things stand; where there is no terminal, what is to stand in logs instead, if it has changed."""
-        if not self._enabled or time.monotonic() < self._begins:
+        if not self.is_due:
             return
+        self._next = time.monotonic() + self._pause
         if self.is_live:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             self._write(f"\r\x1b[K{f'mpidask: {text}'[: width - 1]}")

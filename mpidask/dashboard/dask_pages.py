@@ -15,6 +15,7 @@ from distributed import Scheduler
 from tornado import web
 
 from mpidask.compat import servers
+from mpidask.errors import warn
 
 __all__ = ["MODULE", "add_on_demand"]
 
@@ -58,10 +59,8 @@ class _Coming:
         try:
             module = await asyncio.to_thread(importlib.import_module, MODULE)
         except ImportError as error:
-            sys.stderr.write(
-                f"mpidask: warning: the dashboard has no pages: {error}\n"
-                f"mpidask: remedy: {sys.executable} -m pip install {error.name or 'bokeh'}\n"
-            )
+            remedy = f"{sys.executable} -m pip install {error.name or 'bokeh'}"
+            warn(f"the dashboard has no pages: {error}", remedy, key="no-dashboard")
             return
         scheduler = self._scheduler
         module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=self._prefix)

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mpidask import config
+from mpidask.config import Options
 from mpidask.dashboard import links
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import SoFar, WaitPolicy
+from mpidask.launch.comm.world import World
 from mpidask.security.credentials import Contact
+from mpidask.status_line import PATIENCE, StatusLine
 from mpidask.version import __version__
 
-__all__ = ["StartupProgress", "print_banner", "print_closing"]
+__all__ = ["StartupProgress", "meeting", "print_banner", "print_closing"]
 
-_FIRST, _ON_TERMINAL, _IN_LOG = 2.0, 0.5, 10.0  # s until the first look, then between two
+
+@contextlib.contextmanager
+def meeting(world: World, options: Options, hosts: Mapping[int, str]) -> Iterator[Callable[[Mapping[int, Any]], None]]:
+    """Yield what says, on rank 0, which ranks are waited for, while all of them meet.
+
+    hosts: rank -> host name, as far as they are known
+    """
+    line = StatusLine(enabled=not options.quiet, after=PATIENCE, calm=True)
+
+    def show(reported: Mapping[int, Any]) -> None:
+        if line.is_due:
+            line.show(banner.waiting([rank for rank in range(world.size) if rank not in reported], hosts))
+
+    try:
+        yield show
+    finally:
+        line.clear()
 
 
 class StartupProgress:
@@ -30,9 +50,7 @@ class StartupProgress:
         self._layout = layout
         self._hosts = layout.hosts
         self._wanted = Counter(worker.rank for worker in layout.workers)
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + _FIRST
-        self._shown = False
+        self._line = StatusLine(enabled=not layout.options.quiet, after=PATIENCE, calm=True)
 
     @property
     def policy(self) -> WaitPolicy:
@@ -44,14 +62,11 @@ class StartupProgress:
 
         reported: rank -> (rank -> number of its workers), of those that the first one hosts, or so far
         """
-        if self._layout.options.quiet or time.monotonic() < self._next:
+        if not self._line.is_due:
             return
-        self._next = time.monotonic() + (_ON_TERMINAL if self._terminal else _IN_LOG)
         up = _sum(reported)
         missing = banner.missing_workers(list(self._wanted), self._wanted.keys() - self._lacking(up), self._hosts)
-        text = banner.progress(up.total(), len(self._layout.workers), missing)
-        _say(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
-        self._shown = True
+        self._line.show(banner.progress(up.total(), len(self._layout.workers), missing))
 
     def _lacking(self, up: Counter[int]) -> set[int]:
         return {rank for rank, number in self._wanted.items() if up[rank] < number}
@@ -70,8 +85,7 @@ class StartupProgress:
 
     def done(self) -> None:
         """Clear the changing line."""
-        if self._shown and self._terminal:
-            _say("\r\x1b[K")
+        self._line.clear()
 
 
 def _ready(reported: Mapping[int, Any]) -> set[int]:

@@ -200,7 +200,15 @@ def missing_workers(hosting: Sequence[int], up: Collection[int], hosts: Mapping[
 
 def progress(number: int, wanted: int, missing: str) -> str:
     """Return the line shown while workers start."""
-    return f"mpidask: {number}/{wanted} workers" + (f", missing: {missing}" if missing else "")
+    return f"{number}/{wanted} workers" + (f", missing: {missing}" if missing else "")
+
+
+def waiting(missing: Sequence[int], hosts: Mapping[int, str]) -> str:
+    """Return the line shown while ranks meet (pure).
+
+    hosts: rank -> host name, as far as they are known
+    """
+    return "waiting for " + _few([f"rank {rank}" + (f" on {hosts[rank]}" if rank in hosts else "") for rank in missing])
 
 
 def closing(status: int | None, seconds: float, *, script: bool = True) -> str:

@@ -14,7 +14,7 @@ from mpidask import config
 from mpidask.compat import dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught, warn
-from mpidask.launch.cluster import banner
+from mpidask.launch.cluster import announce, banner
 from mpidask.launch.cluster.layout import Layout, startup_timeout
 from mpidask.launch.cluster.run import Invocation, Run, Settled
 from mpidask.launch.comm.polling import WaitPolicy, wait
@@ -125,9 +125,10 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
     world, options = rank.world, settled.invocation.options
     assigned = _assign(world.size, settled.invocation, joined=joined is not None)
     rank.use_role(assigned[world.rank])
-    policy = WaitPolicy(startup_timeout(options, staggering.Turn(ranks=world.size)), compact=division.compact)
+    timeout = startup_timeout(options, staggering.Turn(ranks=world.size))
     looked = caught(lambda: _look_around(rank, options, assigned[world.rank], joined))
-    by_rank = wait(world.agree(looked, policy))
+    with announce.meeting(world, options, {}) as show:
+        by_rank = wait(world.agree(looked, WaitPolicy(timeout, progress=show, compact=division.compact)))
     facts = [by_rank[number] for number in range(world.size)]
     workers = _divide(options, facts, assigned)
     if world.rank == 0:
@@ -227,7 +228,15 @@ def _offers(
 
 def _find_network(world: World, options: Options, facts: Sequence[Facts], joined: Contact | None) -> tuple[str, str]:
     """Return the address on which this rank listens, and how the nodes reach each other."""
-    policy = WaitPolicy(startup_timeout(options, staggering.Turn(ranks=world.size)))
+    hosts = {rank: fact.host for rank, fact in enumerate(facts)}
+    with announce.meeting(world, options, hosts) as show:
+        policy = WaitPolicy(startup_timeout(options, staggering.Turn(ranks=world.size)), hosts, progress=show)
+        return _tried(world, options, facts, joined, policy)
+
+
+def _tried(
+    world: World, options: Options, facts: Sequence[Facts], joined: Contact | None, policy: WaitPolicy
+) -> tuple[str, str]:
     probers = network.probers(facts)
     first = probers[facts[world.rank].network]  # the rank that tries for this one
     if joined is not None:
@@ -244,7 +253,5 @@ def _find_network(world: World, options: Options, facts: Sequence[Facts], joined
     reached = network.answers(facts, wait(world.agree(tried, policy)))
     if targets:
         targets.close()
-    name, address = network.best(
-        offers, reached, {rank: fact.host for rank, fact in enumerate(facts)}, options.scheduler_rank
-    )
+    name, address = network.best(offers, reached, dict(policy.hosts), options.scheduler_rank)
     return reached[world.rank][address], f"{name}, tried by connecting from every rank"

@@ -12,7 +12,16 @@ import time
 
 from mpidask.launch.watchdog.launcher_environment import RANK_VARIABLES, TOKEN, launcher_rank
 
-__all__ = ["Stat", "kill_marked", "launcher_process", "launchers_above", "program_name", "ranks_under", "read_stat"]
+__all__ = [
+    "Stat",
+    "kill_marked",
+    "launcher_process",
+    "launchers_above",
+    "program_name",
+    "ranks_in_mpi",
+    "ranks_under",
+    "read_stat",
+]
 
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 
@@ -105,6 +114,19 @@ def ranks_under(launcher: int) -> dict[int, Stat]:
         if stat is not None and stat.parent == launcher and stat.state not in "ZX":
             ranks.update({rank: stat for rank in [_rank_of(pid)] if rank is not None})
     return ranks
+
+
+def ranks_in_mpi(launcher: int) -> set[int]:
+    """Return the ranks under this launcher process that have loaded an MPI library, be it below a wrapper script."""
+    ranks = {pid: rank for pid in _pids() if (rank := _rank_of(pid)) is not None}
+    return {rank for pid, rank in ranks.items() if "/libmpi" in _read(pid, "maps") and _is_below(pid, launcher)}
+
+
+def _is_below(pid: int, ancestor: int) -> bool:
+    while pid > 1 and pid != ancestor:
+        stat = read_stat(pid)
+        pid = stat.parent if stat else 0
+    return pid == ancestor
 
 
 def _rank_of(pid: int) -> int | None:

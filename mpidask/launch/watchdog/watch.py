@@ -11,10 +11,12 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Mapping
 
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
 from mpidask.launch.watchdog.procfs import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
 from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
+from mpidask.launch.watchdog.waiting import Waiting
 
 __all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
 
@@ -46,6 +48,7 @@ class Watch:
         stat = read_stat(rank)
         self.born = stat.born if stat else ""
         self.deadline = time.monotonic() + _startup_timeout()
+        self.waiting = Waiting()
 
     def receive(self, line: str) -> None:
         """Take one line from the rank."""
@@ -104,8 +107,11 @@ class Watch:
             self._end_launcher()
         if time.monotonic() > self.deadline:
             return self._late()
-        if not self.up and self._node_has_lost_a_rank():
-            return self._lost_rank()
+        if not self.up:
+            present = ranks_under(self.launcher)
+            if self._node_has_lost_a_rank(present):
+                return self._lost_rank()
+            _say(self.waiting.line(present, self.launcher))
         if self.up and self.vital and self._is_stopped(stat):
             return (
                 f"error: {self.who} has been stopped (SIGSTOP) for "
@@ -153,9 +159,8 @@ class Watch:
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
 
-    def _node_has_lost_a_rank(self) -> bool:
+    def _node_has_lost_a_rank(self, present: Mapping[int, Stat]) -> bool:
         expected = local_size(os.environ)
-        present = ranks_under(self.launcher)
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
         reports = launcher_rank(os.environ) == min(present, default=None)

@@ -140,6 +140,21 @@ def test_a_launcher_of_another_mpi_is_refused(ranks):
     assert not result.leftover, result
 
 
+def test_a_rank_that_is_late_for_mpi_is_named(ranks):
+    """The others are inside MPI_Init by then, and only their watchdogs can speak."""
+    wrapper = (
+        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; while [ "$r" = 2 ] && [ ! -e come.py ]; do sleep 0.1; done; '
+        'exec "$0" "$@"'
+    )
+    command = ["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("print(3)")]
+    run = ranks.start(3, command=command)
+    run.wait_for(f"mpidask: waiting for rank 2 on {os.uname().nodename} to bring MPI up\n", file="err")
+    ranks.script("", "come.py")
+    result = run.result()
+    assert (result.status, result.stdout) == (0, "3\n"), result
+    assert not result.leftover, result
+
+
 def test_progress_is_shown_while_workers_start(ranks):
     (ranks.work / "slow.py").write_text(
         "import asyncio, distributed\n"

@@ -1,0 +1,62 @@
+"""What is waited for before MPI is up: ranks of this node that have not begun to bring it up.
+
+Imports nothing but the standard library's smallest modules: it is part of the watchdog.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Collection
+
+from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size
+from mpidask.launch.watchdog.procfs import ranks_in_mpi
+
+__all__ = ["Waiting", "words"]
+
+_PATIENCE = 2.0  # s before it is said what is waited for
+_LOOK, _PAUSE = 1.0, 10.0  # s between two looks, and between two lines
+_MANY = 8  # ranks that are named
+
+
+class Waiting:
+    """Says what is waited for, in a line when it has changed; the first of a node's ranks looks for all of them."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _PATIENCE
+        self._said = ""
+        self._quiet = "--quiet" in sys.argv
+
+    def line(self, present: Collection[int], launcher: int) -> str:
+        """Return the line to print now, "" for none.
+
+        present:  ranks of this node that are there
+        launcher: the process that has started them
+        """
+        rank = launcher_rank(os.environ)
+        if self._quiet or time.monotonic() < self._next or rank != min(present, default=None):
+            return ""
+        self._next = time.monotonic() + _LOOK
+        late = set(present) - ranks_in_mpi(launcher)
+        size = launcher_size(os.environ)
+        said = words(late, others=size - len(present) if rank == 0 else 0, host=os.uname().nodename)
+        if said in ("", self._said):
+            return ""
+        self._next, self._said = time.monotonic() + _PAUSE, said
+        return said
+
+
+def words(late: Collection[int], others: int, host: str) -> str:
+    """Return what is waited for, "" for nothing that is known here (pure).
+
+    late:   ranks of this node that do not bring MPI up yet
+    others: how many ranks there are on other nodes, if this one is to speak for them
+    """
+    if late:
+        named = ", ".join(map(str, sorted(late)[:_MANY]))
+        more = f" and {len(late) - _MANY} more" if len(late) > _MANY else ""
+        return f"waiting for rank{'s' * (len(late) > 1)} {named}{more} on {host} to bring MPI up"
+    if others > 0:
+        return f"waiting for MPI to come up: all ranks on {host} are there, {others} are on other nodes"
+    return ""
