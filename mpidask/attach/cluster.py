@@ -21,7 +21,7 @@ from mpidask.attach.wait import JobSearch
 from mpidask.batch.registry import find_here
 from mpidask.batch.submission.handles import Handle
 from mpidask.config import as_keyword
-from mpidask.errors import BatchError, UnclearError
+from mpidask.errors import BatchError, UnclearError, linked
 from mpidask.security import tls_sockets
 from mpidask.security.scheduler_file import Entry
 
@@ -101,7 +101,7 @@ class MPICluster(JobCluster):
         self._options, self._of_run = spec.divided(others)
         remark = configuration.remark(configuration.read(others.get("profile")).profiles)
         if remark and not quiet:
-            warnings.warn(f"mpidask: {remark}", UserWarning, stacklevel=2)
+            warnings.warn(f"mpidask: {linked(remark, 'profiles-of-sites')}", UserWarning, stacklevel=2)
         job = spec.describe(self._options, self._of_run, as_keyword)
         self._resources = job.resources
         super().__init__(asynchronous=asynchronous, name=name, quiet=quiet)

@@ -65,6 +65,8 @@ def _refuse(words: list[str]) -> None:
     """Report a command that does not exist, with the one that may be meant, on one rank; exit."""
     import difflib
 
+    from mpidask.errors import UsageError
+
     name = words[0]
     names = [*commands.modules(), "help", "version"]
     close = difflib.get_close_matches(name, names, 1)
@@ -75,7 +77,7 @@ def _refuse(words: list[str]) -> None:
     else:
         remedy = "`mpidask help` lists the commands"
     what = "option" if name.startswith("-") else "command"
-    _print_once(f"mpidask: error: unknown {what}: {name}\nmpidask: remedy: {remedy}\n", sys.stderr)
+    _print_once(UsageError(f"unknown {what}: {name}", remedy).text(), sys.stderr)
     sys.exit(2)
 
 

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from mpidask import configuration
 from mpidask.cli import command_line
-from mpidask.errors import MpidaskError, UsageError
+from mpidask.errors import MpidaskError, UsageError, linked
 
 if TYPE_CHECKING:
     from mpidask.batch.status import Standing
@@ -54,7 +54,7 @@ def remark(profile: str | None) -> None:
     """Say on stderr what is to be said of a profile: that nobody has run it."""
     text = configuration.remark(configuration.read(profile).profiles)
     if text:
-        sys.stderr.write(f"mpidask: {text}\n")
+        sys.stderr.write(f"mpidask: {linked(text, 'profiles-of-sites')}\n")
 
 
 def job_argument(name: str = "job", *, several: bool = False) -> click.Argument:

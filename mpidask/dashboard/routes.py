@@ -1,4 +1,4 @@
-"""What is added to a scheduler's HTTP server: page "Ranks", its numbers, Dask's pages on demand.
+"""What is added to a scheduler's HTTP server: page "Ranks", its numbers, a style, Dask's pages on demand.
 
 Only Dask's pages need bokeh. All of them are under the secret.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from distributed import Scheduler
 from distributed.http.utils import RequestHandler
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.web import OutputTransform
 
 from mpidask.compat import dask as compat
 from mpidask.dashboard import dask_pages
@@ -22,6 +25,7 @@ __all__ = ["add", "show_in_navigation"]
 
 _NAME = "ranks"  # the page's address, and in the navigation bar its title
 _FIRST = "status"  # of Dask's pages
+_STYLE = "info.css"  # of the pages "Info"
 
 
 def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
@@ -36,7 +40,9 @@ def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
     dasks = [_FIRST] if on_demand else []
     server = {"dask_server": scheduler, "extra": {"path": path, "pages": [*dasks, _NAME]}}
     routes = [(f"{under}/{_NAME}", _Ranks, server), (f"{under}/{re.escape(NUMBERS)}", _Numbers, server)]
+    routes.append((f"{under}/{re.escape(_STYLE)}", _Style, server))
     scheduler.http_application.add_handlers(r".*", [*routes, (f"{under}/?", _Front, server)])
+    scheduler.http_application.add_transform(_OwnStyle)
     if on_demand:
         dask_pages.add_on_demand(scheduler, prefix, lambda: show_in_navigation(scheduler))
 
@@ -82,6 +88,40 @@ class _Numbers(RequestHandler):
         tasks = add_up(prefix.states for prefix in self.server.task_prefixes.values())
         self.set_header("Cache-Control", "no-store")
         self.write(numbers(source.rows(), source.heading, tasks))
+
+
+class _Style(RequestHandler):
+    """The style of the pages "Info"."""
+
+    def get(self) -> None:
+        """Answer with the style."""
+        self.set_header("Content-Type", "text/css")
+        self.write(Path(__file__).with_name(_STYLE).read_bytes())
+
+
+class _OwnStyle(OutputTransform):
+    """Has the pages "Info" take the style from here that their templates take from a public network.
+
+    https://github.com/dask/distributed/blob/main/distributed/http/templates/main.html
+    """
+
+    def __init__(self, request: HTTPServerRequest) -> None:
+        """Look whether it is such a page."""
+        self._is_info = "/info/" in request.path
+
+    def transform_first_chunk(
+        self,
+        status_code: int,
+        headers: HTTPHeaders,
+        chunk: bytes,
+        finishing: bool,  # noqa: FBT001 - Tornado's
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Replace the link; the pages are all two levels below ours."""
+        if self._is_info and headers.get("Content-Type", "").startswith("text/html"):
+            chunk = re.sub(rb'href="https?://[^"]*bulma[^"]*"', b'href="../../' + _STYLE.encode() + b'"', chunk)
+            if "Content-Length" in headers:
+                headers["Content-Length"] = str(len(chunk))
+        return status_code, headers, chunk
 
 
 class _Front(RequestHandler):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mpidask.compat.python import at_the_end_of_the_main_thread
-from mpidask.errors import MpidaskError
+from mpidask.errors import LostError, MpidaskError
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
@@ -141,10 +141,8 @@ class ExitHook:
             return
         world = rank.world
         if not met and not wait(world.meet(_OTHERS if failed else float("inf"))):
-            sys.stderr.write(
-                f"mpidask: error: rank {world.rank} on {world.host} has failed while other ranks wait for it; "
-                "the run is ended\n"
-            )
+            what = f"rank {world.rank} on {world.host} has failed while other ranks wait for it; the run is ended"
+            LostError(what).report()
             world.abort(failed)
         error = _uncaught()
         if isinstance(error, MpidaskError | KeyboardInterrupt):

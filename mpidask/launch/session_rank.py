@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mpidask import quantities
 from mpidask.compat import python
-from mpidask.errors import MpidaskError
+from mpidask.errors import LostError, MpidaskError
 from mpidask.launch import process_state
 from mpidask.launch.cluster import client_rank, rendezvous, teardown
 from mpidask.launch.cluster.run import Invocation, OptionsRequest, Run
@@ -188,7 +188,8 @@ class SessionRank:
                 next(meeting)
             except StopIteration as met:
                 if not met.value:
-                    sys.stderr.write("mpidask: error: a rank did not close the session in time; the run is aborted\n")
+                    what = "a rank did not close the session in time; the run is aborted"
+                    LostError(what, key="too-slow-to-end").report()
                     self.rank.world.abort(1)
                 self._release()
                 return

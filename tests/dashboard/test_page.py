@@ -139,15 +139,19 @@ def test_the_bare_secret_leads_to_a_page(dashboard, prefix, path, target):
     assert (status, location) == (302, target)
 
 
-def test_page_info_finds_its_styles_under_the_secret():
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+def test_page_info_finds_its_styles_under_the_secret_and_on_no_public_network(prefix):
     async def look(url):
-        page = f"{url}/{PREFIX}/info/main/workers.html"
+        page = f"{url}/{prefix}/info/main/workers.html" if prefix else f"{url}/info/main/workers.html"
         _, text, _ = await read(page)
-        links = re.findall(r'(?:href|src)="([^"]*statics/[^"]*)"', text)
+        links = re.findall(r'<(?:link|script)[^>]*(?:href|src)="([^"]*)"', text)
+        assert text.rstrip().endswith("</html>")
+        assert not [link for link in links if ":" in link]
         return [await read(urljoin(page, link)) for link in links]
 
-    found = run(look)
-    assert [status for status, *_ in found] == [200] * 3
+    found = run(look, prefix=prefix)
+    assert [status for status, *_ in found] == [200] * 4
+    assert [text for _, text, _ in found if ".columns {" in text], "one style is ours"
 
 
 @pytest.mark.parametrize("has_pages", [True, False])

@@ -14,7 +14,7 @@ from mpidask.batch.scripts.job_fields import allotted
 from mpidask.batch.scripts.launchers import RANK_VARIABLES, line
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import fill
-from mpidask.errors import LostError, WalltimeError
+from mpidask.errors import LostError, WalltimeError, linked
 
 __all__ = ["launch", "wrapper"]
 
@@ -176,6 +176,7 @@ def _watch(job: BatchJob) -> list[str]:
     """Return the lines that end a launcher which starts no rank: it would hang until the walltime ends it."""
     seconds = int(job.launch_timeout.total_seconds())
     place = f"${run.DIRECTORY}"
+    remedy = linked("allow more time (--launch-timeout) or name a launcher (--launcher srun)", "missing-ranks")
     return [
         "(",
         f"for ((moment = 0; moment < {2 * seconds}; moment++)); do",
@@ -185,7 +186,7 @@ def _watch(job: BatchJob) -> list[str]:
         "    kill -0 $launcher 2>/dev/null || exit",
         "done",
         f'echo "mpidask: error: no rank was started within {seconds} s; what the launcher printed stands above" >&2',
-        'echo "mpidask: remedy: allow more time (--launch-timeout) or name a launcher (--launcher srun)" >&2',
+        f'echo "mpidask: remedy: {remedy}" >&2',
         f': >"{place}/{run.SILENT}"',
         f"{{ {_END_LAUNCHER}; sleep 5; kill -KILL $launcher; }} 2>/dev/null",
         ") &",

@@ -111,7 +111,7 @@ def settle(
     lookup = dataclasses.replace(lookup, layered=layered or {})
     said = None if layered is None else profiles.remark(profile)
     if said:
-        warn(f"mpidask: {said}", UserWarning)
+        warn(f"mpidask: {said}", UserWarning, key="profiles-of-sites")
     found = {each.name: lookup.find(each) for each in known(system)}
     for old, new in renamed(system).items():
         former = lookup.find_former(old)

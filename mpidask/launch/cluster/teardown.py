@@ -39,7 +39,7 @@ def lose_agent(run: Run, status: int) -> None:
 def end_after_term(run: Run) -> NoReturn:
     """End the run, in which the script has had its time after this rank got SIGTERM."""
     where = f"rank {run.world.rank} ({run.layout.role}) on {run.world.host}"
-    sys.stderr.write(f"mpidask: error: {where} got SIGTERM; the run ends\n")
+    LostError(f"{where} got SIGTERM; the run ends").report()
     run.abort(TERMINATED)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
 
+from mpidask.errors import LostError
 from mpidask.launch.servers import log_filters
 
 __all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
@@ -163,8 +164,10 @@ class Postmortem(SchedulerPlugin):
         """Have its nanny not start it again; the run ends if none is left."""
         self._given_up.add(name)
         if self._workers and len(self._given_up) >= self._workers:
-            _write("error: all workers have died again and again before they had a task; the run ends")
-            _write("remedy: see above why; give them more memory (--memory-limit), or check the worker's options")
+            LostError(
+                "all workers have died again and again before they had a task; the run ends",
+                "see above why; give them more memory (--memory-limit), or check the worker's options",
+            ).report()
             self._on_hopeless()
         scheduler, nanny = self._nannies[name]
         ending = asyncio.ensure_future(_end(scheduler, nanny))
