@@ -13,7 +13,6 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
