@@ -1,4 +1,4 @@
-"""What is added to a scheduler's HTTP server: page "Ranks", its numbers, a style, Dask's pages on demand.
+"""What is added to a scheduler's HTTP server: page "Ranks", numbers, a style, Dask's pages on demand.
 
 Only Dask's pages need bokeh. All of them are under the secret.
 """
