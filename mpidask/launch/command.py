@@ -37,7 +37,7 @@ def run(rank: Rank, parse: Callable[[], Invocation], interruption: Interruption)
         traceback.print_exc()
         lost = LostError(
             f"rank {rank.world.rank} on {rank.world.host} failed: {type(error).__name__}: {error}",
-            "this is a defect of mpidask; please report it with the lines above",
+            "this is a defect of mpidask; please report it with the lines above and what `mpidask info` prints",
             key="report-a-defect",
         )
         lost.report()
