@@ -142,7 +142,10 @@ def project_file() -> str | None:
 
     A file that belongs to somebody else is none: what it says is run. None if there is none, or Dask reads it anyway.
     """
-    place = os.getcwd()
+    try:
+        place = os.getcwd()
+    except FileNotFoundError:  # somebody has removed it
+        return None
     while True:
         file = os.path.join(place, "mpidask.yaml")
         with contextlib.suppress(OSError):

@@ -167,6 +167,13 @@ def test_each_layer_counts_before_the_one_below_it_and_says_where_it_is(written,
     assert "mpidask.batch.queue: null  # default" in every.out
 
 
+def test_lines_that_are_given_come_after_those_of_the_profile(written):
+    written("mpidask: {batch: {prologue: [module load a]}}")
+    job = settings.load({"directive": ("--x",), "prologue": ("module load b",)}, profile="archer2")
+    assert job.directive == ("--qos=standard", "--x")
+    assert job.prologue == ("module load b",)
+
+
 def test_the_configuration_may_name_the_profile(written):
     written(USER, "mpidask: {profile: big}")
     assert config.load({}).nthreads == 2
@@ -207,6 +214,15 @@ def test_a_project_s_file_of_somebody_else_is_not_read(written, monkeypatch):
 
     monkeypatch.setattr(os, "stat", of_somebody)
     assert config.load({}).nthreads is None
+
+
+def test_a_directory_that_is_gone_has_no_project(written, tmp_path, monkeypatch):
+    written(USER)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert configuration.project_file() is None
+    assert config.load({"profile": "big"}).nthreads == 2
 
 
 def test_a_switch_of_the_project_reaches_what_reads_dask_s_configuration(written):
