@@ -13,6 +13,7 @@ from mpidask import MPICluster, batch, configuration
 from mpidask.cli import submit
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import PBSCluster, PBSJob, SLURMJob
+from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.profiles import packaged
 
 pytestmark = pytest.mark.one_mpi
@@ -129,6 +130,15 @@ def test_words_of_the_worker_s_command():
         text = SLURMJob("tls://h:1", "w", profile="archer2", account="t01").job_script()
     assert "--mem=" not in text
     assert " --interface hsn0" in text
+
+
+def test_the_scheduler_of_a_cluster_uses_the_profile_s_network_interface():
+    given = {"interface": None, "scheduler_options": None, "shared_temp_directory": None, "port_range": None}
+    for profile, interface in ((None, None), ("gadi", "ib0")):
+        settled = ClusterSettings.settle(
+            "PBSCluster", PBSJob, None, {**given, "profile": profile}, security=False, protocol=None
+        )
+        assert settled.interface == interface
 
 
 def test_what_is_given_counts_before_the_profile_and_lines_come_after_its_own():
