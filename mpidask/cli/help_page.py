@@ -15,6 +15,7 @@ __all__ = ["PANELS", "REST", "CommandWithHelp"]
 
 _WIDEST = 120  # columns of a line that is read without effort
 _NARROWEST = 40
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 #: Panel -> options that everybody may want, options that are needed less often (--help-all).
 PANELS: dict[str, tuple[str, str]] = {
@@ -76,14 +77,14 @@ class CommandWithHelp(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         """Return the text, as wide as the terminal, with colours if there is one."""
         ctx.terminal_width = max(_NARROWEST, min(shutil.get_terminal_size().columns - 1, _WIDEST))
-        text = super().get_help(ctx)
+        text = super().get_help(ctx).replace(_HYPHEN, "-")
         return text if _is_coloured() else click.unstyle(text)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write usage, text, examples and panels."""
         formatter.write_usage(ctx.command_path, f"[OPTIONS] {self._arguments}".rstrip())
         formatter.write_paragraph()
-        formatter.write_text(str(self.help))
+        formatter.write_text(_unbroken(str(self.help)))
         if self._examples:
             with formatter.section(_heading("Examples")):
                 formatter.write("".join(f"  {line}\n" for line in self._examples))
@@ -91,7 +92,7 @@ class CommandWithHelp(click.Command):
         for title, options in self._panels(every=every):
             rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
             with formatter.section(_heading(title)):
-                formatter.write_dl([(click.style(names, fg="cyan"), text) for names, text in rows])
+                formatter.write_dl([(click.style(names, fg="cyan"), _unbroken(text)) for names, text in rows])
         if self._is_long and not every:
             formatter.write_paragraph()
             formatter.write_text(f"{ctx.command_path} --help-all shows all options.")
@@ -110,6 +111,11 @@ class CommandWithHelp(click.Command):
         """Return what an incomplete word may become: an option, or a file where a script is expected."""
         found = super().shell_complete(ctx, incomplete)
         return [*found, CompletionItem(incomplete, type="file")] if self._runs and incomplete[:1] != "-" else found
+
+
+def _unbroken(text: str) -> str:
+    """Return a text whose options are not parted at the end of a line."""
+    return text.replace("-", _HYPHEN)
 
 
 def _heading(text: str) -> str:
