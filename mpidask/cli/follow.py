@@ -34,6 +34,7 @@ def _follow(handle: Handle, *, show: bool) -> int:
     for standing in handle.follow():
         if show:
             output.copy(line)
+        if show and not standing.state.ended_badly:  # else `_end` says so
             parts = _parts(handle, standing)
             line.show(", ".join(filter(None, parts)), in_logs=", ".join(filter(None, parts[:2])))
     if show:

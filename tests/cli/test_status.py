@@ -235,6 +235,7 @@ def test_the_command(here):
     wait = mpidask("logs", "--follow", cancelled.id)
     assert wait.returncode != 0
     assert f"job {cancelled.id} was cancelled by you" in wait.stderr, wait
+    assert wait.stderr.count(cancelled.id) == 1, "its end is said once"
 
 
 def test_a_job_whose_submission_was_not_answered_is_said_to_be_so_and_not_cancelled_without_an_id(
