@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import NoReturn
 
 from mpidask import quantities
-from mpidask.errors import InterruptedStartError, LostError, MpidaskError, StartupError
+from mpidask.errors import InterruptedStartError, MpidaskError, StartupError
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.client_rank import ClientCluster
 from mpidask.launch.cluster.run import Run
@@ -77,10 +77,7 @@ class Script:
     def _await_exit(self, told: int) -> None:
         """In a thread: wait for the process's end, and say so."""
         try:
-            _, status = os.waitpid(self._process.pid, 0)
-            self._status = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:  # somebody else has waited for it
-            self._status = LostError.status
+            self._status = self._process.wait()
         finally:
             os.close(told)
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpidask import quantities
 from mpidask.compat import dask_settings
@@ -19,7 +19,7 @@ from mpidask.launch.cluster.contact import share_scheduler
 from mpidask.launch.cluster.lost_agent import Replacement
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
-from mpidask.launch.comm.polling import End, Steps, wait_async
+from mpidask.launch.comm.polling import End, Steps, Told, wait_async
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering, walltime
 from mpidask.launch.resources.walltime import Clock
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mpidask.launch.servers.hosted import HostedServers
 
 __all__ = ["serve"]
+
+T = TypeVar("T")
 
 
 async def serve(
@@ -124,7 +126,7 @@ class ServerRank:
             self._dashboard = listening.dashboard
             return listening.contact
         assert self._agent is not None
-        answer = await wait_async(self._agent.scheduler())
+        answer = await _when(self._agent, self._agent.scheduler())
         if isinstance(answer, BaseException):
             raise answer
         self._dashboard = self._agent.dashboard
@@ -132,12 +134,13 @@ class ServerRank:
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        self._starting = asyncio.ensure_future(_caught(self._make_workers))
+        self._starting, told = asyncio.ensure_future(_caught(self._make_workers)), Told()
+        self._starting.add_done_callback(told.tell)
         coming = WorkersComing(self._starting, self._up)
         watch = StartupProgress(self._layout)
         try:
             policy = dataclasses.replace(watch.policy, over=self._shut_down)
-            await wait_async(self._world.agree(coming, policy))
+            await wait_async(self._world.agree(coming, policy), told)
         finally:
             watch.done()
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
@@ -178,7 +181,7 @@ class ServerRank:
             return dict(self._up_here)
         if not self._run.hosts_scheduler:
             self._agent.tell(self._contact)
-        await wait_async(_until(self._agent.done))
+        await _when(self._agent, _until(self._agent.done))
         answer = self._agent.result()
         if isinstance(answer, BaseException):
             raise answer
@@ -221,7 +224,7 @@ class ServerRank:
         if self._agent is not None:
             if self._starting is not None:
                 await asyncio.wait([self._starting])
-            await wait_async(_until(self._agent.done))
+            await _when(self._agent, _until(self._agent.done))
             idle = self._agent.finished()
         elif self._hosted is not None:
             idle = await self._hosted.finished()
@@ -270,6 +273,13 @@ class WorkersComing:
     def so_far(self) -> dict[int, int]:
         """Return it as it is now."""
         return dict(self._up())
+
+
+async def _when(agent: Agent, steps: Steps[T]) -> T:
+    """Run steps that wait for the agent; what it says wakes them."""
+    told = Told()
+    with agent.heard_by(told.tell):
+        return await wait_async(steps, told)
 
 
 def _until(done: Callable[[], bool]) -> Steps[None]:

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Coming", "End", "Growing", "News", "SoFar", "Steps", "WaitPolicy", "Wakeup", "wait", "wait_async"]
+__all__ = ["Coming", "End", "Growing", "News", "SoFar", "Steps", "Told", "WaitPolicy", "Wakeup", "wait", "wait_async"]
 
 T = TypeVar("T")
 
@@ -18,10 +18,7 @@ Steps = Generator[bool, None, T]
 
 _NEWS = 0.5  # s between two reports of what has come so far
 _FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
-_GROWTH, _GROWTH_WITH_WAKEUP = (
-    1.1,
-    1.5,
-)  # of these sleeps: each is a tenth of the wait so far; who is woken may oversleep
+_GROWTH = 1.1  # of these sleeps: each is a tenth of the wait so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +97,22 @@ class WaitPolicy:
     compact: Callable[[dict[int, Any]], dict[int, Any]] = lambda values: values
 
 
-class Wakeup(Protocol):
-    """What tells a rank that waits to look at once.
+class AsyncWakeup(Protocol):
+    """What tells a wait in an event loop to look at once.
 
-    pause: s between two looks in spite of it
+    pause:  s between two looks in spite of it
+    growth: of the sleeps between two looks; where all that is waited for wakes, one may oversleep
     """
 
     pause: float
+    growth: float
+
+    async def wait_async(self, seconds: float) -> bool:
+        """Sleep for so long, or until it is woken; return whether it was."""
+
+
+class Wakeup(AsyncWakeup, Protocol):
+    """What tells a rank that waits to look at once, whatever it waits in."""
 
     def wait(self, seconds: float) -> bool:
         """Sleep for so long, or until it is woken; return whether it was."""
@@ -115,8 +121,35 @@ class Wakeup(Protocol):
         """Do the same while the event loop goes on."""
 
 
+class Told:
+    """Wakes a wait in this process's event loop: a part of what is waited for calls `tell`."""
+
+    pause, growth = _LONGEST_SLEEP, _GROWTH
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._event = asyncio.Event()
+
+    def tell(self, *_: object) -> None:
+        """Have the wait look at once."""
+        self._event.set()
+
+    async def wait_async(self, seconds: float) -> bool:
+        """Sleep for so long, or until it is told; return whether it was."""
+        import asyncio
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
 class _NoWakeup:
-    pause = _LONGEST_SLEEP
+    pause, growth = _LONGEST_SLEEP, _GROWTH
 
     def wait(self, seconds: float) -> bool:
         time.sleep(seconds)
@@ -132,14 +165,13 @@ class _NoWakeup:
 class _Naps:
     """The sleeps of a patient wait: short at first and when something has moved, then long enough to cost nothing."""
 
-    def __init__(self, wakeup: Wakeup | None) -> None:
-        self.wakeup: Wakeup = wakeup or _NoWakeup()
-        self._growth = _GROWTH if wakeup is None else _GROWTH_WITH_WAKEUP
+    def __init__(self, wakeup: AsyncWakeup) -> None:
+        self._growth, self._longest = wakeup.growth, wakeup.pause
         self._next = 0.0
 
     def after(self, *, moved: bool) -> float:
         """Return how long to sleep next, in s."""
-        self._next = min(self._next * self._growth, self.wakeup.pause) if self._next and not moved else _FIRST_SLEEP
+        self._next = min(self._next * self._growth, self._longest) if self._next and not moved else _FIRST_SLEEP
         return self._next
 
 
@@ -160,15 +192,17 @@ def wait(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
 
     wakeup: woken when there is something to see; without it looks are frequent
     """
+    wakeup = wakeup or _NoWakeup()
     running, naps, woken = _Running(steps), _Naps(wakeup), False
     for moved in running:
-        woken = naps.wakeup.wait(naps.after(moved=woken or moved))
+        woken = wakeup.wait(naps.after(moved=woken or moved))
     return running.value
 
 
-async def wait_async(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
+async def wait_async(steps: Steps[T], wakeup: AsyncWakeup | None = None) -> T:
     """Run a protocol step to its end while the event loop goes on; wakeup: as in `wait`."""
+    wakeup = wakeup or _NoWakeup()
     running, naps, woken = _Running(steps), _Naps(wakeup), False
     for moved in running:
-        woken = await naps.wakeup.wait_async(naps.after(moved=woken or moved))
+        woken = await wakeup.wait_async(naps.after(moved=woken or moved))
     return running.value

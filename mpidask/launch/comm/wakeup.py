@@ -27,8 +27,10 @@ class WakeupSocket:
     """What wakes one rank.
 
     address: what others need to wake it; zeros if there is no socket to be had
-    pause: how long to sleep at most, in s
+    pause, growth: how long to sleep at most, in s; what sleeps grow by
     """
+
+    growth = 1.5
 
     def __init__(self, address: str) -> None:
         """Listen on an IPv4 address."""

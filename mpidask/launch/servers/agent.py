@@ -14,11 +14,11 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mpidask.errors import LostError, StartupError
+from mpidask.errors import StartupError
 from mpidask.launch.comm.polling import Steps
 from mpidask.launch.servers.agent_messages import Again, Duty, Finished, Origin, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
@@ -94,6 +94,18 @@ class Agent:
         answer = self._receive()
         return isinstance(answer, Finished) and answer.idle
 
+    @contextlib.contextmanager
+    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Have the running event loop call a function, meanwhile, when the agent has said something or is gone."""
+        import asyncio
+
+        loop, descriptor = asyncio.get_running_loop(), self._ours.fileno()
+        loop.add_reader(descriptor, listener)
+        try:
+            yield
+        finally:
+            loop.remove_reader(descriptor)
+
     def _receive(self) -> Any:
         while self._answer is None:
             self._take()
@@ -115,10 +127,7 @@ class Agent:
 
     def _await_end(self) -> None:
         try:
-            _, status = os.waitpid(self._process.pid, 0)
-            self._status = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:  # somebody else has waited for it
-            self._status = LostError.status
+            self._status = self._process.wait()
         finally:
             self._ended.set()
 

@@ -69,6 +69,13 @@ class OwnProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def wait(self) -> int:
+        """Wait for its end; return its exit code, that of a lost process if somebody else has waited for it."""
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:
+            return os.EX_SOFTWARE
+
     def discard(self) -> None:
         """Have a process that was not needed end."""
         os.close(self.channel)

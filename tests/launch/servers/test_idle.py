@@ -202,7 +202,7 @@ def sockets():
 class Telling:
     """A wakeup that tells how long each sleep is to be, and is woken in some of them."""
 
-    pause = 4.0
+    pause, growth = 4.0, 1.5
 
     def __init__(self, *woken):
         self.woken, self.sleeps = woken, []
