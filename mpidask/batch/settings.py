@@ -220,7 +220,7 @@ def launcher(wanted: str | None, python: str) -> tuple[str | None, str]:
 
 def _name(program: str | None) -> str:
     """Return a job's name for a script's: batch systems want it to begin with a letter and be of few characters."""
-    stem = re.sub(r"[^\w.-]", "_", Path(program or "mpidask").name.removesuffix(".py"))
+    stem = re.sub(r"[^\w.-]", "_", Path(program or "mpidask").name.removesuffix(".py").removesuffix(".ipynb"))
     return stem if stem[:1].isalpha() and stem.isascii() else f"mpidask-{stem}" if stem.isascii() else "mpidask"
 
 

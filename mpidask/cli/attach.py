@@ -90,7 +90,9 @@ def _connect(argv: Sequence[str]) -> int:
     if isinstance(found, str):
         print(found)
         return 0
-    from mpidask.launch.script import main_module
+    from mpidask.launch.script import main_module, notebook
+    from mpidask.security import credentials
+    from mpidask.security.credentials import Contact
 
     job, program, timeout = found
     code = None
@@ -100,7 +102,9 @@ def _connect(argv: Sequence[str]) -> int:
 
     client = connect(job, timeout=timeout)
     _show_the_way(client)
-    if code is not None:
+    if program is not None and code is not None:
+        if notebook.starts_kernels(program.kind, program.name):
+            credentials.offer(Contact(client.entry.address, client.entry.keys), client.dashboard_link or None)
         main_module.run(code)
     _interact(client, job)
     return 0

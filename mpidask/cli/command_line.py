@@ -126,7 +126,8 @@ def _names(command: click.Command) -> dict[str, click.Parameter]:
 
 def _misplaced(program: Sequence[str], command: click.Command) -> tuple[list[str], list[str]]:
     """Return the options of mpidask among a program's arguments, with their values, and all other words (pure)."""
-    options = _names(command)
+    its_own = _options_of_notebooks(program)
+    options = {name: option for name, option in _names(command).items() if name not in its_own}
     first = 2 if program[:1] in (["-m"], ["-c"]) else 1
     end = len(program) if "--" not in program else program.index("--")
     taken: list[str] = []
@@ -142,6 +143,13 @@ def _misplaced(program: Sequence[str], command: click.Command) -> tuple[list[str
         (rest if option is None else taken).extend(program[index : min(index + more, end)])
         index += more
     return taken, [*rest, *program[max(first, end) :]]
+
+
+def _options_of_notebooks(program: Sequence[str]) -> Sequence[str]:
+    """Return the options that stand after the program where that is a notebook."""
+    from mpidask.launch.script import notebook
+
+    return notebook.OPTIONS if program and notebook.is_notebook("file", program[0]) else ()
 
 
 def _misplacement(

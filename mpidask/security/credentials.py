@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -22,12 +25,15 @@ __all__ = [
     "forget",
     "known",
     "make",
+    "offer",
     "remember",
     "security_of",
 ]
 
 _LOADER = "distributed.client.security-loader"
 _OURS = f"{__name__}.known"
+_OFFERED = "MPIDASK_CONTACT"  # the environment variable with the path of what `offer` has written
+_FIRST = 101  # the least number of a descriptor of ours: programs count theirs from 3
 _VALID = 365  # days before and after now
 
 #: Scheduler's address -> keys of its cluster, for clients of this process.
@@ -135,6 +141,42 @@ def answer_clients() -> None:
         dask.config.set({_LOADER: _OURS})
 
 
+def offer(contact: Contact, dashboard: str | None) -> None:
+    """Have ``Client()`` in processes that this one starts from here on connect to that scheduler.
+
+    The keys are in a file in memory that the user alone can open: the environment has its path, no disk has it, and it
+    goes with this process.
+
+    dashboard: its link, None if there is none
+    """
+    os.environ["DASK_SCHEDULER_ADDRESS"] = contact.address
+    if dashboard is not None:
+        os.environ["DASK_DISTRIBUTED__DASHBOARD__LINK"] = dashboard
+    if contact.keys is None:
+        return
+    import json
+
+    made = os.memfd_create("mpidask")
+    descriptor = fcntl.fcntl(made, fcntl.F_DUPFD, _FIRST)  # what this process becomes by exec has it, too
+    os.close(made)
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, json.dumps(dataclasses.asdict(contact)).encode())
+    os.environ[_OFFERED] = f"/proc/{os.getpid()}/fd/{descriptor}"
+    os.environ["DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER"] = _OURS
+
+
+def _offered(address: str) -> Keys | None:
+    """Return the keys of that scheduler, if the process that has started this one has offered them."""
+    import json
+
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        with open(os.environ[_OFFERED], encoding="utf-8") as file:
+            contact = json.load(file)
+        if contact["address"] == address:
+            return Keys(**contact["keys"])
+    return None
+
+
 def forget(address: str) -> None:
     """Forget the keys of a scheduler that is gone."""
     _known.pop(address, None)
@@ -151,6 +193,12 @@ def known(info: Mapping[str, str]) -> Security | None:
     for worker in compat.workers():
         if worker.scheduler.address == address:
             return worker.security  # type: ignore[no-any-return]  # Dask's
+    keys = _offered(address)
+    if keys is not None:
+        from mpidask.security import tls_sockets
+
+        tls_sockets.mend()
+        return keys.security()
     if _before:
         from distributed.utils import import_term
 

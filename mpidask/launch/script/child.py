@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.errors import MpidaskError, caught
-from mpidask.launch.script import main_module, threads
+from mpidask.launch.script import main_module, notebook, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
 from mpidask.launch.watchdog.early_start import interpreter_options
@@ -78,8 +78,12 @@ class _Script:
         from mpidask.launch.resources import walltime
         from mpidask.launch.script import run_cluster
         from mpidask.launch.script.walltime_alarm import Alarm
+        from mpidask.security import credentials
 
         run_cluster.install(self._begin, self._prepare)
+        program = self._prepare.program
+        if notebook.starts_kernels(program.kind, program.name):
+            credentials.offer(self._begin.contact, run_cluster.dashboard_link())
         walltime.spare_first_sigterm()
         if self._prepare.walltime_margin:
             self._alarm = Alarm(self._prepare.walltime_margin, self, self._give_up)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.machinery
 import importlib.util
 import io
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mpidask.errors import UsageError
+from mpidask.launch.script import notebook
 
 __all__ = ["INTERRUPTED", "Code", "Program", "directory", "load", "run"]
 
@@ -73,12 +75,18 @@ def load(program: Program, options: Sequence[str] = ()) -> Code:
     first = directory(program)
     if first is not None:
         sys.path.insert(0, "" if program.kind == "code" else first)
-    code = _LOADERS[program.kind](program.name, main)
+    code = _load_notebook(program) if notebook.is_notebook(program.kind, program.name) else None
+    code = code or _LOADERS[program.kind](program.name, main)
     word = {"code": "-c", "module": "-m"}.get(program.kind)
     sys.argv = [word or program.name, *program.arguments]
     words = [word, program.name] if word else [program.name]
     sys.orig_argv = [sys.orig_argv[0], *options, *words, *program.arguments]
     return code
+
+
+def _load_notebook(program: Program) -> Code:
+    order = notebook.read(program.name, program.arguments)
+    return functools.partial(notebook.execute, order)
 
 
 def _load_code(source: str, main: types.ModuleType) -> Code:

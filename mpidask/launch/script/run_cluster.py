@@ -23,7 +23,7 @@ from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
 from mpidask.security import credentials
 
-__all__ = ["RunCluster", "install"]
+__all__ = ["RunCluster", "dashboard_link", "install"]
 
 #: Arguments of LocalCluster that mean nothing else here.
 _UNDERSTOOD = ("asynchronous", "loop", "name", "silence_logs")
@@ -78,6 +78,11 @@ def install(begin: Begin, prepare: Prepare) -> None:
     _answer_default()
     aliases.install()
     carried_state.watch_for(begin.contact.address)
+
+
+def dashboard_link() -> str | None:
+    """Return the link to the run's dashboard, None without one."""
+    return None if _Run.begin.dashboard is None else str(dask.config.get("distributed.dashboard.link"))
 
 
 # ------------------------------------------------------------------------- what scripts ask by
@@ -222,7 +227,7 @@ class RunCluster(FixedSizeCluster):
     @property
     def dashboard_link(self) -> str:
         """Link to the dashboard; "" without one."""
-        return "" if _Run.begin.dashboard is None else str(dask.config.get("distributed.dashboard.link"))
+        return dashboard_link() or ""
 
     @property
     def scheduler_info(self) -> Any:

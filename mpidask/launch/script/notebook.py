@@ -1,0 +1,121 @@
+"""Runs a notebook as a program: its outputs go to another notebook beside it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mpidask.errors import UsageError
+
+__all__ = ["OPTIONS", "Order", "execute", "is_notebook", "read", "starts_kernels", "value"]
+
+#: Those that stand after a notebook.
+OPTIONS = ("-p", "--parameters", "-o", "--output")
+
+_PARSED = (bool, int, float, type(None))
+
+#: Modules that run notebooks.
+_RUNNERS = ("jupyter", "jupyter_client", "nbclient", "nbconvert", "papermill")
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be run: the notebook, where it is written with its outputs, and values for its parameters."""
+
+    path: str
+    output: str
+    parameters: Mapping[str, Any]
+
+
+def is_notebook(kind: str, name: str) -> bool:
+    """Whether a program is a notebook (pure)."""
+    return kind == "file" and name.endswith(".ipynb")
+
+
+def starts_kernels(kind: str, name: str) -> bool:
+    """Whether a program runs notebooks, whose kernels are processes of their own (pure)."""
+    return is_notebook(kind, name) or (kind == "module" and name.partition(".")[0] in _RUNNERS)
+
+
+def read(path: str, arguments: Sequence[str]) -> Order:
+    """Return what a notebook and the words after it mean; raises UsageError for what cannot be run."""
+    if not os.path.exists(path):
+        raise UsageError(f"can't open {path!r}: no such file or directory", "give the path of a notebook")
+    given = _parser(path).parse_args(arguments)
+    parameters = {name: value(text) for name, text in given.parameters}
+    for module in ("nbclient", "ipykernel", *(["papermill"] if parameters else [])):
+        if importlib.util.find_spec(module) is None:
+            what = "-p needs papermill" if module == "papermill" else f"a notebook needs {module}"
+            raise UsageError(f"{what}, which is not installed", f"{sys.executable} -m pip install {module}")
+    order = Order(path, given.output or f"{path.removesuffix('.ipynb')}.executed.ipynb", parameters)
+    if not os.access(os.path.dirname(os.path.abspath(order.output)), os.W_OK):
+        raise UsageError(f"the executed notebook {order.output} cannot be written", "name another place: --output FILE")
+    return order
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise it as ours."""
+        raise UsageError(f"{self.prog}: {message}", "after the notebook: -p NAME VALUE (repeatable), --output FILE")
+
+
+def _parser(path: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=os.path.basename(path), add_help=False, allow_abbrev=False)
+    parser.add_argument(*OPTIONS[:2], nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument(*OPTIONS[2:])
+    return parser
+
+
+def value(text: str) -> Any:
+    """Return a number, a truth value or None as papermill reads it; all else is text."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        found = ast.literal_eval(text)
+        if isinstance(found, _PARSED):
+            return found
+    return text
+
+
+def execute(order: Order) -> NoReturn:
+    """Run it; raises SystemExit with its status. What a cell prints is printed, a failing cell's traceback once."""
+    from mpidask.launch.script.notebook_client import NotebookRun
+
+    run = NotebookRun(_loaded(order), os.path.dirname(os.path.abspath(order.path)))
+
+    def save() -> None:
+        part = f"{order.output}.part"
+        Path(part).write_text(_nbformat().writes(run.nb), encoding="utf-8")
+        os.replace(part, order.output)
+
+    run.save = save
+    try:
+        status = run.to_the_end(order.path)
+    finally:  # the walltime may end it
+        save()
+    if status:
+        sys.stderr.write(f"mpidask: the outputs so far are in {order.output}\n")
+    raise SystemExit(status)
+
+
+def _loaded(order: Order) -> Any:
+    """Return the notebook with the values of its parameters."""
+    if order.parameters:
+        from papermill.iorw import load_notebook_node
+        from papermill.parameterize import parameterize_notebook
+
+        content = load_notebook_node(order.path)
+        kernel = content.metadata.get("kernelspec", {})
+        names = {"kernel_name": kernel.get("name", "python3"), "language": kernel.get("language", "python")}
+        return parameterize_notebook(content, order.parameters, **names)
+    return _nbformat().read(order.path, as_version=4)
+
+
+def _nbformat() -> Any:
+    return importlib.import_module("nbformat")

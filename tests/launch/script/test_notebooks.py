@@ -1,0 +1,201 @@
+"""Notebooks as programs: with real kernels, nbclient, papermill, nbconvert."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpidask import run_directory
+from mpidask.cli import command_line, submit
+from mpidask.cli import ranks as ranks_commands
+from mpidask.errors import UsageError
+from mpidask.launch.script import main_module, notebook
+
+pytestmark = pytest.mark.one_mpi
+
+FINDS = """
+from distributed import Client
+client = Client()
+client.wait_for_workers(2, timeout=30)
+print("scale", scale * client.submit(sum, [1, 2]).result(timeout=30), flush=True)
+client.scheduler.address.partition(":")[0]
+"""
+SLEEPS = """
+import os, time
+open("lock", "w").close()
+try:
+    print("pid", os.getpid(), flush=True)
+    time.sleep(600)
+finally:
+    os.remove("lock")
+"""
+
+
+def made(directory, *cells, **metadata):
+    """Write a notebook of code cells; return its path."""
+    content = [
+        {"cell_type": "code", "id": f"c{i}", "source": each, "metadata": {}, "outputs": [], "execution_count": None}
+        for i, each in enumerate(cells)
+    ]
+    path = directory / "study.ipynb"
+    path.write_text(json.dumps({"cells": content, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    return str(path)
+
+
+def outputs(path):
+    """Return what the cells of a notebook have printed or returned, one text each."""
+    cells = json.loads(path.read_text())["cells"]
+    texts = [
+        ["".join(out.get("text") or out.get("data", {}).get("text/plain", "")) for out in c["outputs"]] for c in cells
+    ]
+    return ["|".join(each) for each in texts]
+
+
+def left(ranks):
+    """Return what is left besides notebooks."""
+    return [each for each in ranks.leftovers() if not each.endswith(".ipynb")]
+
+
+def test_a_notebook_runs_and_is_written_with_its_outputs(ranks):
+    path = made(
+        ranks.work, "scale = 2", FINDS, kernelspec={"name": "nowhere", "language": "python", "display_name": ""}
+    )
+    before = Path(path).read_text()
+    result = ranks(4, path)
+    assert (result.status, result.stdout) == (0, "scale 6\n"), result
+    assert "there is no kernel 'nowhere' here" in result.stderr, result
+    assert outputs(ranks.work / "study.executed.ipynb") == ["", "scale 6\n|'tls'"]
+    assert Path(path).read_text() == before
+    assert left(ranks) == [], result
+
+
+def test_a_failing_cell_ends_it_and_the_outputs_so_far_are_written(ranks):
+    path = made(ranks.work, "print('before')", "1 / 0", "print('after')")
+    result = ranks(2, path, "--output", "shown.ipynb")
+    assert (result.status, result.stdout) == (1, "before\n"), result
+    assert result.stderr.count("ZeroDivisionError: division by zero") == 1, result
+    assert "----> 1 1 / 0" in result.stderr, result
+    assert "the outputs so far are in shown.ipynb" in result.stderr, result
+    assert outputs(ranks.work / "shown.ipynb") == ["before\n", "", ""]
+    assert not (ranks.work / "study.executed.ipynb").exists()
+
+
+@pytest.mark.thorough
+def test_a_cell_may_choose_the_exit_status(ranks):
+    result = ranks(2, made(ranks.work, "import sys; sys.exit(3)"))
+    assert result.status == 3, result
+    assert "Traceback" not in result.stderr, result
+
+
+def test_parameters_are_papermill_s(ranks):
+    pytest.importorskip("papermill")
+    result = ranks(4, made(ranks.work, FINDS), "-p", "scale", "10")
+    assert (result.status, result.stdout) == (0, "scale 30\n"), result
+
+
+@pytest.mark.thorough
+def test_nbconvert_s_kernel_finds_the_cluster(ranks):
+    pytest.importorskip("nbconvert")
+    path = made(ranks.work, "scale = 2", FINDS)
+    result = ranks(4, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", path)
+    assert result.status == 0, result
+    assert outputs(ranks.work / "study.nbconvert.ipynb") == ["", "scale 6\n|'tls'"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
+def test_a_signal_ends_the_kernel_with_the_run(ranks, number):
+    path = made(ranks.work, SLEEPS)
+    run = ranks.start(2, path)
+    run.wait_for("pid")
+    run.signal(number)
+    result = run.result(30)
+    assert result.status == 128 + number, result
+    assert "Traceback" not in result.stderr, result
+    assert outputs(ranks.work / "study.executed.ipynb")[0].startswith("pid "), result
+    assert not (ranks.work / "lock").exists(), "finally has run"
+    kernel = int(result.stdout.split()[1])
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{kernel}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{kernel}"), result
+    assert left(ranks) == [], result
+
+
+def test_the_walltime_ends_the_cell_and_the_outputs_are_written(ranks):
+    path = made(ranks.work, SLEEPS)
+    warning = ranks.directory / "warning"  # as if the batch system warned
+    run = ranks.start(2, "--walltime-margin", "20 s", path, environ={run_directory.WARNING: str(warning)})
+    run.wait_for("pid")
+    warning.touch()
+    result = run.result(40)
+    assert result.status == 75, result
+    assert result.stderr.count("the script is ended") == 1, result
+    assert outputs(ranks.work / "study.executed.ipynb")[0].startswith("pid "), result
+    assert not (ranks.work / "lock").exists(), "finally has run"
+    assert left(ranks) == [], result
+
+
+@pytest.mark.thorough
+def test_pytest_is_a_program(ranks):
+    (ranks.work / "test_it.py").write_text(
+        "from distributed import Client\ndef test_sum():\n    with Client() as client:\n"
+        "        assert client.scheduler.address.startswith('tls:')\n        assert client.submit(sum, [1, 2]).result() == 3\n"
+    )
+    result = ranks(3, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py")
+    assert result.status == 0, result
+    assert "1 passed" in result.stdout, result
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "remedy"),
+    [
+        (["-p", "year"], "expected 2 arguments", "-p NAME VALUE"),
+        (["--ouput", "x"], "unrecognized arguments: --ouput x", "--output FILE"),
+        (["--output", "nowhere/x.ipynb"], "nowhere/x.ipynb cannot be written", "another place"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_cluster_starts(tmp_path, words, what, remedy):
+    with pytest.raises(UsageError) as raised:
+        main_module.load(main_module.Program("file", made(tmp_path, "1"), tuple(words)))
+    assert what in raised.value.what
+    assert remedy in raised.value.remedy
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook.importlib.util, "find_spec", lambda name: None if name == "papermill" else "there")
+    with pytest.raises(UsageError, match="-p needs papermill") as raised:
+        notebook.read(made(tmp_path, "1"), ["-p", "year", "2026"])
+    assert raised.value.remedy == f"{sys.executable} -m pip install papermill"
+
+
+def test_values_are_read_as_papermill_does():
+    read = {text: notebook.value(text) for text in ("1", "2.5", "1e3", "True", "None", "a.nc", "[1]", "'x'")}
+    assert read == {
+        "1": 1,
+        "2.5": 2.5,
+        "1e3": 1000.0,
+        "True": True,
+        "None": None,
+        "a.nc": "a.nc",
+        "[1]": "[1]",
+        "'x'": "'x'",
+    }
+
+
+def test_options_after_a_notebook_are_its_own():
+    """-p is Slurm's partition, and an option of mpidask's; after a script it is refused."""
+    command = ranks_commands.run_command()
+    words = ["study.ipynb", "-p", "year", "2026", "--output", "out.ipynb"]
+    assert command_line.split(["--quiet", *words], command) == (["--quiet"], words)
+    with pytest.raises(UsageError, match="--quiet is an option of mpidask"):
+        command_line.split([*words, "--quiet"], command)
+    command = submit.COMMANDS["submit"][0]()
+    assert command_line.split(["-p", "debug", *words], command) == (["-p", "debug"], words)
+    with pytest.raises(UsageError, match="-p is an option of mpidask"):
+        command_line.split(["script.py", "-p", "debug"], command)
