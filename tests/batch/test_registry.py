@@ -1,59 +1,19 @@
-"""The small parts: lines and their fields, walltimes, systems that the configuration declares, and which one is here."""
+"""Systems that the configuration declares, and which one is here."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-from datetime import timedelta
 
 import dask
 import pytest
 import yaml
 
-from mpidask.batch import registry, settings
+from mpidask.batch import registry
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.scripts.submit_command import job_script
-from mpidask.batch.submission import handles
-from mpidask.batch.template import fill, named
 from mpidask.errors import BatchError, UsageError
-from mpidask.quantities import seconds
-
-
-def test_a_line_or_a_piece_of_one_is_left_out_when_a_field_is_not_set():
-    lines = ("-q {queue}", ("-l nodes={nodes}", ":mem={memory:MiB}mb", ":gpus={gpus}"), "-t {time}")
-    values = {"queue": None, "nodes": 2, "memory": 5 * 2**20 + 1, "gpus": None, "time": timedelta(seconds=3661)}
-    assert fill(lines, values) == ["-l nodes=2:mem=6mb", "-t 01:01:01"]
-    assert fill(lines, dict.fromkeys(values)) == fill(lines, dict.fromkeys(values, "")) == []
-    assert named(lines) == set(values)
-
-
-@pytest.mark.parametrize(
-    ("unit", "text"), [("seconds", "3661"), ("minutes", "62"), ("HH:MM", "01:02"), ("", "01:01:01")]
-)
-def test_times_are_rounded_up(unit, text):
-    line = f"{{time:{unit}}}" if unit else "{time}"
-    assert fill([line], {"time": timedelta(seconds=3660.2)}) == [text]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1:30:00", 5400), ("1-12:00:00", 129600), ("90min", 5400), ("90 minutes", 5400), ("2h", 7200), ("45 s", 45)],
-)
-def test_walltimes(text, expected):
-    assert settings.walltime(text).total_seconds() == expected
-
-
-@pytest.mark.parametrize("text", ["90", "1:30", "", "soon", "-5min"])
-def test_walltimes_that_are_refused(text):
-    with pytest.raises(UsageError):
-        settings.walltime(text)
-
-
-def test_minutes_may_be_written_as_the_reference_says():
-    assert seconds("5 min") == seconds("5mins") == seconds("5m") == 300
 
 
 @pytest.fixture
@@ -123,23 +83,6 @@ def test_a_wrong_declaration_is_refused_with_its_file(configured, name):
     assert remedy in caught.value.remedy
 
 
-def test_options_from_the_configuration(configured):
-    file = configured("{account: abc, prologue: [module load x], ranks-per-node: 4}")
-    options = settings.load({"account": None, "nodes": 2, "prologue": ()})
-    assert (options.account, options.nodes, options.ranks_per_node) == ("abc", 2, 4)
-    assert options.prologue == ("module load x",)
-    assert settings.load({"account": "other"}).account == "other"
-    configured("{walltime: '', queue: '', account: abc}")
-    options = settings.load({"walltime": None})
-    assert (options.walltime, options.queue, options.account) == (None, None, "abc"), "an empty text is none"
-    with pytest.raises(UsageError, match="--walltime is given an empty text"):
-        settings.load({"walltime": ""})
-    configured("{acount: abc}")
-    with pytest.raises(UsageError, match=r"mpidask\.batch\.acount") as caught:
-        settings.load({})
-    assert f"({file}, line " in caught.value.what
-
-
 #: What makes each system known: the command that is asked, and what it prints.
 ANSWERS = {
     "slurm": ("sinfo", "debug*"),
@@ -194,16 +137,3 @@ def test_one_that_is_silent_is_passed_over_for_one_that_answers(here):
 def test_without_any_the_job_runs_here(here):
     here({})
     assert registry.find_here().name == "local"
-
-
-def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
-    """A process takes a moment to get the session that the cancel command ends; here a long one."""
-    slow = tmp_path / "setsid"
-    slow.write_text(f'#!/bin/sh\nsleep 0.7\nexec {shutil.which("setsid")} "$@"\n')
-    slow.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    options = settings.load({"state_directory": str(tmp_path / "state")})
-    handle = handles.submit(BatchJob(command=("sleep", "60")), "local", options=options)
-    handle.cancel()
-    assert handle.wait(timeout=30) != 0
-    assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")

@@ -1,0 +1,152 @@
+"""What is waited for, and what ends the wait: files, jobs, the time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mpidask.attach import shutdown, tunnel, wait
+from mpidask.batch import commands, registry
+from mpidask.batch.job import BatchJob
+from mpidask.batch.job_state import JobId, JobState
+from mpidask.batch.records import store
+from mpidask.batch.status import Standing
+from mpidask.batch.submission import handles
+from mpidask.errors import StartupError, UsageError
+from mpidask.security import credentials
+
+pytestmark = pytest.mark.one_mpi
+
+
+@pytest.fixture
+def mpidask(tmp_path):
+    """Return a function that runs the command."""
+
+    def run(*arguments, **environ):
+        surroundings = {"XDG_STATE_HOME": str(tmp_path / "state"), "DASK_CONFIG": str(tmp_path / "config")}
+        return subprocess.run(
+            [sys.executable, "-m", "mpidask.cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={**os.environ, "DASK_MPIDASK__BATCH__SYSTEM": "local", **surroundings, **environ},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return credentials.make()
+
+
+@pytest.fixture
+def file(tmp_path, keys):
+    """Return a scheduler file whose scheduler is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tls://127.0.0.1:{taken.getsockname()[1]}"
+    path = tmp_path / "scheduler.json"
+    path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
+    path.chmod(0o600)
+    return path
+
+
+def test_a_stale_file_is_told(file):
+    from mpidask.attach.client import connect
+
+    with pytest.raises(StartupError, match="does not answer") as refused:
+        connect(file)
+    assert str(file) in refused.value.what
+
+
+def test_a_file_that_does_not_come_is_told(tmp_path, monkeypatch):
+    from mpidask.attach.client import connect
+
+    monkeypatch.setattr(wait, "_APPEARS", 0.5)
+    with pytest.raises(StartupError, match="there is no scheduler file"):
+        connect(tmp_path / "nosuch.json")
+    with pytest.raises(StartupError, match="there is no scheduler file"):
+        connect(f"{tmp_path}/")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(StartupError, match="is not a scheduler file"):
+        connect(str(tmp_path / "other.json"))
+
+
+def test_what_is_said_of_a_job_that_waits():
+    pending = Standing(id="7", reason="waits for free nodes (Resources)", start="2026-11-21T15:10:00")
+    assert wait._said(pending) == (
+        "job 7 pending, waits for free nodes (Resources), estimated start 2026-11-21 15:10:00"
+    )
+    running = Standing(id="7", state=JobState.RUNNING, start="2026-11-21T15:10:00")
+    assert wait._said(running) == "job 7 running, its scheduler starts"
+
+
+class Never:
+    """A search that finds nothing."""
+
+    said = "job 7 pending"
+
+    def look(self):
+        return None
+
+    def no_answer(self, entry, error):
+        raise AssertionError
+
+
+def test_the_time_is_up(capsys):
+    with pytest.raises(StartupError, match="no connection after 0 s: job 7 pending"):
+        wait.reach(Never(), lambda entry: None, timeout="0 s", quiet=True)
+    with pytest.raises(UsageError, match="timeout is 'soon'"):
+        wait.reach(Never(), lambda entry: None, timeout="soon", quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_connecting_needs_no_mpi():
+    code = "import sys, mpidask; mpidask.connect, mpidask.MPICluster; print(*sys.modules)"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    loaded = set(text.split())
+    assert "distributed" in loaded
+    assert not {"mpi4py", "mpidask.launch", "mpidask.jobqueue"} & loaded
+
+
+@pytest.fixture
+def given_up(tmp_path, monkeypatch):
+    """Return the job of a scheduler that Slurm did not list for a while, and lists again."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    slurm = registry.find("slurm")
+    record, _ = store.create(BatchJob(command=("python", "-m", "mpidask.cli", "serve")), slurm, None)
+    record.add_submission(JobId("100"))
+    record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    asked = []
+
+    def run(command, *_, **__):
+        asked.append(command.argv[0])
+        text = "100|R|None|2026-11-27T01:00:00|0|0|\n" if command.argv[0] == "squeue" else ""
+        return commands.Output(command, 0, text, "")
+
+    monkeypatch.setattr(commands, "run", run)
+    return SimpleNamespace(record=record, handle=handles.Handle(record, 60.0), asked=asked)
+
+
+def test_stopping_a_job_that_was_given_up_ends_it(given_up):
+    assert shutdown.stop(given_up.handle) == "is cancelled"
+    assert given_up.asked[-1] == "scancel"
+
+
+def test_a_job_that_was_given_up_can_be_connected_to(given_up):
+    assert wait.newest().id == "100"
+    given_up.record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    assert wait.JobSearch(given_up.handle).look() is None, "it waits for the scheduler"
+    given_up.record.keep(Standing(id="100", state=JobState.FAILED, final=True, asked=time.time()))
+    with pytest.raises(StartupError, match="has no scheduler yet"):
+        tunnel.show(given_up.handle, None)

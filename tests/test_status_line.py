@@ -1,0 +1,35 @@
+"""The line that says what is waited for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from mpidask.status_line import StatusLine
+
+pytestmark = pytest.mark.one_mpi
+
+
+def test_a_line_for_each_change(capsys):
+    line = StatusLine(enabled=True)
+    for text in ("pending", "pending", "running"):
+        line.show(text)
+    line.clear()
+    StatusLine(enabled=False).show("nothing")
+    StatusLine(after=60).show("not yet")
+    for left in "321":
+        line.show(f"4 workers up, {left} s left", in_logs="4 workers up")
+    assert capsys.readouterr().err == "mpidask: pending\nmpidask: running\nmpidask: 4 workers up\n"
+
+
+def test_a_terminal_has_one_line_that_changes(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 5)))
+    line = StatusLine()
+    for text in ("pending", "waiting for a node that is there"):
+        line.show(text)
+    line.clear()
+    assert capsys.readouterr().err == "\r\x1b[Kmpidask: pending\r\x1b[Kmpidask: waiting fo\r\x1b[K"
