@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -15,25 +13,6 @@ from mpidask.errors import StartupError
 from mpidask.security import credentials, scheduler_file
 
 pytestmark = pytest.mark.one_mpi
-
-
-@pytest.fixture
-def mpidask(tmp_path):
-    """Return a function that runs the command."""
-
-    def run(*arguments, **environ):
-        surroundings = {"XDG_STATE_HOME": str(tmp_path / "state"), "DASK_CONFIG": str(tmp_path / "config")}
-        return subprocess.run(
-            [sys.executable, "-m", "mpidask.cli", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            env={**os.environ, "DASK_MPIDASK__BATCH__SYSTEM": "local", **surroundings, **environ},
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture(scope="module")
