@@ -17,6 +17,8 @@ import dask.config
 import distributed
 import distributed.client
 import distributed.utils
+import nbclient
+import nbformat
 import private_names
 import pytest
 from distributed.deploy.cluster import Cluster
@@ -25,6 +27,7 @@ from distributed.deploy.spec import SpecCluster
 from mpidask.compat import dask as compat
 from mpidask.compat import python, servers
 from mpidask.compat.fixed_size_cluster import FixedSizeCluster
+from mpidask.compat.notebooks import EndingNotebookClient
 from mpidask.compat.stepped_cluster import SteppedCluster
 
 pytestmark = pytest.mark.one_mpi
@@ -140,6 +143,11 @@ USES = {
         (SpecCluster, Cluster),
         "_update_worker_status",
         lambda: made(SteppedCluster, "_update_worker_status", "add", {}),
+    ),
+    "_async_cleanup_kernel": (
+        nbclient.NotebookClient,
+        "_async_cleanup_kernel",
+        lambda: EndingNotebookClient(nbformat.v4.new_notebook()),
     ),
     # Names that are not private, but that nobody has promised.
     "spawnv_passfds": (multiprocessing.util, "spawnv_passfds", fork_server),

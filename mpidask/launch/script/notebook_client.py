@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from mpidask.compat.notebooks import EndingNotebookClient
 
 __all__ = ["NotebookRun"]
 
@@ -22,7 +23,7 @@ _INTERRUPTED = 5.0  # s for a cell to end that has been interrupted
 _HERE = "python3"  # the kernel of the interpreter that runs
 
 
-class NotebookRun(NotebookClient):
+class NotebookRun(EndingNotebookClient):
     """One run of a notebook: what its cells print is printed, too; a signal ends it with its kernel."""
 
     def __init__(self, content: Any, directory: str) -> None:
@@ -102,15 +103,14 @@ class NotebookRun(NotebookClient):
         self._is_busy = False
         return cell
 
-    async def _async_cleanup_kernel(self) -> None:
-        """Interrupt a cell that runs, so that its `finally` blocks do, then end the kernel."""
+    async def before_end(self) -> None:
+        """Interrupt a cell that runs, so that its `finally` blocks do."""
         manager: Any = self.km
         client: Any = self.kc
         if self._is_busy and manager is not None and client is not None and await manager.is_alive():
             await manager.interrupt_kernel()
             with contextlib.suppress(queue.Empty):
                 await client.shell_channel.get_msg(timeout=_INTERRUPTED)
-        await super()._async_cleanup_kernel()
 
     def output(self, outs: Any, msg: Any, display_id: Any, cell_index: int) -> Any:
         """Print what a cell prints, and keep it."""
