@@ -30,7 +30,7 @@ from mpidask import config  # noqa: E402
 from mpidask.launch.cluster import banner  # noqa: E402
 from mpidask.launch.cluster.announce import StartupProgress  # noqa: E402
 from mpidask.launch.cluster.layout import Layout  # noqa: E402
-from mpidask.launch.cluster.rank_spec import places  # noqa: E402
+from mpidask.launch.cluster.rank_spec import rank_infos  # noqa: E402
 from mpidask.launch.comm import startup_errors  # noqa: E402
 from mpidask.launch.resources import division, network, roles, sharing, staggering  # noqa: E402
 from mpidask.launch.resources.division import Facts, Limit  # noqa: E402
@@ -115,7 +115,7 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
         ),
         "waves": lambda: [staggering.delay(rank, encrypted=True) for rank in range(size)],
         "Layout.mine, hosts, client, scheduler": lambda: (layout.mine, layout.hosts, layout.client, layout.scheduler),
-        "places": lambda: places(layout),
+        "places": lambda: rank_infos(layout),
         "one look at the progress": look,
         "the banner": lambda: banner.banner("1", assigned, facts, plans, []),
         "the message of missing ranks": lambda: startup_errors.missing(set(range(9, size)), layout.hosts, 300.0, size),

@@ -47,7 +47,7 @@ from mpidask.dashboard import access
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, server_start
 from mpidask.launch.servers.plugins.registration import Registration, let_go
-from mpidask.launch.servers.specs import Place, SchedulerSpec
+from mpidask.launch.servers.specs import RankInfo, SchedulerSpec
 from mpidask.run_directory import Progress
 from mpidask.security import credentials
 from mpidask.security.scheduler_file import About
@@ -121,13 +121,12 @@ async def _serve(case: Case, keys: credentials.Keys | None, directory: str, pipe
         file=None,
         about=About("run", None, keys=keys),
         token=access.token(),
-        places=[Place(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
+        ranks=[RankInfo(number, host_of(number), "worker", 0, None, (str(number),)) for number in names.values()],
         record=(directory, Progress(0, case.workers, names=names)),
     )
     scheduler: Scheduler = await server_start.start_scheduler(plan)
     if case.variant == "Dask":
         await without_registration(scheduler)
-    await server_start.start_dashboard(scheduler, plan)
     pipe.send(scheduler.port)
     await asyncio.to_thread(pipe.recv)
     log_filters.silence()

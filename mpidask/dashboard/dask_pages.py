@@ -24,21 +24,21 @@ MODULE = "distributed.dashboard.scheduler"  # imports bokeh
 _LIST = "/individual-plots.json"  # of the pages that there are: answered without them, too
 
 
-def add_on_demand(scheduler: Scheduler, prefix: str, on_added: Callable[[], None]) -> None:
+def add_on_demand(scheduler: Scheduler, prefix: str, on_end: Callable[[bool], None]) -> None:
     """Have Dask's pages added to a scheduler's HTTP server when the first of them is asked for.
 
     prefix:   the scheduler's ``http_prefix``: the secret, "" for none
-    on_added: called when they are there
+    on_end:   called with whether they are there, when that is known
     """
-    coming = _Coming(scheduler, prefix, on_added)
+    coming = _Coming(scheduler, prefix, on_end)
     servers.find_pages_by(scheduler, coming.find)
 
 
 class _Coming:
     """The pages, until they are there."""
 
-    def __init__(self, scheduler: Scheduler, prefix: str, on_added: Callable[[], None]) -> None:
-        self._scheduler, self._prefix, self._on_added = scheduler, prefix, on_added
+    def __init__(self, scheduler: Scheduler, prefix: str, on_end: Callable[[bool], None]) -> None:
+        self._scheduler, self._prefix, self._on_end = scheduler, prefix, on_end
         self._added: asyncio.Future[None] | None = None
         self._waits = web.Application([(r".*", _Wait, {"added": self.added})])
 
@@ -56,15 +56,20 @@ class _Coming:
         await asyncio.shield(self._added)
 
     async def _add(self) -> None:
+        scheduler = self._scheduler
         try:
             module = await asyncio.to_thread(importlib.import_module, MODULE)
-        except ImportError as error:
-            remedy = f"{sys.executable} -m pip install {error.name or 'bokeh'}"
-            warn(f"the dashboard has no pages: {error}", remedy, key="no-dashboard")
-            return
-        scheduler = self._scheduler
-        module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=self._prefix)
-        self._on_added()
+            module.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix=self._prefix)
+        except Exception as error:  # noqa: BLE001 - whatever bokeh, and what it stands on, has to say
+            missing = error.name if isinstance(error, ImportError) else None
+            warn(
+                f"the dashboard has no pages: {type(error).__name__}: {error}",
+                f"{sys.executable} -m pip install --upgrade {missing or 'bokeh'}",
+                key="no-dashboard",
+            )
+            self._on_end(False)
+        else:
+            self._on_end(True)
 
 
 class _Wait(web.RequestHandler):
@@ -78,4 +83,4 @@ class _Wait(web.RequestHandler):
         """Answer with the same address, relative to itself, for proxies."""
         await self._added()
         query = f"?{self.request.query}" if self.request.query else ""
-        self.redirect((self.request.path.rpartition("/")[2] or ".") + query)
+        self.redirect(f"./{self.request.path.rpartition('/')[2]}{query}")

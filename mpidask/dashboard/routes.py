@@ -37,14 +37,21 @@ def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
     compat.find_statics_of_info_pages()
     path = prefix.strip("/")
     under = f"/{re.escape(path)}" if path else ""
-    dasks = [_FIRST] if on_demand else []
-    server = {"dask_server": scheduler, "extra": {"path": path, "pages": [*dasks, _NAME]}}
+    pages = [_FIRST, _NAME] if on_demand else [_NAME]
+    server = {"dask_server": scheduler, "extra": {"path": path, "pages": pages}}
     routes = [(f"{under}/{_NAME}", _Ranks, server), (f"{under}/{re.escape(NUMBERS)}", _Numbers, server)]
     routes.append((f"{under}/{re.escape(_STYLE)}", _Style, server))
     scheduler.http_application.add_handlers(r".*", [*routes, (f"{under}/?", _Front, server)])
     scheduler.http_application.add_transform(_OwnStyle)
     if on_demand:
-        dask_pages.add_on_demand(scheduler, prefix, lambda: show_in_navigation(scheduler))
+
+        def note(added: bool) -> None:  # noqa: FBT001 - Dask's are there, or will not be
+            if added:
+                show_in_navigation(scheduler)
+            else:
+                pages.remove(_FIRST)
+
+        dask_pages.add_on_demand(scheduler, prefix, note)
 
 
 def show_in_navigation(scheduler: Scheduler) -> None:

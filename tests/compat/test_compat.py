@@ -5,6 +5,7 @@ These tests run in each cell of the matrix, too: names differ between versions.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import logging
 import multiprocessing
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import types
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 import dask.config
 import distributed.client
@@ -25,6 +27,7 @@ from distributed.security import Security
 from mpidask.compat import dask as compat
 from mpidask.compat import python, servers
 from mpidask.compat.missing import tolerated
+from mpidask.launch.servers.agent_main import READ_EARLY
 
 pytestmark = pytest.mark.one_mpi
 
@@ -285,3 +288,34 @@ def test_without_its_way_to_start_it_multiprocessing_does_as_ever(monkeypatch, c
     with python.forked_servers():
         assert not hasattr(multiprocessing.util, "spawnv_passfds")
     assert "the fork server is a fork: not possible with this version" in caplog.text
+
+
+def test_what_dask_reads_while_it_is_imported_is_known():
+    """An agent that has imported Dask early compares it with the run's configuration."""
+    found = set()
+    for path in Path(distributed.__file__).parent.rglob("*.py"):
+        if not {"tests", "dashboard"} & set(path.parts) and path.name != "utils_test.py":  # pages are imported later
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found |= {
+                call.args[0].value
+                for statement in tree.body
+                if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+                for call in _calls(statement)
+            }
+    assert "distributed.comm.offload" in found
+    unknown = {key for key in found if not any(f"{key}.".startswith(f"{known}.") for known in READ_EARLY)}
+    assert not unknown
+
+
+def _calls(node):
+    """Yield calls of dask.config.get, with a text, that are made when a module is imported."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return
+    if (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "dask.config.get"
+        and isinstance(node.args[0], ast.Constant)
+    ):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _calls(child)

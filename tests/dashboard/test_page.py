@@ -15,7 +15,7 @@ pytest.importorskip("bokeh")
 
 from distributed import Scheduler, SchedulerPlugin, Worker
 
-from mpidask.dashboard import access, routes
+from mpidask.dashboard import access, dask_pages, routes
 from mpidask.dashboard.measured import SelfReport, hide_missing_pages, measured
 from mpidask.dashboard.table import SOURCE, Row
 
@@ -77,7 +77,7 @@ def test_the_page_is_there_and_in_the_navigation_bar(dashboard):
         return [first, *[await read(f"{url}/{PREFIX}/{name}") for name in ("status", "ranks")]]
 
     (code, _, again), (_, dask, _), (status, ranks, _) = run(look, Source(), dashboard=dashboard)
-    assert (code, again) == ((302, "status?a=b") if dashboard == "late" else (200, None))
+    assert (code, again) == ((302, "./status?a=b") if dashboard == "late" else (200, None))
     assert dask.count('<a href="ranks">Ranks</a>') == 1
     assert dask.index('href="status"') < dask.index('href="ranks"') < dask.index('href="workers"')
     assert status == 200
@@ -95,8 +95,21 @@ def test_dasks_pages_come_when_the_first_is_asked_for():
     refused, ours, (code, _, again), (_, plots, _) = run(look, Source(), dashboard="late")
     assert (refused[0], ours[0]) == (404, 200)
     assert '<a href="status">Status</a>' in ours[1], "the way to them"
-    assert (code, again) == (302, "individual-plots.json")
+    assert (code, again) == (302, "./individual-plots.json")
     assert "Individual Task Stream" in json.loads(plots)
+
+
+def test_a_broken_bokeh_is_told_once_and_ours_are_left(monkeypatch, capsys):
+    def fail(name):
+        raise RuntimeError("no ABI")
+
+    async def look(url):
+        monkeypatch.setattr(dask_pages.importlib, "import_module", fail)
+        return [await read(f"{url}/{PREFIX}/{path}") for path in ("status", "status", "")]
+
+    (code, _, again), (second, _, _), (_, _, front) = run(look, Source(), dashboard="late")
+    assert (code, again, second, front) == (302, "./status", 404, "ranks")
+    assert capsys.readouterr().err.count("the dashboard has no pages: RuntimeError: no ABI") == 1
 
 
 def test_the_numbers():

@@ -156,7 +156,7 @@ class ClientCluster:
         """
         made: Any = wrong
         if wrong is None and self._run.hosts_scheduler:
-            made = yield from self.agent.scheduler()
+            made = yield from self.agent.scheduler(self._layout.startup_timeout)
         self.contact = yield from share_scheduler(self._run, made)
         if self._agent is not None and not self._run.hosts_scheduler:
             self._agent.tell(self.contact)

@@ -55,7 +55,8 @@ def start_agent(run: Run, spec: RankSpec) -> Agent:
     configured = run.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
     theirs = job_environment.set_by_the_batch_system(os.environ)
     users = {name: value for name, value in os.environ.items() if name not in theirs}
-    libraries = {**variables(blas, run.options.preload_import, configured, users), **import_cache.offer(run.imports)}
+    modules = run.options.preload_import if spec.workers is not None else ()
+    libraries = {**variables(blas, modules, configured, users), **import_cache.offer(run.imports)}
     changed = {name: value for name, value in os.environ.items() if run.rank.environ.get(name) != value}
     return Agent(spec, {**changed, TOKEN: run.watchdog.token}, libraries, run.rank.early.agent())
 

@@ -86,7 +86,7 @@ def _configuration() -> dict[str, Any]:
     servers = importlib.util.find_spec("distributed")
     if servers is not None and servers.origin is not None:
         _check_byte_code(servers.cached, os.path.dirname(servers.origin))
-        if not dask.config.get("distributed.nanny", None):  # they have not been imported
+        if "distributed" not in sys.modules:
             import yaml
 
             file = Path(servers.origin).with_name("distributed.yaml")

@@ -77,14 +77,15 @@ class Run:
     invocation, configuration, id: as in `Settled`
     imports: the import cache, while the run starts
     begun:   when the ranks had met, by the monotonic clock
-    is_lost: whether the run is about to be aborted
+    is_lost: whether the run is about to be aborted, because its servers are lost
+    is_aborting: whether this rank has begun to abort it
     """
 
     def __init__(self, rank: Rank, settled: Settled, layout: Layout, imports: ImportCache | None = None) -> None:
         self.rank, self.layout, self.imports = rank, layout, imports
         self.invocation, self.configuration, self.id = settled.invocation, settled.configuration, settled.run
         self.begun = time.monotonic()
-        self.is_lost = False
+        self.is_lost = self.is_aborting = False
         self._scratch: Scratch | None = None
 
     @property
@@ -136,5 +137,6 @@ class Run:
 
     def abort(self, status: int) -> NoReturn:
         """End all ranks now, with nothing left of this one."""
+        self.is_aborting = True
         self.tidy()
         self.world.abort(status)

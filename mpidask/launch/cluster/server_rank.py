@@ -126,7 +126,7 @@ class ServerRank:
             self._dashboard = listening.dashboard
             return listening.contact
         assert self._agent is not None
-        answer = await _when(self._agent, self._agent.scheduler())
+        answer = await _when(self._agent, self._agent.scheduler(self._layout.startup_timeout))
         if isinstance(answer, BaseException):
             raise answer
         self._dashboard = self._agent.dashboard
@@ -162,10 +162,12 @@ class ServerRank:
             self._replacement = Replacement(self._run, self._agent, self._contact, diverts=self._diverts)
 
     def _shut_down(self) -> MpidaskError | None:
-        """Return the news if a client has shut the scheduler of this rank down already."""
+        """Return the news if the scheduler of this rank has gone already: a client has shut it down, or it is lost."""
         over = self._hosted is not None and self._hosted.is_shut_down()
         if self._agent is not None and self._run.hosts_scheduler and self._starting is not None:
             over = self._starting.done() and not self._starting.cancelled() and self._agent.done()
+            if over and self._agent.ended() is None:
+                return LostError(f"{teardown.lost_servers(self._run)} ended while workers started")
         return ShutdownError("a client has shut the cluster down before all its workers were up") if over else None
 
     def _up(self) -> Counter[int]:
@@ -225,7 +227,10 @@ class ServerRank:
             if self._starting is not None:
                 await asyncio.wait([self._starting])
             await _when(self._agent, _until(self._agent.done))
-            idle = self._agent.finished()
+            ended = self._agent.ended()
+            if ended is None and self._run.hosts_scheduler:  # who watches over it ends the run
+                await asyncio.Event().wait()
+            idle = ended is not None and ended.idle
         elif self._hosted is not None:
             idle = await self._hosted.finished()
         if idle:

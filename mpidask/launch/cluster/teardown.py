@@ -13,7 +13,17 @@ from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
 from mpidask.launch.comm.world import World
 
-__all__ = ["CLOSE", "KILL", "TERMINATED", "TERM_GRACE", "end_after_term", "leave_in_order", "lose_agent", "own_status"]
+__all__ = [
+    "CLOSE",
+    "KILL",
+    "TERMINATED",
+    "TERM_GRACE",
+    "end_after_term",
+    "leave_in_order",
+    "lose_agent",
+    "lost_servers",
+    "own_status",
+]
 
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
@@ -26,14 +36,22 @@ _MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit st
 
 def lose_agent(run: Run, status: int) -> None:
     """Act on the end of the process with this rank's servers, which nobody has asked for."""
-    where = f"the process with this rank's servers, on rank {run.world.rank} on {run.world.host}, ended"
+    if run.is_aborting:  # which has killed them
+        return
+    where = f"{lost_servers(run)} ended"
     if not run.hosts_scheduler:
         warn(f"{where} ({status}); the run goes on without its workers", key="lost-worker")
         return
     lost = LostError(f"{where} ({status}); the run ends")
-    sys.stderr.write(lost.text())
+    if status != lost.status:  # it has not said why itself
+        sys.stderr.write(lost.text())
     run.is_lost = True
     run.abort(lost.status)
+
+
+def lost_servers(run: Run) -> str:
+    """Return how a message calls the process with this rank's servers."""
+    return f"the process with this rank's servers, on rank {run.world.rank} on {run.world.host},"
 
 
 def end_after_term(run: Run) -> NoReturn:

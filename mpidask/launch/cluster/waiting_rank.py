@@ -31,14 +31,18 @@ def attend(run: Run, ready: Callable[[], None]) -> End:
     Raises StartupError, on all ranks, if the cluster does not come up.
     """
     run.rank.early.discard()
-    ready()
     _take_signals(run)
+    ready()
     world = run.world
-    wait(share_scheduler(run, None))
-    wait(world.agree({}, StartupProgress(run.layout).policy))
-    wait(world.share(None, run.layout.reporting_rank))  # the dashboard's link
-    run.drop_imports()
-    end = wait(world.await_end(), world.wakeup)
+    try:
+        wait(share_scheduler(run, None))
+        wait(world.agree({}, StartupProgress(run.layout).policy))
+        wait(world.share(None, run.layout.reporting_rank))  # the dashboard's link
+        run.drop_imports()
+        end = wait(world.await_end(), world.wakeup)
+    finally:  # it ends in order now, also if SIGTERM has come
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     run.watchdog.end_within(teardown.KILL)
     return end
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
@@ -20,9 +21,9 @@ from typing import Any
 
 from mpidask.errors import StartupError
 from mpidask.launch.comm.polling import Steps
-from mpidask.launch.servers.agent_messages import Again, Duty, Finished, Origin, WorkerUp
+from mpidask.launch.servers.agent_messages import Duty, Finished, Origin, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
-from mpidask.launch.watchdog.agent_process import AgentProcess
+from mpidask.launch.watchdog.agent_process import TRACKED, AgentProcess
 from mpidask.security.credentials import Contact
 
 __all__ = ["Agent"]
@@ -57,8 +58,8 @@ class Agent:
         self._ended = threading.Event()
         threading.Thread(target=self._await_end, name="mpidask agent's end", daemon=True).start()
         origin = Origin(sys.path, sys.argv, multiprocessing.get_start_method(allow_none=True))
-        self._duty = Duty(origin, spec, environ, libraries)
-        self._say(self._duty)
+        without = [name for name in TRACKED if name not in libraries and name not in os.environ]
+        self._say(Duty(origin, spec, environ, libraries, without))
 
     def _say(self, message: object) -> None:
         with contextlib.suppress(OSError):  # it is gone: `result` says so
@@ -68,9 +69,14 @@ class Agent:
         """Say where the workers' scheduler is."""
         self._say(contact)
 
-    def scheduler(self) -> Steps[Contact | BaseException]:
-        """Wait for the scheduler, or the error that kept it from coming up; asked before `result`."""
+    def scheduler(self, timeout: float) -> Steps[Contact | BaseException]:
+        """Wait so many s for the scheduler, or the error that kept it from coming up; asked before `result`."""
+        deadline = time.monotonic() + timeout
         while not self.done():
+            if time.monotonic() > deadline:
+                return StartupError(
+                    f"the scheduler did not start within {timeout:g} s", "allow more time with --startup-timeout"
+                )
             yield False
         answer = self._receive()
         if isinstance(answer, BaseException):
@@ -89,10 +95,10 @@ class Agent:
         answer = self._receive()
         return answer if isinstance(answer, BaseException) else dict(self.up)
 
-    def finished(self) -> bool:
-        """Whether the servers have ended for want of work; asked when `done` after the start."""
+    def ended(self) -> Finished | None:
+        """Return how the servers have ended by themselves, None if the process was lost; asked when `done` once up."""
         answer = self._receive()
-        return isinstance(answer, Finished) and answer.idle
+        return answer if isinstance(answer, Finished) else None
 
     @contextlib.contextmanager
     def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -120,8 +126,6 @@ class Agent:
             message = StartupError("the process with the servers ended", "see its message above")
         if isinstance(message, WorkerUp):
             self.up[message.rank] += 1
-        elif isinstance(message, Again):
-            self._say(self._duty)
         else:
             self._answer = message
 

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import os
+import pickle
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -21,7 +22,7 @@ from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, redirection, worker_environment
-from mpidask.launch.servers.agent_messages import Again, Duty, Finished, Started, WorkerUp
+from mpidask.launch.servers.agent_messages import Duty, Finished, Started, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.launch.watchdog.agent_process import MODULES, begin_anew
 from mpidask.security.credentials import Contact
@@ -29,13 +30,18 @@ from mpidask.security.credentials import Contact
 if TYPE_CHECKING:
     from mpidask.launch.servers.hosted import HostedServers
 
-__all__ = ["main"]
+__all__ = ["READ_EARLY", "main"]
 
 #: Parts of Dask's configuration that it reads while it is imported.
-_READ_EARLY = (
+READ_EARLY = (
     "distributed.admin",
     "distributed.comm.offload",
     "distributed.comm.shard",
+    "distributed.comm.websockets.shard",
+    "distributed.diagnostics.cudf",
+    "distributed.scheduler.default-data-size",
+    "distributed.scheduler.default-task-durations",
+    "distributed.scheduler.http.routes",
     "distributed.worker.multiprocessing-method",
     "logging-file-config",
 )
@@ -44,11 +50,12 @@ _READ_EARLY = (
 _FOR_OTHERS = ("PYTHONWARNINGS", MODULES)
 
 
-def main(descriptor: int, *, early: bool) -> None:
+def main(descriptor: int, *, early: bool, duty: int | None = None) -> None:
     """Be the agent: does not return, unless it cannot serve.
 
     descriptor: on which to talk with the rank
     early:      import Dask before the rank says what to do
+    duty:       descriptor of a file with what the rank has said, for one that begins anew
     """
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
@@ -57,15 +64,32 @@ def main(descriptor: int, *, early: bool) -> None:
         with contextlib.suppress(Exception), import_cache.active(None):  # what is wrong is told when it is needed
             worker_environment.import_dask()
     try:
-        duty: Duty = connection.recv()
+        told: Duty = connection.recv() if duty is None else _kept(duty)
     except (EOFError, OSError):  # the rank is gone, or does not need it
         os._exit(0)
-    if early and not _fits(duty):
-        connection.send(Again())
-        os.environ.update({**duty.environ, **duty.libraries})
-        begin_anew(descriptor)
-    os.environ.update({**duty.environ, **duty.libraries})
-    _be_agent(duty, connection)
+    fits = not early or _fits(told)
+    os.environ.update({**told.environ, **told.libraries})
+    if not fits:
+        for name in told.without:
+            os.environ.pop(name, None)
+        begin_anew(descriptor, _keep(told))
+    _be_agent(told, connection)
+
+
+def _keep(duty: Duty) -> int:
+    """Write it to a file in memory; return the file's descriptor."""
+    descriptor = os.memfd_create("mpidask-duty")
+    with open(descriptor, "wb", closefd=False) as file:
+        pickle.dump(duty, file)
+    return descriptor
+
+
+def _kept(descriptor: int) -> Duty:
+    """Read and close such a file."""
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        duty: Duty = pickle.load(file)  # noqa: S301 - our own
+    return duty
 
 
 def _fits(duty: Duty) -> bool:
@@ -74,7 +98,9 @@ def _fits(duty: Duty) -> bool:
 
     if any(os.environ.get(name) != value for name, value in duty.libraries.items() if name not in _FOR_OTHERS):
         return False
-    keys = _READ_EARLY if dask_settings.QUIET in duty.environ else (*_READ_EARLY, "logging")
+    if any(name in os.environ for name in duty.without):
+        return False
+    keys = READ_EARLY if dask_settings.QUIET in duty.environ else (*READ_EARLY, "logging")
     return all(dask.config.get(key, None) == dask.config.get(key, None, config=duty.spec.config) for key in keys)
 
 

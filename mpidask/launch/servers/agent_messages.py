@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from mpidask.launch.servers.specs import RankSpec
 
-__all__ = ["Again", "Duty", "Finished", "Origin", "Started", "WorkerUp"]
+__all__ = ["Duty", "Finished", "Origin", "Started", "WorkerUp"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +60,11 @@ class Duty:
     spec:      of its servers
     environ:   variables that have come since the rank was started
     libraries: those that libraries read when they are imported
+    without:   those that it is not to have
     """
 
     origin: Origin
     spec: RankSpec
     environ: Mapping[str, str]
     libraries: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Again:
-    """The agent has begun anew, and is to be told its duty again."""
+    without: Sequence[str] = ()

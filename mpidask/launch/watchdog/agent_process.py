@@ -13,7 +13,7 @@ from mpidask.launch.watchdog import early_start
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_rank, local_size
 from mpidask.launch.watchdog.script_process import client_rank
 
-__all__ = ["MODULES", "AgentProcess", "begin_anew", "is_likely", "variables"]
+__all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "variables"]
 
 _BLAS = (
     "OMP_NUM_THREADS",
@@ -31,11 +31,14 @@ _QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 #: What Dask's configuration has for processes of workers, unless the user has changed it.
 _PRE_SPAWN = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 
+#: What an early agent may have been given that a later one would not have.
+TRACKED = (*_BLAS, *_PRE_SPAWN)
+
 #: Names the user's modules for processes that import them, comma-separated.
 MODULES = "MPIDASK_PRELOAD_IMPORT"
 
 _IMPORTS = "from mpidask.launch.servers.agent_main import main"
-_RUNS = "main({{channel}}, early={early})"
+_RUNS = "main({{channel}}, early={early}, duty={duty})"
 
 #: Options that have servers import in another way, be elsewhere, or have other variables.
 _OTHERWISE = ("import-cache", "no-nanny", "nthreads", "scheduler-rank", "worker-class")
@@ -55,11 +58,11 @@ def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: b
     rank, place = launcher_rank(environ), local_rank(environ)
     if (local_size(environ) or 1) > _CROWDED * (os.cpu_count() or 1):  # MPI, coming up, takes all there is
         return False
-    if rank == 0 or place == 0:
+    client = client_rank(environ, words) if has_script else None
+    first, all_host = 2 if client == 1 else 1, _has(environ, words, _ALL_HOST)
+    if rank == 0 or (place == 0 and (rank != client or all_host)):
         return True
-    client = client_rank(environ, words) if has_script else 0
-    first = 2 if client == 1 else 1
-    return rank == place == first < launcher_size(environ) and not _has(environ, words, _ALL_HOST)
+    return rank == place == first < launcher_size(environ) and not all_host
 
 
 def _has(environ: Mapping[str, str], words: Sequence[str], options: Sequence[str]) -> bool:
@@ -81,7 +84,11 @@ class AgentProcess(early_start.OwnProcess):
         environ = dict(os.environ)
         if not is_likely(environ, words, has_script=has_script):
             return None
-        return cls._start({**environ, **variables(1, (), _PRE_SPAWN, environ)}, early=True)
+        from mpidask import job_environment
+
+        theirs = job_environment.set_by_the_batch_system(environ)
+        users = {name: value for name, value in environ.items() if name not in theirs}
+        return cls._start({**environ, **variables(1, (), _PRE_SPAWN, users)}, early=True)
 
     @classmethod
     def start(cls, environ: Mapping[str, str]) -> AgentProcess:
@@ -93,16 +100,18 @@ class AgentProcess(early_start.OwnProcess):
 
     @classmethod
     def _start(cls, environ: Mapping[str, str], *, early: bool) -> AgentProcess:
-        return cls(*early_start.start(_IMPORTS, _RUNS.format(early=early), environ, stdin=os.devnull))
+        return cls(*early_start.start(_IMPORTS, _RUNS.format(early=early, duty=None), environ, stdin=os.devnull))
 
 
-def begin_anew(channel: int) -> NoReturn:
+def begin_anew(channel: int, duty: int) -> NoReturn:
     """In the agent: begin anew, as one that is not early, in the environment that it has now.
 
     channel: descriptor on which it talks with its rank
+    duty:    that of a file with what its rank has said
     """
-    os.set_inheritable(channel, True)
-    early_start.begin_anew(_IMPORTS, _RUNS.format(early=False), channel)
+    for descriptor in (channel, duty):
+        os.set_inheritable(descriptor, True)
+    early_start.begin_anew(_IMPORTS, _RUNS.format(early=False, duty=duty), channel)
 
 
 def variables(

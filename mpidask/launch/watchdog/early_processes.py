@@ -5,6 +5,7 @@ Imports nothing but the standard library's smallest modules: it runs on a rank b
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from mpidask.launch.watchdog import early_start
@@ -28,8 +29,11 @@ class EarlyProcesses:
         """
         if has_script and not words:
             return cls()
-        script = ScriptProcess.start_early(words) if has_script else None
-        return cls(script, AgentProcess.start_early(words, has_script=has_script))
+        started = cls()
+        with contextlib.suppress(OSError):  # it is started later then, or fails then with a word
+            started._script = ScriptProcess.start_early(words) if has_script else None
+            started._agent = AgentProcess.start_early(words, has_script=has_script)
+        return started
 
     def script(self) -> ScriptProcess | None:
         """Take the script's; None if there is none."""

@@ -77,7 +77,8 @@ class OwnProcess:
             return os.EX_SOFTWARE
 
     def discard(self) -> None:
-        """Have a process that was not needed end."""
+        """End a process that was not needed."""
+        self.signal(signal.SIGKILL)
         os.close(self.channel)
 
 

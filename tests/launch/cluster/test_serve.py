@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import stat
@@ -11,6 +12,7 @@ import sys
 import time
 
 import pytest
+from harness import marked, read
 from selection import some
 
 MPIDASK = [sys.executable, "-c", "import sys; sys.argv[0] = 'mpidask'; from mpidask.cli import main; main()"]
@@ -100,13 +102,24 @@ def test_a_lost_worker_rank_ends_the_cluster(ranks, file):
     run = serve(ranks, 3, "serve", "--scheduler-file", file)
     wait_for_file(run, file)
     with client(file, 2):
-        import os
-
         os.kill(run.rank(1), signal.SIGKILL)
         result = run.result(20)
     assert result.status != 0, result
     assert not result.leftover, result
     assert not file.exists()
+
+
+def test_a_lost_scheduler_is_no_good_end(ranks, file):
+    run = serve(ranks, 3, "serve", "--scheduler-file", file)
+    wait_for_file(run, file)
+    with client(file, 2):
+        mine = [pid for pid in marked(run.mark) if "agent_main" in read(pid, "cmdline")]
+        (agent,) = [pid for pid in mine if int(read(pid, "stat").rsplit(")", 1)[1].split()[1]) == run.rank(0)]
+        os.kill(agent, signal.SIGKILL)
+        result = run.result(20)
+    assert result.status == 70, result
+    assert "error: the process with this rank's servers, on rank 0 on" in result.stderr, result
+    assert not result.leftover, result
 
 
 @pytest.mark.thorough

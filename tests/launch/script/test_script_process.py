@@ -377,7 +377,8 @@ def mpich(rank, size, place=None, here=1):
         ([0, 1, 2, 3], ["x.py"], True, [0, 2]),  # scheduler; the first of the workers
         ([0, 1, 2, 3], [], False, [0, 1]),
         ([0, 1, 0, 1], ["x.py"], True, [0, 2]),  # two nodes
-        ([0, 0, 0, 0], ["x.py"], True, [0, 1, 2, 3]),
+        ([0, 0, 0, 0], ["x.py"], True, [0, 2, 3]),
+        ([0, 0, 0, 0], ["--workers-per-rank=auto", "x.py"], True, [0, 1, 2, 3]),
         ([0, 1, 2, 3], ["--inclusive-workers", "x.py"], True, [0]),
         ([0, 1, 2, 3], ["--workers-per-rank=2", "x.py"], True, [0]),
         ([0, 1, 2, 3], ["--client-rank", "3", "x.py"], True, [0, 1]),

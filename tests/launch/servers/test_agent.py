@@ -195,6 +195,65 @@ def test_an_agent_that_is_lost_is_replaced(ranks):
     assert not ranks.leftovers(), result
 
 
+def test_an_early_agent_that_does_not_fit_begins_anew(ranks):
+    """Its variables and Dask's configuration turn out to be others than those that it has imported with."""
+    script = CONNECT + (
+        "names = ('OF_A_TASK', 'MALLOC_TRIM_THRESHOLD_')\n"
+        "print(client.submit(lambda: [os.environ.get(name) for name in names]).result())\n"
+    )
+    given = "{'OF_A_TASK': '1', 'MALLOC_TRIM_THRESHOLD_': None}"
+    environ = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": given, "DASK_DISTRIBUTED__COMM__OFFLOAD": "11MB"}
+    result = ranks(3, ranks.script(script), environ=environ)
+    assert result.status == 0, result
+    assert result.stdout == "['1', None]\n", result
+    assert not result.words, result
+    assert not result.leftover, result
+
+
+def test_a_lost_scheduler_ends_the_run(ranks):
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    os.kill(_agent(run, 0), signal.SIGKILL)
+    result = run.result(30)
+    assert result.status == 70, result
+    assert "error: the process with this rank's servers, on rank 0 on" in result.stderr, result
+    assert not result.leftover, result
+
+
+def test_a_scheduler_that_is_lost_while_workers_start_is_no_good_end(ranks):
+    """It is not taken for one that a client has shut down."""
+    coming, up = ranks.directory / "coming", ranks.directory / "up.json"
+    (ranks.directory / "late.py").write_text(f"import time\nopen({str(coming)!r}, 'w').close()\ntime.sleep(600)\n")
+    options = ["--preload-import", "late", "--scheduler-file", str(up)]
+    run = ranks.start(4, *options, ranks.script(SLEEPER), environ={"PYTHONPATH": str(ranks.directory)})
+    deadline = time.monotonic() + 60
+    while not (coming.exists() and up.exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(_agent(run, 0), signal.SIGKILL)
+    result = run.result(60)
+    assert result.status == 70, result
+    assert "ended while workers started" in result.stderr, result
+    assert not result.leftover, result
+
+
+def test_a_signal_to_all_ranks_lets_the_script_end(ranks):
+    """As at the walltime: the script saves, and ends by itself while other ranks would end the run soon."""
+    script = CONNECT + (
+        "import signal\n"
+        "def save(number, frame):\n    time.sleep(2.5)\n    print('saved', flush=True)\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\ntime.sleep(600)\n"
+    )
+    run = ranks.start(4, ranks.script(script))
+    run.wait_for("ready")
+    for rank in range(4):
+        os.kill(run.rank(rank), signal.SIGTERM)
+    result = run.result(30)
+    assert (result.status, result.stdout) == (0, "ready\nsaved\n"), result
+    assert not result.leftover, result
+
+
 def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
     run = ranks.start(3, ranks.script(SLEEPER))
     run.wait_for("ready")
