@@ -254,4 +254,4 @@ def _tried(
     if targets:
         targets.close()
     name, address = network.best(offers, reached, dict(policy.hosts), options.scheduler_rank)
-    return reached[world.rank][address], f"{name}, tried by connecting from every rank"
+    return reached[world.rank][address], f"{name}, tried by connecting from every node"

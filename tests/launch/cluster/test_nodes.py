@@ -33,7 +33,7 @@ def test_the_network_that_connects_the_nodes_is_found(ranks, two_nodes):
     names, length, workers = result.stdout.splitlines()
     assert (result.status, names, length) == (0, "['n2', 'n2']", "2000"), result
     assert workers.startswith(f"['tls://{second}'] tls://{first}:"), result
-    assert "network      eth0, tried by connecting from every rank" in result.stderr, result
+    assert "network      eth0, tried by connecting from every node" in result.stderr, result
     assert not result.words, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
