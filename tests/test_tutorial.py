@@ -55,7 +55,8 @@ def test_every_option_in_a_command_line_is_there():
     for path in [ROOT / "README.md", *PAGES]:
         for block in blocks(path):
             for line in block.text.splitlines():
-                ours = re.search(r"\bmpidask\b(?!-)(.*)", line) if block.language in ("", "sh") else None
+                # up to a module that mpidask runs, whose options are its own
+                ours = re.search(r"\bmpidask\b(?!-)(.*?)(?: -m |$)", line) if block.language in ("", "sh") else None
                 given = re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"'[^']*'", "", ours[1])) if ours else []
                 wrong += [f"{path.stem}: {each}" for each in given if each not in flags]
     assert wrong == []
