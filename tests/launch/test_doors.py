@@ -38,14 +38,14 @@ ENDINGS = {
     "normal": ("with Client() as c: print(c.submit(sum, [1, 2]).result())", 0, "", 0),
     "client_not_closed": ("c = Client(); print(c.submit(sum, [1, 2]).result())", 0, "", 0),
     "no_client": ("print(3)", 0, "", 0),
-    "exception": ("c = Client(); print(3)\nraise ValueError('no')", 1, "ValueError: no", 12),
+    "exception": ("c = Client(); print(3)\nraise ValueError('no')", 1, "ValueError: no", 13),
     "exception_in_with": ("with Client() as c:\n    print(3)\n    raise ValueError('no')", 1, "ValueError: no", 14),
     "failed_task": ("print(3)\nClient().submit(divmod, 1, 0).result()", 1, "ZeroDivisionError", 26),
     "sys_exit_0": ("c = Client(); print(3); sys.exit()", 0, "", 0),
     "sys_exit_3": ("c = Client(); print(3); sys.exit(3)", 3, "", 0),
     "sys_exit_message": ("c = Client(); print(3); sys.exit('no data today')", 1, "no data today", 1),
     "system_exit_in_with": ("with Client() as c:\n    print(3)\n    raise SystemExit(7)", 7, "", 0),
-    "keyboard_interrupt": ("c = Client(); print(3); raise KeyboardInterrupt", 130, "KeyboardInterrupt", 12),
+    "keyboard_interrupt": ("c = Client(); print(3); raise KeyboardInterrupt", 130, "KeyboardInterrupt", 13),
     "client_shutdown": ("c = Client(); print(3); c.shutdown()", 0, "", 0),
     "threads_left": (
         "import threading\nc = Client(); print(3, flush=True)\n"

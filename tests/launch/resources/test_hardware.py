@@ -133,7 +133,9 @@ def test_node_local_places_come_in_order(tmp_path):
     first.mkdir()
     second.mkdir()
     assert scratch.choose(None, {"TMPDIR": str(second), "SLURM_TMPDIR": str(first)}) == str(first.resolve())
-    assert scratch.choose(None, {"TMPDIR": str(second), "SLURM_TMPDIR": "/nowhere"}) == str(second.resolve())
+    assert scratch.choose(None, {"TMPDIR": str(second), "SLURM_TMPDIR": str(tmp_path / "nowhere")}) == str(
+        second.resolve()
+    )
 
 
 def test_scratch_is_private_and_a_living_one_is_not_swept(tmp_path):
