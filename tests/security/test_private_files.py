@@ -68,7 +68,7 @@ def planted(path, user):
 
 def run_as(user, code, *arguments):
     """Run Python code as another user; its imports are done before."""
-    imports = "import os, sys\nfrom mpidask import errors\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
+    imports = "import os, sys, tempfile\nfrom mpidask import errors\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
     drop = f"os.setgroups([]); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n"
     words = [sys.executable, "-c", imports + drop + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True, cwd="/").stdout.strip()

@@ -245,6 +245,7 @@ def test_what_ranks_import_before_the_cache_can_help_is_little(library):
         "mpidask.launch.imports",
         "mpidask.launch.imports.import_cache",
         "mpidask.launch.imports.listing_finder",
+        "mpidask.errors",
         "mmap",
         "contextlib",
     }, text
