@@ -110,7 +110,8 @@ class World:
         """Broadcast the bytes of a buffer from `root` into those of the other ranks, which are of the same size."""
         from mpi4py import MPI
 
-        yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root))
+        # Piece by piece: it moves on only when somebody looks.
+        yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root), time.monotonic() + 10)
 
     def agree(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any]]:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
@@ -324,10 +325,10 @@ def _environ_names() -> Iterable[str]:
         yield entry.decode(errors="replace").partition("=")[0]
 
 
-def _until(request: MPI.Request) -> Steps[None]:
+def _until(request: MPI.Request, soon: float = 0.0) -> Steps[None]:
     begun = True  # what came before it is over
     while not request.Test():
-        yield begun
+        yield begun or time.monotonic() < soon
         begun = False
 
 
