@@ -61,6 +61,9 @@ async def serve(
         await serving.close()
         raise
     end = await serving.end(until_shutdown=until_shutdown or run.layout.client is None)
+    serving.is_over = True
+    if serving.ending is not None:  # it ends in order now, also if SIGTERM has come
+        serving.ending.cancel()
     run.watchdog.end_within(teardown.KILL)
     await serving.close()
     if run.is_reporting:
@@ -87,6 +90,8 @@ class ServerRank:
         self._wrong: MpidaskError | None = None  # what keeps this rank from going on
         self._status: int | None = None  # with which this rank ends the run
         self.asked = asyncio.Event()  # to end, by a signal
+        self.ending: asyncio.TimerHandle | None = None  # the run's, after SIGTERM
+        self.is_over = False  # the end has been announced
 
     async def start_scheduler(self) -> None:
         """Start it on its rank and tell everybody its address; raises StartupError on all ranks."""
@@ -311,10 +316,10 @@ def _take_signals(run: Run, serving: ServerRank) -> None:
         loop.add_signal_handler(signal.SIGINT, serving.asked.set)
         loop.add_signal_handler(signal.SIGTERM, serving.asked.set)
     else:
-        loop.add_signal_handler(signal.SIGTERM, _on_term, run)
+        loop.add_signal_handler(signal.SIGTERM, _on_term, run, serving)
 
 
-def _on_term(run: Run) -> None:
+def _on_term(run: Run, serving: ServerRank) -> None:
     """End the run, but first let a script that has a handler of its own do what it needs to."""
-    if not walltime.take_for_warning():
-        asyncio.get_running_loop().call_later(teardown.TERM_GRACE, teardown.end_after_term, run)
+    if not walltime.take_for_warning() and not serving.is_over:
+        serving.ending = asyncio.get_running_loop().call_later(teardown.TERM_GRACE, teardown.end_after_term, run)

@@ -241,7 +241,7 @@ def test_a_signal_to_all_ranks_lets_the_script_end(ranks):
     """As at the walltime: the script saves, and ends by itself while other ranks would end the run soon."""
     script = CONNECT + (
         "import signal\n"
-        "def save(number, frame):\n    time.sleep(2.5)\n    print('saved', flush=True)\n    sys.exit(0)\n"
+        "def save(number, frame):\n    time.sleep(2)\n    print('saved', flush=True)\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, save)\n"
         "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\ntime.sleep(600)\n"
     )
