@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["number", "set_by_the_batch_system", "slot", "text_of"]
+__all__ = ["number", "set_by_the_batch_system", "slot", "text_of", "without_what_the_batch_system_has_set"]
 
 
 def set_by_the_batch_system(environ: Mapping[str, str], root: Path = Path("/")) -> set[str]:
@@ -17,6 +17,12 @@ def set_by_the_batch_system(environ: Mapping[str, str], root: Path = Path("/")) 
     # PBS sets this one alone, to the value of NCPUS: PBS Professional User's Guide, "OpenMP Jobs", https://help.altair.com/
     ncpus = number(environ, "NCPUS") if "PBS_JOBID" in environ else 0
     return theirs | ({"OMP_NUM_THREADS"} if ncpus and number(environ, "OMP_NUM_THREADS") == ncpus else set())
+
+
+def without_what_the_batch_system_has_set(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without these variables: what the user has set stays where workers are started."""
+    theirs = set_by_the_batch_system(environ)
+    return {name: value for name, value in environ.items() if name not in theirs}
 
 
 def number(environ: Mapping[str, str], name: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
+import json
 import os
 import signal
 import socket
@@ -157,3 +159,21 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section(f"{SLOWEST} slowest tests")
         for name, duration in seconds.most_common(SLOWEST):
             terminalreporter.line(f"{duration:5.1f} s  {name}: {reasons[name] or 'computes'}")
+
+
+@pytest.fixture(scope="module")
+def keys():
+    from mpidask.security import credentials
+
+    return credentials.make()
+
+
+@pytest.fixture
+def file(tmp_path, keys):
+    """Return a scheduler file whose scheduler is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tls://127.0.0.1:{taken.getsockname()[1]}"
+    path = tmp_path / "scheduler.json"
+    path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
+    path.chmod(0o600)
+    return path

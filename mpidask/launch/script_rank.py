@@ -84,13 +84,12 @@ class Script:
     # ------------------------------------------------------------- as the client of the cluster
     def prepare(self) -> None:
         """Tell the process what it is to run."""
-        run, options, original = self._run, self._run.options, self._run.rank.environ
+        run, options = self._run, self._run.options
         assert run.invocation.program is not None
-        changed = {name: value for name, value in os.environ.items() if original.get(name) != value}
         self._tell(
             Prepare(
                 run.invocation.program,
-                {**changed, TOKEN: run.watchdog.token},
+                run.rank.changed_environ(),
                 run.configuration,
                 run.layout.turn,
                 quantities.seconds(options.thread_grace),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import socket
 import subprocess
 import sys
 import time
@@ -20,25 +17,8 @@ from mpidask.batch.records import store
 from mpidask.batch.status import Standing
 from mpidask.batch.submission import handles
 from mpidask.errors import StartupError, UsageError
-from mpidask.security import credentials
 
 pytestmark = pytest.mark.one_mpi
-
-
-@pytest.fixture(scope="module")
-def keys():
-    return credentials.make()
-
-
-@pytest.fixture
-def file(tmp_path, keys):
-    """Return a scheduler file whose scheduler is gone."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"tls://127.0.0.1:{taken.getsockname()[1]}"
-    path = tmp_path / "scheduler.json"
-    path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
-    path.chmod(0o600)
-    return path
 
 
 def test_a_stale_file_is_told(file):

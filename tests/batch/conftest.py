@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import dask.config
 import pytest
+import yaml
 from machines import borrowed, second_cluster
 
 #: Where a test has nothing to show, or nothing that another system does not show.
@@ -68,3 +72,18 @@ def sge():
     """Lend the machine with Grid Engine."""
     with borrowed("sge") as machine:
         yield machine
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """Return a function that writes the section mpidask.batch of a configuration file and has it read."""
+
+    def write(text):
+        file = tmp_path / "mpidask.yaml"
+        file.write_text(yaml.safe_dump({"mpidask": {"batch": yaml.safe_load(text)}}))
+        monkeypatch.setattr(dask.config, "paths", [str(tmp_path)])
+        stack.enter_context(dask.config.set(dask.config.collect(paths=[str(tmp_path)], env={})))
+        return file
+
+    with contextlib.ExitStack() as stack:
+        yield write

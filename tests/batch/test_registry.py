@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import dask
 import pytest
-import yaml
 
 from mpidask.batch import registry
 from mpidask.batch.job import BatchJob, Resources
@@ -14,21 +11,6 @@ from mpidask.batch.job_state import JobState
 from mpidask.batch.queries.questions import parse_answer
 from mpidask.batch.scripts.submit_command import job_script
 from mpidask.errors import BatchError, UsageError
-
-
-@pytest.fixture
-def configured(tmp_path, monkeypatch):
-    """Return a function that writes the section mpidask.batch of a configuration file and has it read."""
-
-    def write(text):
-        file = tmp_path / "mpidask.yaml"
-        file.write_text(yaml.safe_dump({"mpidask": {"batch": yaml.safe_load(text)}}))
-        monkeypatch.setattr(dask.config, "paths", [str(tmp_path)])
-        stack.enter_context(dask.config.set(dask.config.collect(paths=[str(tmp_path)], env={})))
-        return file
-
-    with contextlib.ExitStack() as stack:
-        yield write
 
 
 def test_a_site_s_variant(configured):

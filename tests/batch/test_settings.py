@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import dask
 import pytest
-import yaml
 
 from mpidask.batch import settings
 from mpidask.errors import UsageError
@@ -29,21 +25,6 @@ def test_walltimes_that_are_refused(text):
 
 def test_minutes_may_be_written_as_the_reference_says():
     assert seconds("5 min") == seconds("5mins") == seconds("5m") == 300
-
-
-@pytest.fixture
-def configured(tmp_path, monkeypatch):
-    """Return a function that writes the section mpidask.batch of a configuration file and has it read."""
-
-    def write(text):
-        file = tmp_path / "mpidask.yaml"
-        file.write_text(yaml.safe_dump({"mpidask": {"batch": yaml.safe_load(text)}}))
-        monkeypatch.setattr(dask.config, "paths", [str(tmp_path)])
-        stack.enter_context(dask.config.set(dask.config.collect(paths=[str(tmp_path)], env={})))
-        return file
-
-    with contextlib.ExitStack() as stack:
-        yield write
 
 
 def test_options_from_the_configuration(configured):

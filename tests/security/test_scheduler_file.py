@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import socket
 
 import pytest
 
 from mpidask.errors import StartupError
-from mpidask.security import credentials, scheduler_file
+from mpidask.security import scheduler_file
 
 pytestmark = pytest.mark.one_mpi
-
-
-@pytest.fixture(scope="module")
-def keys():
-    return credentials.make()
-
-
-@pytest.fixture
-def file(tmp_path, keys):
-    """Return a scheduler file whose scheduler is gone."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"tls://127.0.0.1:{taken.getsockname()[1]}"
-    path = tmp_path / "scheduler.json"
-    path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
-    path.chmod(0o600)
-    return path
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])

@@ -18,7 +18,7 @@ from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import RankInfo, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog.agent_process import variables
-from mpidask.launch.watchdog.launcher_environment import TOKEN, job_id
+from mpidask.launch.watchdog.launcher_environment import job_id
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
 from mpidask.run_directory import Progress
 from mpidask.security import credentials
@@ -53,12 +53,10 @@ def start_agent(run: Run, spec: RankSpec) -> Agent:
     """Start the agent of this rank."""
     blas = min((worker.blas_threads for worker in run.layout.mine), default=1)
     configured = run.configuration.get("distributed", {}).get("nanny", {}).get("pre-spawn-environ") or {}
-    theirs = job_environment.set_by_the_batch_system(os.environ)
-    users = {name: value for name, value in os.environ.items() if name not in theirs}
+    users = job_environment.without_what_the_batch_system_has_set(os.environ)
     modules = run.options.preload_import if spec.workers is not None else ()
     libraries = {**variables(blas, modules, configured, users), **import_cache.offer(run.imports)}
-    changed = {name: value for name, value in os.environ.items() if run.rank.environ.get(name) != value}
-    return Agent(spec, {**changed, TOKEN: run.watchdog.token}, libraries, run.rank.early.agent())
+    return Agent(spec, run.rank.changed_environ(), libraries, run.rank.early.agent())
 
 
 def _log(run: Run, rank: int) -> str | None:

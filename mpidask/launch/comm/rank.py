@@ -11,6 +11,7 @@ from mpidask.launch.comm.world import World
 from mpidask.launch.resources.roles import VITAL, Role
 from mpidask.launch.watchdog import shared_memory
 from mpidask.launch.watchdog.early_processes import EarlyProcesses
+from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Rank:
         """
         environ = dict(os.environ)
         return cls(World.of(comm), watchdog, environ, early)
+
+    def changed_environ(self) -> dict[str, str]:
+        """Return, for what it starts, its mark and those variables that have come or changed since its own start."""
+        changed = {name: value for name, value in os.environ.items() if self.environ.get(name) != value}
+        return {**changed, TOKEN: self.watchdog.token}
 
     def use_role(self, role: Role) -> None:
         """Tell the watchdog that MPI is up, what this rank is and whether the run can do without it."""

@@ -86,8 +86,7 @@ class AgentProcess(early_start.OwnProcess):
             return None
         from mpidask import job_environment
 
-        theirs = job_environment.set_by_the_batch_system(environ)
-        users = {name: value for name, value in environ.items() if name not in theirs}
+        users = job_environment.without_what_the_batch_system_has_set(environ)
         return cls._start({**environ, **variables(1, (), _PRE_SPAWN, users)}, early=True)
 
     @classmethod

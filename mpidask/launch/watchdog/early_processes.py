@@ -18,8 +18,10 @@ __all__ = ["EarlyProcesses"]
 class EarlyProcesses:
     """The processes of this rank that wait to be told what they are for; each is taken once."""
 
-    def __init__(self, script: ScriptProcess | None = None, agent: AgentProcess | None = None) -> None:
-        self._script, self._agent = script, agent
+    def __init__(self) -> None:
+        """Have none."""
+        self._script: ScriptProcess | None = None
+        self._agent: AgentProcess | None = None
 
     @classmethod
     def start(cls, words: Sequence[str], *, has_script: bool = True) -> EarlyProcesses:
@@ -27,9 +29,9 @@ class EarlyProcesses:
 
         words: of the command line
         """
-        if has_script and not words:
-            return cls()
         started = cls()
+        if has_script and not words:
+            return started
         with contextlib.suppress(OSError):  # it is started later then, or fails then with a word
             started._script = ScriptProcess.start_early(words) if has_script else None
             started._agent = AgentProcess.start_early(words, has_script=has_script)
