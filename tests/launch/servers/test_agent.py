@@ -199,13 +199,15 @@ def test_an_early_agent_that_does_not_fit_begins_anew(ranks):
     """Its variables and Dask's configuration turn out to be others than those that it has imported with."""
     script = CONNECT + (
         "names = ('OF_A_TASK', 'MALLOC_TRIM_THRESHOLD_')\n"
+        "def ancestors():\n    import psutil\n    return [' '.join(each.cmdline()) for each in psutil.Process().parents()]\n"
         "print(client.submit(lambda: [os.environ.get(name) for name in names]).result())\n"
+        "print(sorted({word for line in client.submit(ancestors).result() for word in ('early=True', 'early=False') if word in line}))\n"
     )
     given = "{'OF_A_TASK': '1', 'MALLOC_TRIM_THRESHOLD_': None}"
     environ = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON": given, "DASK_DISTRIBUTED__COMM__OFFLOAD": "11MB"}
     result = ranks(3, ranks.script(script), environ=environ)
     assert result.status == 0, result
-    assert result.stdout == "['1', None]\n", result
+    assert result.stdout == "['1', None]\n['early=False']\n", result
     assert not result.words, result
     assert not result.leftover, result
 
@@ -237,15 +239,18 @@ def test_a_scheduler_that_is_lost_while_workers_start_is_no_good_end(ranks):
     assert not result.leftover, result
 
 
-def test_a_signal_to_all_ranks_lets_the_script_end(ranks):
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_a_signal_to_all_ranks_lets_the_script_end(ranks, nanny):
     """As at the walltime: the script saves, and ends by itself while other ranks would end the run soon."""
     script = CONNECT + (
-        "import signal\n"
+        "import asyncio, signal\nfrom distributed import WorkerPlugin\n"
+        "class Slow(WorkerPlugin):\n    async def teardown(self, worker):\n        await asyncio.sleep(30)\n"
+        "client.register_plugin(Slow())\n"
         "def save(number, frame):\n    time.sleep(2)\n    print('saved', flush=True)\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, save)\n"
         "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\ntime.sleep(600)\n"
     )
-    run = ranks.start(4, ranks.script(script))
+    run = ranks.start(4, nanny, ranks.script(script))
     run.wait_for("ready")
     for rank in range(4):
         os.kill(run.rank(rank), signal.SIGTERM)
