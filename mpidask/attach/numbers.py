@@ -7,19 +7,20 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpidask.attach import tunnel
 from mpidask.dashboard import links
-from mpidask.errors import StartupError
+from mpidask.errors import BatchError, StartupError
 from mpidask.run_directory import Progress
 
-__all__ = ["Endpoint", "endpoint", "reached", "read"]
+__all__ = ["Endpoint", "Read", "endpoint", "reached", "read"]
 
 _ANSWERS = 10.0  # s for a scheduler that has much to do
 
 Endpoint = tuple[str, str]  # the scheduler's node, and a link on its loopback
+Read = Callable[[], dict[str, Any]]  # returns the numbers; raises StartupError if nobody answers with them
 
 
 def endpoint(progress: Progress | None) -> Endpoint | None:
@@ -30,17 +31,36 @@ def endpoint(progress: Progress | None) -> Endpoint | None:
 
 
 @contextlib.contextmanager
-def reached(where: Endpoint) -> Iterator[str]:
-    """Yield the link to the numbers on this machine; elsewhere than on their node by a tunnel, while the block lasts.
+def reached(where: Endpoint, *, asks: bool = True) -> Iterator[Read]:
+    """Yield what reads the numbers; elsewhere than on their node by a tunnel, while the block lasts.
 
-    Raises BatchError if there can be no tunnel.
+    asks: wait for the tunnel; ssh may ask for a password. Else there are no numbers before it stands, if it ever does
+    Raises BatchError if it asks and there can be no tunnel.
     """
     host, link = where
     if host == socket.gethostname():
-        yield link
-        return
-    with tunnel.opened(host, link) as (near, _):
-        yield near
+        yield lambda: read(link)
+    elif asks:
+        with tunnel.opened(host, link) as (near, _):
+            yield lambda: read(near)
+    else:
+        with contextlib.ExitStack() as stack:
+            yield _by_tunnel(stack, host, link)
+
+
+def _by_tunnel(stack: contextlib.ExitStack, host: str, link: str) -> Read:
+    """Return what reads the numbers as soon as there is a tunnel, which the stack holds."""
+    near: Callable[[], str | None] | None = None
+    with contextlib.suppress(BatchError):  # there is no ssh
+        near = stack.enter_context(tunnel.attempted(host, link))
+
+    def look() -> dict[str, Any]:
+        found = near() if near else None
+        if found is None:
+            raise _silent(f"ssh has not connected to {host}")
+        return read(found)
+
+    return look
 
 
 def read(link: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 from mpidask.status_line import PATIENCE, StatusLine
 
-__all__ = ["opened", "show"]
+__all__ = ["attempted", "opened", "show"]
 
 _OPENS = 30.0  # s for ssh to connect; it may ask for a password
 _GLANCE = 0.2  # s between two looks whether the tunnel stands
@@ -84,13 +84,42 @@ def opened(host: str, link: str, port: int | None = None) -> Iterator[tuple[str,
     Yields the link on this machine, and what tells the tunnel's exit status, None while it stands. Raises BatchError if
     there can be none.
     """
+    near, argv = _forwards(host, link, port)
+    with commands.alongside(["ssh", *argv]) as status:
+        _await_open(near, status, host)
+        yield _moved(link, near), status
+
+
+@contextlib.contextmanager
+def attempted(host: str, link: str) -> Iterator[Callable[[], str | None]]:
+    """Hold a tunnel like `opened` if ssh needs to ask nobody for anything. Neither waits nor says a word.
+
+    Yields what returns the link on this machine while the tunnel stands, None before and after. Raises BatchError if
+    ssh does not start.
+    """
+    near, argv = _forwards(host, link)
+    with commands.alongside(["ssh", "-n", "-q", "-o", "BatchMode=yes", *argv]) as status:
+        yield lambda: _moved(link, near) if _is_open(near) and status() is None else None
+
+
+def _forwards(host: str, link: str, port: int | None = None) -> tuple[int, list[str]]:
+    """Return the port on this machine, and ssh's words for a tunnel from it to a link of a node's loopback."""
     far = urlsplit(link)
     near = _free(port, far.port or 0)
-    argv = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes"]
-    argv += ["-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
-    with commands.alongside(argv) as status:
-        _await_open(near, status, host)
-        yield far._replace(netloc=f"{_LOOPBACK}:{near}").geturl(), status
+    words = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
+    return near, words
+
+
+def _moved(link: str, port: int) -> str:
+    return urlsplit(link)._replace(netloc=f"{_LOOPBACK}:{port}").geturl()
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection((_LOOPBACK, port), _GLANCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def _await_open(port: int, status: Callable[[], int | None], host: str) -> None:
@@ -99,13 +128,10 @@ def _await_open(port: int, status: Callable[[], int | None], host: str) -> None:
     line = StatusLine(after=PATIENCE)
     try:
         while status() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection((_LOOPBACK, port), _GLANCE).close()
-            except OSError:
-                line.show(f"waiting for ssh to connect to {host}")
-                time.sleep(_GLANCE)
-            else:
+            if _is_open(port):
                 return
+            line.show(f"waiting for ssh to connect to {host}")
+            time.sleep(_GLANCE)
     finally:
         line.clear()
     how = f"did not connect within {_OPENS:g} s" if status() is None else f"ended with status {status()}"

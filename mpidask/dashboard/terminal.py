@@ -1,4 +1,4 @@
-"""What `mpidask top` shows: a job, its workers and its latest messages, in lines (pure)."""
+"""The live view of a job, in lines (pure): the job, its workers, its latest messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dask.utils import format_bytes
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-__all__ = ["View", "lines"]
+__all__ = ["View", "lines", "summary"]
 
 _GAP = "  "
 _BAR = 20  # characters
@@ -69,6 +69,11 @@ def lines(view: View, width: int | None, height: int | None = None, marks: str =
     room = height - len(head)
     below = _titled(_latest(output, said, min(max(_MESSAGES, room - len(rows) - 4), room - 6)))
     return [*head, *_table(rows, view, width, room - len(below)), *below][:height]
+
+
+def summary(view: View, width: int, marks: str = "#-") -> list[Text]:
+    """Return the view's first part, for below a job's output: how it stands, and what all workers together do."""
+    return [*_job(dataclasses.replace(view, trouble=""), width), *_sums(view, width, marks)]
 
 
 def _job(view: View, width: int | None) -> list[Text]:

@@ -1,4 +1,4 @@
-"""`mpidask top`: what it shows (pure), what it reads, and a real job on a terminal and in a pipe."""
+"""The live view: what it shows (pure), what it reads; `top` and `--follow` of real jobs, on a terminal and in a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpidask.attach import numbers
-from mpidask.cli import top
+from mpidask.cli import follow, top
 from mpidask.dashboard import terminal
 from mpidask.dashboard.table import Row
 from mpidask.dashboard.table import numbers as all_numbers
@@ -130,7 +130,7 @@ def test_it_never_has_more_lines_than_there_is_room(height):
 def test_a_job_without_numbers():
     job = {"elapsed": None, "time_left": None, "ended": None, "exit_status": None}
     why = {"reason": "waits for free nodes (Resources)", "expected_start": "2026-11-21T16:10:00+01:00"}
-    assert plain(View(TITLE, "pending", top._standing({**job, **why})), 120) == [
+    assert plain(View(TITLE, "pending", follow._words({**job, **why})), 120) == [
         f"{TITLE}: pending; waits for free nodes (Resources); estimated start 2026-11-21 16:10:00"
     ]
     trouble = "no numbers from the scheduler: Connection refused"
@@ -138,6 +138,16 @@ def test_a_job_without_numbers():
         f"{TITLE}: running",
         trouble,
         "workers  1 of 3 up",
+    ]
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+def test_the_part_below_a_job_s_output_begins_as_the_view_does(numbers):
+    its = view() if numbers else View(TITLE, "pending", "; waits for free nodes", trouble="ssh has not connected")
+    part = [line.plain for line in terminal.summary(its, 80)]
+    assert part == plain(dataclasses.replace(its, trouble=""), 80)[: len(part)]
+    assert [line.split(" ")[0] for line in part] == ["job", "workers", "tasks", "cpu", "memory"][
+        : None if numbers else 1
     ]
 
 
@@ -178,8 +188,8 @@ def test_reading_numbers(monkeypatch):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            with numbers.reached((socket.gethostname(), f"{link}/good")) as near:
-                assert numbers.read(near) == {"rows": []}, "no proxy learns of it"
+            with numbers.reached((socket.gethostname(), f"{link}/good")) as read:
+                assert read() == {"rows": []}, "no proxy learns of it"
             with pytest.raises(StartupError, match="HTTP status 404"):
                 numbers.read(f"{link}/secret")
             with pytest.raises(StartupError, match="Expecting value"):
@@ -216,19 +226,22 @@ import os, time
 from distributed import Client
 client = Client()
 print("computes", flush=True)
+print("half", end="", flush=True)
 while not os.path.exists("stop"):
     client.gather(client.map(time.sleep, [0.1] * 10, pure=False))
+print(" and half")
 """
 
 
 class Terminal:
-    """A terminal on which `mpidask top` runs."""
+    """A terminal on which `mpidask top` runs, or another command."""
 
-    def __init__(self, system, *words, columns=100):
+    def __init__(self, system, *words, command=("top",), columns=100):
+        self.command = command
         self.ours, self._its = pty.openpty()
         self.before = termios.tcgetattr(self._its)
         self.resize(columns)
-        self.process = system.start("top", *words, terminal=self._its)
+        self.process = system.start(*command, *words, terminal=self._its)
         self.all = self.text = ""  # what was printed, and what of it nobody has waited for
 
     def _read(self, timeout):
@@ -260,7 +273,8 @@ class Terminal:
             pass
         assert self.process.returncode == status, self.all
         assert termios.tcgetattr(self._its) == self.before
-        assert "\x1b[?1049l" in self.all and "\x1b[?25h" in self.all, "the screen and the cursor are back"
+        assert ("\x1b[?1049l" in self.all) == (self.command == ("top",)), "the screen is back"
+        assert self.all.rindex("\x1b[?25h") > self.all.rindex("\x1b[?25l"), "and the cursor"
         assert "Traceback" not in self.all
         os.close(self.ours)
         os.close(self._its)
@@ -293,11 +307,16 @@ def test_a_real_job(local):
         interrupted.until(r"RANK  NODE")
         interrupted.process.send_signal(number)
         interrupted.end(status)
-    watches = Terminal(local)
+    watches, follows = Terminal(local), Terminal(local, job, command=("logs", "--follow"))
     watches.until(r"RANK  NODE")
+    follows.until(rf"computes\r\n(.*\n)*.*job {job} \(computes\) on local: running, [\d:]+ elapsed, [\d:]+ left")
+    follows.until(r"workers  2: 2 running\s+tasks +\d+ .*\s+cpu +\[.*\s+memory +\[")
+    follows.until(r"\r(\x1b\[2K|\x1b\[1A)+half")  # a line that is not complete is shown with it
     local.file("stop", "")
     watches.until(rf"mpidask: job {job} has ended \(done\): exit status 0; `mpidask logs {job}`")
     watches.end(0)
+    follows.until(r"\r(\x1b\[2K|\x1b\[1A)+half and half\r\n")
+    follows.end(0)
 
     for words in ((job,), (job, "--json")):
         late = local.mpidask("top", *words)
@@ -307,3 +326,30 @@ def test_a_real_job(local):
     none = local.mpidask("top")
     assert (none.returncode, "no job is running" in none.stderr) == (2, True), none
     assert local.left_over() == []
+
+
+def test_a_scheduler_that_only_ssh_reaches(slurm):
+    """It listens on the loopback of its node. Who follows a job does not need its numbers."""
+    slurm.environment = {**slurm.environment, "TERM": "xterm-256color"}
+    job = slurm.submit(*slurm.shape(2, 2), "-t", "10min", slurm.file("computes.py", SCRIPT))
+    running = slurm.until(job, lambda each: each["workers"] == 2 and "computes" in slurm.log(job))
+    assert running["dashboard_host"] in ("mn1", "mn2", "mn3", "mn4")
+    done = slurm.mpidask("top", job)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert re.search(r"^workers  2: 2 running$", done.stdout, re.MULTILINE), done
+    quits = Terminal(slurm, job)
+    quits.until(r"RANK  NODE +WORKER  STATE")
+    os.write(quits.ours, b"q")
+    quits.end(0)
+    follows = Terminal(slurm, job, command=("logs", "--follow"))
+    follows.until(r"computes\r\n(.*\n)*.*workers  2: 2 running\s+tasks +\d+ ")
+    slurm.replace("ssh", "#!/bin/sh\necho no way >&2\nexit 255\n")
+    refused = slurm.mpidask("top", job)
+    assert (refused.returncode, "ssh to mn" in refused.stderr) == (69, True), refused
+    without = Terminal(slurm, job, command=("logs", "--follow"))
+    without.until(r"computes\r\n(.*\n)*.*workers  2 of 2 up")
+    slurm.file("stop", "")
+    for each in (follows, without):
+        each.until(r"half and half\r\n")
+        each.end(0)
+    assert slurm.left_over() == [], "nor is an ssh"

@@ -112,9 +112,13 @@ class Handle:
         while True:
             standing = self.refresh()
             yield standing
-            if standing.final and self.record.id == standing.id and not self._again(standing):
+            if self.is_over(standing):
                 return
             time.sleep(_GLANCE)
+
+    def is_over(self, standing: Standing) -> bool:
+        """Whether the job has ended for good; submits it again if it wanted that and could not do it from its node."""
+        return standing.final and self.record.id == standing.id and not self._again(standing)
 
     def _again(self, standing: Standing) -> bool:
         """Submit a job again that wanted to, but could not from its node: some sites allow that on login nodes only.
