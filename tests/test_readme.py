@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,18 @@ def test_signatures_in_the_reference_are_those_of_the_functions():
             return_annotation=signature.empty,
         )
         assert f"`{name}{bare}".replace("'", '"') in text, f"{name}{bare}"
+
+
+def test_what_the_extras_need_is_pinned():
+    """`./do lock --keep` adds what is missing."""
+
+    def normal(requirement):
+        return re.sub("[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    pinned = {normal(line) for line in (ROOT / "requirements" / "constraints.txt").read_text().splitlines()}
+    assert sorted({normal(each) for each in wanted} - pinned) == []
