@@ -2,6 +2,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpi4py import MPI
+
 from mpidask.attach.client import connect as connect
 from mpidask.attach.cluster import MPICluster as _MPICluster
 from mpidask.errors import ArgumentError as ArgumentError
@@ -28,7 +30,7 @@ from mpidask.launch.dask_mpi import send_close_signal as send_close_signal
 from mpidask.launch.resources.walltime import on_walltime as on_walltime
 from mpidask.launch.resources.walltime import time_left as time_left
 from mpidask.launch.runner import SLURMRunner as SLURMRunner
-from mpidask.launch.session import Session as Session
+from mpidask.launch.session import Session as _Session
 
 class MPICluster(_MPICluster):
     def __init__(
@@ -91,6 +93,51 @@ class MPICluster(_MPICluster):
         local_cluster: bool | None = None,
         walltime_margin: str | None = None,
         **others: Any,
+    ) -> None: ...
+
+class Session(_Session):
+    def __init__(
+        self,
+        *,
+        comm: MPI.Intracomm | None = None,
+        exit: bool = False,
+        profile: str | None = None,
+        nthreads: int | None = None,
+        memory_limit: str | float | None = None,
+        local_directory: str | None = None,
+        shared_scratch: bool | None = None,
+        interface: str | None = None,
+        client_interface: str | None = None,
+        client_address: str | None = None,
+        port_range: str | None = None,
+        tls: bool | None = None,
+        protocol: str | None = None,
+        gpus: bool | None = None,
+        nanny: bool | None = None,
+        worker_class: str | None = None,
+        worker_options: Mapping[str, Any] | None = None,
+        data: str | None = None,
+        name: str | None = None,
+        workers_per_rank: str | int | None = None,
+        inclusive_workers: bool | None = None,
+        preload_import: Sequence[str] | None = None,
+        import_cache: str | None = None,
+        client_rank: int | None = None,
+        scheduler_rank: int | None = None,
+        scheduler: bool | None = None,
+        scheduler_file: str | None = None,
+        scheduler_address: str | None = None,
+        scheduler_port: int | None = None,
+        min_workers: int | None = None,
+        idle_timeout: str | None = None,
+        startup_timeout: str | None = None,
+        dashboard: bool | None = None,
+        dashboard_address: str | None = None,
+        thread_grace: str | None = None,
+        local_cluster: bool | None = None,
+        walltime_margin: str | None = None,
+        quiet: bool | None = None,
+        **options: Any,
     ) -> None: ...
 
 __version__: str

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["DocumentedKeyword", "described", "entry", "show_keywords", "with_entries", "with_keywords"]
+__all__ = [
+    "DocumentedKeyword",
+    "described",
+    "entry",
+    "keyword_of",
+    "show_keywords",
+    "with_entries",
+    "with_keywords",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _WIDTH = 112
+
+#: Numbers are taken where they are meant, too: by the option's metavar.
+_NUMBERS = {"SIZE": "str | float", "K": "str | int"}
 
 
 class DocumentedKeyword(NamedTuple):
@@ -27,6 +39,16 @@ class DocumentedKeyword(NamedTuple):
     annotation: str
     kind: str
     text: str
+
+
+def keyword_of(field: dataclasses.Field[Any]) -> DocumentedKeyword:
+    """Return the keyword that an option, a field of such a dataclass, is in Python."""
+    kind = str(field.type).removesuffix(" | None")
+    if kind == "str":
+        kind = _NUMBERS.get(field.metadata["metavar"], kind)
+    kind = "Sequence[str]" if kind.startswith("tuple") else kind
+    expected = f"{kind.replace(' | ', ' or ')}, optional"
+    return DocumentedKeyword(field.name, f"{kind} | None", expected, field.metadata["help"])
 
 
 def entry(name: str, kind: str, text: str) -> str:
@@ -65,7 +87,8 @@ def show_keywords(kind: type, keywords: Iterable[DocumentedKeyword]) -> None:
     init: Any = vars(kind)["__init__"]
     init.__signature__ = with_keywords(inspect.signature(init), keywords)
     entries = [entry(each.name, each.kind, each.text) for each in keywords]
-    kind.__doc__ = with_entries(kind.__doc__, entries, before="**others : Any")
+    others = list(inspect.signature(init).parameters)[-1]
+    kind.__doc__ = with_entries(kind.__doc__, entries, before=f"**{others} : Any")
 
 
 def described(

@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from typing import Any
 from distributed.security import Security
+from mpi4py import MPI
 """
 
 

@@ -14,7 +14,7 @@ import stubs
 
 import mpidask
 import mpidask.jobqueue
-from mpidask import batch
+from mpidask import batch, config
 from mpidask.attach import spec
 
 #: Of numpydoc's, in its order: https://numpydoc.readthedocs.io/en/latest/format.html.
@@ -135,6 +135,8 @@ def test_each_public_name_stands_once():
 def test_signatures_have_the_keywords():
     known = {*spec.KEYWORDS, "name", "asynchronous", "timeout", "quiet", "others"}
     assert set(inspect.signature(mpidask.MPICluster).parameters) == known
+    options = {each.name for each in dataclasses.fields(config.Options)}
+    assert set(inspect.signature(mpidask.Session).parameters) == {"comm", "exit", *options, "options"}
     assert {"job", "timeout", "asynchronous", "set_as_default"} <= set(inspect.signature(mpidask.connect).parameters)
 
 

@@ -16,7 +16,7 @@ from mpidask.batch.job import BatchJob
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.config import Options, as_keyword, as_option, inclusive, load
-from mpidask.docstrings import DocumentedKeyword
+from mpidask.docstrings import DocumentedKeyword, keyword_of
 from mpidask.errors import ArgumentError
 from mpidask.quantities import seconds
 
@@ -25,24 +25,9 @@ __all__ = ["KEYWORDS", "OF_OTHERS", "describe", "divided", "file_of", "idle_time
 #: Options of a run that make no sense without a script, or that are an argument of `mpidask serve`.
 OF_OTHERS = ("client_rank", "thread_grace", "scheduler_address")
 
-#: Numbers are taken where they are meant, too: by the option's metavar.
-_NUMBERS = {"SIZE": "str | float", "K": "str | int"}
-
-
-def _keyword(field: dataclasses.Field[Any]) -> DocumentedKeyword:
-    """Return the keyword that an option is in Python."""
-    kind = str(field.type).removesuffix(" | None")
-    if kind == "str":
-        kind = _NUMBERS.get(field.metadata["metavar"], kind)
-    kind = "Sequence[str]" if kind.startswith("tuple") else kind
-    return DocumentedKeyword(
-        field.name, f"{kind} | None", f"{kind.replace(' | ', ' or ')}, optional", field.metadata["help"]
-    )
-
-
 #: Options of a job, and of the run in it, that a cluster object takes.
 KEYWORDS: dict[str, DocumentedKeyword] = {
-    field.name: _keyword(field)
+    field.name: keyword_of(field)
     for options in (JobOptions, Options)
     for field in dataclasses.fields(options)
     if field.name not in {*OF_OTHERS, "scheduler", "name", "quiet"}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from mpidask.config import Options
+from mpidask.docstrings import keyword_of, show_keywords
 from mpidask.launch.cluster.run import GivenOptions, OptionsRequest
 from mpidask.launch.comm.polling import wait, wait_async
 from mpidask.launch.exit_hook import EXIT_HOOK
@@ -41,8 +44,8 @@ class Session:
     exit : bool, default False
         True: the cluster stays until the script has ended, and the other ranks' processes end then.
     **options : Any
-        The options of ``mpidask run``, with underscores: ``nthreads``, ``memory_limit``, ``interface``,
-        ``client_rank``, ... Default: Dask's configuration (section mpidask), or detected on the machine.
+        Refused, with the keyword that may be meant. All above are the options of ``mpidask run``. Default: Dask's
+        configuration (section mpidask), or detected on the machine.
 
     Attributes
     ----------
@@ -213,6 +216,9 @@ class Session:
         _remember(error)
         await wait_async(self._rank.close())
         return isinstance(error, _NotTheClientError)
+
+
+show_keywords(Session, map(keyword_of, dataclasses.fields(Options)))
 
 
 def _remember(error: BaseException | None) -> None:
