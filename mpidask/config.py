@@ -14,7 +14,7 @@ from typing import Any
 
 from mpidask import configuration
 from mpidask.errors import UsageError
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 from mpidask.quantities import Parsed, checked, memory, path, seconds
 
 __all__ = [

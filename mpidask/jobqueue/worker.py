@@ -21,7 +21,7 @@ from distributed.cli import dask_worker
 from mpidask import job_environment
 from mpidask.compat import servers
 from mpidask.compat.lost_connections import RestartingNanny
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 from mpidask.security import tls_sockets
 
 __all__ = ["ReportingNanny", "main"]

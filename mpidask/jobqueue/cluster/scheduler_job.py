@@ -27,7 +27,7 @@ from mpidask.jobqueue.cluster.report import exit_summary
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import KeyFiles, tls_files
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 __all__ = ["SchedulerJob", "make_job", "spec"]
 

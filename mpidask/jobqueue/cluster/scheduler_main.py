@@ -20,7 +20,7 @@ from distributed.security import Security
 
 from mpidask.files import replace_json
 from mpidask.jobqueue.cluster import scheduler_options
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 from mpidask.security import tls_sockets
 
 __all__ = ["serve"]

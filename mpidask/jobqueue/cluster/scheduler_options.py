@@ -19,7 +19,7 @@ from mpidask.dashboard import access, routes
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs.keys import Tls, encrypted
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 __all__ = ["arguments", "link", "make", "refuse_arguments", "spec"]
 

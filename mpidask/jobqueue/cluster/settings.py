@@ -13,7 +13,7 @@ from mpidask.jobqueue.jobs import keys
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import Tls
 from mpidask.jobqueue.keywords.lookup import settle_one
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 __all__ = ["ClusterSettings"]
 

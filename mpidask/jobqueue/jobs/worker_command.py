@@ -12,7 +12,7 @@ from mpidask.batch.template import fill, named
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.jobs.spec import JobSpec, texts
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 __all__ = ["worker_command"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mpidask import quantities
 from mpidask.errors import UsageError
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 __all__ = [
     "ATTRIBUTES",

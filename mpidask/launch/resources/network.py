@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mpidask.errors import StartupError
 from mpidask.launch.resources.division import Facts
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 if TYPE_CHECKING:
     import ssl

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.staggering import Turn
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 from mpidask.run_directory import Progress
 from mpidask.security.credentials import Contact, Keys
 from mpidask.security.scheduler_file import About

@@ -14,7 +14,7 @@ from mpidask.errors import ArgumentError, StartupError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJob, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob, worker
 from mpidask.jobqueue.cluster import scheduler_options
 from mpidask.jobqueue.jobs.worker_command import worker_command
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 

@@ -12,7 +12,7 @@ import pytest
 
 from mpidask import config
 from mpidask.errors import StartupError, UsageError
-from mpidask.network.ports import PortRange
+from mpidask.ports.port_range import PortRange
 
 #: Below what Linux gives away by itself, and another one for each process that runs tests.
 FIRST = 20_000 + os.getpid() % 500 * 20
