@@ -43,6 +43,10 @@ class Browser:
         """Return the elements that a CSS selector finds, also within Bokeh's plots."""
         return list(self.driver.execute_script(_FIND + "return find(document, arguments[0], [])", selector))
 
+    def follow(self, text: str) -> None:
+        """Go where a link leads. A click would wait for a page that draws, on a busy machine for minutes."""
+        self.driver.get(self.driver.find_element("link text", text).get_attribute("href"))
+
     def headings(self) -> list[str]:
         """Return the headings of the table that is shown."""
         return list(self.driver.execute_script(_HEADINGS))
@@ -117,6 +121,7 @@ def opened(directory: Path) -> Iterator[Browser]:
     with _ended(service):
         chromium = webdriver.Chrome(options=options, service=service)
         try:
+            chromium.command_executor.client_config.timeout = 240  # longer than those below
             chromium.set_page_load_timeout(180)
             chromium.set_script_timeout(180)
             yield Browser(chromium)

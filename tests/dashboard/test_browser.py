@@ -92,7 +92,7 @@ def test_ranks_in_a_browser(ranks, run, link, browser):
     time.sleep(3)  # so that the picture has something to show
     browser.photograph("dashboard-status")
 
-    driver.find_element("link text", "Ranks").click()
+    browser.follow("Ranks")
     browser.wait(lambda: driver.title == "Dask: Ranks")
     assert urlsplit(driver.current_url).path == urlsplit(link).path.replace("/status", "/ranks")
     browser.wait(lambda: len(browser.table()) == 4)
@@ -113,9 +113,9 @@ def test_ranks_in_a_browser(ranks, run, link, browser):
     browser.wait(lambda: sum(row["PID"] not in pids for row in browser.table()) == 1)  # that of its new process
     check_sorting(browser)
     check_looks(browser)
+    check_info(browser)
     check_front(browser, link)
     assert not browser.errors()
-    check_info(browser)
 
 
 def check(table, run):
@@ -175,7 +175,7 @@ def check_front(browser, link):
 
 def check_info(browser):
     """Page Info has the styles that Dask has, and no links to pages that workers do not have."""
-    browser.driver.find_element("link text", "Info").click()
+    browser.follow("Info")
     browser.wait(lambda: len(browser.find("tbody tr")) == 2)
     assert browser.style("table.sortable th", "cursor") == "pointer", "by sortable.min.css, which Dask brings"
     assert not [each for each in browser.find("a") if each.text == "dashboard"]

@@ -246,7 +246,7 @@ def test_a_signal_to_all_ranks_lets_the_script_end(ranks, nanny):
         "import asyncio, signal\nfrom distributed import WorkerPlugin\n"
         "class Slow(WorkerPlugin):\n    async def teardown(self, worker):\n        await asyncio.sleep(30)\n"
         "client.register_plugin(Slow())\n"
-        "def save(number, frame):\n    time.sleep(2)\n    print('saved', flush=True)\n    sys.exit(0)\n"
+        "def save(number, frame):\n    time.sleep(0.5)\n    print('saved', flush=True)\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, save)\n"
         "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\ntime.sleep(600)\n"
     )

@@ -34,7 +34,7 @@ CRIMES = {
     "exit_0": ("os._exit(0)", "died: exit status 0; it is started again"),
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "died: signal 9 (SIGKILL); it is started again"),
     "memory": (
-        "hoard = [b'x' * 20_000_000 for _ in range(60) if not time.sleep(0.05)]",
+        "hoard = [b'x' * 20_000_000 for _ in range(60) if not time.sleep(0.05)]; time.sleep(60)",
         "GiB of memory; it is started again",
     ),
 }
