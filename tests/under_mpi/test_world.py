@@ -34,6 +34,34 @@ def test_share_into_puts_bytes_where_they_are_wanted(world):
             assert bytes(buffer) == b"y" * size
 
 
+class Counted:
+    """Sleeps, and counts how often."""
+
+    pause, growth = 0.05, 1.1
+
+    def __init__(self):
+        self.sleeps = 0
+
+    def wait(self, seconds):
+        self.sleeps += 1
+        time.sleep(seconds)
+        return False
+
+
+@pytest.mark.mpi(min_size=3)
+@pytest.mark.parametrize("what", ["share", "agree"])
+def test_ranks_that_wait_for_a_late_one_look_less_and_less_often(world, what):
+    """Else they take the cores that the late one needs."""
+    late, counted = world.rank == 0, Counted()
+    wait(world.meet())
+    if late:
+        time.sleep(1)
+    steps = world.share("late" if late else None, 0) if what == "share" else world.agree(1, WaitPolicy(20))
+    wait(steps, counted)
+    assert late or counted.sleeps < 200
+    wait(world.meet())
+
+
 @pytest.mark.mpi(min_size=3)
 def test_agree_gives_every_rank_every_value(world):
     for turn in range(20):

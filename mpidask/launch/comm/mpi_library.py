@@ -17,7 +17,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.comm import startup_errors
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 
-__all__ = ["bring_up", "parameter_files", "settings", "texts"]
+__all__ = ["bring_up", "is_finalized", "parameter_files", "settings", "texts"]
 
 _VARIABLE = "OMPI_MCA_btl"
 _FILE = "openmpi-mca-params.conf"
@@ -40,6 +40,13 @@ def bring_up() -> Any:
     except StartupError as error:
         _refuse(error)
     return MPI
+
+
+def is_finalized() -> bool:
+    """Whether MPI has ended already."""
+    from mpi4py import MPI
+
+    return bool(MPI.Is_finalized())
 
 
 def _initialise(mpi: Any) -> None:

@@ -32,6 +32,8 @@ __all__ = ["World"]
 
 _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
+_SOON = 10.0  # s in which pieces of a large message are expected one soon after the other
+_PIECE = 1 << 16  # bytes that come in one piece
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 _INPUT = 32000  # tag of what the launcher's standard input holds
 
@@ -110,8 +112,8 @@ class World:
         """Broadcast the bytes of a buffer from `root` into those of the other ranks, which are of the same size."""
         from mpi4py import MPI
 
-        # Piece by piece: it moves on only when somebody looks.
-        yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root), time.monotonic() + 10)
+        soon = _SOON if len(buffer) > _PIECE else 0.0  # piece by piece: it moves on only when somebody looks
+        yield from _until(self._comm.Ibcast([buffer, MPI.BYTE], root), time.monotonic() + soon)
 
     def agree(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any]]:
         """Exchange a value of every rank; an error on one rank becomes a StartupError on all of them.
@@ -265,9 +267,7 @@ class World:
 
     def is_finalized(self) -> bool:
         """Whether MPI has ended already."""
-        from mpi4py import MPI
-
-        return bool(MPI.Is_finalized())
+        return mpi_library.is_finalized()
 
     def finalize(self, *, last: bool) -> None:
         """End MPI on all ranks, which have met; the process is to end soon.
