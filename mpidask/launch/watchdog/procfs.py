@@ -37,6 +37,10 @@ _LAUNCHER_NAMES = {
 }  # fmt: skip
 
 
+#: Processes, by number and birth, that were found to be ranks: all watchdogs of a node look for all of them.
+_ranks: dict[tuple[int, str], int] = {}
+
+
 class Stat:
     """Number, state, parent and birth of a process, as the kernel tells them."""
 
@@ -112,7 +116,10 @@ def ranks_under(launcher: int) -> dict[int, Stat]:
     for pid in _pids():
         stat = read_stat(pid)
         if stat is not None and stat.parent == launcher and stat.state not in "ZX":
-            ranks.update({rank: stat for rank in [_rank_of(pid)] if rank is not None})
+            born = (pid, stat.born)
+            if born not in _ranks and (rank := _rank_of(pid)) is not None:
+                _ranks[born] = rank
+            ranks.update({_ranks[born]: stat} if born in _ranks else {})
     return ranks
 
 
