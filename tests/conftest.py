@@ -89,8 +89,11 @@ def _group(item):
 def _is_selected(item):
     system = _parameters(item).get("system") if "system" in item.fixturenames else None
     system = system if system in ("local", *REAL) else _group(item)
-    chosen = MPI.is_mpich or selection.shows_open_mpi(item.nodeid)
-    return chosen and selection.shows_system(item.originalname, system) and not item.get_closest_marker("thorough")
+    case = item.callspec.id if hasattr(item, "callspec") else None
+    long = item.get_closest_marker("thorough") or selection.takes_long(item.originalname, case)
+    if MPI.is_mpich:
+        return not long and selection.shows_system(item.originalname, system)
+    return selection.shows_open_mpi(item.nodeid) and not item.get_closest_marker("thorough")
 
 
 def _parameters(item):
