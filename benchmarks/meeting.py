@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from mpidask import config  # noqa: E402
+from mpidask.config import Options  # noqa: E402
 from mpidask.launch.cluster import banner  # noqa: E402
 from mpidask.launch.cluster.announce import StartupProgress  # noqa: E402
 from mpidask.launch.cluster.layout import Layout  # noqa: E402
@@ -89,7 +89,7 @@ def measure(size: int, per_node: int, *, bound: bool) -> dict[str, float]:
     hosting, serving = [Role.WORKER in role for role in assigned], [bool(role & roles.VITAL) for role in assigned]
     plans = division.divide(facts, hosting, serving)
     agents = sharing.agents(facts, plans, first=0, last=1, apart=False)
-    layout = Layout(0, config.Options(), facts, assigned, plans, "10.1.0.1", "hsn0", agents)
+    layout = Layout(0, Options(), facts, assigned, plans, "10.1.0.1", "hsn0", agents)
     probers = network.probers(facts)
     answers = {rank: ({"10.1.0.1": f"10.1.9.{rank % 250}"} if rank in probers.values() else {}) for rank in range(size)}
     offers = [("hsn0", "10.1.0.1", 4711)]
@@ -141,7 +141,7 @@ MEETING = """
 import resource, sys, time
 from mpidask.launch.watchdog.watchdog import Watchdog
 watchdog = Watchdog.start()
-from mpidask import config
+from mpidask.options import loading
 from mpidask.launch.cluster import rendezvous
 from mpidask.launch.cluster.run import Invocation
 from mpidask.launch.comm.polling import WaitPolicy, wait
@@ -152,7 +152,7 @@ begun, used = time.monotonic(), cpu()
 rank = Rank.join(watchdog)
 world = rank.world
 joined, joining = time.monotonic(), cpu()
-rendezvous.meet(rank, lambda: Invocation(config.load({})))
+rendezvous.meet(rank, lambda: Invocation(loading.load({})))
 met, meeting = time.monotonic(), cpu()
 wait(world.meet())
 told, telling = time.monotonic(), cpu()

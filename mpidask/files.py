@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "append_json",
@@ -44,6 +45,8 @@ def replace(path: str, content: str | bytes) -> None:
 
 def replace_json(path: str, content: Any) -> None:
     """Write content as JSON, in the same way; raises OSError."""
+    import json  # not at the top: ranks that only wait do without
+
     replace(path, json.dumps(content, indent=2, default=str))
 
 
@@ -52,6 +55,8 @@ def append_json(path: Path, values: Iterable[Any]) -> None:
 
     An unfinished last line, which a full disk may have left, is ended first.
     """
+    import json
+
     lines = "".join(json.dumps(value) + "\n" for value in values).encode()
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
         if file.seek(0, os.SEEK_END):
@@ -65,6 +70,8 @@ def json_lines(path: Path) -> Iterator[Any]:
 
     Lines that cannot be read are left out: an unfinished one must not hide the others.
     """
+    import json
+
     try:
         lines = path.read_bytes().splitlines()
     except OSError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -127,6 +126,8 @@ def _of_type(value: Any, declared: str, label: Callable[[str], str], key: str) -
     if kind is str and isinstance(value, int | float | os.PathLike) and not isinstance(value, bool):
         return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if kind is dict and isinstance(value, str):
+        import json  # not at the top: ranks that only wait do without
+
         with contextlib.suppress(ValueError):
             value = json.loads(value)
     if kind is tuple and isinstance(value, str | list | tuple):

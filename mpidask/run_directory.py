@@ -7,7 +7,6 @@ Made by whoever submits the job (mode 0700, on a file system that the nodes shar
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 
@@ -84,6 +83,8 @@ class Progress:
     @classmethod
     def read(cls, directory: str) -> Progress | None:
         """Return what the run in this directory has written last, None if it has not written yet."""
+        import json  # not at the top: ranks that only wait do without
+
         try:
             with open(os.path.join(directory, PROGRESS), encoding="utf-8") as file:
                 return cls(**json.load(file))

@@ -10,6 +10,7 @@ import pytest
 
 from mpidask import config, quantities
 from mpidask.errors import UsageError
+from mpidask.options import loading
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from mpidask.errors import UsageError
 )
 def test_configuration_that_cannot_be_used(section, message):
     with pytest.raises(UsageError) as caught:
-        config.load({}, section)
+        loading.load({}, section)
     assert re.search(message, f"{caught.value.what}: {caught.value.remedy}")
 
 
@@ -47,18 +48,18 @@ def test_configuration_that_cannot_be_used(section, message):
     ],
 )
 def test_workers_per_rank(values, number, inclusive):
-    options = config.load(values, {})
+    options = loading.load(values, {})
     assert (config.workers_per_rank(options), config.inclusive(options)) == (number, inclusive)
 
 
 def test_given_options_come_before_configured_ones():
-    options = config.load({"nthreads": 2, "nanny": None}, {"nthreads": 3, "nanny": False, "startup-timeout": 5})
+    options = loading.load({"nthreads": 2, "nanny": None}, {"nthreads": 3, "nanny": False, "startup-timeout": 5})
     assert (options.nthreads, options.nanny, options.startup_timeout) == (2, False, "5")
-    options = config.load({"memory_limit": 2**30, "local_directory": Path("/x")}, {}, {"nthreads": 1, "nanny": False})
+    options = loading.load({"memory_limit": 2**30, "local_directory": Path("/x")}, {}, {"nthreads": 1, "nanny": False})
     assert (options.memory_limit, options.local_directory, options.nthreads) == (str(2**30), "/x", 1)
-    assert config.load({}, {"nthreads": 3, "optimize": False}, {"nthreads": 1}).nthreads == 3
-    assert config.load({"scheduler_file": "~/f"}, {}).scheduler_file == os.path.expanduser("~/f")
-    assert config.load({"worker_options": '{"lifetime": "1 h"}'}, {}).worker_options == {"lifetime": "1 h"}
+    assert loading.load({}, {"nthreads": 3, "optimize": False}, {"nthreads": 1}).nthreads == 3
+    assert loading.load({"scheduler_file": "~/f"}, {}).scheduler_file == os.path.expanduser("~/f")
+    assert loading.load({"worker_options": '{"lifetime": "1 h"}'}, {}).worker_options == {"lifetime": "1 h"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_memory_is_bytes_or_a_part(text, wanted):
 def test_the_template_holds_every_option_and_can_be_read():
     import yaml
 
-    text = config.template()
+    text = loading.template()
     assert yaml.safe_load(text) is None
     keys = yaml.safe_load("\n".join(line[2:] for line in text.splitlines()[1:]))["mpidask"]
-    assert config.load({}, keys) == config.Options()
+    assert loading.load({}, keys) == config.Options()

@@ -15,9 +15,10 @@ from mpidask.batch import settings
 from mpidask.batch.job import BatchJob
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
-from mpidask.config import Options, as_keyword, as_option, inclusive, load
+from mpidask.config import Options, as_keyword, as_option, inclusive
 from mpidask.docstrings import DocumentedKeyword, keyword_of
 from mpidask.errors import ArgumentError
+from mpidask.options.loading import load
 from mpidask.quantities import seconds
 
 __all__ = ["KEYWORDS", "OF_OTHERS", "describe", "divided", "file_of", "idle_timeout", "serves"]

@@ -22,6 +22,7 @@ from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
 from mpidask.config import option
 from mpidask.errors import UsageError
+from mpidask.options import loading
 from mpidask.quantities import checked, path, seconds, size
 
 __all__ = [
@@ -160,9 +161,9 @@ def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
     it is the worker itself (--no-nanny).
     """
     said = given.get("workers_per_rank") is not None
-    if said or options.ranks_per_node > 1 or not config.load(given).nanny:
+    if said or options.ranks_per_node > 1 or not loading.load(given).nanny:
         return {}
-    return {"workers_per_rank": config.load(given, otherwise={"workers_per_rank": "auto"}).workers_per_rank}
+    return {"workers_per_rank": loading.load(given, otherwise={"workers_per_rank": "auto"}).workers_per_rank}
 
 
 def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> BatchJob:

@@ -13,6 +13,7 @@ from mpidask import configuration
 from mpidask.cli import common
 from mpidask.cli.help_page import CommandWithHelp
 from mpidask.errors import MpidaskError, UsageError
+from mpidask.options import loading
 from mpidask.profiles import layers, packaged
 from mpidask.profiles.checks import ANY, Problem, unknown_keys
 from mpidask.profiles.file import content, tree
@@ -47,10 +48,9 @@ def _config(argv: Sequence[str]) -> int:
         return _check(given["profile"])
     if action is not None:
         raise UsageError(f"mpidask config does not know {action!r}", "mpidask config show, or mpidask config check")
-    from mpidask import config
     from mpidask.batch import settings
 
-    sys.stdout.write(config.template() + settings.template())
+    sys.stdout.write(loading.template() + settings.template())
     return 0
 
 
@@ -78,7 +78,8 @@ def _shown(each: layers.Found) -> str:
 
 def _defaults() -> Iterator[tuple[layers.Path, Any]]:
     from mpidask.batch.settings import JobOptions
-    from mpidask.config import Options, Settings
+    from mpidask.config import Options
+    from mpidask.options.loading import Settings
 
     for above, kind in ((("mpidask",), Options), (("mpidask",), Settings), (("mpidask", "batch"), JobOptions)):
         for field in dataclasses.fields(kind):
@@ -106,7 +107,7 @@ def _wrong_keys(file: str) -> list[Problem]:
 def _wrong_values(profile: str | None) -> list[str]:
     """Return what is wrong with the values that count, of each kind the first."""
     from mpidask.batch import registry, settings
-    from mpidask.config import load
+    from mpidask.options.loading import load
 
     def systems() -> None:
         for name in configuration.section("batch", profile=profile).get("systems") or {}:
@@ -132,8 +133,9 @@ def _schema() -> dict[str, Any]:
     """Return which keys there may be."""
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.system import BatchSystem, Workers
-    from mpidask.config import Options, Settings
+    from mpidask.config import Options
     from mpidask.jobqueue.keywords.table import SECTIONS, known, renamed
+    from mpidask.options.loading import Settings
 
     def names(*kinds: type) -> dict[str, Any]:
         return {field.name: None for kind in kinds for field in dataclasses.fields(kind)}

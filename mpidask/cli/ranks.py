@@ -75,9 +75,9 @@ def parse_run(argv: Sequence[str]) -> Invocation:
     Raises UsageError, or TextOnlyError for --help and --version.
     """
     from mpidask.cli import command_line
-    from mpidask.config import load
     from mpidask.errors import TextOnlyError, UsageError
     from mpidask.launch.cluster.run import Invocation
+    from mpidask.options.loading import load
 
     command = run_command()
     ours, words = command_line.split(argv, command)
@@ -95,9 +95,9 @@ def parse_run(argv: Sequence[str]) -> Invocation:
 def parse_serve(argv: Sequence[str]) -> Invocation:
     """Read `mpidask serve`'s command line: the options; raises as `parse_run` does."""
     from mpidask.cli import command_line
-    from mpidask.config import load
     from mpidask.errors import TextOnlyError
     from mpidask.launch.cluster.run import Invocation
+    from mpidask.options.loading import load
 
     given = command_line.read(serve_command(), argv)
     if isinstance(given, str):

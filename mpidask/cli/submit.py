@@ -122,7 +122,8 @@ def _script(argv: Sequence[str]) -> int:
 def _describe(name: str, argv: Sequence[str]) -> _Described | str:
     """Return the job that a command line describes; or a text to print."""
     from mpidask.batch import settings
-    from mpidask.config import Options, load
+    from mpidask.config import Options
+    from mpidask.options.loading import load
 
     command = _command(name)
     ours, program = command_line.split(argv, command)

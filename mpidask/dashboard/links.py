@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import string
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -37,10 +35,16 @@ def tunnel(link: str, host: str, environ: Mapping[str, str], port: int | None = 
     port: on one's own computer; the same one if None
     """
     parts = urlsplit(link)
-    user = environ.get("USER") or getpass.getuser()
+    user = environ.get("USER") or _user()
     login = _login(environ, host)
     jump = "" if login is None else f"-J {user}@{login} "
     return f"ssh -N -L {port or parts.port}:{parts.hostname}:{parts.port} {jump}{user}@{host}"
+
+
+def _user() -> str:
+    import getpass  # not at the top: ranks that only wait do without
+
+    return getpass.getuser()
 
 
 def proxied(link: str, host: str, environ: Mapping[str, str], template: str = STANDARD) -> str | None:
@@ -63,6 +67,8 @@ def configured(link: str, host: str, environ: Mapping[str, str], template: str) 
     """Return the link that a template of Dask's configuration makes, None if it names variables that are not set."""
     parts = urlsplit(link)
     known = {**environ, "scheme": parts.scheme, "host": host, "port": str(parts.port)}
+    import string
+
     wanted = {name for _, name, _, _ in string.Formatter().parse(template) if name}
     if not wanted <= known.keys():
         return None

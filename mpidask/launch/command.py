@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -34,6 +33,8 @@ def run(rank: Rank, parse: Callable[[], Invocation], interruption: Interruption)
         (met or rank).tidy()
         rank.fail(error)
     except BaseException as error:  # noqa: BLE001 - a rank must never be left behind
+        import traceback
+
         traceback.print_exc()
         lost = LostError(
             f"rank {rank.world.rank} on {rank.world.host} failed: {type(error).__name__}: {error}",

@@ -17,6 +17,7 @@ from mpidask.errors import UsageError, WorldTooSmallException, linked
 from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
 from mpidask.launch.session import Session
+from mpidask.options import loading
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -269,7 +270,7 @@ class _Request:
         if values.get("memory_limit", 0) is None:
             values["memory_limit"] = 0
         kept = {name: values.pop(name) for name in _KEPT if values.get(name) == _KEPT[name]}
-        return config.load(values, otherwise=kept, spelled=config.as_keyword)
+        return loading.load(values, otherwise=kept, spelled=config.as_keyword)
 
 
 def _warn(*, nanny: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import random
 import re
 import socket
 from collections.abc import Collection, Iterator
@@ -45,6 +44,8 @@ class PortRange:
 
     def _free(self, but: Collection[int] = ()) -> Iterator[int]:
         """Yield the ports on which nothing listens on this node, in no order: of two runs each finds its own."""
+        import random  # not at the top: ranks that only wait do without
+
         for port in random.sample(range(self.first, self.last + 1), len(self)):
             with contextlib.suppress(OSError), socket.create_server(("", port)):
                 if port not in but:

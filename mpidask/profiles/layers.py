@@ -7,7 +7,6 @@ profiles, and a profile before the one that it is like. What a profile says with
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +78,8 @@ def chain(layers: Sequence[Layer], name: str) -> list[str]:
 
 def _unknown(layers: Sequence[Layer], wanted: str, names: Sequence[str]) -> UsageError:
     every = sorted({name for each in layers for name in each.profiles})
+    import difflib  # not at the top: ranks that only wait do without
+
     close = difflib.get_close_matches(wanted, every, 1)
     hint = f"did you mean {close[0]}? " if close else ""
     by = f", which {names[-1]} is like" if names else ""

@@ -13,12 +13,13 @@ import dask.config
 import pytest
 import yaml
 
-from mpidask import cli, config, configuration
+from mpidask import cli, configuration
 from mpidask.attach import spec
 from mpidask.batch import registry, settings
 from mpidask.cli import commands, submit
 from mpidask.errors import UsageError
 from mpidask.jobqueue import SLURMJob
+from mpidask.options import loading
 from mpidask.profiles import packaged
 from mpidask.profiles.layers import chain, layer, merge, nested
 
@@ -150,7 +151,7 @@ def test_each_layer_counts_before_the_one_below_it_and_says_where_it_is(written,
     user, project = written(
         USER, "mpidask:\n  interface: ib1\n  memory-limit: 2 GiB\n", DASK_MPIDASK__MEMORY_LIMIT="3 GiB"
     )
-    options = config.load({"profile": "big"})
+    options = loading.load({"profile": "big"})
     assert (options.nthreads, options.interface, options.memory_limit) == (2, "ib1", "3 GiB")
     job = settings.load({"nodes": 3}, profile="big")
     assert (job.nodes, job.queue, job.account, job.cores_per_rank) == (3, "standard", "mine", 128)
@@ -176,7 +177,7 @@ def test_lines_that_are_given_come_after_those_of_the_profile(written):
 
 def test_the_configuration_may_name_the_profile(written):
     written(USER, "mpidask: {profile: big}")
-    assert config.load({}).nthreads == 2
+    assert loading.load({}).nthreads == 2
     assert settings.load({}).nodes == 16
     with pytest.warns(UserWarning, match="nobody has run the profile lumi"):
         header = SLURMJob("tls://h:1", "w").job_header
@@ -187,9 +188,9 @@ def test_the_configuration_may_name_the_profile(written):
 def test_the_program_counts_before_files_and_profiles(written):
     written("mpidask: {profiles: {p: {nthreads: 2, interface: ib0}}}", "mpidask: {nthreads: 3}")
     with dask.config.set({"mpidask.nthreads": 4}):
-        options = config.load({"profile": "p"})
+        options = loading.load({"profile": "p"})
     assert (options.nthreads, options.interface) == (4, "ib0")
-    assert config.load({"profile": "p", "interface": "lo"}).interface == "lo"
+    assert loading.load({"profile": "p", "interface": "lo"}).interface == "lo"
 
 
 def test_a_wrong_value_in_a_profile_is_told_with_its_line(written):
@@ -201,7 +202,7 @@ def test_a_wrong_value_in_a_profile_is_told_with_its_line(written):
 
 def test_a_project_s_file_of_somebody_else_is_not_read(written, monkeypatch):
     _, project = written("", "mpidask: {nthreads: 3}")
-    assert config.load({}).nthreads == 3
+    assert loading.load({}).nthreads == 3
     real = os.stat
 
     def of_somebody(path, *args, **kwargs):
@@ -213,7 +214,7 @@ def test_a_project_s_file_of_somebody_else_is_not_read(written, monkeypatch):
         return os.stat_result(values)
 
     monkeypatch.setattr(os, "stat", of_somebody)
-    assert config.load({}).nthreads is None
+    assert loading.load({}).nthreads is None
 
 
 def test_a_directory_that_is_gone_has_no_project(written, tmp_path, monkeypatch):
@@ -222,12 +223,12 @@ def test_a_directory_that_is_gone_has_no_project(written, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert configuration.project_file() is None
-    assert config.load({"profile": "big"}).nthreads == 2
+    assert loading.load({"profile": "big"}).nthreads == 2
 
 
 def test_a_switch_of_the_project_reaches_what_reads_dask_s_configuration(written):
     written("", "mpidask: {optimize: false}")
-    config.load({})
+    loading.load({})
     assert dask.config.get("mpidask.optimize") is False
 
 

@@ -20,7 +20,6 @@ from mpidask.launch.cluster.run import Invocation, Run, Settled
 from mpidask.launch.comm.polling import WaitPolicy, wait
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
-from mpidask.launch.imports import import_sharing
 from mpidask.launch.resources import (
     division,
     gpus,
@@ -49,7 +48,11 @@ def meet(rank: Rank, read: Callable[[], Invocation]) -> Run:
     """
     settled = _settle(rank.world, read)
     options = settled.invocation.options
-    imports = import_sharing.share(rank, options)
+    imports = None
+    if options.import_cache is not None:
+        from mpidask.launch.imports import import_sharing
+
+        imports = import_sharing.share(rank, options)
     joined = None
     if not options.scheduler:
         from mpidask.launch.cluster import discovery

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mpidask import config
 from mpidask.config import Options
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
-from mpidask.launch.imports.import_cache import ImportCache
 from mpidask.launch.resources.scratch import Scratch
-from mpidask.launch.script.main_module import Program
 from mpidask.launch.watchdog.watch import remove_if_holding
 from mpidask.launch.watchdog.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from mpidask.launch.imports.import_cache import ImportCache
+    from mpidask.launch.script.main_module import Program
 
 __all__ = ["GivenOptions", "Invocation", "OptionsRequest", "Run", "Settled"]
 
@@ -36,7 +38,9 @@ class GivenOptions:
 
     def options(self, size: int) -> Options:
         """Return the options; raises UsageError."""
-        return config.load(self.values, spelled=config.as_keyword)
+        from mpidask.options.loading import load  # not at the top: ranks that only wait do without
+
+        return load(self.values, spelled=config.as_keyword)
 
 
 @dataclasses.dataclass(frozen=True)

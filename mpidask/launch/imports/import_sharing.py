@@ -45,12 +45,12 @@ class _UnwritableError(_UnusableError):
 
 
 def share(rank: Rank, options: Options) -> ImportCache | None:
-    """Return the import cache that the user has asked for, on every rank; None if there is none, or not here.
+    """Return the import cache that the user has asked for, on every rank; None if it cannot be used.
 
     The ranks call it together. What keeps one from using it is said once, by rank 0. Raises UsageError, on all ranks,
     if the user has named a file that cannot be written.
     """
-    return None if options.import_cache is None else wait(_share(rank, options))
+    return wait(_share(rank, options))
 
 
 def _share(rank: Rank, options: Options) -> Steps[ImportCache | None]:

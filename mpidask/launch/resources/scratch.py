@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import socket
 import stat
 import zlib
@@ -79,7 +78,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the directory and all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         self._lock.close()
         if self._short is not None:
             self._short.remove()
@@ -180,5 +179,11 @@ def _sweep_one(path: Path) -> bool:
         except BlockingIOError:
             return False  # its rank lives
         shared_memory.remove(lock.read().split())
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     return True
+
+
+def _remove(directory: str | Path) -> None:
+    import shutil  # not at the top: ranks that only wait do without
+
+    shutil.rmtree(directory, ignore_errors=True)

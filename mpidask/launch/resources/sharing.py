@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import re
 import resource
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,8 +38,9 @@ _OF_ONE_RANK = re.compile(
 def described(facts: Facts, environ: Mapping[str, str], root: Path = _ROOT) -> Facts:
     """Return a rank's facts with what another rank's agent has to have in common with it to host its workers."""
     parts = [*_process(), *_confinement(facts, root), *_variables(facts, environ)]
-    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape"))  # variables need not be UTF-8
-    return dataclasses.replace(facts, sharing=digest.hexdigest()[:16])
+    text = "\0".join(parts).encode(errors="surrogateescape")  # variables need not be UTF-8
+    # Not hashlib: every rank imports this, and that brings OpenSSL along.
+    return dataclasses.replace(facts, sharing=f"{zlib.crc32(text):08x}{zlib.adler32(text):08x}")
 
 
 def _process() -> Iterator[str]:

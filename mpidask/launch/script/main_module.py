@@ -12,12 +12,10 @@ import marshal
 import os
 import sys
 import types
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mpidask.errors import UsageError
-from mpidask.launch.script import notebook
 
 __all__ = ["INTERRUPTED", "Code", "Program", "directory", "load", "run"]
 
@@ -75,8 +73,7 @@ def load(program: Program, options: Sequence[str] = ()) -> Code:
     first = directory(program)
     if first is not None:
         sys.path.insert(0, "" if program.kind == "code" else first)
-    code = _load_notebook(program) if notebook.is_notebook(program.kind, program.name) else None
-    code = code or _LOADERS[program.kind](program.name, main)
+    code = _load_notebook(program) or _LOADERS[program.kind](program.name, main)
     word = {"code": "-c", "module": "-m"}.get(program.kind)
     sys.argv = [word or program.name, *program.arguments]
     words = [word, program.name] if word else [program.name]
@@ -84,7 +81,11 @@ def load(program: Program, options: Sequence[str] = ()) -> Code:
     return code
 
 
-def _load_notebook(program: Program) -> Code:
+def _load_notebook(program: Program) -> Code | None:
+    from mpidask.launch.script import notebook  # not at the top: ranks that only wait do without
+
+    if not notebook.is_notebook(program.kind, program.name):
+        return None
     order = notebook.read(program.name, program.arguments)
     return functools.partial(notebook.execute, order)
 
@@ -113,6 +114,8 @@ def _load_file(path: str, main: types.ModuleType) -> Code:
 
 
 def _holds_main(path: str) -> bool:
+    import zipfile  # not at the top, for the same reason
+
     return os.path.isdir(path) or zipfile.is_zipfile(path)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from mpidask import config
 from mpidask.launch.cluster import announce, banner
 from mpidask.launch.watchdog import waiting
+from mpidask.options import loading
 
 
 def test_what_is_waited_for_while_ranks_meet(monkeypatch, capsys):
@@ -16,7 +16,7 @@ def test_what_is_waited_for_while_ranks_meet(monkeypatch, capsys):
     assert waiting.words((), 0, "n1") == ""
     monkeypatch.setattr(announce, "PATIENCE", 0.0)
     for quiet, said in ((False, "mpidask: waiting for rank 1, rank 2 on n1\n"), (True, "")):
-        with announce.meeting(SimpleNamespace(size=3), config.load({"quiet": quiet}), {2: "n1"}) as show:
+        with announce.meeting(SimpleNamespace(size=3), loading.load({"quiet": quiet}), {2: "n1"}) as show:
             show({0: None})
             show({0: None, 1: None})  # a log has a line now and then
         assert capsys.readouterr().err == said

@@ -15,12 +15,12 @@ from gpu_standins import MODEL, UUIDS, driver, script
 from harness import MPI
 from selection import some
 
-from mpidask import config
 from mpidask.errors import StartupError, UsageError
 from mpidask.launch.cluster import banner
 from mpidask.launch.resources import gpus, ucx
 from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerRequest, divide
 from mpidask.launch.resources.roles import Role
+from mpidask.options import loading
 
 pytestmark = pytest.mark.one_mpi
 
@@ -467,9 +467,9 @@ def test_a_rank_that_has_initialised_cuda_can_no_more_choose(ranks, packages):
 # --------------------------------------------------------------------------- ucx
 def test_ucx_cannot_be_encrypted():
     with pytest.raises(UsageError, match="--protocol ucx cannot be encrypted") as caught:
-        config.load({"protocol": "ucx"}, {})
+        loading.load({"protocol": "ucx"}, {})
     assert "--no-tls" in caught.value.remedy
-    assert config.load({"protocol": "ucx", "tls": False}, {}).protocol == "ucx"
+    assert loading.load({"protocol": "ucx", "tls": False}, {}).protocol == "ucx"
 
 
 @pytest.mark.one_mpi

@@ -10,8 +10,8 @@ import socket
 
 import pytest
 
-from mpidask import config
 from mpidask.errors import StartupError, UsageError
+from mpidask.options import loading
 from mpidask.ports.port_range import PortRange
 
 #: Below what Linux gives away by itself, and another one for each process that runs tests.
@@ -32,7 +32,7 @@ FIRST = 20_000 + os.getpid() % 500 * 20
 )
 def test_what_is_no_range_is_refused(text, remedy):
     with pytest.raises(UsageError, match=f"--port-range is '{text}'") as raised:
-        config.load({"port_range": text}, configured={})
+        loading.load({"port_range": text}, configured={})
     assert remedy in raised.value.remedy
 
 
