@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 
 from mpidask.launch.watchdog.launcher_environment import RANK_VARIABLES, TOKEN, launcher_rank
 
@@ -112,8 +113,13 @@ def _pids() -> list[int]:
 
 def ranks_under(launcher: int) -> dict[int, Stat]:
     """Return each rank that this launcher process started and that lives; empty if it started none."""
+    # The kernel's list may leave one out while another one ends: none at all is looked at twice.
+    return _ranks_among(_children(launcher), launcher) or _ranks_among(_pids(), launcher)
+
+
+def _ranks_among(pids: Iterable[int], launcher: int) -> dict[int, Stat]:
     ranks: dict[int, Stat] = {}
-    for pid in _pids():
+    for pid in pids:
         stat = read_stat(pid)
         if stat is not None and stat.parent == launcher and stat.state not in "ZX":
             born = (pid, stat.born)
@@ -121,6 +127,15 @@ def ranks_under(launcher: int) -> dict[int, Stat]:
                 _ranks[born] = rank
             ranks.update({_ranks[born]: stat} if born in _ranks else {})
     return ranks
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process as the kernel lists them; none where it does not."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(pid, f"task/{thread}/children").split())
+    return found
 
 
 def ranks_in_mpi(launcher: int) -> set[int]:
