@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from mpidask.batch import commands
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobState
 from mpidask.batch.submission.handles import Handle
 from mpidask.dashboard import links
@@ -85,7 +85,7 @@ def opened(host: str, link: str, port: int | None = None) -> Iterator[tuple[str,
     there can be none.
     """
     near, argv = _forwards(host, link, port)
-    with commands.alongside(["ssh", *argv]) as status:
+    with runner.alongside(["ssh", *argv]) as status:
         _await_open(near, status, host)
         yield _moved(link, near), status
 
@@ -98,7 +98,7 @@ def attempted(host: str, link: str) -> Iterator[Callable[[], str | None]]:
     ssh does not start.
     """
     near, argv = _forwards(host, link)
-    with commands.alongside(["ssh", "-n", "-q", "-o", "BatchMode=yes", *argv]) as status:
+    with runner.alongside(["ssh", "-n", "-q", "-o", "BatchMode=yes", *argv]) as status:
         yield lambda: _moved(link, near) if _is_open(near) and status() is None else None
 
 

@@ -26,7 +26,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpidask.batch import commands, registry
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobId
 from mpidask.batch.queries import monitor
 from mpidask.batch.queries.questions import cancel_commands
@@ -112,7 +113,7 @@ class Lease:
         system = registry.find(self.system)
         left = living(system, self.ids)
         for command in cancel_commands(system, left, self.further):
-            output = commands.run(command)
+            output = runner.run(command)
             if output.status != 0 and (still := living(system, left)):
                 raise BatchError(
                     f"{system.title} did not cancel {', '.join(map(str, still))}\n{output.text}",

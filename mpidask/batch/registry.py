@@ -15,8 +15,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mpidask.batch import commands, systems
-from mpidask.batch.command import Command
+from mpidask.batch import systems
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.job_state import JobState
 from mpidask.batch.scripts.job_fields import fields_of
@@ -70,7 +71,7 @@ def find_here(name: str | None = None) -> BatchSystem:
 def _detect() -> BatchSystem:
     """Return the first system that answers, this machine if there is none; raises BatchError for one that is silent."""
     every = [find(name) for name in names()]
-    installed = [system for system in every if system.detect and commands.installed(system.detect)]
+    installed = [system for system in every if system.detect and runner.installed(system.detect)]
     silent = []
     for system in installed:
         answer = _asked(system)
@@ -97,7 +98,7 @@ def answers(system: BatchSystem) -> bool:
 def _asked(system: BatchSystem) -> bool | None:
     """Whether the system's service answers as it should; None if it does not answer in time."""
     try:
-        output = commands.run(Command(argv=tuple(system.detect.split())), _DETECTION)
+        output = runner.run(Command(argv=tuple(system.detect.split())), _DETECTION)
     except SilenceError:
         return None
     except BatchError:

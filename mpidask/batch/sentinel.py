@@ -10,14 +10,15 @@ import signal
 import sys
 from pathlib import Path
 
-from mpidask.batch import commands, leases
+from mpidask.batch import leases
+from mpidask.batch.commands import runner
 
 __all__ = ["start"]
 
 
 def start(lease: leases.Lease) -> int:
     """Start the sentinel for a lease of this process; return the descriptor that keeps it waiting."""
-    return commands.attend([sys.executable, "-m", __name__, str(lease.directory)])
+    return runner.attend([sys.executable, "-m", __name__, str(lease.directory)])
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import dataclasses
 import getpass
 import re
 
-from mpidask.batch import commands
-from mpidask.batch.command import Command, filled_words
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command, filled_words
 from mpidask.batch.registry import find_here
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import Line
@@ -48,7 +48,7 @@ def _printed(line: Line) -> str:
     if not line:
         return ""
     try:
-        output = commands.run(Command(argv=filled_words(line, {"user": getpass.getuser()})), _LONGEST)
+        output = runner.run(Command(argv=filled_words(line, {"user": getpass.getuser()})), _LONGEST)
     except BatchError:
         return ""
     return output.stdout if output.status == 0 else ""

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from mpidask.batch.command import line_words, option_value
+from mpidask.batch.commands.command import line_words, option_value
 from mpidask.batch.job_state import JobState
 from mpidask.batch.template import Line, named
 

@@ -140,11 +140,11 @@ def _batch_system() -> str:
 
 def _version(*words: str) -> str:
     """Return what a command prints of its version, up to the first line with a number; or why it prints none."""
-    from mpidask.batch import command
-    from mpidask.batch.commands import run
+    from mpidask.batch.commands.command import Command
+    from mpidask.batch.commands.runner import run
 
     try:
-        output = run(command.Command(argv=words), _ANSWERS)
+        output = run(Command(argv=words), _ANSWERS)
     except MpidaskError as error:
         return error.what
     if output.status != 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from mpidask.batch import commands
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobState
 from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
@@ -164,7 +164,7 @@ def show_details(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -
 
 def _warn(rows: Sequence[Mapping[str, Any]]) -> None:
     for silent in dict.fromkeys(each["silent"] for each in rows if each["silent"] and not each["ended"]):
-        commands.warn_once(silent, key="silent-batch-system")
+        runner.warn_once(silent, key="silent-batch-system")
 
 
 def _can_print(text: str, encoding: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from mpidask import run_directory
 from mpidask.attach import spec
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
 from mpidask.cli import command_line, ranks

@@ -11,7 +11,7 @@ import pytest
 
 from mpidask import run_directory
 from mpidask.attach import tunnel
-from mpidask.batch import commands
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobState
 from mpidask.batch.status import Standing
 from mpidask.errors import BatchError, StartupError
@@ -117,8 +117,8 @@ def test_jobs_without_a_dashboard_say_why():
 
 
 def test_a_command_beside_this_process_ends_with_the_block():
-    with commands.alongside([sys.executable, "-c", "import time; time.sleep(60)"]) as status:
+    with runner.alongside([sys.executable, "-c", "import time; time.sleep(60)"]) as status:
         assert status() is None
     assert status() is not None
-    with pytest.raises(BatchError, match="nosuch cannot be run"), commands.alongside(["nosuch"]):
+    with pytest.raises(BatchError, match="nosuch cannot be run"), runner.alongside(["nosuch"]):
         pass

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from mpidask.attach import shutdown, tunnel, wait
-from mpidask.batch import commands, registry
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
 from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.records import store
@@ -92,9 +93,9 @@ def given_up(tmp_path, monkeypatch):
     def run(command, *_, **__):
         asked.append(command.argv[0])
         text = "100|R|None|2026-11-27T01:00:00|0|0|\n" if command.argv[0] == "squeue" else ""
-        return commands.Output(command, 0, text, "")
+        return runner.Output(command, 0, text, "")
 
-    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return SimpleNamespace(record=record, handle=handles.Handle(record, 60.0), asked=asked)
 
 

@@ -47,9 +47,9 @@ def system(request):
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
     """Have each test be told what is told once."""
-    from mpidask.batch import commands
+    from mpidask.batch.commands import runner
 
-    monkeypatch.setattr(commands, "_told", set())
+    monkeypatch.setattr(runner, "_told", set())
 
 
 @pytest.fixture

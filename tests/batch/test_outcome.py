@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpidask.batch import commands
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobId, JobState, Report
 from mpidask.batch.queries import monitor
 from mpidask.batch.queries.questions import parse_answer
@@ -224,9 +224,9 @@ def test_a_server_without_history_says_nothing_of_jobs(status, monkeypatch):
             told = (0, "Job Id: 1.pbs\n    job_state = R\n", "")
         else:
             told = (153, "", f"qstat: Unknown Job Id {command.argv[-1]}\n")
-        return commands.Output(command, *told)
+        return runner.Output(command, *told)
 
-    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     runs = Watched(identity=JobId("1.pbs"), standing=SEEN)
     (standing,) = monitor.judge_all(pbs.SYSTEM, [runs], 0)
     assert standing.state is JobState.RUNNING

@@ -29,7 +29,7 @@ EVERY = [
 
 #: Tests that look at what is private to dask-jobqueue, or expect what we do otherwise; and why.
 NOT_OURS = {
-    "test_jobqueue_job_call": "Job._call is private; commands are run by mpidask.batch.commands",
+    "test_jobqueue_job_call": "Job._call is private; commands are run by mpidask.batch.commands.runner",
     "test_job_id_from_qsub": "private; job ids are read as each system's facts say",
     "test_job_id_error_handling": "private; the same",
     "test_command_template[LocalJobCluster]": "jobs on this machine run mpidask.jobqueue.worker, also without TLS",

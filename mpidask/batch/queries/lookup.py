@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpidask.batch import commands, registry
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries.questions import (
     complains,
@@ -44,7 +45,7 @@ def find_by_script(
         )
     # A destination may only be known once a job was taken there.
     besides = [job.id for job in earlier if job.where == where or not (job.where and where)]
-    output = commands.run(question, _LOOK_TAKES)
+    output = runner.run(question, _LOOK_TAKES)
     found = parse_search(system, output.stdout, script, besides)
     if found is not None:
         return JobId(found, where)

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from mpidask.batch import commands, registry
-from mpidask.batch.command import Command
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job_state import JobId, JobState, Report, by_destination
 from mpidask.batch.queries import lookup
 from mpidask.batch.queries.questions import complains, match_ids, parse_answer, query_commands
@@ -299,7 +300,7 @@ def _answer(system: BatchSystem, query: Query, command: Command) -> tuple[dict[s
 
     Raises BatchError for a command that complains and tells of no job.
     """
-    output = commands.run(command)
+    output = runner.run(command)
     found, rest = parse_answer(system, query, output.stdout)
     complaint = complains(query.absent, output.status, f"{rest}\n{output.stderr}")
     if complaint and not found:
@@ -307,7 +308,7 @@ def _answer(system: BatchSystem, query: Query, command: Command) -> tuple[dict[s
     return found, not complaint
 
 
-def _no_news(system: BatchSystem, output: commands.Output, rest: str) -> str:
+def _no_news(system: BatchSystem, output: runner.Output, rest: str) -> str:
     """Return in words that an answer tells nothing of jobs; an answer in another form is told on stderr, once.
 
     Old versions ignore the form that is asked for.
@@ -323,5 +324,5 @@ def _no_news(system: BatchSystem, output: commands.Output, rest: str) -> str:
         "see what it prints by hand; a command that prints what mpidask reads is declared with `status` in "
         "mpidask.batch.systems"
     )
-    commands.warn_once(words, remedy, key="silent-batch-system", about=f"answers of {system.name}")
+    runner.warn_once(words, remedy, key="silent-batch-system", about=f"answers of {system.name}")
     return words

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from mpidask.batch.command import Command, filled_words, option_value
+from mpidask.batch.commands.command import Command, filled_words, option_value
 from mpidask.batch.job_state import JobId, JobState, Report, by_destination
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.batch.template import Line, named

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import run_directory
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job_state import JobId
 from mpidask.batch.records.claims import Claim, Outcome, changed
 from mpidask.batch.records.processes import Process

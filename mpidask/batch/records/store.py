@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import configuration, quantities
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId
 from mpidask.batch.records.record import SCRIPT, Record

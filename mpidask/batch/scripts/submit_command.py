@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mpidask.batch.command import Command, filled_words, is_given, option_lines, option_words
+from mpidask.batch.commands.command import Command, filled_words, is_given, option_lines, option_words
 from mpidask.batch.job import BatchJob
 from mpidask.batch.scripts.job_fields import checked_directives, fields_of, is_of_chunk, unsupported_requests
 from mpidask.batch.scripts.job_script import wrapper

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpidask.batch import commands
-from mpidask.batch.command import Command
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job_state import JobId
 from mpidask.batch.queries import lookup
 from mpidask.batch.records.claims import Outcome
@@ -82,7 +82,7 @@ def run_submit(
     assignments = [value for each, value in zip(system.destinations, where, strict=False) if each.assigns and value]
     command = dataclasses.replace(command, without=excluded_variables(system, text)).within(assignments)
     try:
-        output = commands.run(
+        output = runner.run(
             command, directory=directory, enough=lambda text: system.parse_job_id(_whole_lines(text)) is not None
         )
     except SilenceError as silence:
@@ -104,7 +104,7 @@ def _whole_lines(text: str) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-def _unclear(system: BatchSystem, output: commands.Output) -> bool:
+def _unclear(system: BatchSystem, output: runner.Output) -> bool:
     """Whether a submit command that gave no id may have submitted the job: it says so, or was cut off."""
     return output.status <= 0 or re.search(system.unclear, output.stderr + output.stdout) is not None
 

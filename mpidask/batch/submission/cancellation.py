@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from mpidask.batch import commands, registry
-from mpidask.batch.command import Command
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.queries import lookup, monitor
 from mpidask.batch.queries.questions import cancel_commands
 from mpidask.batch.records.record import Record
@@ -64,7 +65,7 @@ def _check_identity(record: Record) -> None:
 def _failure(command: Command) -> str | None:
     """Run a command; return how it failed, None if it did not."""
     try:
-        output = commands.run(command)
+        output = runner.run(command)
     except BatchError as error:
         return error.what
     return output.text if output.status != 0 else None

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher

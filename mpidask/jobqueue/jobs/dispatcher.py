@@ -12,7 +12,8 @@ from pathlib import Path
 
 from distributed.core import Status
 
-from mpidask.batch import cleaning, commands, leases, sentinel, settings
+from mpidask.batch import cleaning, leases, sentinel, settings
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.leases import Lease
 from mpidask.batch.queries import lookup, monitor
@@ -243,7 +244,7 @@ class Dispatcher:
     async def _cancel_ids(self, ids: Sequence[JobId]) -> None:
         for command in cancel_commands(self.system, ids, self._further_cancel):
             try:
-                output = await asyncio.to_thread(commands.run, command)
+                output = await asyncio.to_thread(runner.run, command)
             except BatchError as error:
                 logger.warning("%s", linked(error.what, error.key))
                 continue

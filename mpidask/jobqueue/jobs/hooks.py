@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.errors import ArgumentError
 
 __all__ = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mpidask import configuration
-from mpidask.batch import commands, registry
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
 from mpidask.batch.system import BatchSystem
 from mpidask.jobqueue.keywords.profile import system_of
 
@@ -21,5 +22,5 @@ def system_for(native: str, profile: str | None = None) -> BatchSystem:
     system, other = registry.find(native), registry.find(variant)
     if configuration.section("batch").get("system") == variant:
         return other
-    silent = commands.installed(other.detect) and not registry.answers(system)
+    silent = runner.installed(other.detect) and not registry.answers(system)
     return other if silent and registry.answers(other) else system

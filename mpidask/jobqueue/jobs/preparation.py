@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job import BatchJob
 from mpidask.batch.scripts.job_fields import fields_of
 from mpidask.batch.scripts.submit_command import submit_command_of

@@ -8,9 +8,10 @@ import pwd
 
 import pytest
 
-from mpidask.batch import commands, leases, registry
-from mpidask.batch.command import Command
-from mpidask.batch.commands import Output
+from mpidask.batch import leases, registry
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
+from mpidask.batch.commands.runner import Output
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import monitor
 from mpidask.batch.queries.questions import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
@@ -120,7 +121,7 @@ def answers(monkeypatch, **texts):
         text = next((text for name, text in texts.items() if command.argv[0] == name), "")
         return text if isinstance(text, Output) else Output(command, 0, text, "")
 
-    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return asked
 
 
@@ -136,7 +137,7 @@ def test_two_jobs_with_the_same_number_are_two(monkeypatch):
         asked.append(command.argv)
         return Output(command, 0, row("100", "R" if "--clusters=far" in command.argv else "CA"), "")
 
-    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     reports = monitor.ask(SLURM, SLURM.status, [here, far])
     assert (reports[here].state, reports[far].state) == (JobState.CANCELLED, JobState.RUNNING)
     assert [str(job) for job in leases.living(SLURM, [here, far])] == ["100@far"]
@@ -243,7 +244,7 @@ def test_the_user_is_the_one_of_this_process(monkeypatch):
 def test_a_question_has_an_environment_of_its_own(monkeypatch, batch, variables, kept):
     for name in (*variables, kept):
         monkeypatch.setenv(name, "x")
-    output = commands.run(Command(argv=("env",), without=batch.ignored))
+    output = runner.run(Command(argv=("env",), without=batch.ignored))
     names = {line.split("=")[0] for line in output.stdout.splitlines()}
     assert not names & set(variables)
     assert {kept, "PATH", "LC_ALL"} <= names
@@ -281,7 +282,7 @@ NO_NEWS = [
 @pytest.mark.parametrize(("name", "stdout", "stderr", "status"), NO_NEWS)
 def test_an_answer_that_says_something_else_is_no_news(monkeypatch, name, stdout, stderr, status):
     system = registry.find(name)
-    monkeypatch.setattr(commands, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
+    monkeypatch.setattr(runner, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
     with pytest.raises(BatchError, match="did not answer"):
         monitor.ask(system, system.status, [JobId("100.pbs" if name in ("pbs", "torque") else "100")])
 
@@ -295,7 +296,7 @@ def test_an_answer_that_says_something_else_is_no_news(monkeypatch, name, stdout
 )
 def test_an_answer_in_another_form_is_said_once_with_its_command(monkeypatch, capfd, name, columns):
     system = registry.find(name)
-    monkeypatch.setattr(commands, "run", lambda command, **_: Output(command, 0, columns, ""))
+    monkeypatch.setattr(runner, "run", lambda command, **_: Output(command, 0, columns, ""))
     for job in ("100", "200"):
         with pytest.raises(BatchError, match="did not answer"):
             monitor.ask(system, system.status, [JobId(job)])
@@ -319,7 +320,7 @@ def test_an_answer_in_another_form_is_said_once_with_its_command(monkeypatch, ca
 )
 def test_an_answer_that_says_that_there_is_none_is_one(monkeypatch, name, stdout, stderr, status):
     system = registry.find(name)
-    monkeypatch.setattr(commands, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
+    monkeypatch.setattr(runner, "run", lambda *_, **__: Output(Command(argv=("ask",)), status, stdout, stderr))
     assert monitor.ask(system, system.status, [JobId("100")]) == {}
 
 
@@ -331,7 +332,7 @@ def test_a_job_of_a_server_that_does_not_answer_has_not_ended_because_another_on
     )
     gone = Output(Command(argv=("qstat",)), 153, known, "qstat: Unknown Job Id 200.far\n")
     for answer, covered in ((silent, ids[:1]), (gone, ids)):
-        monkeypatch.setattr(commands, "run", lambda *_, answer=answer, **__: answer)
+        monkeypatch.setattr(runner, "run", lambda *_, answer=answer, **__: answer)
         assert monitor._survey(PBS, ids)[1] == set(covered)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.batch import commands, registry
-from mpidask.batch.command import Command
+from mpidask.batch import registry
+from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job import BatchJob
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import lookup, monitor
@@ -145,7 +146,7 @@ def test_a_submit_command_that_waits_for_the_job_is_left_alone_with_it(slurm, tm
     assert not (tmp_path / "cancelled").exists()
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 10
-    while commands._session(child) is not None and _runs(child) and time.monotonic() < deadline:
+    while runner._session(child) is not None and _runs(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(child)
 
@@ -159,9 +160,9 @@ def _runs(process):
 
 
 def test_a_command_that_does_not_answer_is_named_and_given_up(slurm, monkeypatch, capfd):
-    monkeypatch.setattr(commands, "_PATIENCE", 0.1)
+    monkeypatch.setattr(runner, "_PATIENCE", 0.1)
     with pytest.raises(BatchError, match="no answer within 1 s") as caught:
-        commands.run(Command(argv=("env", "A=b", "sleep", "600")), 1)
+        runner.run(Command(argv=("env", "A=b", "sleep", "600")), 1)
     assert "--system" in caught.value.remedy
     assert capfd.readouterr().err == "mpidask: waiting for sleep ...\n"
 
@@ -170,13 +171,13 @@ def test_variables_that_a_command_is_not_to_see(monkeypatch):
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "1")
     monkeypatch.setenv("SLURM_CONF", "here")
     words = ("sh", "-c", 'echo "${SLURM_MEM_PER_CPU-none} $SLURM_CONF"')
-    assert commands.run(Command(argv=words)).stdout == "1 here\n"
-    assert commands.run(Command(argv=words, without="SLURM_MEM_.*")).stdout == "none here\n"
+    assert runner.run(Command(argv=words)).stdout == "1 here\n"
+    assert runner.run(Command(argv=words, without="SLURM_MEM_.*")).stdout == "none here\n"
 
 
 def test_a_system_whose_command_hangs_is_no_reason_to_compute_here(slurm, monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "_DETECTION", 0.5)
-    monkeypatch.setattr(commands, "_PATIENCE", 60.0)
+    monkeypatch.setattr(runner, "_PATIENCE", 60.0)
     monkeypatch.setattr(registry, "names", lambda: ["oar", "local"])
     (tmp_path / "oarsub").write_text("#!/bin/sh\nexec sleep 600\n")
     (tmp_path / "oarsub").chmod(0o755)
@@ -206,8 +207,8 @@ def test_a_job_has_the_locale_of_its_user(monkeypatch, users, expected):
         monkeypatch.delenv(name)
     for name, value in users.items():
         monkeypatch.setenv(name, value)
-    submits = commands.run(Command(argv=("env",)), enough=lambda text: False)
-    asks = commands.run(Command(argv=("env",)))
+    submits = runner.run(Command(argv=("env",)), enough=lambda text: False)
+    asks = runner.run(Command(argv=("env",)))
     found = dict(line.split("=", 1) for line in submits.stdout.splitlines() if re.match("LC_|LANG", line))
     assert found == expected
     assert "LC_ALL=C\n" in asks.stdout
@@ -277,9 +278,9 @@ def answering(monkeypatch, **answers):
             raise answer
         if callable(answer):
             answer = answer(command.argv)
-        return answer if isinstance(answer, commands.Output) else commands.Output(command, 0, answer, "")
+        return answer if isinstance(answer, runner.Output) else runner.Output(command, 0, answer, "")
 
-    monkeypatch.setattr(commands, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     return asked
 
 
@@ -400,16 +401,16 @@ def test_a_job_is_submitted_again_by_one_process(record, monkeypatch):
             assert follower._again(ENDED), "it goes on to wait"
             with pytest.raises(UnclearError, match="another process"):
                 resubmission.resubmit(record.directory)
-        return commands.Output(command, 0, f"{100 + len(found)}\n", "")
+        return runner.Output(command, 0, f"{100 + len(found)}\n", "")
 
-    monkeypatch.setattr(commands, "run", sbatch)
+    monkeypatch.setattr(runner, "run", sbatch)
     assert resubmission.resubmit(record.directory)[1] == "101"
     assert found == ["sbatch"]
     assert resubmission.resubmit(record.directory)[1] == "102", "the next time is claimed anew"
 
 
 def test_a_refused_resubmission_is_left_to_others(record, monkeypatch):
-    refused = commands.Output(Command(argv=("sbatch",)), 1, "", "sbatch: error: Access denied\n")
+    refused = runner.Output(Command(argv=("sbatch",)), 1, "", "sbatch: error: Access denied\n")
     answering(monkeypatch, sbatch=refused)
     with pytest.raises(BatchError, match="did not take the job"):
         resubmission.resubmit(record.directory)
@@ -424,7 +425,7 @@ LISTED = "100|R|None|2026-11-27T01:00:00|0|0|\n"
 def test_a_job_that_could_not_be_cancelled_is_not_called_cancelled(record, monkeypatch):
     monkeypatch.setattr(cancellation, "_ENDINGS", (0.0, 0.0))
     (record.directory / "status").unlink()
-    refused = commands.Output(Command(argv=("scancel",)), 1, "", "scancel: error: Unable to contact slurm controller\n")
+    refused = runner.Output(Command(argv=("scancel",)), 1, "", "scancel: error: Unable to contact slurm controller\n")
     answering(monkeypatch, scancel=refused, squeue=LISTED)
     with pytest.raises(BatchError, match="did not cancel the jobs: 100"):
         handles.cancel([handles.Handle(record, 0.0)])

@@ -13,7 +13,8 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from mpidask.batch import commands, leases, registry, sentinel
+from mpidask.batch import leases, registry, sentinel
+from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import lookup
 from mpidask.batch.status import Standing
@@ -67,7 +68,7 @@ class StandIn:
             self.cancelled += command.argv[1:]
             for job in command.argv[1:]:
                 self.queue.pop(job, None)
-        return commands.Output(command, status, out, "")
+        return runner.Output(command, status, out, "")
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def slurm(monkeypatch, tmp_path):
     stand_in = StandIn()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(attempt, "run_submit", stand_in.run_submit)
-    monkeypatch.setattr(commands, "run", stand_in.run)
+    monkeypatch.setattr(runner, "run", stand_in.run)
     monkeypatch.setattr(sentinel, "start", lambda lease: os.open(os.devnull, os.O_RDONLY))
     with dask.config.set({"jobqueue": configuration.defaults()}):
         yield stand_in
@@ -272,7 +273,7 @@ def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch)
     ],
 )
 def test_a_search_tells_absence_from_no_answer(monkeypatch, status, rows, told):
-    monkeypatch.setattr(commands, "run", lambda command, *args: commands.Output(command, status, rows, ""))
+    monkeypatch.setattr(runner, "run", lambda command, *args: runner.Output(command, status, rows, ""))
     search = functools.partial(lookup.find_by_script, registry.find("slurm"), Path("/x/0/job.sh"), "dask-worker", ())
     if told is BatchError:
         with pytest.raises(BatchError, match="did not tell"):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mpidask.batch.command import Command
+from mpidask.batch.commands.command import Command
 from mpidask.errors import BatchError, SilenceError, warning_text
 from mpidask.status_line import PATIENCE, StatusLine
 
@@ -212,7 +212,7 @@ def attend(argv: Sequence[str]) -> int:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            cwd=Path(__file__).parents[2],  # from where mpidask can be imported
+            cwd=Path(__file__).parents[3],  # from where mpidask can be imported
         )
     except OSError as error:
         os.close(writer)
