@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from mpidask.errors import UsageError
 
-__all__ = ["Parsed", "checked", "memory", "path", "seconds", "size"]
+__all__ = ["Parsed", "checked", "memory", "path", "plausible", "seconds", "size"]
 
 _LEAST_MEMORY = 1 << 20  # bytes below which no worker's memory is meant
 
@@ -83,11 +83,17 @@ def memory(text: str, name: str = "the memory") -> int | float | None:
         fraction = 0
     if 0 < fraction <= 1 and text != "1":
         return fraction
-    found = size(text, name)
+    return plausible(size(text, name), text, name, "; 0: no limit")
+
+
+def plausible(found: int, text: str, name: str, otherwise: str = "") -> int:
+    """Return a memory size; raises UsageError for one that is so small that its unit is missing.
+
+    otherwise: what else may be written
+    """
     if 0 < found < _LEAST_MEMORY:
-        raise UsageError(
-            f"{name} is {text!r}, {found} bytes", f"with a unit it is more: '{text.strip()} GB'; 0: no limit"
-        )
+        remedy = f"with a unit it is more: '{text.strip()} GB'{otherwise}"
+        raise UsageError(f"{name} is {text!r}, {found} bytes", remedy)
     return found
 
 

@@ -23,7 +23,7 @@ from mpidask.batch.template import fill
 from mpidask.config import option
 from mpidask.errors import UsageError
 from mpidask.options import loading
-from mpidask.quantities import checked, path, seconds, size
+from mpidask.quantities import checked, path, plausible, seconds, size
 
 __all__ = [
     "JobOptions",
@@ -185,7 +185,7 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
             ranks_per_node=options.ranks_per_node,
             cores_per_rank=options.cores_per_rank,
             gpus_per_rank=options.gpus_per_rank,
-            memory_per_node=None if memory is None else size(memory, "--memory-per-node"),
+            memory_per_node=None if memory is None else _memory(memory, "--memory-per-node"),
         ),
         walltime=None if options.walltime is None else walltime(options.walltime),
         queue=options.queue,
@@ -201,6 +201,10 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
         requeue=options.requeue_limit if options.requeue else 0,
         python=python,
     )
+
+
+def _memory(text: str, name: str) -> int:
+    return plausible(size(text, name), text, name)
 
 
 def launcher(wanted: str | None, python: str) -> tuple[str | None, str]:

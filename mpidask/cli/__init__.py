@@ -69,7 +69,7 @@ def _refuse(words: list[str]) -> None:
 
     name = words[0]
     names = [*commands.modules(), "help", "version"]
-    close = difflib.get_close_matches(name, names, 1)
+    close = [commands.ELSEWHERE[name]] if name in commands.ELSEWHERE else difflib.get_close_matches(name, names, 1)
     if name.endswith((".py", ".ipynb")) or os.path.exists(name):
         remedy = f"to run a script: mpidask run {' '.join(words)}; as a batch job: mpidask submit {' '.join(words)}"
     elif close:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["COMPLETE", "HELP", "OF_RANKS", "VERSION", "is_for_ranks", "modules", "overview"]
+__all__ = ["COMPLETE", "ELSEWHERE", "HELP", "OF_RANKS", "VERSION", "is_for_ranks", "modules", "overview"]
 
 OF_RANKS = ("run", "serve")
 HELP, VERSION = ("--help", "-h", "help"), ("--version", "-V", "version")
@@ -41,6 +41,15 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "help": ("", "Show this list, or a command's options: mpidask help submit"),
         "version": ("", "Show the version"),
     },
+}
+#: What others call it -> how it is called here.
+ELSEWHERE = {
+    **dict.fromkeys(("squeue", "sacct", "qstat", "bjobs", "oarstat", "jobs", "list", "ls", "ps"), "status"),
+    **dict.fromkeys(("sbatch", "qsub", "bsub", "msub", "oarsub"), "submit"),
+    **dict.fromkeys(("scancel", "qdel", "bkill", "oardel", "kill"), "cancel"),
+    **dict.fromkeys(("follow", "wait", "tail", "attach"), "logs --follow"),
+    **dict.fromkeys(("watch", "sstat"), "top"),
+    **dict.fromkeys(("srun", "mpirun", "mpiexec"), "run"),
 }
 _NOT_LISTED = {"resubmit": "jobs"}  # job scripts call it
 

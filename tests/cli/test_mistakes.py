@@ -82,6 +82,9 @@ MISTAKES = {
     # Commands.
     "statsu": ("unknown command: statsu", "did you mean status? mpidask status"),
     "quick.py 3": ("unknown command: quick.py", "mpidask run quick.py 3"),
+    "squeue": ("unknown command: squeue", "did you mean status? mpidask status\n"),
+    "sbatch -N 2 quick.py": ("unknown command: sbatch", "mpidask submit -N 2 quick.py\n"),
+    "wait 4711": ("unknown command: wait", "mpidask logs --follow 4711\n"),
     "frobnicate": ("unknown command: frobnicate", "mpidask help"),
     "cancel": ("there is none to cancel", "mpidask status --all"),
     "cancel 4711": ("there is no job '4711' on record", "mpidask status --all"),
@@ -111,6 +114,8 @@ MISTAKES = {
     "submit -t soon quick.py": ("the walltime is 'soon'", "such as 1:30:00"),
     "submit -t '' quick.py": ("--walltime is given an empty text", "leave it out"),
     "submit -q '' quick.py": ("--queue is given an empty text", "leave it out"),
+    "submit --mem 4 quick.py": ("--memory-per-node is '4', 4 bytes", "with a unit it is more: '4 GB'"),
+    "submit --mem '4 GB' quick.py": ("has no option for memory_per_node", "--memory-limit SIZE is for each worker"),
     "submit -J a,b quick.py": ("the job's name is 'a,b'", "letters"),
     "submit --nthreads 0 quick.py": ("--nthreads is 0", "from 1 up"),
     "submit --workers-per-rank 4 --no-nanny quick.py": ("--workers-per-rank 4 needs nannies", "--no-nanny"),

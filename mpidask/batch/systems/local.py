@@ -32,6 +32,12 @@ SYSTEM = BatchSystem(
     ),
     states={JobState.RUNNING: "R S D I T t", JobState.UNKNOWN: "Z X"},
     allots=False,
-    unsupported={"nodes": _ONE, "queue": _ONE, "account": _ONE},
+    unsupported={
+        "nodes": _ONE,
+        "queue": _ONE,
+        "account": _ONE,
+        "memory_per_node": "leave it out: the job has what this machine has; --memory-limit SIZE is for each worker",
+        "gpus_per_rank": "leave it out: the workers share the GPUs that are here",
+    },
     workers=Workers(options=()),
 )
