@@ -230,6 +230,7 @@ def test_logs_by_rank_and_worker_after_the_end(system):
 
 def test_interrupting_asks_whether_to_cancel(system):
     system.file("sleeps.py", SCRIPT + "time.sleep(600)")
+    system.environment = {**system.environment, "TERM": "xterm"}
     master, slave = pty.openpty()
     process = system.start("submit", "--follow", "sleeps.py", terminal=slave)
     os.close(slave)
