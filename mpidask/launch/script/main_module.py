@@ -86,8 +86,8 @@ def _load_notebook(program: Program) -> Code | None:
 
     if not notebook.is_notebook(program.kind, program.name):
         return None
-    order = notebook.read(program.name, program.arguments)
-    return functools.partial(notebook.execute, order)
+    spec = notebook.read(program.name, program.arguments)
+    return functools.partial(notebook.execute, spec)
 
 
 def _load_code(source: str, main: types.ModuleType) -> Code:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from mpidask.errors import UsageError
 
-__all__ = ["OPTIONS", "Order", "execute", "is_notebook", "read", "starts_kernels", "value"]
+__all__ = ["OPTIONS", "NotebookSpec", "execute", "is_notebook", "read", "starts_kernels", "value"]
 
 #: Those that stand after a notebook.
 OPTIONS = ("-p", "--parameters", "-o", "--output")
@@ -27,7 +27,7 @@ _RUNNERS = ("jupyter", "jupyter_client", "nbclient", "nbconvert", "papermill")
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
+class NotebookSpec:
     """What is to be run: the notebook, where it is written with its outputs, and values for its parameters."""
 
     path: str
@@ -45,7 +45,7 @@ def starts_kernels(kind: str, name: str) -> bool:
     return is_notebook(kind, name) or (kind == "module" and name.partition(".")[0] in _RUNNERS)
 
 
-def read(path: str, arguments: Sequence[str]) -> Order:
+def read(path: str, arguments: Sequence[str]) -> NotebookSpec:
     """Return what a notebook and the words after it mean; raises UsageError for what cannot be run."""
     if not os.path.exists(path):
         raise UsageError(f"can't open {path!r}: no such file or directory", "give the path of a notebook")
@@ -55,10 +55,10 @@ def read(path: str, arguments: Sequence[str]) -> Order:
         if importlib.util.find_spec(module) is None:
             what = "-p needs papermill" if module == "papermill" else f"a notebook needs {module}"
             raise UsageError(f"{what}, which is not installed", f"{sys.executable} -m pip install {module}")
-    order = Order(path, given.output or f"{path.removesuffix('.ipynb')}.executed.ipynb", parameters)
-    if not os.access(os.path.dirname(os.path.abspath(order.output)), os.W_OK):
-        raise UsageError(f"the executed notebook {order.output} cannot be written", "name another place: --output FILE")
-    return order
+    spec = NotebookSpec(path, given.output or f"{path.removesuffix('.ipynb')}.executed.ipynb", parameters)
+    if not os.access(os.path.dirname(os.path.abspath(spec.output)), os.W_OK):
+        raise UsageError(f"the executed notebook {spec.output} cannot be written", "name another place: --output FILE")
+    return spec
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,38 +83,38 @@ def value(text: str) -> Any:
     return text
 
 
-def execute(order: Order) -> NoReturn:
+def execute(spec: NotebookSpec) -> NoReturn:
     """Run it; raises SystemExit with its status. What a cell prints is printed, a failing cell's traceback once."""
     from mpidask.launch.script.notebook_client import NotebookRun
 
-    run = NotebookRun(_loaded(order), os.path.dirname(os.path.abspath(order.path)))
+    run = NotebookRun(_loaded(spec), os.path.dirname(os.path.abspath(spec.path)))
 
     def save() -> None:
-        part = f"{order.output}.part"
+        part = f"{spec.output}.part"
         Path(part).write_text(_nbformat().writes(run.nb), encoding="utf-8")
-        os.replace(part, order.output)
+        os.replace(part, spec.output)
 
     run.save = save
     try:
-        status = run.to_the_end(order.path)
+        status = run.to_the_end(spec.path)
     finally:  # the walltime may end it
         save()
     if status:
-        sys.stderr.write(f"mpidask: the outputs so far are in {order.output}\n")
+        sys.stderr.write(f"mpidask: the outputs so far are in {spec.output}\n")
     raise SystemExit(status)
 
 
-def _loaded(order: Order) -> Any:
+def _loaded(spec: NotebookSpec) -> Any:
     """Return the notebook with the values of its parameters."""
-    if order.parameters:
+    if spec.parameters:
         from papermill.iorw import load_notebook_node
         from papermill.parameterize import parameterize_notebook
 
-        content = load_notebook_node(order.path)
+        content = load_notebook_node(spec.path)
         kernel = content.metadata.get("kernelspec", {})
         names = {"kernel_name": kernel.get("name", "python3"), "language": kernel.get("language", "python")}
-        return parameterize_notebook(content, order.parameters, **names)
-    return _nbformat().read(order.path, as_version=4)
+        return parameterize_notebook(content, spec.parameters, **names)
+    return _nbformat().read(spec.path, as_version=4)
 
 
 def _nbformat() -> Any:
