@@ -74,7 +74,7 @@ def test_every_class_of_errors_is_explained():
 
 
 WARNS = re.compile(
-    r"(warn|commands\.warn_once|warning_text|linked|_?logger\.(warning|error|exception)|warnings\.warn)$"
+    r"(warn|runner\.warn_once|warning_text|linked|_?logger\.(warning|error|exception)|warnings\.warn)$"
 )
 MORE = "; more: mpidask docs "
 

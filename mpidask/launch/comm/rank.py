@@ -31,7 +31,7 @@ class Rank:
     world:    the protocol between the ranks
     watchdog: the process that ends this one, and cleans up after it, where it does not do so itself
     environ:  the environment that it was started with
-    early:    what it has started before MPI came up
+    early:    what it has started before the ranks have met
     lean:     whether it is to import no more than it must: servers are in processes of their own
     files:    in shared memory, to be removed at the end, however it comes: a killed MPI library leaves them
     """
@@ -45,6 +45,7 @@ class Rank:
         self.use_role(Role.WORKER)  # until the roles are known
         for file in self.files:
             watchdog.remove_later(file)
+        self.early.mpi_is_up()
 
     @classmethod
     def join(cls, watchdog: Watchdog, comm: MPI.Intracomm | None = None, early: EarlyProcesses | None = None) -> Rank:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from mpidask.launch.watchdog import early_start
-from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_rank, local_size
+from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_rank
 from mpidask.launch.watchdog.script_process import client_rank
 
 __all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "variables"]
@@ -42,7 +42,6 @@ _RUNS = "main({{channel}}, early={early}, duty={duty})"
 
 #: Options that have servers import in another way, be elsewhere, or have other variables.
 _OTHERWISE = ("import-cache", "no-nanny", "nthreads", "scheduler-rank", "worker-class")
-_CROWDED = 4  # ranks per core
 _ALL_HOST = ("inclusive-workers", "workers-per-rank")  # the first rank of a node has workers, whoever it is
 
 
@@ -56,8 +55,6 @@ def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: b
     if _has(environ, words, _OTHERWISE):
         return False
     rank, place = launcher_rank(environ), local_rank(environ)
-    if (local_size(environ) or 1) > _CROWDED * (os.cpu_count() or 1):  # MPI, coming up, takes all there is
-        return False
     client = client_rank(environ, words) if has_script else None
     first, all_host = 2 if client == 1 else 1, _has(environ, words, _ALL_HOST)
     if rank == 0 or (place == 0 and (rank != client or all_host)):
@@ -76,12 +73,14 @@ class AgentProcess(early_start.OwnProcess):
     """The process, as its rank has it."""
 
     @classmethod
-    def start_early(cls, words: Sequence[str], *, has_script: bool = True) -> AgentProcess | None:
-        """Start it before MPI comes up if this rank seems to need it; else return None. It imports Dask at once.
+    def start_early(
+        cls, environ: Mapping[str, str], words: Sequence[str], *, has_script: bool = True
+    ) -> AgentProcess | None:
+        """Start it before the ranks have met if this one seems to need it; else return None. It imports Dask at once.
 
-        words: of the command line
+        environ: of the rank, before MPI came up
+        words:   of the command line
         """
-        environ = dict(os.environ)
         if not is_likely(environ, words, has_script=has_script):
             return None
         from mpidask import job_environment

@@ -6,7 +6,8 @@ Imports nothing but the standard library's smallest modules: it runs on a rank b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 
 from mpidask.launch.watchdog import early_start
 from mpidask.launch.watchdog.agent_process import AgentProcess
@@ -22,20 +23,33 @@ class EarlyProcesses:
         """Have none."""
         self._script: ScriptProcess | None = None
         self._agent: AgentProcess | None = None
+        self._start: Callable[[], None] = lambda: None
 
     @classmethod
     def start(cls, words: Sequence[str], *, has_script: bool = True) -> EarlyProcesses:
         """Start what this rank seems to need, as far as the launcher's environment and the command line tell.
 
+        On a crowded node that is when MPI is up, and the ranks have not met yet.
+
         words: of the command line
         """
-        started = cls()
+        started, environ = cls(), dict(os.environ)
         if has_script and not words:
             return started
-        with contextlib.suppress(OSError):  # it is started later then, or fails then with a word
-            started._script = ScriptProcess.start_early(words) if has_script else None
-            started._agent = AgentProcess.start_early(words, has_script=has_script)
+        started._start = lambda: started._begin(environ, words, has_script=has_script)
+        if not early_start.is_crowded(environ):
+            started.mpi_is_up()
         return started
+
+    def mpi_is_up(self) -> None:
+        """Start them, if they have not been started before."""
+        begin, self._start = self._start, lambda: None
+        with contextlib.suppress(OSError):  # it is started later then, or fails then with a word
+            begin()
+
+    def _begin(self, environ: Mapping[str, str], words: Sequence[str], *, has_script: bool) -> None:
+        self._script = ScriptProcess.start_early(environ, words) if has_script else None
+        self._agent = AgentProcess.start_early(environ, words, has_script=has_script)
 
     def script(self) -> ScriptProcess | None:
         """Take the script's; None if there is none."""

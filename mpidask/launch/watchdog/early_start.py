@@ -12,15 +12,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from mpidask.launch.watchdog.launcher_environment import launcher_name, rank_identity
+from mpidask.launch.watchdog.launcher_environment import launcher_name, local_size, rank_identity
 
-__all__ = ["OwnProcess", "begin_anew", "first_line", "interpreter_options", "start"]
+__all__ = ["OwnProcess", "begin_anew", "first_line", "interpreter_options", "is_crowded", "start"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 #: Descriptors below are what launchers leave open for ranks; shells give a command's substitutions those up to 63.
 _OF_LAUNCHERS = 50
 _CHANNEL = 100  # the first number that the process's own descriptor for what its rank says may have
+
+_CROWDED = 4  # ranks per core
 
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 
@@ -32,6 +34,15 @@ def first_line(imports: str, runs: str) -> str:
     """
     before = f"import sys; sys.flags.safe_path or sys.path.pop(0); own = {_ROOT!r} in sys.path"
     return f"{before} or sys.path.insert(0, {_ROOT!r}); {imports}; own or sys.path.remove({_ROOT!r}); {runs}"
+
+
+def is_crowded(environ: Mapping[str, str]) -> bool:
+    """Whether this node has so many ranks that MPI, coming up, needs all there is (pure).
+
+    Ranks that wait in MPI_Init take the cores in turns with those that are late: whatever makes one rank later than the
+    others, such as a process beside it that imports, costs all of them.
+    """
+    return (local_size(environ) or 1) > _CROWDED * (os.cpu_count() or 1)
 
 
 def interpreter_options(words: Sequence[str]) -> list[str]:

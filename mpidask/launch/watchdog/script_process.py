@@ -40,13 +40,14 @@ class ScriptProcess(early_start.OwnProcess):
         self.stdin, self.at_terminal = stdin, at_terminal
 
     @classmethod
-    def start_early(cls, words: Sequence[str]) -> ScriptProcess | None:
-        """Start it before MPI comes up if this rank seems to be the one that will run the script; else return None.
+    def start_early(cls, environ: Mapping[str, str], words: Sequence[str]) -> ScriptProcess | None:
+        """Start it before the ranks have met if this one seems to be the script's; else return None.
 
-        words: of the command line
+        environ: of the rank, before MPI came up
+        words:   of the command line
         """
-        rank = launcher_rank(os.environ)
-        return cls.start(rank, os.environ) if client_rank(os.environ, words) == rank else None
+        rank = launcher_rank(environ)
+        return cls.start(rank, environ) if client_rank(environ, words) == rank else None
 
     @classmethod
     def start(cls, rank: int, environ: Mapping[str, str]) -> ScriptProcess:

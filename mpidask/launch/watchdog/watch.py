@@ -41,7 +41,7 @@ class Watch:
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
-        self.up = self.vital = self.needed = self.bye = self.cut_off = False
+        self.up = self.vital = self.needed = self.bye = self.cut_off = self.killed = False
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
         self.gone_ticks = self.stopped_ticks = 0
@@ -83,8 +83,9 @@ class Watch:
             return False
         if not self.up:
             self.paths |= {semaphores(self.token), *segments_of(self.rank)}  # it cannot tell: MPI_Init does not return
-        reason = self._reason_to_kill(stat)
+        reason = None if self.killed else self._reason_to_kill(stat)
         if reason is not None:
+            self.killed = True  # its end takes a moment, in which it is looked at again
             _say(reason)
             self.end_step()  # first: when a node has no rank left, Slurm kills its watchdogs too
             self.kill()

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from harness import MPI
 from selection import some
 
 from mpidask.launch.watchdog import agent_process, early_start, script_process
+from mpidask.launch.watchdog.early_processes import EarlyProcesses
 
 CLIENT = "from distributed import Client\n"
 
@@ -395,9 +397,26 @@ def test_the_likely_agents(places, words, has_script, likely):
     assert found == likely
 
 
-def test_an_agent_is_not_early_where_the_environment_says_otherwise_or_ranks_are_many():
-    for more in ({"DASK_MPIDASK__NTHREADS": "2"}, {"DASK_MPIDASK__NANNY": "false"}, {"MPI_LOCALNRANKS": "100000"}):
+def test_an_agent_is_not_early_where_the_environment_says_otherwise():
+    for more in ({"DASK_MPIDASK__NTHREADS": "2"}, {"DASK_MPIDASK__NANNY": "false"}):
         assert not agent_process.is_likely({**mpich(0, 4, 0), **more}, ["x.py"], has_script=True)
+
+
+@pytest.mark.parametrize("here", [1, 100_000])
+def test_on_a_crowded_node_they_start_when_mpi_is_up(monkeypatch, here):
+    """Ranks that wait in MPI_Init spin: a process beside one rank makes it late, and costs all of them."""
+    for name, value in mpich(0, 1, 0, here).items():
+        monkeypatch.setenv(name, value)
+    early = EarlyProcesses.start(["x.py"])
+    assert (psutil.Process().children() == []) is (here > 1)
+    early.mpi_is_up()
+    early.mpi_is_up()
+    found = early.script(), early.agent()
+    children = psutil.Process().children()
+    for process in found:
+        process.discard()
+        process.wait()
+    assert {child.pid for child in children} == {process.pid for process in found}
 
 
 @pytest.mark.thorough
