@@ -92,6 +92,7 @@ class MPICluster(_MPICluster):
         dashboard_address: str | None = None,
         local_cluster: bool | None = None,
         walltime_margin: str | None = None,
+        report: str | None = None,
         **others: Any,
     ) -> None: ...
 
@@ -136,6 +137,7 @@ class Session(_Session):
         thread_grace: str | None = None,
         local_cluster: bool | None = None,
         walltime_margin: str | None = None,
+        report: str | None = None,
         quiet: bool | None = None,
         **options: Any,
     ) -> None: ...

@@ -150,7 +150,12 @@ class Options:
         "0: not at all.",
         "TIME",
     )
-    quiet: bool = option(False, "Print no banner and no closing line.")
+    report: str | None = option(
+        None,
+        "Keep a record for `mpidask report` here. Default: a batch job's run directory; --no-report (none): not.",
+        "DIR",
+    )
+    quiet: bool = option(False, "Print no banner and no closing lines.")
 
 
 def as_option(key: str) -> str:

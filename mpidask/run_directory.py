@@ -21,6 +21,7 @@ __all__ = [
     "GRACE",
     "LOG",
     "MEMORY",
+    "NO_REPORT",
     "PREPARED",
     "SCHEDULER",
     "SILENT",
@@ -50,6 +51,7 @@ PREPARED = "prepared"  # the prologue has come to its end
 SILENT = "no-rank-came"  # the launcher was ended because it has started none
 SUCCEEDED = "succeeded-by-another"  # a file: the job has submitted itself again
 PROGRESS = "progress.json"
+NO_REPORT = "none"  # in the place of the directory in which a run keeps its record
 SCHEDULER = "scheduler.json"  # where the scheduler is, and the keys, of a job that serves clients from elsewhere
 
 

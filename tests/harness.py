@@ -80,7 +80,7 @@ class Result:
 
 
 _EXPECTED = re.compile(
-    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|clients|scratch|protection|file|dashboard|idle)  +"
+    r"mpidask: (version|roles|workers|cores|memory|gpus|network|scheduler|clients|scratch|protection|file|dashboard|idle|report)  +"
     r"|mpidask: {14}(from elsewhere|by the proxy): "
     r"|mpidask: \d+/\d+ workers|mpidask: the (script|cluster) ended( with status| after)"
 )

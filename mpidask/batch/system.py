@@ -10,7 +10,7 @@ from mpidask.batch.commands.command import line_words, option_value
 from mpidask.batch.job_state import JobState
 from mpidask.batch.template import Line, named
 
-__all__ = ["BatchSystem", "Destination", "Query", "Workers"]
+__all__ = ["Accounting", "BatchSystem", "Destination", "Query", "Workers"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +85,19 @@ class Query:
     def tells_state(self) -> bool:
         """Whether all that it tells of a job has a state."""
         return "(?P<state>" in self.row or "state" in self.more
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Accounting:
+    """A command that tells what a job that has ended has used, and how to read its output.
+
+    command: fields as in `Query`
+    figures: name -> regular expression, searched with MULTILINE: of all that its group matches the largest counts.
+             wall and cpu (times), memory (of a rank, where the system knows that) and asked (sizes), energy (joules)
+    """
+
+    command: Line
+    figures: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +176,7 @@ class BatchSystem:
     explain:   tells why a job waits, where `status` does not
     missed:    tells about jobs by their ids, where `status` is a list that has not shown them
     history:   tells about jobs that have ended, where `status` does not
+    accounting: tells what a job has used
     destinations:    the choices of where jobs are submitted
     spellings: regular expressions of a job id, strict ones first: ids whose first groups are the same mean one job
     execution: shell expression: how often the job has been started again
@@ -215,6 +229,7 @@ class BatchSystem:
     explain: Query | None = None
     missed: Query | None = None
     history: Query | None = None
+    accounting: Accounting | None = None
     destinations: tuple[Destination, ...] = ()
     spellings: tuple[str, ...] = ()
     execution: str | None = None

@@ -16,6 +16,7 @@ import click
 
 from mpidask.cli import habits
 from mpidask.errors import UsageError
+from mpidask.run_directory import NO_REPORT
 
 if TYPE_CHECKING:
     from mpidask.launch.script.main_module import Program
@@ -25,7 +26,14 @@ __all__ = ["options_of", "program_of", "read", "split", "split_at_script", "take
 
 def options_of(kind: type, without: Collection[str] = ()) -> list[click.Parameter]:
     """Return the fields of a dataclass of options, but for some, as options of a command."""
-    return [_option(field) for field in dataclasses.fields(kind) if field.name not in without]
+    fields = [field for field in dataclasses.fields(kind) if field.name not in without]
+    return [option for field in fields for option in (*_without(field.name), _option(field))]
+
+
+def _without(name: str) -> Iterator[click.Option]:
+    """Yield the option that switches another one off, where that one takes a value."""
+    if name == "report":
+        yield click.Option(["--no-report", name], is_flag=True, flag_value=NO_REPORT, default=None, hidden=True)
 
 
 def typed_as(name: str) -> str:

@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("jobs", "Show what has become of jobs"),
         "top": ("top", "Watch a job: workers, tasks, memory, latest messages"),
         "logs": ("jobs", "Print the output of a job"),
+        "report": ("jobs", "Show what a run was like: core-hours, timeline, memory, advice"),
         "cancel": ("jobs", "Cancel jobs"),
         "clean": ("jobs", "Remove logs and records of jobs that ended long ago"),
     },

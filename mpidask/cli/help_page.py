@@ -39,7 +39,7 @@ PANELS: dict[str, tuple[str, str]] = {
     ),
     "Network": ("interface port_range", "client_interface client_address protocol"),
     "Security": ("tls", ""),
-    "Dashboard": ("dashboard", "dashboard_address"),
+    "Dashboard and report": ("dashboard report", "dashboard_address"),
 }
 REST = "Options"  # the panel of options that are one command's own
 

@@ -1,13 +1,14 @@
-"""`mpidask status`, `logs`, `cancel`, `clean`: jobs, seen from a login node without MPI."""
+"""`mpidask report`, `status`, `logs`, `cancel`, `clean`: jobs, seen from a login node without MPI."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.status import Standing
     from mpidask.batch.submission.handles import Handle
+    from mpidask.report.output import Source
 
 __all__ = ["COMMANDS"]
 
 _STATUS = "Show what has become of jobs: those given, else those that wait, run, or ended within a day."
+
+_REPORT = """\
+Write what a run was like as a page for a browser: core-hours, timeline, memory, tasks, advice. Print where it is.
+
+The run is a job, the newest one by default, or a directory that was given as --report. Of two runs a table is printed
+that compares them."""
 
 _LOGS = """\
 Print the output of a job: the script's and mpidask's own, or that of one rank's servers and tasks.
@@ -58,6 +66,8 @@ def _status(argv: Sequence[str]) -> int:
     if not given["jobs"] and not given["all"]:
         handles = [handle for handle in handles if _is_recent(handle, standings[handle.name])]
     rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
+    if given["json"] or given["jobs"]:
+        rows = [{**each, "report": _reported(each["directory"])} for each in rows]
     if given["json"]:
         print(json.dumps(rows, indent=2))
     elif given["jobs"]:
@@ -65,6 +75,51 @@ def _status(argv: Sequence[str]) -> int:
     else:
         table.show(rows)
     return 0
+
+
+def _reported(directory: str) -> dict[str, Any] | None:
+    """Return what the record of a job's last run comes to; None without one."""
+    from mpidask.report import closing, record, summary
+
+    found = record.newest(directory)
+    return None if found is None else {**summary.summarize(found).to_json(), "lines": closing.closing_lines(found)}
+
+
+def _report(argv: Sequence[str]) -> int:
+    """Write the page of a run's report, or what it says as JSON; compare two."""
+    from mpidask.report import comparison, output, summary
+
+    given = common.read(_report_command(), argv)
+    if given is None:
+        return 0
+    if len(given["jobs"]) > 2:
+        raise UsageError("more than two reports were named", "name one, or two to compare: mpidask report A B")
+    sources = [_source(token) for token in given["jobs"] or [_newest(printed=True).title]]
+    if len(sources) == 1:
+        print(output.write(sources[0], as_json=given["json"], file=given["output"]))
+        return 0
+    first, second = (summary.summarize(source.record()) for source in sources)
+    names = (given["jobs"][0], given["jobs"][1])
+    print(
+        json.dumps(comparison.as_json(first, second), indent=2)
+        if given["json"]
+        else "\n".join(comparison.lines(first, second, names))
+    )
+    return 0
+
+
+def _source(token: str) -> Source:
+    """Return where the record of a job is, or the one in a directory; raises UsageError."""
+    from mpidask.batch.queries import accounting, monitor
+    from mpidask.cli import table
+    from mpidask.report.output import Source
+
+    if os.path.isdir(token) or token.endswith(".jsonl"):
+        return Source(token)
+    handle = common.find_jobs([token])[0]
+    standing = monitor.look([handle.record], handle.interval)[handle.name]
+    ended = table.why(table.row(handle.record, standing)) or None
+    return Source(str(handle.directory), ended, accounting.ask(handle.record))
 
 
 def _is_recent(handle: Handle, standing: Standing) -> bool:
@@ -194,6 +249,20 @@ def _resubmit(argv: Sequence[str]) -> int:
     return 0
 
 
+def _report_command() -> click.Command:
+    return CommandWithHelp(
+        "report",
+        _REPORT,
+        [
+            common.job_argument("jobs", several=True),
+            click.Option(["--json"], is_flag=True, help="Print it for programs; write no page."),
+            click.Option(["--output", "-o"], metavar="FILE", help="Default: report.html beside the record."),
+        ],
+        arguments="[JOB|DIR] [JOB|DIR]",
+        examples=["mpidask report 4711", "mpidask report 4711 4712"],
+    )
+
+
 def _status_command() -> click.Command:
     return CommandWithHelp(
         "status",
@@ -250,6 +319,7 @@ def _clean_command() -> click.Command:
 
 
 COMMANDS = {
+    "report": (_report_command, _report),
     "status": (_status_command, _status),
     "logs": (_logs_command, _logs),
     "cancel": (_cancel_command, _cancel),

@@ -255,7 +255,8 @@ def details(each: Mapping[str, Any]) -> list[str]:
         f"  before     {one['id']}, submitted {_local(one['submitted'])}, exit status {one['exit_status']}"
         for one in each["executions"][:-1]
     ]
-    return [f"job {each['job'] or '-'} ({each['name']}) on {each['system']}: {each['state']}", *said, *before]
+    report = [f"  report     {line}" for line in (each.get("report") or {}).get("lines", ())]
+    return [f"job {each['job'] or '-'} ({each['name']}) on {each['system']}: {each['state']}", *said, *before, *report]
 
 
 def _local(text: str | None) -> str:

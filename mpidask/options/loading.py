@@ -16,6 +16,7 @@ from mpidask import config, configuration
 from mpidask.config import Options
 from mpidask.errors import UsageError
 from mpidask.quantities import Parsed, checked, memory, path, seconds
+from mpidask.run_directory import NO_REPORT
 
 __all__ = ["Settings", "load", "template"]
 
@@ -74,6 +75,8 @@ def load(
             values[name] = path(values[name], label(name))
     if "scheduler_file" in values:  # ranks and watchdogs may have other working directories
         values["scheduler_file"] = os.path.abspath(values["scheduler_file"])
+    if values.get("report", NO_REPORT) != NO_REPORT:
+        values["report"] = os.path.abspath(path(values["report"], label("report")))
     options = Options(**values)
     _check_forms(options, label)
     return dataclasses.replace(options, **_parsed(options))

@@ -6,7 +6,7 @@ PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://he
 import dataclasses
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Query, Workers
+from mpidask.batch.system import Accounting, BatchSystem, Query, Workers
 
 #: What is printed of each job.
 STATUS = Query(
@@ -71,6 +71,16 @@ WORKERS = Workers(
 #: A job's id with the server that has it, which may be known by its address only.
 _ID = r"\d+(?:\[\d*\])?\.(?:\d+(?:\.\d+){3}|[A-Za-z](?:[\w.-]*\w)?)(?:@\w[\w.-]*\w)?"
 
+ACCOUNTING = Accounting(
+    command="qstat -x -f {ids}",
+    figures={
+        "wall": r"^ *resources_used\.walltime = (\S+)",
+        "cpu": r"^ *resources_used\.cput = (\S+)",
+        "memory of the job": r"^ *resources_used\.mem = (\S+)",
+        "asked": r"^ *Resource_List\.mem = (\S+)",
+    },
+)
+
 SYSTEM = BatchSystem(
     name="pbs",
     title="PBS",
@@ -113,6 +123,7 @@ SYSTEM = BatchSystem(
     status=STATUS,
     # A server that keeps no history, as a fresh one, refuses -x for jobs that wait and run, too, and exits with 0.
     history=dataclasses.replace(STATUS, command="qstat -x -f {ids}"),
+    accounting=ACCOUNTING,
     # A server may be asked under another name than that under which it lists its jobs.
     spellings=(r"^([^.]+\.[^.]+)", r"^([^.]+)"),
     # What a job of PBS has, and how qstat prints; not what tells where the server is.

@@ -7,7 +7,7 @@ warn of the walltime, but then ends the job 80 s late: the run's own clock does 
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Destination, Query, Workers
+from mpidask.batch.system import Accounting, BatchSystem, Destination, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
 
@@ -62,6 +62,15 @@ SYSTEM = BatchSystem(
         command="qstat -j {base}",
         row=r"^job_number: +(?P<id>\d+)[\s\S]*",
         more={"reason": r"^error reason +\d+: +(.+)|^scheduling info: +(.+(?:\n +.+)*)"},
+    ),
+    # https://gridscheduler.sourceforge.net/htmlman/htmlman5/accounting.html
+    accounting=Accounting(
+        command="qacct -j {id}",
+        figures={
+            "wall": r"^ru_wallclock +([\d.]+)",
+            "cpu": r"^cpu +([\d.]+)",
+            "memory of the job": r"^maxvmem +(\d[\d.]*\w?)",
+        },
     ),
     history=Query(
         command="qacct -j {base}",

@@ -4,7 +4,7 @@ https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, ht
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Destination, Query, Workers
+from mpidask.batch.system import Accounting, BatchSystem, Destination, Query, Workers
 
 #: A job, an element of an array, or those that wait: 100_[1-3,7%2].
 _ID = r"(?P<id>\d+(?:_\d+)?)(?:_\[(?P<indices>\d[\d,:-]*)(?:,?\.\.\.)?(?:%\d+)?\])?(?:\+0)?"
@@ -144,6 +144,17 @@ SYSTEM = BatchSystem(
     "awk '{n = split($0, part, /[-:]/); for (i = 1; i <= n; i++) s = s * (i == 2 && n == 4 ? 24 : 60) + part[i]; print s + 0; exit}'; "
     'else timeout 20 scontrol show partition "$SLURM_JOB_PARTITION" 2>/dev/null | sed -n "s/.*GraceTime=\\([0-9]*\\).*/\\1/p"; fi)',
     preempted="DUE TO PREEMPTION",
+    # A line for the job, and one for each of its steps, which have MaxRSS: https://slurm.schedmd.com/sacct.html
+    accounting=Accounting(
+        command="sacct --noheader --parsable2 --jobs={id_list} --format=JobID,Elapsed,TotalCPU,MaxRSS,ReqMem,ConsumedEnergyRaw",
+        figures={
+            "wall": r"^\d[^|\n]*\|([\d:.-]+)\|",
+            "cpu": r"^\d[^|\n]*\|[^|\n]*\|([\d:.-]+)\|",
+            "memory": r"^\d(?:[^|\n]*\|){3}(\d[\d.]*\w?)\|",
+            "asked": r"^\d(?:[^|\n]*\|){4}(\d[\d.]*[KMGT]?)[nc]?\|",
+            "energy": r"^\d(?:[^|\n]*\|){5}(\d+)$",
+        },
+    ),
     # https://slurm.schedmd.com/multi_cluster.html
     destinations=(
         Destination(

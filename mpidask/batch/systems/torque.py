@@ -36,6 +36,7 @@ SYSTEM = dataclasses.replace(
         },
     ),
     history=None,  # jobs that have ended are listed for a while
+    accounting=dataclasses.replace(pbs.ACCOUNTING, command="qstat -f {ids}"),
     states={
         JobState.PENDING: "Q T W",
         JobState.HELD: "H S",

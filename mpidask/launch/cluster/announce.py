@@ -13,6 +13,7 @@ from typing import Any
 from mpidask import config
 from mpidask.config import Options
 from mpidask.dashboard import links
+from mpidask.errors import MpidaskError
 from mpidask.launch.cluster import banner
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
@@ -128,10 +129,24 @@ def print_banner(layout: Layout, scheduler: Contact, dashboard: str | None) -> N
 
 
 def print_closing(run: Run, status: int | None) -> None:
-    """Print how the run ended."""
+    """Print how the run ended, and what its record says of it."""
+    script = run.layout.client is not None
+    text = banner.closing(status, time.monotonic() - run.begun, script=script)
+    if run.report is not None:
+        text = "".join(f"mpidask: report  {line}\n" for line in _reported(run.report, status)) + text
     if not run.options.quiet:
-        script = run.layout.client is not None
-        _say(banner.closing(status, time.monotonic() - run.begun, script=script))
+        _say(text)
+
+
+def _reported(path: str, status: int | None) -> list[str]:
+    """Return what a record says of the run; the exit status is added to it."""
+    from mpidask.report import closing, record
+
+    try:
+        record.append(path, [{"kind": "exit", "t": time.time(), "status": status}])
+        return closing.closing_lines(record.read_brief(path))
+    except (OSError, MpidaskError):  # a disk that is full; the run itself has ended well
+        return []
 
 
 def _say(text: str) -> None:

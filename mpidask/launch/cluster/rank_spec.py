@@ -10,6 +10,7 @@ from mpidask import config, job_environment, quantities, run_directory
 from mpidask.config import Options
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
+from mpidask.launch.cluster import report_start
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.imports import import_cache
@@ -103,6 +104,7 @@ def _scheduler(run: Run) -> SchedulerSpec:
         idle=idle,
         ranks=rank_infos(layout),
         record=_record(run),
+        report=report_start.reserve(run),
         environ=_environ(layout, layout.rank),
         ports=config.ports(options),
     )
@@ -165,6 +167,7 @@ def _workers(run: Run, scheduler: Contact, *, diverts: bool) -> WorkerGroupSpec:
         shares={rank: _share(run, rank, diverts=diverts) for rank in layout.stands_for},
         choice=len(layout.facts[layout.rank].gpus) > 1,
         ports=config.ports(options),
+        measured=report_start.is_kept(run),
     )
 
 

@@ -83,6 +83,7 @@ class Run:
     begun:   when the ranks had met, by the monotonic clock
     is_lost: whether the run is about to be aborted, because its servers are lost
     is_aborting: whether this rank has begun to abort it
+    report:  file with the record of the run, on the scheduler's rank; None without one
     """
 
     def __init__(self, rank: Rank, settled: Settled, layout: Layout, imports: ImportCache | None = None) -> None:
@@ -91,6 +92,7 @@ class Run:
         self.begun = time.monotonic()
         self.is_lost = self.is_aborting = False
         self._scratch: Scratch | None = None
+        self.report: str | None = None
 
     @property
     def world(self) -> World:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 from distributed import Nanny, Scheduler, Worker
@@ -14,7 +16,9 @@ from distributed.core import Server
 
 from mpidask.launch.servers import log_filters, port_choice, reconnecting, server_start
 from mpidask.launch.servers.plugins import registration
+from mpidask.launch.servers.plugins.worker_exits import Death, Postmortem
 from mpidask.launch.servers.specs import Listening, RankSpec
+from mpidask.report.recorder import Recorder
 from mpidask.security.credentials import Contact
 
 __all__ = ["HostedServers", "close_all"]
@@ -34,12 +38,17 @@ class HostedServers:
         self._scheduler: Scheduler | None = None
         self._workers: list[Server] = []
         self._kept: asyncio.Future[None] | None = None  # watches over them
+        self._recorder: Recorder | None = None
 
     async def start_scheduler(self) -> Listening:
         """Return where it is when it listens; raises StartupError."""
         spec = self._spec.scheduler
         assert spec is not None
         self._scheduler = await server_start.start_scheduler(spec, self._on_hopeless)
+        if spec.report is not None:
+            path, header = spec.report
+            self._recorder = Recorder(path, {**header, "versions": _versions()}, _deaths(self._scheduler))
+            self._recorder.start(self._scheduler)
         contact = server_start.contact(self._scheduler, spec)
         return Listening(contact, server_start.dashboard_link(self._scheduler, spec))
 
@@ -70,10 +79,22 @@ class HostedServers:
 
     async def close(self) -> None:
         """Close all; never raises."""
+        if self._recorder is not None:
+            self._recorder.close()
         if self._kept is not None:
             self._kept.cancel()
             await asyncio.wait([self._kept], timeout=_CLOSE)
         await close_all(self._workers, self._scheduler, _CLOSE)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{each: metadata.version(each) for each in ("dask", "distributed")}}
+
+
+def _deaths(scheduler: Scheduler) -> Callable[[], Mapping[str, Death]]:
+    """Return what tells which workers of a scheduler have died."""
+    postmortem = scheduler.plugins.get(Postmortem.name)
+    return lambda: postmortem.deaths if isinstance(postmortem, Postmortem) else {}
 
 
 async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, timeout: float) -> None:

@@ -41,6 +41,7 @@ from mpidask.launch.servers.specs import RankShare, SchedulerSpec, WorkerGroupSp
 from mpidask.launch.watchdog.agent_process import variables
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
+from mpidask.report.measures import WorkerMeasures
 from mpidask.security import scheduler_file, tls_sockets
 from mpidask.security.credentials import Contact, answer_clients, security_of
 
@@ -259,6 +260,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
     }
     if issubclass(cls, Worker):
         settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny), SelfReport())
+        settings["plugins"] += (WorkerMeasures(),) if spec.measured else ()
     share = spec.shares.get(worker.rank, RankShare())
     if issubclass(cls, Worker | Nanny) and spec.nanny and (share.cores or share.log is not None):
         settings["plugins"] = (*settings.get("plugins", ()), TakeShare(share))

@@ -50,6 +50,7 @@ class SchedulerSpec:
     idle:      s without work after which it ends, 0 for never; None leaves it to Dask's configuration
     ranks:     the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
+    report:    file for the record of the run, and its first line, None for none
     environ:   variables to be set in its process
     ports:     those that may be taken where none is said, None for all
     """
@@ -68,6 +69,7 @@ class SchedulerSpec:
     idle: float | None = None
     ranks: Sequence[RankInfo] = ()
     record: tuple[str, Progress] | None = None
+    report: tuple[str, Mapping[str, Any]] | None = None
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ports: PortRange | None = None
 
@@ -106,6 +108,7 @@ class WorkerGroupSpec:
     shares:    rank -> what its workers have of it
     choice:    whether the rank has several GPUs to choose from
     ports:     those on which they and their nannies may listen, None for all
+    measured:  whether they report for the record of the run
     """
 
     workers: Sequence[WorkerSpec]
@@ -124,6 +127,7 @@ class WorkerGroupSpec:
     shares: Mapping[int, RankShare] = dataclasses.field(default_factory=dict)
     choice: bool = False
     ports: PortRange | None = None
+    measured: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

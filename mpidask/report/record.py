@@ -1,0 +1,166 @@
+"""The file in which a run keeps its record: lines of JSON, one after another.
+
+It is only appended to, so that what was written is there however the run ends. The kinds of lines, by their ``kind``:
+
+run
+    The first one: versions, options, shape; ``version`` is that of this format.
+up, down, died
+    A worker has come, has gone, its process has died (``what``).
+sample
+    Each worker that has changed, by name: see `SAMPLE`.
+totals
+    What the whole run has come to until now; the last one counts.
+end
+    The servers have ended in order.
+exit
+    The run has ended, with the script's exit ``status``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mpidask.errors import UsageError
+
+__all__ = ["NAME", "SAMPLE", "VERSION", "Record", "append", "find", "newest", "read", "read_brief", "reserve"]
+
+VERSION = 1
+
+#: A run's first record in a directory; that of a second one is report.1.jsonl.
+NAME = "report.jsonl"
+
+#: What a worker's entry in a sample has; all but the first three are sums since the worker came, in s and bytes.
+SAMPLE = ("memory", "spilled", "running", "computed", "transfer", "serialize", "disk", "kinds")
+
+_EVENTS = ("up", "down", "died")
+
+_TAIL = 1 << 18  # bytes at the end of a file in which the last totals are
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What is in a file.
+
+    run:    its first line
+    events: workers that came, went and died
+    samples: of workers
+    totals: the last ones, empty if there are none
+    end:    when the servers ended in order, in s since 1970; None if they did not
+    status: the script's exit status, None if it is not known
+    """
+
+    path: str
+    run: Mapping[str, Any]
+    events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    samples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    totals: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    end: float | None = None
+    status: int | None = None
+
+    @property
+    def began(self) -> float:
+        """When the run began, in s since 1970."""
+        return float(self.run["t"])
+
+    @property
+    def last(self) -> float:
+        """The moment up to which something is known, in s since 1970."""
+        return max(self.began, self.end or 0.0, float(self.totals.get("t", 0.0)))
+
+
+def reserve(directory: str) -> str:
+    """Make an empty file for a record in a directory, which is made if need be; return its path; raises OSError."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    number = 0
+    while True:
+        path = os.path.join(directory, NAME if not number else f"report.{number}.jsonl")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def append(path: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Append lines to a file that `reserve` has made; raises OSError."""
+    text = "".join(json.dumps(line, separators=(",", ":"), default=str) + "\n" for line in lines)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def find(directory: str) -> list[str]:
+    """Return the records in a directory, the oldest first."""
+    names = [name for name in _listed(directory) if name.startswith("report.") and name.endswith(".jsonl")]
+    return [os.path.join(directory, name) for name in sorted(names, key=_number)]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _number(name: str) -> int:
+    middle = name.removeprefix("report.").removesuffix("jsonl").strip(".")
+    return int(middle) if middle.isdigit() else 0
+
+
+def newest(directory: str) -> Record | None:
+    """Return the newest record in a directory, in brief; None if there is none that can be read."""
+    for path in reversed(find(directory)):
+        try:
+            return read_brief(path)
+        except (OSError, UsageError):  # of a run that was killed before it began
+            continue
+    return None
+
+
+def read(path: str) -> Record:
+    """Return all that is in a file; raises UsageError if it is no record, or that of a later version of mpidask."""
+    with open(path, "rb") as file:
+        return _gathered(path, file.read())
+
+
+def read_brief(path: str) -> Record:
+    """Return the first line of a file and the last totals alone, however large it is; raises as `read` does."""
+    with open(path, "rb") as file:
+        first = file.readline()
+        begins = file.tell()
+        file.seek(0, os.SEEK_END)
+        file.seek(max(begins, file.tell() - _TAIL))
+        return _gathered(path, first + file.read())
+
+
+def _gathered(path: str, content: bytes) -> Record:
+    by_kind = defaultdict[str, list[dict[str, Any]]](list)
+    for line in _lines(content):
+        kind = str(line.get("kind"))
+        by_kind["event" if kind in _EVENTS else kind].append(line)
+    if not by_kind["run"]:
+        raise UsageError(f"{path} is no record of a run", "name a job, or the directory that was given as --report")
+    run = by_kind["run"][0]
+    if run.get("version", 0) > VERSION:
+        raise UsageError(
+            f"{path} was written by mpidask {run.get('mpidask')}, which is newer than this one",
+            "read it with that version",
+        )
+    totals, end, left = (by_kind[kind][-1:] or [{}] for kind in ("totals", "end", "exit"))
+    return Record(path, run, by_kind["event"], by_kind["sample"], totals[0], end[0].get("t"), left[0].get("status"))
+
+
+def _lines(content: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the lines that can be read: the last one of a run that was killed may be half there."""
+    for line in content.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,274 @@
+"""Keeps the record of a run, beside the scheduler.
+
+It looks at the scheduler a few times a second. It is no plugin of Dask's: these are called for each step of each task,
+even to do nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mpidask.report.account import Account, Measured, Situation, WorkerLoad, rounded, split
+from mpidask.report.writer import Writer
+
+__all__ = ["Recorder"]
+
+_LOOK, _SLOW = 0.2, 1.0  # s between two looks; while there is nothing to do
+_CALM = 10.0  # s for which there has been nothing to do then
+_LOOK_EACH = 0.002  # the same for each worker, so that a thousand cost no more
+_SAMPLE, _SAMPLE_EACH, _SAMPLE_PART = 1.0, 0.02, 1 / 300  # s between two samples; for each worker; of the time so far
+_MOST_WORKERS = 2000  # beyond which samples tell of the whole run alone
+_OVERLONG, _LONG = 3.0, 0.5  # times the mean of its kind, and s, beyond which a task is a straggler
+_KNOWN = 3  # tasks of a kind of which the mean is known
+_LONGEST, _REMEMBERED = 10, 1000  # tasks that are told, and kept in mind
+_KINDS = 30
+_METRIC = "mpidask-report"
+_TICK = 0.025  # s between two rounds of a worker's event loop, 0.02 where no thread holds the interpreter's lock
+_ONE_CORE = (0.1, 1.35)  # cores that a process uses whose threads wait for that lock
+
+
+class _Seen:
+    """What is known of a worker, also when it is gone."""
+
+    def __init__(self, address: str, name: str, host: str, threads: int, limit: int) -> None:
+        self.address, self.name, self.host, self.threads, self.limit = address, name, host, threads, limit
+        self.report: Mapping[str, Any] = {}
+        self.peak = 0  # bytes of memory
+        self.gil = 0.0
+        self.running = 0.0  # s that its tasks have been computed for so far
+        self.heard = 0.0  # when it reported last
+        self.there = True
+        self.written: list[Any] = []
+
+
+class Recorder:
+    """Looks at a scheduler and writes down what it sees.
+
+    deaths: returns name of a worker -> how often it died, and why it died last
+    """
+
+    def __init__(
+        self,
+        path: str,
+        header: Mapping[str, Any],
+        deaths: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self._header, self._deaths = header, deaths
+        self._writer = Writer(path)
+        self._scheduler: Any = None
+        self._account = Account()
+        self._seen: dict[str, _Seen] = {}  # by address
+        self._died: dict[str, int] = {}
+        self._lost = 0.0
+        self._long: dict[str, tuple[float, str, float]] = {}  # key -> s that a task has run for, worker, begin
+        self._began = self._looked = float(header["t"])
+        self._sampled = self._began
+        self._first: float | None = None  # when the first task was there
+        self._looking: asyncio.Task[None] | None = None
+
+    def start(self, scheduler: Any) -> None:
+        """Begin; called within the scheduler's event loop."""
+        self._scheduler = scheduler
+        self._writer.write([{**self._header, "kind": "run"}])
+        self._looking = asyncio.ensure_future(self._look_on())
+
+    def close(self) -> None:
+        """Look for the last time, and write what is left."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+            self._finish()
+        self._writer.close()
+
+    async def _look_on(self) -> None:
+        with _harmless():
+            while self._scheduler.status.name not in ("closing", "closed"):
+                self._look()
+                if time.time() - self._sampled >= self._between():
+                    self._writer.write([*self._sample(), self._totals()])
+                await asyncio.sleep(self._pause())
+        self._looking = None  # a client has shut the scheduler down
+        self._finish()
+
+    def _finish(self) -> None:
+        with _harmless():
+            if self._scheduler.status.name == "running":
+                self._look()
+            self._writer.write([*self._sample(), self._totals(), {"kind": "end", "t": time.time()}])
+
+    def _pause(self) -> float:
+        since = self._scheduler.idle_since
+        calm = since is not None and time.time() - since > _CALM and self._first is not None
+        return max(_SLOW if calm else _LOOK, _LOOK_EACH * len(self._scheduler.workers))
+
+    def _between(self) -> float:
+        workers = len(self._scheduler.workers)
+        return max(_SAMPLE, _SAMPLE_EACH * workers, (time.time() - self._began) * _SAMPLE_PART)
+
+    # ------------------------------------------------------------------------------ looking
+    def _look(self) -> None:
+        now = time.time()
+        self._note_workers(now)
+        states = self._scheduler.workers.values()
+        situation = Situation(
+            int(self._header.get("threads", 0)),
+            [WorkerLoad(state.nthreads, len(state.processing), state.status.name == "paused") for state in states],
+            queued=bool(getattr(self._scheduler, "queued", ())),
+            overlong=self._has_overlong(),
+        )
+        if self._first is None and situation.with_task:
+            self._first = now
+        self._account.note(situation, max(0.0, now - self._looked))
+        self._looked = now
+
+    def _note_workers(self, now: float) -> None:
+        """Take note of workers that have come or gone, and of those whose process has died."""
+        there = self._scheduler.workers
+        lines: list[Mapping[str, Any]] = []
+        for address in there.keys() - self._seen.keys():
+            state = there[address]
+            seen = _Seen(address, str(state.name), state.host, state.nthreads, state.memory_limit or 0)
+            self._seen[address] = seen
+            about = {"name": seen.name, "host": seen.host, "threads": seen.threads, "limit": seen.limit}
+            lines.append({"kind": "up", "t": now, **about})
+        for address, seen in self._seen.items():
+            if seen.there and address not in there:
+                seen.there = False
+                self._lost += seen.running
+                lines.append({"kind": "down", "t": now, "name": seen.name})
+        for name, death in self._deaths().items():
+            if death.count != self._died.get(name, 0):
+                self._died[name] = death.count
+                lines.append({"kind": "died", "t": now, "name": name, "what": death.last})
+        if lines:
+            self._writer.write(lines)
+        for address, state in there.items():
+            self._hear(self._seen[address], state)
+
+    def _hear(self, seen: _Seen, state: Any) -> None:
+        """Take note of a worker's last heartbeat."""
+        if state.last_seen <= seen.heard:
+            return
+        since, seen.heard = state.last_seen - (seen.heard or state.last_seen), state.last_seen
+        metrics = state.metrics
+        seen.report = metrics.get(_METRIC) or seen.report
+        seen.peak = max(seen.peak, metrics.get("memory", 0))
+        running = [duration for task, duration in state.executing.items() if task.processing_on is state]
+        seen.running = sum(running)
+        for task, duration in state.executing.items():
+            if duration > self._long.get(str(task.key), (0.0,))[0]:
+                self._long[str(task.key)] = duration, seen.name, state.last_seen - duration
+        if len(self._long) > _REMEMBERED:
+            self._long = dict(heapq.nlargest(_LONGEST, self._long.items(), key=lambda each: each[1][0]))
+        cores = metrics.get("cpu", 0.0) / 100
+        waits = len(running) > 1 and _ONE_CORE[0] <= cores <= _ONE_CORE[1]
+        if waits and metrics.get("event_loop_interval", 0.0) > _TICK:
+            seen.gil += max(0.0, len(running) - max(1.0, cores)) * since
+
+    def _has_overlong(self) -> bool:
+        """Whether a task runs that takes far longer than others of its kind; asked where few run."""
+        few = [state for state in self._scheduler.workers.values() if len(state.processing) <= state.nthreads]
+        return any(_is_overlong(task, duration) for state in few for task, duration in state.executing.items())
+
+    # ------------------------------------------------------------------------------ writing
+    def _sample(self) -> list[Mapping[str, Any]]:
+        """Return a line with the workers that have changed, none if none have."""
+        if len(self._seen) > _MOST_WORKERS:
+            self._sampled = time.time()
+            return []
+        changed: dict[str, list[Any]] = {}
+        for seen in self._seen.values():
+            entry = self._entry(seen) if seen.there and seen.address in self._scheduler.workers else seen.written
+            if entry != seen.written:
+                changed[seen.name] = seen.written = entry
+        since, self._sampled = self._sampled, time.time()
+        line = {"kind": "sample", "t": round(self._sampled, 2), "since": round(since, 2), "workers": changed}
+        return [line] if changed else []
+
+    def _entry(self, seen: _Seen) -> list[Any]:
+        state = self._scheduler.workers[seen.address]
+        spent = seen.report.get("seconds", {})
+        computed = spent.get("cpu", 0.0) + spent.get("noncpu", 0.0) + seen.running
+        spilled = state.metrics.get("spilled_bytes", {}).get("disk", 0)
+        others = [round(spent.get(name, 0.0), 2) for name in ("transfer", "serialize", "disk")]
+        kinds = {name: round(seconds, 2) for name, seconds in seen.report.get("kinds", {}).items()}
+        running = len(state.executing)
+        return [state.metrics.get("memory", 0), spilled, running, round(computed, 2), *others, kinds]
+
+    def _totals(self) -> Mapping[str, Any]:
+        spent, moved = Counter[str](), Counter[str]()
+        for seen in self._seen.values():
+            spent.update(seen.report.get("seconds", {}))
+            moved.update(seen.report.get("bytes", {}))
+        running = sum(seen.running for seen in self._seen.values() if seen.there)
+        computed, tasks, kinds = self._computed()
+        lost = self._lost + spent["lost"]
+        measured = Measured(
+            compute=computed + running + lost,
+            gil=sum(seen.gil for seen in self._seen.values()),
+            lost=lost,
+            transfer=spent["transfer"],
+            spill=spent["disk"],
+            serialize=spent["serialize"],
+        )
+        peaks = [(seen.peak / seen.limit if seen.limit else 0.0, seen) for seen in self._seen.values()]
+        _, highest = max(peaks, key=lambda each: (each[0], each[1].peak), default=(0.0, None))
+        return {
+            "kind": "totals",
+            "t": self._looked,
+            "capacity": round(self._account.capacity, 3),
+            "parts": rounded(split(self._account, measured)),
+            "imports": round(spent["imports"], 3),
+            "bytes": dict(moved),
+            "tasks": tasks,
+            "kinds": kinds,
+            "longest": self._longest(),
+            "peak": None if highest is None else [highest.name, highest.peak, highest.limit],
+            "busiest": self._account.peak,
+            "first": self._first,
+            "restarts": sum(self._died.values()),
+            "workers": len({seen.name for seen in self._seen.values()}),
+        }
+
+    def _computed(self) -> tuple[float, int, list[list[Any]]]:
+        """Return how long tasks were computed, how many, and kind, seconds, number and line of the heaviest kinds."""
+        lines = {kind: line for seen in self._seen.values() for kind, line in seen.report.get("lines", {}).items()}
+        found = []
+        for name, prefix in self._scheduler.task_prefixes.items():
+            number = prefix.state_counts["memory"]
+            found.append((prefix.all_durations["compute"], number, name))
+        heaviest = heapq.nlargest(_KINDS, found)
+        kinds = [[name, round(seconds, 3), number, lines.get(name)] for seconds, number, name in heaviest]
+        return sum(each[0] for each in found), sum(each[1] for each in found), kinds
+
+    def _longest(self) -> list[list[Any]]:
+        """Return seconds, key, worker and beginning of the tasks that took longest, those that run included."""
+        every = dict(self._long)
+        for seen in self._seen.values():
+            for seconds, key, began in seen.report.get("longest", ()):
+                every[key] = max(every.get(key, (0.0, "", 0.0)), (seconds, seen.name, began))
+        longest = heapq.nlargest(_LONGEST, every.items(), key=lambda each: each[1][0])
+        return [[round(seconds, 3), key, *about] for key, (seconds, *about) in longest]
+
+
+def _is_overlong(task: Any, duration: float) -> bool:
+    if task.state != "processing" or duration < _LONG:
+        return False
+    number = task.prefix.state_counts["memory"]
+    return bool(number >= _KNOWN and duration > _OVERLONG * task.prefix.all_durations["compute"] / number)
+
+
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    """Keep what goes wrong with the record from reaching the scheduler."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger("distributed.mpidask").warning("the record of the run ends early", exc_info=error)
