@@ -207,14 +207,17 @@ slurm() {
         exit 1
     }
     environment slurm mpich,dashboard
-    tests/machines/slurm.sh up
-    home=$(tests/machines/user.sh mpidask-slurm)
-    tests/machines/stage.sh .venv-slurm /opt/mpidask
+    # The locks are those of tests/machines.py: tests that end meanwhile leave Slurm up.
+    mkdir -p /run/mpidask-lab
+    setup="flock --close /run/mpidask-lab/setup.lock"
+    $setup tests/machines/slurm.sh up
+    home=$($setup tests/machines/user.sh mpidask-slurm)
+    $setup tests/machines/stage.sh .venv-slurm /opt/mpidask
     say "Slurm is up: sinfo shows its nodes; ./do slurm down ends it"
     [ $# != 0 ] || set -- bash
     cd "$home"
     # Nothing of root's environment: its directories are closed to an ordinary user.
-    exec runuser -u mpidask-slurm -- env -i HOME="$home" USER=mpidask-slurm LOGNAME=mpidask-slurm SHELL=/bin/bash \
+    exec flock --shared --close /run/mpidask-lab/users.lock runuser -u mpidask-slurm -- env -i HOME="$home" USER=mpidask-slurm LOGNAME=mpidask-slurm SHELL=/bin/bash \
         TERM="${TERM:-dumb}" LANG="${LANG:-C.UTF-8}" PATH="/opt/mpidask/bin:/usr/bin:/bin:/usr/sbin:/sbin" "$@"
 }
 

@@ -73,9 +73,7 @@ def test_every_class_of_errors_is_explained():
             assert re.search(rf"exit status {status}\b", section, re.IGNORECASE), name
 
 
-WARNS = re.compile(
-    r"(warn|runner\.warn_once|warning_text|linked|_?logger\.(warning|error|exception)|warnings\.warn)$"
-)
+WARNS = re.compile(r"(warn|runner\.warn_once|warning_text|linked|_?logger\.(warning|error|exception)|warnings\.warn)$")
 MORE = "; more: mpidask docs "
 
 
