@@ -57,7 +57,10 @@ def start_agent(run: Run, spec: RankSpec) -> Agent:
     users = job_environment.without_what_the_batch_system_has_set(os.environ)
     modules = run.options.preload_import if spec.workers is not None else ()
     libraries = {**variables(blas, modules, configured, users), **import_cache.offer(run.imports)}
-    return Agent(spec, run.rank.changed_environ(), libraries, run.rank.early.agent())
+    agent = Agent(spec, run.rank.changed_environ(), libraries, run.rank.early.agent())
+    if run.hosts_scheduler:
+        run.watchdog.scheduler_is_in(agent.pid)
+    return agent
 
 
 def _log(run: Run, rank: int) -> str | None:

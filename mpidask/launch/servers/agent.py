@@ -61,6 +61,11 @@ class Agent:
         without = [name for name in TRACKED if name not in libraries and name not in os.environ]
         self._say(Duty(origin, spec, environ, libraries, without))
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def _say(self, message: object) -> None:
         with contextlib.suppress(OSError):  # it is gone: `result` says so
             self._ours.send(message)

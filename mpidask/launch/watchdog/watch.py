@@ -42,6 +42,7 @@ class Watch:
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
         self.up = self.vital = self.needed = self.bye = self.cut_off = self.killed = False
+        self.scheduler = 0  # the process with it, where that is beside the rank
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
         self.gone_ticks = self.stopped_ticks = 0
@@ -54,22 +55,31 @@ class Watch:
         """Take one line from the rank."""
         word, _, value = line.partition(" ")
         if word == "up":
-            self.up, self.deadline = True, float("inf")
-            vital, _, self.who = value.partition(" ")
-            self.vital = self.needed = vital == "1"
+            self._is_up(value)
         elif word == "needed":
             self.needed = True
-        elif word == "path":
-            self.paths.add(value)
-        elif word == "file":
-            text, _, path = value.partition(" ")
-            self.files.add((text, path))
+        elif word == "scheduler":
+            self.scheduler = int(value)
+        elif word in ("path", "file"):
+            self._to_remove(word, value)
         elif word == "end":
             self.deadline = time.monotonic() + float(value)
         elif word == "bye":
             self.bye = True
         elif word == "dismissed":
             os._exit(0)
+
+    def _to_remove(self, word: str, value: str) -> None:
+        text, _, path = value.partition(" ")
+        if word == "path":
+            self.paths.add(value)
+        else:
+            self.files.add((text, path))
+
+    def _is_up(self, value: str) -> None:
+        self.up, self.deadline = True, float("inf")
+        vital, _, self.who = value.partition(" ")
+        self.vital = self.needed = vital == "1"
 
     @property
     def pause(self) -> float:
@@ -114,8 +124,9 @@ class Watch:
                 return self._lost_rank()
             _say(self.waiting.line(present, self.launcher))
         if self.up and self.vital and self._is_stopped(stat):
+            who = self.who if stat.state == "T" else f"the process with the scheduler, beside {self.who},"
             return (
-                f"error: {self.who} has been stopped (SIGSTOP) for "
+                f"error: {who} has been stopped (SIGSTOP) for "
                 f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends; "
                 "more: mpidask docs LostError"
             )
@@ -145,8 +156,9 @@ class Watch:
         )
 
     def _is_stopped(self, stat: Stat) -> bool:
-        """Whether this rank has been stopped for long while its launcher and other ranks were not."""
-        if stat.state != "T":  # to look at all processes of a node takes long
+        """Whether this rank, or its scheduler, has been stopped for long while launcher and other ranks were not."""
+        beside = read_stat(self.scheduler) if self.scheduler else None
+        if stat.state != "T" and (beside is None or beside.state != "T"):
             self.stopped_ticks = 0
             return False
         launcher = read_stat(self.launcher)

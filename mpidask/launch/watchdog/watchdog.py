@@ -74,6 +74,10 @@ class Watchdog:
         """Say that MPI is up, how to call this rank, and whether the run can do without it, lost or stopped."""
         self.tell("up", f"{int(vital)} {who}")
 
+    def scheduler_is_in(self, pid: int) -> None:
+        """Say which process beside this rank has the run's scheduler: the run cannot do without it, should it stop."""
+        self.tell("scheduler", str(pid))
+
     def is_needed(self) -> None:
         """Say that the run cannot do without what this rank hosts, should it be lost."""
         self.tell("needed", "")

@@ -222,6 +222,19 @@ def test_a_lost_scheduler_ends_the_run(ranks):
     assert not result.leftover, result
 
 
+@pytest.mark.thorough
+def test_a_scheduler_that_is_stopped_ends_the_run(ranks):
+    """It is in a process beside its rank, which would wait for it until the walltime."""
+    run = ranks.start(4, ranks.script(SLEEPER))
+    run.wait_for("ready")
+    os.kill(_agent(run, 0), signal.SIGSTOP)
+    result = run.result(60)
+    assert result.status != 0, result
+    assert "the process with the scheduler, beside rank 0 (scheduler)" in result.stderr, result
+    assert "has been stopped (SIGSTOP) for 10 s; the run cannot go on" in result.stderr, result
+    assert not result.leftover, result
+
+
 def test_a_scheduler_that_is_lost_while_workers_start_is_no_good_end(ranks):
     """It is not taken for one that a client has shut down."""
     coming, up = ranks.directory / "coming", ranks.directory / "up.json"
