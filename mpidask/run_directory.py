@@ -30,6 +30,7 @@ __all__ = [
     "WARNING",
     "Progress",
     "executions",
+    "key_file",
     "rank_log",
     "status_file",
 ]
@@ -111,6 +112,11 @@ def executions(text: str) -> list[tuple[int, float]]:
     lines = (line.split() for line in text.splitlines())
     whole = (line for line in lines if len(line) > 1 and line[0].isdecimal() and line[1].isdecimal())
     return [(int(line[0]), float(line[1])) for line in whole]
+
+
+def key_file(scheduler_file: str) -> str:
+    """Return the file in which plain Dask finds the keys that a scheduler file has; `mpidask keys` writes it."""
+    return f"{scheduler_file}.pem"
 
 
 def rank_log(directory: str, rank: int) -> str:

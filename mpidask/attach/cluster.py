@@ -22,7 +22,7 @@ from mpidask.batch.registry import find_here
 from mpidask.batch.submission.handles import Handle
 from mpidask.config import as_keyword
 from mpidask.errors import BatchError, UnclearError, linked
-from mpidask.security import tls_sockets
+from mpidask.security import credentials, tls_sockets
 from mpidask.security.scheduler_file import Entry
 
 __all__ = ["MPICluster"]
@@ -141,6 +141,7 @@ class MPICluster(JobCluster):
             await self.scheduler_comm.close_rpc()
             self.scheduler_comm = None
             raise
+        credentials.remember(entry.address, entry.keys)  # for clients that get the address alone
         _open.add(self)
         self._refreshing = asyncio.ensure_future(self._refresh())
 
@@ -209,6 +210,8 @@ class MPICluster(JobCluster):
             await shutdown.shut_down(self.scheduler_comm)
         await super().close()
         _open.discard(self)
+        if self.entry is not None:
+            credentials.forget(self.entry.address)
         if self.job is not None and not self._leaving:
             await asyncio.to_thread(shutdown.await_end, self.job)
 

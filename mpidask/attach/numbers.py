@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpidask.attach import tunnel
+from mpidask.batch.submission.handles import Handle
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 from mpidask.run_directory import Progress
@@ -31,7 +32,7 @@ def endpoint(progress: Progress | None) -> Endpoint | None:
 
 
 @contextlib.contextmanager
-def reached(where: Endpoint, *, asks: bool = True) -> Iterator[Read]:
+def reached(handle: Handle, where: Endpoint, *, asks: bool = True) -> Iterator[Read]:
     """Yield what reads the numbers; elsewhere than on their node by a tunnel, while the block lasts.
 
     asks: wait for the tunnel; ssh may ask for a password. Else there are no numbers before it stands, if it ever does
@@ -41,23 +42,23 @@ def reached(where: Endpoint, *, asks: bool = True) -> Iterator[Read]:
     if host == socket.gethostname():
         yield lambda: read(link)
     elif asks:
-        with tunnel.opened(host, link) as (near, _):
-            yield lambda: read(near)
+        with tunnel.opened(handle, host, link) as opened:
+            yield lambda: read(opened.link)
     else:
         with contextlib.ExitStack() as stack:
-            yield _by_tunnel(stack, host, link)
+            yield _by_tunnel(stack, handle, host, link)
 
 
-def _by_tunnel(stack: contextlib.ExitStack, host: str, link: str) -> Read:
+def _by_tunnel(stack: contextlib.ExitStack, handle: Handle, host: str, link: str) -> Read:
     """Return what reads the numbers as soon as there is a tunnel, which the stack holds."""
     near: Callable[[], str | None] | None = None
     with contextlib.suppress(BatchError):  # there is no ssh
-        near = stack.enter_context(tunnel.attempted(host, link))
+        near = stack.enter_context(tunnel.attempted(handle, host, link))
 
     def look() -> dict[str, Any]:
         found = near() if near else None
         if found is None:
-            raise _silent(f"ssh has not connected to {host}")
+            raise _silent(f"there is no tunnel to {host}")
         return read(found)
 
     return look

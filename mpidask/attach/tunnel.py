@@ -1,4 +1,4 @@
-"""The way to the dashboard of a job, which listens on the loopback of its node."""
+"""The way to a job's dashboard, on the loopback of its node: by a step of the job, else by ssh."""
 
 from __future__ import annotations
 
@@ -8,21 +8,41 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from mpidask.attach import relay
+from mpidask.batch import registry
 from mpidask.batch.commands import runner
+from mpidask.batch.commands.command import Command
 from mpidask.batch.job_state import JobState
+from mpidask.batch.queries import questions
 from mpidask.batch.submission.handles import Handle
 from mpidask.dashboard import links
 from mpidask.errors import BatchError, StartupError
 from mpidask.status_line import PATIENCE, StatusLine
 
-__all__ = ["attempted", "opened", "show"]
+__all__ = ["Tunnel", "attempted", "opened", "show"]
 
+_STEP = 20.0  # s for a step of the job to start: Slurm waits for ever where it gives none
 _OPENS = 30.0  # s for ssh to connect; it may ask for a password
 _GLANCE = 0.2  # s between two looks whether the tunnel stands
 _JOB = 2.0  # s between two looks whether the job still runs
+_FOLLOWS = 15.0  # s in which a job ends whose tunnel has ended
 _LOOPBACK = "127.0.0.1"
+
+
+class Tunnel(NamedTuple):
+    """A tunnel that is open.
+
+    link:   where what it leads to is on this machine
+    way:    what it goes through, in words
+    status: tells its exit status, None while it stands
+    """
+
+    link: str
+    way: str
+    status: Callable[[], int | None]
 
 
 def show(handle: Handle, port: int | None) -> int:
@@ -61,53 +81,96 @@ def _place(handle: Handle) -> tuple[str, str]:
 
 def _hold(handle: Handle, host: str, link: str, port: int | None) -> int:
     """Hold a tunnel open until the job ends or Ctrl-C."""
-    with opened(host, link, port) as (near, status):
-        _tell(near)
-        sys.stderr.write("mpidask: Ctrl-C ends the tunnel\n")
+    with opened(handle, host, link, port) as tunnel:
+        _tell(tunnel.link)
+        sys.stderr.write(f"mpidask: the tunnel goes through {tunnel.way}; Ctrl-C ends it\n")
         try:
-            while status() is None and not handle.state.ended:
+            while tunnel.status() is None and not handle.state.ended:
                 time.sleep(_JOB)
         except KeyboardInterrupt:
             sys.stderr.write("\n")
             return 0
-        if handle.state.ended:
+        if _has_ended(handle):
             sys.stderr.write(f"mpidask: job {handle.id} has ended\n")
             return 0
-        raise BatchError(f"ssh to {host} has ended with status {status()}", "its own words are above")
+        raise BatchError(f"{tunnel.way} has ended with status {tunnel.status()}", "its own words are above")
+
+
+def _has_ended(handle: Handle) -> bool:
+    """Whether the job has ended, or does so soon: its steps, and the tunnel, end before it."""
+    deadline = time.monotonic() + _FOLLOWS
+    while not handle.state.ended and time.monotonic() < deadline:
+        time.sleep(_JOB)
+    return handle.state.ended
 
 
 @contextlib.contextmanager
-def opened(host: str, link: str, port: int | None = None) -> Iterator[tuple[str, Callable[[], int | None]]]:
+def opened(handle: Handle, host: str, link: str, port: int | None = None) -> Iterator[Tunnel]:
     """Hold a tunnel to a link of a node's loopback open for as long as the block lasts.
 
-    port: on this machine; None: the link's own if it is free here
-    Yields the link on this machine, and what tells the tunnel's exit status, None while it stands. Raises BatchError if
-    there can be none.
+    handle: the job that has the node
+    port:   on this machine; None: the link's own if it is free here
+    Raises BatchError if there can be none.
     """
-    near, argv = _forwards(host, link, port)
-    with runner.alongside(["ssh", *argv]) as status:
-        _await_open(near, status, host)
-        yield _moved(link, near), status
+    near = _free(port, urlsplit(link).port or 0)
+    with contextlib.ExitStack() as stack:
+        way, status = _by_step(stack, handle, host, near, link) or _by_ssh(stack, host, near, link)
+        yield Tunnel(_moved(link, near), way, status)
+
+
+_Way = tuple[str, Callable[[], int | None]]  # in words, and what tells its exit status
+
+
+def _by_step(stack: contextlib.ExitStack, handle: Handle, host: str, near: int, link: str) -> _Way | None:
+    """Open the tunnel by a step of the job; None where the batch system has none, or gives none."""
+    command = _step(handle, host, link)
+    if command is None:
+        return None
+    way = f"{command.program} in job {handle.id}"
+    try:
+        return way, stack.enter_context(relay.opened(command, near, timeout=_STEP, what=way))
+    except BatchError as error:
+        sys.stderr.write(f"mpidask: {error.what}; ssh to {host} is tried\n")
+        return None
+
+
+def _step(handle: Handle, host: str, link: str) -> Command | None:
+    """Return what is run beside the scheduler to get to a link there; None where there is no such command."""
+    record, progress = handle.record, handle.record.progress
+    nodes = progress.nodes if progress is not None else []
+    program = [sys.executable, "-m", relay.__name__, str(urlsplit(link).port)]
+    command = questions.step_command(registry.find(record.system), record.identity, host, nodes, program)
+    return command if command is not None and runner.installed(command.program) else None
+
+
+def _by_ssh(stack: contextlib.ExitStack, host: str, near: int, link: str) -> _Way:
+    """Open the tunnel by ssh; raises BatchError if that fails."""
+    status = stack.enter_context(runner.alongside(["ssh", *_forwards(host, near, link)]))
+    _await_open(near, status, host)
+    return f"ssh to {host}", status
 
 
 @contextlib.contextmanager
-def attempted(host: str, link: str) -> Iterator[Callable[[], str | None]]:
-    """Hold a tunnel like `opened` if ssh needs to ask nobody for anything. Neither waits nor says a word.
+def attempted(handle: Handle, host: str, link: str) -> Iterator[Callable[[], str | None]]:
+    """Hold a tunnel like `opened`, by ssh only if it asks nobody for anything. Neither waits nor says a word.
 
     Yields what returns the link on this machine while the tunnel stands, None before and after. Raises BatchError if
-    ssh does not start.
+    the command does not start.
     """
-    near, argv = _forwards(host, link)
-    with runner.alongside(["ssh", "-n", "-q", "-o", "BatchMode=yes", *argv]) as status:
+    near = _free(None, urlsplit(link).port or 0)
+    step = _step(handle, host, link)
+    if step is not None:
+        with relay.started(step, near, quiet=True) as (is_ready, status):
+            yield lambda: _moved(link, near) if is_ready() and status() is None else None
+        return
+    with runner.alongside(["ssh", "-n", "-q", "-o", "BatchMode=yes", *_forwards(host, near, link)]) as status:
         yield lambda: _moved(link, near) if _is_open(near) and status() is None else None
 
 
-def _forwards(host: str, link: str, port: int | None = None) -> tuple[int, list[str]]:
-    """Return the port on this machine, and ssh's words for a tunnel from it to a link of a node's loopback."""
+def _forwards(host: str, near: int, link: str) -> list[str]:
+    """Return ssh's words for a tunnel from a port on this machine to a link of a node's loopback."""
     far = urlsplit(link)
-    near = _free(port, far.port or 0)
-    words = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
-    return near, words
+    return ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{_LOOPBACK}:{near}:{far.hostname}:{far.port}", host]
 
 
 def _moved(link: str, port: int) -> str:

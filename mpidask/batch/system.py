@@ -172,6 +172,8 @@ class BatchSystem:
     listing:   shows the user's jobs to people, where there is no `search`; fields {user}, {name}
     unclear:   regular expression in what a failing submit prints if the job may have been taken nevertheless
     cancel:    {ids}
+    step:      runs a program in a job that runs, on one of its nodes, with standard streams that lead here; {id},
+               {host}, {index} (of the host among the job's nodes)
     status:    tells about all jobs that wait or run
     explain:   tells why a job waits, where `status` does not
     missed:    tells about jobs by their ids, where `status` is a list that has not shown them
@@ -225,6 +227,7 @@ class BatchSystem:
     listing: Line = ""
     unclear: str = _UNCLEAR
     cancel: Line
+    step: Line = ""
     status: Query
     explain: Query | None = None
     missed: Query | None = None

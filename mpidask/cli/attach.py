@@ -1,9 +1,10 @@
-"""`mpidask start`, `connect`, `dashboard`, `stop`: a job of scheduler and workers, and the way to it."""
+"""`mpidask start`, `connect`, `keys`, `dashboard`, `stop`: a job that is a cluster."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,9 +36,17 @@ Waits for the job, then runs the script on this machine: Client() and .compute()
 a script there is an interactive Python with `client`. JOB is a job id, a run name, the path of a scheduler file or of a
 run directory; without JOB the newest job of `mpidask start` is taken (before -m, -c, or nothing)."""
 
+_KEYS = """\
+Print environment variables for programs that know Dask alone: with them `dask worker`, Client(scheduler_file=...) and
+frameworks that are given an address join the cluster of a job, TLS included. A shell sets them so:
+eval "$(mpidask keys JOB)".
+
+The variables name a file with the keys, mode 0600, which is written beside the scheduler file. The run removes it at
+its end. JOB is what `mpidask connect` takes."""
+
 _DASHBOARD = """\
-Print the link of a job's dashboard. If that is on another node, open a tunnel to it by ssh, and hold it until the job
-ends or Ctrl-C.
+Print the link of a job's dashboard. If that is on another node, open a tunnel to it, and hold it until the job ends or
+Ctrl-C. The tunnel goes through a step of the job where the batch system has such (srun, flux exec), else through ssh.
 
 Without JOB it is the newest job that has a dashboard."""
 
@@ -122,6 +131,19 @@ def _asked(argv: Sequence[str]) -> tuple[str | None, Program | None, str | None]
     return given if isinstance(given, str) else (given["job"], command_line.program_of(program), given["timeout"])
 
 
+def _keys(argv: Sequence[str]) -> int:
+    given = common.read(_keys_command(), argv)
+    if given is None:
+        return 0
+    from mpidask.attach import wait
+    from mpidask.security import scheduler_file
+
+    entry = wait.reach(wait.find(given["job"]), lambda entry: entry, timeout=given["timeout"], quiet=False)
+    for name, value in scheduler_file.variables(entry).items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
 def _show_the_way(client: JobClient) -> None:
     """Have `Client()` find the job's scheduler; `.compute()` does by the client that is there."""
     import dask.config
@@ -194,14 +216,22 @@ def _start_command() -> click.Command:
     return CommandWithHelp("start", _START, [*of_job, dry_run, *of_run], examples=examples)
 
 
-def _connect_command() -> click.Command:
-    timeout = click.Option(
+def _timeout() -> click.Option:
+    return click.Option(
         ["--timeout"], metavar="TIME", help="How long to wait for the job. Default: as long as it takes."
     )
+
+
+def _keys_command() -> click.Command:
+    examples = ["mpidask keys 4711", "mpidask keys cluster.json"]
+    return CommandWithHelp("keys", _KEYS, [common.job_argument(), _timeout()], arguments="[JOB]", examples=examples)
+
+
+def _connect_command() -> click.Command:
     return CommandWithHelp(
         "connect",
         _CONNECT,
-        [common.job_argument(), timeout],
+        [common.job_argument(), _timeout()],
         arguments="[JOB] [SCRIPT [ARGS]]",
         examples=["mpidask connect 4711 script.py year=2026", 'mpidask connect -c "print(client)"'],
         runs=True,
@@ -226,6 +256,7 @@ def _stop_command() -> click.Command:
 COMMANDS = {
     "start": (_start_command, _start),
     "connect": (_connect_command, _connect),
+    "keys": (_keys_command, _keys),
     "dashboard": (_dashboard_command, _dashboard),
     "stop": (_stop_command, _stop),
 }

@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "A cluster for notebooks and shells": {
         "start": ("attach", "Submit a job of scheduler and workers: mpidask start -N 4"),
         "connect": ("attach", "Compute on it: mpidask connect JOB script.py"),
+        "keys": ("attach", 'Have plain Dask join it: eval "$(mpidask keys JOB)"'),
         "dashboard": ("attach", "Open a tunnel to a job's dashboard"),
         "stop": ("attach", "Shut down jobs gracefully"),
     },

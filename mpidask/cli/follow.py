@@ -159,7 +159,7 @@ def _live(handle: Handle) -> Standing:
     try:
         while not looks.ended:
             endpoint = looks.endpoint
-            reached = numbers.reached(endpoint, asks=False) if endpoint else contextlib.nullcontext()
+            reached = numbers.reached(handle, endpoint, asks=False) if endpoint else contextlib.nullcontext()
             with reached as read, looking(looks, read) as news:
                 while not looks.ended and looks.endpoint == endpoint:
                     if looks.failure is not None:

@@ -31,7 +31,7 @@ _TOP = """\
 Watch a job: its state, the time left, workers, tasks, CPU, memory, spilled data, the latest messages.
 
 Without JOB the newest running job is shown. Press q to quit; the job goes on. Where the output is not a terminal, one
-snapshot is printed. On another node than the job's scheduler the view needs ssh to that node."""
+snapshot is printed. On another node than the job's scheduler the view comes by a step of the job, else by ssh."""
 
 _PERIOD = 1.0  # s in which a view is drawn anew
 _QUIT = "qQ"
@@ -68,7 +68,7 @@ def _snapshot(handle: Handle, *, as_json: bool) -> int:
     try:
         if looks.endpoint is None:
             _refuse(looks)
-        with numbers.reached(looks.endpoint) as read:
+        with numbers.reached(handle, looks.endpoint) as read:
             looks.look(read)
         if looks.view.numbers is None:
             _refuse(looks)
@@ -116,7 +116,7 @@ def _watch(handle: Handle) -> int:
         _refuse(looks)
     while not looks.ended:
         endpoint = looks.endpoint
-        with numbers.reached(endpoint) if endpoint is not None else contextlib.nullcontext() as read:
+        with numbers.reached(handle, endpoint) if endpoint is not None else contextlib.nullcontext() as read:
             if _show(looks, endpoint, read):
                 return 0
     job = looks.job

@@ -10,7 +10,7 @@ from typing import Any
 
 from mpidask.compat import servers
 
-__all__ = ["close", "link", "token"]
+__all__ = ["close", "leave_out_pages_of_workers", "link", "token"]
 
 
 def token() -> str:
@@ -44,3 +44,14 @@ def link(scheduler: Any, prefix: str) -> str:
     server = scheduler.http_server  # Dask adds address and port to tornado's
     host = socket.gethostname() if server.address in ("0.0.0.0", "::") else server.address  # noqa: S104 - compared
     return f"http://{host}:{server.port}/{prefix}{'/' * bool(prefix)}status"
+
+
+def leave_out_pages_of_workers() -> None:
+    """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
+    import dask.config  # ranks, which import this module, do without
+
+    from mpidask import configuration
+
+    key = "distributed.worker.http.routes"
+    if configuration.is_standard(key):
+        dask.config.set({key: []})

@@ -1,7 +1,8 @@
 """``python -m mpidask.jobqueue.worker``: Dask's worker command, with connections that hold.
 
-It takes what ``python -m distributed.cli.dask_worker`` takes. TLS connections are steady, a worker whose connection to
-the scheduler breaks is started again, and nothing is left in the temporary directory. The processes of its workers
+It takes what ``python -m distributed.cli.dask_worker`` takes. TLS connections are steady, and a worker whose connection
+to the scheduler breaks is started again. Clients in tasks find the keys by the scheduler's address. Workers serve no
+pages, which others on the node could read, and nothing is left in the temporary directory. The processes of its workers
 import this module too, as the main module of their nanny.
 """
 
@@ -21,8 +22,9 @@ from distributed.cli import dask_worker
 from mpidask import job_environment
 from mpidask.compat import servers
 from mpidask.compat.lost_connections import RestartingNanny
+from mpidask.dashboard import access
 from mpidask.ports.port_range import PortRange
-from mpidask.security import tls_sockets
+from mpidask.security import credentials, tls_sockets
 
 __all__ = ["ReportingNanny", "main"]
 
@@ -44,6 +46,8 @@ def main(words: Sequence[str]) -> None:
     for name in job_environment.set_by_the_batch_system(os.environ):
         del os.environ[name]  # Dask has a default of its own, for workers that share the job
     servers.start_workers_by(dask_worker, ReportingNanny)
+    credentials.answer_clients()  # those of tasks; a nanny hands its configuration to its worker
+    access.leave_out_pages_of_workers()
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
     try:

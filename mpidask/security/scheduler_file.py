@@ -16,10 +16,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpidask.errors import StartupError
-from mpidask.files import open_plain, replace_json
+from mpidask.files import open_plain, replace, replace_json
+from mpidask.run_directory import key_file
 from mpidask.security.credentials import Keys
 
-__all__ = ["About", "Entry", "read", "write"]
+__all__ = ["About", "Entry", "read", "variables", "write"]
+
+#: Dask's configuration of TLS, for clients and workers: https://distributed.dask.org/en/stable/tls.html.
+_KEY_VARIABLES = [
+    f"DASK_DISTRIBUTED__COMM__TLS__{name}"
+    for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY", "WORKER__CERT", "WORKER__KEY")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Entry:
     keys:         None without TLS
     dashboard:    its link, on the loopback of that node; None without one
     idle_timeout: after which the cluster ends by itself, in words; None for never
+    path:         of the file, "" if there is none
+    run:          the run's id, "" if the file does not say
     """
 
     address: str
@@ -44,6 +53,8 @@ class Entry:
     keys: Keys | None = None
     dashboard: str | None = None
     idle_timeout: str | None = None
+    path: str = ""
+    run: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +122,30 @@ def read(path: str) -> Entry:
         keys=keys,
         dashboard=about.get("dashboard"),
         idle_timeout=about.get("idle_timeout"),
+        path=os.path.abspath(path),
+        run=str(about.get("run", "")),
     )
+
+
+def variables(entry: Entry) -> dict[str, str]:
+    """Return the environment variables with which plain Dask joins that cluster; its keys are in a file then.
+
+    The file, mode 0600, is beside the scheduler file, and the run removes both at its end.
+    Raises StartupError if it cannot be written.
+    """
+    found = {"DASK_SCHEDULER_ADDRESS": entry.address}
+    if entry.keys is None:
+        return found
+    path = key_file(entry.path)
+    try:
+        # What is outside of the marks is a comment.
+        replace(path, f"mpidask run {entry.run}\n{entry.keys.certificate}{entry.keys.key}")
+    except OSError as error:
+        raise StartupError(
+            f"the key file {path} cannot be written: {error.strerror}",
+            "plain Dask needs it; `mpidask connect` and mpidask.connect(...) do without",
+        ) from error
+    return found | dict.fromkeys(_KEY_VARIABLES, path) | {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
 
 
 def _check_private(path: str, status: os.stat_result) -> None:

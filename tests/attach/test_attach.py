@@ -217,6 +217,8 @@ with mpidask.MPICluster({shape}walltime="5min", name="mine") as cluster:
         cluster.wait_for_workers({workers})
         print(client.submit(lambda: 42).result(), client.dashboard_link == cluster.dashboard_link)
         assert cluster.get_client() is client
+        with Client(cluster.scheduler_address, set_as_default=False) as second:  # as frameworks do that take an address
+            assert second.submit(sum, [1, 2]).result() == 3
         print(cluster)
         page = cluster._repr_html_()
         assert cluster.job.id in page and cluster.dashboard_link in page and "running" in page, page
@@ -388,7 +390,7 @@ def test_the_dashboard_on_this_machine(local):
 
 
 def test_the_dashboard_by_a_tunnel(slurm):
-    """By the real ssh, for a job of `start` and one of `submit`; a stranger's request finds nothing there."""
+    """By a real step of the job, else by the real ssh; a stranger's request finds nothing there."""
     slurm.file("sleeps.py", "print('up', flush=True)\nimport time; time.sleep(600)")
     job = slurm.submit(*slurm.shape(1, 3), "sleeps.py")
     slurm.until(job, lambda each: "up" in slurm.log(job))
@@ -400,12 +402,26 @@ def test_the_dashboard_by_a_tunnel(slurm):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert (process.returncode, "Traceback" in stderr) == (0, False), stderr
+    assert f"the tunnel goes through srun in job {job}; Ctrl-C ends it" in stderr, stderr
     process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "dashboard", job)
     until_said(process, process.stdout, r"status\n", timeout=30)
+    by_ssh = dashboard_without_steps(slurm, job)
     assert slurm.mpidask("stop", job).returncode == 0
     _, stderr = process.communicate(timeout=40)
     assert (process.returncode, f"job {job} has ended" in stderr) == (0, True), stderr
-    assert not [command for command in slurm.left_over() if "ssh" in command]
+    _, stderr = by_ssh.communicate(timeout=40)
+    assert (by_ssh.returncode, f"job {job} has ended" in stderr) == (0, True), stderr
+    assert f"srun in job {job} ended with status 1; ssh to mn" in stderr, stderr
+    assert "the tunnel goes through ssh to mn" in stderr, stderr
+    assert not [command for command in slurm.left_over() if "ssh" in command or "relay" in command]
+
+
+def dashboard_without_steps(slurm, job):
+    """Open the way to a dashboard where Slurm refuses further steps; return the process."""
+    slurm.replace("srun", "#!/bin/sh\nexit 1\n")
+    process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "dashboard", job)
+    await_page(until_said(process, process.stdout, r"status\n", timeout=30).strip())
+    return process
 
 
 EXECUTE = """

@@ -188,7 +188,7 @@ def test_reading_numbers(monkeypatch):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            with numbers.reached((socket.gethostname(), f"{link}/good")) as read:
+            with numbers.reached(None, (socket.gethostname(), f"{link}/good")) as read:
                 assert read() == {"rows": []}, "no proxy learns of it"
             with pytest.raises(StartupError, match="HTTP status 404"):
                 numbers.read(f"{link}/secret")
@@ -328,7 +328,7 @@ def test_a_real_job(local):
     assert local.left_over() == []
 
 
-def test_a_scheduler_that_only_ssh_reaches(slurm):
+def test_a_scheduler_that_only_a_tunnel_reaches(slurm):
     """It listens on the loopback of its node. Who follows a job does not need its numbers."""
     slurm.environment = {**slurm.environment, "TERM": "xterm-256color"}
     job = slurm.submit(*slurm.shape(2, 2), "-t", "10min", slurm.file("computes.py", SCRIPT))
@@ -343,7 +343,8 @@ def test_a_scheduler_that_only_ssh_reaches(slurm):
     quits.end(0)
     follows = Terminal(slurm, job, command=("logs", "--follow"))
     follows.until(r"computes\r\n(.*\n)*.*workers  2: 2 running\s+tasks +\d+ ")
-    slurm.replace("ssh", "#!/bin/sh\necho no way >&2\nexit 255\n")
+    for command in ("srun", "ssh"):
+        slurm.replace(command, "#!/bin/sh\necho no way >&2\nexit 255\n")
     refused = slurm.mpidask("top", job)
     assert (refused.returncode, "ssh to mn" in refused.stderr) == (69, True), refused
     without = Terminal(slurm, job, command=("logs", "--follow"))
@@ -352,4 +353,4 @@ def test_a_scheduler_that_only_ssh_reaches(slurm):
     for each in (follows, without):
         each.until(r"half and half\r\n")
         each.end(0)
-    assert slurm.left_over() == [], "nor is an ssh"
+    assert slurm.left_over() == [], "nor is a tunnel"

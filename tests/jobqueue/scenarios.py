@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 
 import dask
-from distributed import Client
+from distributed import Client, get_worker
 from distributed.security import Security
 
 import mpidask
@@ -296,6 +296,12 @@ def kinds_of_workers(system):
         assert [job.name for job in jobs.jobs] == [jobs.jobs[0].name] and "-big-" not in jobs.jobs[0].name
 
 
+def workers_by_address():
+    """Connect in a task with the scheduler's address alone, as frameworks do; return how many workers it has."""
+    with Client(get_worker().scheduler.address, timeout=30, set_as_default=False) as client:
+        return count(client)
+
+
 def with_keys(system):
     """TLS with keys that nobody else can read, not in the current directory, gone at the end."""
     os.makedirs("shared", mode=0o777)
@@ -308,6 +314,7 @@ def with_keys(system):
             client.wait_for_workers(1, timeout=90)
             assert jobs.scheduler_address.startswith("tls://") and "TLS" not in repr(jobs)
             assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+            assert client.submit(workers_by_address).result(timeout=60) == 1
             directory = jobs.dispatcher.directory
             if "shared_temp_directory" in given:
                 (directory,) = (directory / "../../../../shared").resolve().glob(".*")

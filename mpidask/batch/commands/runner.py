@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from mpidask.batch.commands.command import Command
 from mpidask.errors import BatchError, SilenceError, warning_text
 from mpidask.status_line import PATIENCE, StatusLine
 
-__all__ = ["Output", "alongside", "attend", "installed", "run", "warn_once"]
+__all__ = ["Output", "alongside", "attend", "installed", "piped", "run", "warn_once"]
 
 _attended: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 60.0  # s; a busy batch system takes its time
@@ -229,12 +230,33 @@ def alongside(argv: Sequence[str]) -> Iterator[Callable[[], int | None]]:
 
     Yields what tells its exit status, None while it runs. Raises BatchError if it does not start.
     """
+    with _beside(argv) as process:
+        yield process.poll
+
+
+@contextlib.contextmanager
+def piped(command: Command, *, quiet: bool = False) -> Iterator[tuple[IO[bytes], IO[bytes], Callable[[], int | None]]]:
+    """Run a command beside this process, out of reach of Ctrl-C, for as long as the block lasts.
+
+    quiet: leave out what it prints on stderr
+    Yields what it prints, what it reads, and what tells its exit status. Raises BatchError if it does not start.
+    """
+    environ = _environment(command, None, passed_on=False)
+    pipe, errors = subprocess.PIPE, subprocess.DEVNULL if quiet else None
+    with _beside(command.argv, stdin=pipe, stdout=pipe, stderr=errors, env=environ, process_group=0) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout, process.stdin, process.poll
+
+
+@contextlib.contextmanager
+def _beside(argv: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     try:
-        process = subprocess.Popen(argv)
+        process = subprocess.Popen(argv, **how)
     except OSError as error:
         raise BatchError(f"{argv[0]} cannot be run: {error.strerror}", f"see that {argv[0]} is on PATH") from None
     try:
-        yield process.poll
+        yield process
     finally:
         process.terminate()
         try:

@@ -28,6 +28,7 @@ __all__ = [
     "parse_search",
     "query_commands",
     "search_command",
+    "step_command",
 ]
 
 T = TypeVar("T")
@@ -97,6 +98,19 @@ def cancel_commands(system: BatchSystem, jobs: Iterable[JobId], further: Sequenc
         for where, ids in by_destination(jobs).items()
         for start in range(0, len(ids), _BATCH)
     ]
+
+
+def step_command(
+    system: BatchSystem, job: JobId, host: str, nodes: Sequence[str], program: Sequence[str]
+) -> Command | None:
+    """Return how to run a program in a job, on one of its nodes; None if the system cannot be asked for that."""
+    if not system.step:
+        return None
+    index = nodes.index(host) if host in nodes else 0
+    words = filled_words(system.step, {"id": job.id, "host": host.partition(".")[0], "index": index})
+    without = "|".join(filter(None, (system.ignored, system.outer)))
+    command = at_destination(system, Command(argv=words, without=without), job.where)
+    return dataclasses.replace(command, argv=(*command.argv, *program))
 
 
 def query_commands(

@@ -60,6 +60,8 @@ SYSTEM = BatchSystem(
         row=r"^(?P<id>[fƒ]\w+) .*$",
     ),
     cancel="flux cancel {ids}",
+    # https://flux-framework.readthedocs.io/projects/flux-core/en/latest/man1/flux-exec.html
+    step="flux exec --jobid={id} --rank={index}",
     status=Query(
         command="env FLUX_F58_FORCE_ASCII=1 flux jobs --no-header --format='{{id.f58}}|{{status_abbrev}}|{{returncode}}|"
         "{{t_run!D:h}}|{{sched.t_estimate!D:h}}|{{contextual_info}}|{{exception.type}} {{exception.note}}' {ids}",

@@ -114,6 +114,8 @@ SYSTEM = BatchSystem(
         besides=_BESIDES,
     ),
     cancel="scancel {ids}",
+    # https://slurm.schedmd.com/srun.html#OPT_overlap
+    step="srun --jobid={id} --overlap --nodes=1 --ntasks=1 --nodelist={host} --mpi=none --quiet",
     # All the user's jobs: a lone job that has left makes `squeue --jobs` fail.
     status=Query(
         command=f"squeue {_LISTED} --user={{user}}",

@@ -83,7 +83,8 @@ def _scheduler(run: Run) -> SchedulerSpec:
     """Return how this rank's scheduler is to listen; raises StartupError without a scratch directory."""
     options, layout = run.options, run.layout
     if options.scheduler_file is not None:
-        run.watchdog.remove_if_holding(run.id, options.scheduler_file)
+        for path in (options.scheduler_file, run_directory.key_file(options.scheduler_file)):
+            run.watchdog.remove_if_holding(run.id, path)
     keys = credentials.make() if options.tls and not credentials.configured() else None
     idle = quantities.seconds(options.idle_timeout) if options.idle_timeout is not None else None
     idle = idle if layout.client is None else 0.0  # the script decides

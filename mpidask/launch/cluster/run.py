@@ -15,6 +15,7 @@ from mpidask.launch.comm.world import World
 from mpidask.launch.resources.scratch import Scratch
 from mpidask.launch.watchdog.watch import remove_if_holding
 from mpidask.launch.watchdog.watchdog import Watchdog
+from mpidask.run_directory import key_file
 
 if TYPE_CHECKING:
     from mpidask.launch.imports.import_cache import ImportCache
@@ -139,7 +140,8 @@ class Run:
         if self._scratch is not None:
             self._scratch.remove()
         if self.hosts_scheduler and self.options.scheduler_file is not None:
-            remove_if_holding(self.id, self.options.scheduler_file)
+            for path in (self.options.scheduler_file, key_file(self.options.scheduler_file)):
+                remove_if_holding(self.id, path)
 
     def abort(self, status: int) -> NoReturn:
         """End all ranks now, with nothing left of this one."""

@@ -22,7 +22,6 @@ from distributed import Nanny, Scheduler, Status, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
-from mpidask import configuration
 from mpidask.compat import dask as compat
 from mpidask.compat import lost_connections, servers
 from mpidask.dashboard import access, routes
@@ -214,7 +213,7 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
     gpu_workers.prepare(spec.environ, gpus, reporter=spec.workers[0].rank if spec.turn.index == 0 else None)
     if not spec.nanny:
         _prepare(spec, cls)
-    _serve_no_pages()
+    access.leave_out_pages_of_workers()
     answer_clients()  # those of tasks
     workers = gpu_workers.to_make(cls, spec)
     servers = [_make(cls, spec, worker) for worker in workers]
@@ -273,13 +272,6 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
     if isinstance(server, Worker):
         lost_connections.note_reason(server)
     return server
-
-
-def _serve_no_pages() -> None:
-    """Have workers' HTTP servers, which everybody on the node can reach, serve only what the user has asked for."""
-    key = "distributed.worker.http.routes"
-    if configuration.is_standard(key):
-        dask.config.set({key: []})
 
 
 def _prepare(spec: WorkerGroupSpec, cls: type[Server]) -> None:

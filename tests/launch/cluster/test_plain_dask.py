@@ -1,0 +1,90 @@
+"""Programs that know Dask alone join a run with TLS, after one step: `eval "$(mpidask keys FILE)"`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mpidask import run_directory
+from mpidask.errors import StartupError
+from mpidask.security import scheduler_file
+
+pytestmark = pytest.mark.one_mpi
+
+MPIDASK = f"{shlex.quote(sys.executable)} -m mpidask.cli"
+
+PROGRAM = """
+import sys
+from distributed import Client
+
+with Client(scheduler_file=sys.argv[1], timeout=30) as client, Client(client.scheduler.address, timeout=30) as second:
+    client.wait_for_workers(2, timeout=60)
+    workers = second.scheduler_info(n_workers=-1)["workers"]
+    (plain,) = [address for address, each in workers.items() if each["name"] == "plain"]
+    print(second.submit(sum, [20, 22], workers=[plain]).result(timeout=30), "mpidask" in sys.modules)
+    client.shutdown()
+"""
+
+SHELL = f"""
+set -e
+eval "$({MPIDASK} keys "$1")"
+"$0" -W ignore -m distributed.cli.dask_worker --scheduler-file "$1" --name plain --nthreads 1 --no-dashboard \\
+    --dashboard-address 127.0.0.1:0 --local-directory "$3" &
+trap 'kill $!' EXIT
+"$0" -W ignore "$2" "$1"
+trap - EXIT
+wait $!
+"""
+
+
+def until_there(path, run):
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert run.process.poll() is None and time.monotonic() < deadline, run._read("err")
+        time.sleep(0.02)
+
+
+def test_dasks_own_worker_and_client_join(ranks, tmp_path):
+    file = tmp_path / "cluster.json"
+    run = ranks.start(2, command=[sys.executable, "-m", "mpidask.cli", "serve", "--scheduler-file", str(file)])
+    until_there(file, run)
+    program, scratch = tmp_path / "program.py", tmp_path / "scratch"
+    program.write_text(PROGRAM)
+    words = ["bash", "-c", SHELL, sys.executable, str(file), str(program), str(scratch)]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=150, env=environ, check=False)
+    assert (done.returncode, done.stdout) == (0, "42 False\n"), (done, run._read("err"))
+    result = run.result(30)
+    assert (result.status, result.leftover) == (0, []), result
+    assert not file.exists() and not (tmp_path / "cluster.json.pem").exists()
+
+
+def test_the_key_file_is_its_users_alone(file, keys):
+    found = scheduler_file.variables(scheduler_file.read(str(file)))
+    path = run_directory.key_file(str(file))
+    assert found["DASK_SCHEDULER_ADDRESS"].startswith("tls://127.0.0.1:")
+    assert {value for name, value in found.items() if "__TLS__" in name} == {path}
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert keys.key not in str(found)
+
+
+def test_without_tls_there_are_no_keys(tmp_path):
+    path = tmp_path / "cluster.json"
+    path.write_text('{"address": "tcp://127.0.0.1:9"}')
+    assert scheduler_file.variables(scheduler_file.read(str(path))) == {"DASK_SCHEDULER_ADDRESS": "tcp://127.0.0.1:9"}
+    assert os.listdir(tmp_path) == ["cluster.json"]
+
+
+def test_a_key_file_that_cannot_be_written_is_told(file, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scheduler_file, "replace", full)
+    with pytest.raises(StartupError, match=r"cluster.json.pem|scheduler.json.pem cannot be written: No space left"):
+        scheduler_file.variables(scheduler_file.read(str(file)))
