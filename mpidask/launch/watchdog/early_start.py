@@ -22,7 +22,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.
 _OF_LAUNCHERS = 50
 _CHANNEL = 100  # the first number that the process's own descriptor for what its rank says may have
 
-_CROWDED = 4  # ranks per core
+_CROWDED = 2  # ranks per core
 
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 
