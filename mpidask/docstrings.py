@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -117,6 +116,8 @@ _STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Paramet
 
 
 def _parameter(parameter: inspect.Parameter, kind: str, text: str) -> str:
+    import json  # which ranks of a session need not
+
     default = parameter.default
     if default is None:
         kind += ", optional"

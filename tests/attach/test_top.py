@@ -328,6 +328,7 @@ def test_a_real_job(local):
     assert local.left_over() == []
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_only_a_tunnel_reaches(slurm):
     """It listens on the loopback of its node. Who follows a job does not need its numbers."""
     slurm.environment = {**slurm.environment, "TERM": "xterm-256color"}
