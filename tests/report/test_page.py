@@ -1,0 +1,167 @@
+"""The page of a report, its values for programs, and the comparison of two."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from mpidask.errors import UsageError
+from mpidask.report import comparison, record, timeline
+from mpidask.report.output import Source, write
+from mpidask.report.summary import NAMES, PARTS, summarize
+
+pytestmark = pytest.mark.one_mpi
+
+RUN = {
+    "kind": "run",
+    "version": 1,
+    "t": 1000.0,
+    "mpidask": "0.1",
+    "program": ["flights.py", "<year>"],
+    "job": "4711",
+    "threads": 3,
+    "cores": 4,
+    "ranks": [{"rank": rank, "host": "n1", "role": "worker"} for rank in range(3)],
+    "workers": {"1": 1, "2": 2},
+    "nodes": ["n1"],
+    "options": [["--nthreads", "2", "/etc/dask/mpidask.yaml, line 3"]],
+    "versions": {"dask": "2026.8.0"},
+}
+UP = [
+    {"kind": "up", "t": 1001.0, "name": name, "host": "n1", "threads": threads, "limit": 4 << 30}
+    for name, threads in (("1", 1), ("2", 2))
+]
+DOWN = [
+    {"kind": "down", "t": 1007.0, "name": "2"},
+    {"kind": "died", "t": 1007.0, "name": "2", "what": "12:00:00 died: signal 9 (SIGKILL)"},
+]
+SAMPLES = [
+    {"kind": "sample", "t": 1002.0, "since": 1001.0, "workers": {"1": [1 << 30, 0, 1, 1.0, 0.0, 0.0, 0.0, {}]}},
+    {
+        "kind": "sample",
+        "t": 1004.0,
+        "since": 1003.0,
+        "workers": {
+            "1": [2 << 30, 0, 0, 2.0, 0.5, 0.0, 0.0, {"load": 1.5, "add": 0.5}],
+            "2": [1 << 30, 0, 0, 1.0, 0.0, 0.2, 0.3, {"load": 1.0}],
+        },
+    },
+]
+TOTALS = {
+    "kind": "totals",
+    "t": 1010.0,
+    "capacity": 30.0,
+    "parts": {"useful": 20.0, "few_tasks": 6.0, "transfer": 4.0},
+    "bytes": {"spilled": 5 << 30, "received": 3 << 20},
+    "tasks": 10,
+    "kinds": [["load", 2.5, 8, "flights.py:7 in load: read(x < y)"], ["add", 0.5, 2, None]],
+    "longest": [[1.5, "load-1", "1", 1001.0]],
+    "peak": ["1", 2 << 30, 4 << 30],
+    "busiest": 3,
+    "first": 1001.0,
+    "restarts": 1,
+}
+END = [{"kind": "end", "t": 1010.0}, {"kind": "exit", "t": 1011.0, "status": 0}]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    path = record.reserve(str(tmp_path))
+    record.append(path, [RUN, *UP, *SAMPLES, *DOWN, TOTALS])
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """Collects texts and the addresses that a page would fetch; checks that elements are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts, self.fetched = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.fetched += [value for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.fetched += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def test_the_page_has_all_and_needs_nothing(kept):
+    accounted = {"wall": 10.5, "cpu": 20.0, "memory": float(2 << 30), "energy": 1234.0}
+    path = write(Source(str(kept), "the walltime was reached", accounted), as_json=False, file=None)
+    assert path == str(kept / "report.html")
+    text = (kept / "report.html").read_text()
+    page = Page(text)
+    assert page.fetched == []
+    assert not re.search(r"https?://|@import|url\(", text)
+    for said in (
+        "flights.py <year>",
+        "The run was killed: the walltime was reached. What follows was known until then.",
+        "flights.py:7 in load: read(x < y)",
+        "load-1",
+        "12:00:00 died: signal 9 (SIGKILL)",
+        "/etc/dask/mpidask.yaml, line 3",
+        "1234 J",
+        *(NAMES[part] for part in PARTS),
+    ):
+        assert said in page.texts, said
+    for scheme in ("prefers-color-scheme: dark", "@media print"):
+        assert scheme in text
+
+
+def test_a_run_that_has_ended_was_not_killed(kept):
+    record.append(str(kept / "report.jsonl"), END)
+    write(Source(str(kept)), as_json=False, file=str(kept / "other.html"))
+    assert "was killed" not in (kept / "other.html").read_text()
+
+
+def test_the_timeline_knows_who_did_what_when(kept):
+    first, second = timeline.rows(record.read(str(kept / "report.jsonl")))
+    assert (first.label, second.label) == ("rank 1, 1", "rank 2, 2")
+    length = 10.0 / len(first.there)  # s of a cell
+    assert sum(first.there) * length == pytest.approx(9, abs=0.1)
+    assert sum(second.there) * length == pytest.approx(6, abs=0.1)
+    spent = {name: sum(cells) * length for name, cells in first.bins.items()}
+    assert spent["kind load"] == pytest.approx(1.5, abs=0.05)
+    assert spent["kind add"] == pytest.approx(0.5, abs=0.05)
+    assert spent["transfer"] == pytest.approx(0.5, abs=0.05)
+    assert sum(second.bins["spill"]) * length * 2 == pytest.approx(0.5, abs=0.05)
+    assert [name for name, cells in first.bins.items() if any(cells[: int(0.9 / length)])] == []
+
+
+def test_values_for_programs(kept):
+    values = json.loads(write(Source(str(kept), None, {"wall": 10.5}), as_json=True, file=None))
+    assert values["summary"]["shares"]["useful"] == pytest.approx(2 / 3, abs=0.001)
+    assert values["advice"].startswith("workers wrote 5.0 GiB to disk")
+    assert values["accounted"] == {"wall": 10.5}
+    assert [event["kind"] for event in values["events"]] == ["up", "up", "down", "died"]
+    assert not (kept / "report.html").exists()
+
+
+def test_a_comparison(kept):
+    first = summarize(record.read(str(kept / "report.jsonl")))
+    record.append(str(kept / "report.jsonl"), [{**TOTALS, "t": 1020.0, "capacity": 60.0}])
+    second = summarize(record.read(str(kept / "report.jsonl")))
+    lines = [line.split() for line in comparison.lines(first, second, ("A", "B"))]
+    assert lines[0] == ["A", "B"]
+    assert ["wall", "time", "10.0", "s", "20.0", "s", "+100", "%"] in lines
+    assert ["useful", "67", "%", "33", "%", "-33", "points"] in lines
+
+
+@pytest.mark.parametrize("path", ["/nowhere/report.jsonl", "."])
+def test_where_there_is_no_record(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        Source(path).record()
