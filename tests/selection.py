@@ -50,6 +50,8 @@ FEWER_UNDER_OPEN_MPI = {
 SYSTEMS = {
     # batch
     "test_a_broken_prologue": {"slurm"},
+    "test_a_job_that_ends_well": {"local"},
+    "test_a_job_that_is_killed": {"local"},
     "test_cancelled_while_it_runs": {"slurm"},
     "test_exit_statuses_of_two_jobs_at_once": {"slurm"},
     "test_flights": {"slurm"},

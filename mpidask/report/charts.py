@@ -33,15 +33,23 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def timeline(rows: Sequence[Row], classes: Mapping[str, str], wall: float) -> str:
-    """Return a line for each row: what it did when; classes: activity -> class of its colour."""
+def timeline(rows: Sequence[Row], classes: Mapping[str, str], wall: float, ends: float | None = None) -> str:
+    """Return a line for each row: what it did when.
+
+    classes: activity -> class of its colour
+    ends:    s after the begin at which the walltime was to end
+    """
     parts: list[str] = []
     for number, row in enumerate(rows):
         top = number * _ROW
         parts.append(f'<text x="{_LEFT - 8}" y="{top + 13}" class="label">{escape(_short(row.label))}</text>')
         parts += _spans(row.there, top)
         parts += _cells(row, classes, top)
+        parts += [_rectangle("lost", _x(when, 1.0) - 1, top, 2, _ROW) for when in row.deaths]
     bottom = len(rows) * _ROW
+    if ends is not None and 0 < ends <= 1.02 * wall:
+        x = _x(ends, wall)
+        parts.append(f'<line class="limit" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{bottom}"/>')
     return _svg(bottom + 24, "What each worker did when", [*parts, *_axis(wall, bottom)])
 
 
@@ -73,9 +81,9 @@ def _cells(row: Row, classes: Mapping[str, str], top: float) -> Iterator[str]:
 def _axis(wall: float, top: float) -> Iterator[str]:
     for part in range(6):
         x = _LEFT + (_WIDTH - _LEFT) * part / 5
-        anchor = "end" if part == 5 else "middle"
+        anchor, text = "end" if part == 5 else "middle", duration(wall * part / 5) if part else "0"
         yield f'<line class="tick" x1="{x:.0f}" y1="{top}" x2="{x:.0f}" y2="{top + 4}"/>'
-        yield f'<text class="axis" x="{x:.0f}" y="{top + 17}" text-anchor="{anchor}">{duration(wall * part / 5)}</text>'
+        yield f'<text class="axis" x="{x:.0f}" y="{top + 17}" text-anchor="{anchor}">{text}</text>'
 
 
 def memory(series: Mapping[str, Sequence[tuple[float, int]]], limit: int, wall: float) -> str:

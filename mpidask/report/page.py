@@ -109,9 +109,12 @@ def _pictures(record: Record, run: Summary) -> Iterator[str]:
     classes = {name: f"kind{index}" for index, name in enumerate(kinds[:-1])} | {kinds[-1]: f"kind{_COLOURS - 1}"}
     classes |= {"transfer": "transfer", "spill": "spill"}
     used = {name for row in lines for name in row.bins}
+    ends = record.run["ends"] - record.began if record.run.get("ends") else None
     named = [(style, name.removeprefix("kind ")) for name, style in classes.items() if name in used]
     named = [(style, "spilling, (de)serialisation" if name == "spill" else name) for style, name in named]
-    yield _section("Timeline", charts.timeline(lines, classes, run.wall) + charts.legend(named))
+    if any(row.deaths for row in lines):
+        named.append(("lost", "a worker died"))
+    yield _section("Timeline", charts.timeline(lines, classes, run.wall, ends) + charts.legend(named))
     series = dict(list(timeline.memory(record).items())[:_LINES])
     if series:
         limit = min((each["limit"] for each in record.events if each.get("limit")), default=0)

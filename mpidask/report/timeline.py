@@ -23,11 +23,13 @@ class Row:
 
     there: the part of its threads that was there, for each cell of the grid
     bins:  activity -> the part of its threads that was at it, for each cell
+    deaths: when processes died, as parts of the run's time
     """
 
     label: str
     there: list[float]
     bins: dict[str, list[float]]
+    deaths: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,9 @@ def _row(record: Record, group: Sequence[_Life], spent: Mapping[str, Any], colou
     first, last = group[0], group[-1]
     rank = "" if first.rank is None else f"rank {first.rank}, "
     label = f"{rank}{first.name}" if len(group) == 1 else f"{first.name} to {last.name}"
-    return Row(label, there, bins)
+    names, length = {life.name for life in group}, record.last - record.began
+    died = [event["t"] for event in record.events if event["kind"] == "died" and event["name"] in names]
+    return Row(label, there, bins, [(when - record.began) / length for when in died])
 
 
 class _Grid:

@@ -137,6 +137,7 @@ def test_the_timeline_knows_who_did_what_when(kept):
     assert spent["kind load"] == pytest.approx(1.5, abs=0.05)
     assert spent["kind add"] == pytest.approx(0.5, abs=0.05)
     assert spent["transfer"] == pytest.approx(0.5, abs=0.05)
+    assert second.deaths == [pytest.approx(0.7)]
     assert sum(second.bins["spill"]) * length * 2 == pytest.approx(0.5, abs=0.05)
     assert [name for name, cells in first.bins.items() if any(cells[: int(0.9 / length)])] == []
 

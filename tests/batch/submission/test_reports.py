@@ -1,0 +1,70 @@
+"""The report of a job: of one that has ended well, of one that was killed, and what the batch system accounts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+WORK = """
+import time
+from dask.distributed import Client
+
+def work(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+client = Client()
+client.gather(client.map(work, [0.2] * 20, pure=False))
+print("computed", flush=True)
+"""
+
+
+def report(system, job):
+    return json.loads(system.mpidask("report", job, "--json").stdout)
+
+
+@pytest.mark.thorough
+def test_a_job_that_ends_well(system):
+    system.file("work.py", WORK)
+    done = system.mpidask("submit", *system.shape(1, 3), "--follow", "work.py", timeout=150)
+    assert done.returncode == 0, done
+    (job,) = system.status()
+    for line in job["report"]["lines"]:
+        assert f"mpidask: report  {line}" in done.stdout, done
+        assert f"  report     {line}" in system.mpidask("status", job["job"]).stdout
+    found = report(system, job["job"])
+    assert found["summary"]["exit_status"] == 0
+    assert found["summary"]["tasks"] == 20
+    assert sum(found["summary"]["shares"].values()) == pytest.approx(1, abs=0.02)
+    page = system.mpidask("report", job["job"]).stdout.strip()
+    assert page.endswith("/report.html")
+    assert "was killed" not in system.run("cat", page).stdout
+
+
+@pytest.mark.thorough
+def test_a_job_that_is_killed(system):
+    system.file("work.py", WORK + "time.sleep(600)")
+    job = system.submit(*system.shape(1, 3), "work.py")
+    system.until(job, lambda each: "computed" in system.log(job) and report(system, job)["summary"]["tasks"])
+    system.run("kill", "-9", *map(str, system.processes()))
+    system.until(job, lambda each: each["ended"])
+    found = report(system, job)
+    assert (found["summary"]["complete"], found["summary"]["exit_status"]) == (False, None)
+    assert found["summary"]["shares"]["useful"] > 0
+    page = system.run("cat", system.mpidask("report", job).stdout.strip()).stdout
+    assert "The run was killed: " in page
+
+
+@pytest.mark.thorough
+def test_what_slurm_accounts(slurm):
+    """It agrees with the record but for what a job does before and after its run."""
+    slurm.file("work.py", WORK.replace("* 20", "* 100"))
+    done = slurm.mpidask("submit", *slurm.shape(1, 3), "--wait", "work.py", timeout=200)
+    assert done.returncode == 0, done
+    (job,) = slurm.status()
+    found = report(slurm, job["job"])
+    accounted, ours = found["accounted"], found["summary"]
+    assert accounted["wall"] >= int(ours["wall_seconds"])
+    assert accounted["cpu"] > 0.5 * ours["shares"]["useful"] * 3600 * ours["core_hours"]
