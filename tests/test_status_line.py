@@ -33,3 +33,24 @@ def test_a_terminal_has_one_line_that_changes(monkeypatch, capsys):
         line.show(text)
     line.clear()
     assert capsys.readouterr().err == "\r\x1b[Kmpidask: pending\r\x1b[Kmpidask: waiting fo\r\x1b[K"
+
+
+NOTEBOOK = """
+from mpidask.status_line import StatusLine, report
+line = StatusLine()
+for text in ("pending", "running"):
+    line.show(text)
+report("job 1 is submitted")
+"""
+
+
+def test_a_notebook_has_one_output_that_changes_and_no_red_box():
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    cells = [nbformat.v4.new_code_cell(code) for code in (NOTEBOOK, "line.clear()")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown, said = notebook.cells[0].outputs
+    assert (shown.output_type, shown.data) == ("display_data", {"text/plain": ""}), "cleared by the second cell"
+    assert (said.name, said.text) == ("stdout", "mpidask: job 1 is submitted\n")
+    assert not notebook.cells[1].outputs

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from dask.typing import no_default
 from distributed import Client
 from distributed.security import Security
 
 from mpidask.attach import wait
+from mpidask.dashboard.notebook import DashboardWay
 from mpidask.docstrings import described
 from mpidask.security import credentials, tls_sockets
 from mpidask.security.scheduler_file import Entry
@@ -29,6 +31,7 @@ class JobClient(Client):
 
     def __init__(self, entry: Entry, **options: Any) -> None:
         self.entry = entry
+        self._way: DashboardWay | None = None
         tls_sockets.mend()
         if entry.keys is not None:
             credentials.remember(entry.address, entry.keys)  # for further clients of this process
@@ -37,8 +40,29 @@ class JobClient(Client):
 
     @property
     def dashboard_link(self) -> str | None:
-        """The dashboard's full link, on the loopback of the scheduler's node; None without one."""
-        return self.entry.dashboard
+        """The dashboard's link, None without one: in JupyterLab below its address, else on the scheduler's node."""
+        if self.entry.dashboard is None:
+            return None
+        if self._way is None:
+            self._way = DashboardWay(self.entry.address, self.security, self.loop)
+        return self._way.link(self.entry.dashboard, self.entry.host)
+
+    def close(self, timeout: Any = no_default) -> Any:
+        """Close the connection, and the port that leads to the dashboard.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            How long to wait for Dask's own tasks at most.
+
+        Returns
+        -------
+        Awaitable or None
+            With ``asynchronous=True`` an awaitable.
+        """
+        if self._way is not None:
+            self._way.close()
+        return super().close(timeout)
 
 
 #: What `connect` takes: numpydoc's type, and the meaning.

@@ -14,7 +14,7 @@ from typing import Any
 from distributed.core import Status
 from distributed.security import Security
 
-from mpidask import batch, configuration, docstrings
+from mpidask import batch, configuration, docstrings, status_line
 from mpidask.attach import shutdown, spec, wait
 from mpidask.attach.job_cluster import JobCluster
 from mpidask.attach.wait import JobSearch
@@ -123,7 +123,7 @@ class MPICluster(JobCluster):
             idle = spec.idle_timeout(self._of_run)
             ends = "" if idle is None else f"; it ends by itself when nobody has used it for {idle}"
             taken = "is submitted" if self.job.id else "may have been submitted"
-            sys.stderr.write(f"mpidask: job {self.job.title} {taken}{ends}\n")
+            status_line.report(f"job {self.job.title} {taken}{ends}")
 
     def _search(self) -> JobSearch:
         assert self.job is not None
@@ -208,12 +208,15 @@ class MPICluster(JobCluster):
         if was_running:
             self._refreshing.cancel()
             await shutdown.shut_down(self.scheduler_comm)
-        await super().close()
-        _open.discard(self)
+        self.leave_dashboard()
         if self.entry is not None:
             credentials.forget(self.entry.address)
+        await super().close()
+        _open.discard(self)
+        self.scheduler_info["workers"].clear()
         if self.job is not None and not self._leaving:
             await asyncio.to_thread(shutdown.await_end, self.job)
+            await asyncio.to_thread(self.job.refresh)  # so that what is shown of it is true
 
     def close(self, timeout: float | None = None) -> Any:
         """End the job gracefully; one that does not end is cancelled.

@@ -12,6 +12,7 @@ from distributed.utils import Log, Logs
 from mpidask.batch.job import Resources
 from mpidask.batch.submission.handles import Handle
 from mpidask.compat.fixed_size_cluster import FixedSizeCluster
+from mpidask.dashboard.notebook import DashboardWay
 from mpidask.errors import UsageError
 from mpidask.security.scheduler_file import Entry
 
@@ -35,11 +36,24 @@ class JobCluster(FixedSizeCluster):
     entry: Entry | None
     _resources: Resources
     status: Any
+    security: Any
+
+    _way: DashboardWay | None = None
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard's full link, on the loopback of the scheduler's node: ``mpidask dashboard`` opens a tunnel."""
-        return (self.entry.dashboard if self.entry else None) or ""
+        """The dashboard's link: in JupyterLab below its address, else on the scheduler's node; "" without one."""
+        entry = self.entry
+        if entry is None or entry.dashboard is None or self.status == Status.closed:
+            return ""
+        if self._way is None:
+            self._way = DashboardWay(entry.address, self.security, self.loop)
+        return self._way.link(entry.dashboard, entry.host)
+
+    def leave_dashboard(self) -> None:
+        """Close the port that leads to the dashboard, if there is one."""
+        if self._way is not None:
+            self._way.close()
 
     def _facts(self) -> dict[str, str]:
         """Return what there is to say of the job."""
@@ -60,7 +74,7 @@ class JobCluster(FixedSizeCluster):
         facts = self._facts().items()
         cells = "".join(f"<td><strong>{name}:</strong> {html.escape(value)}</td>" for name, value in facts)
         way = ""
-        if self.job is not None and self.dashboard_link:
+        if self.job is not None and self.dashboard_link.startswith("http://127.0.0.1:"):
             way = f"<p>The way to the dashboard: <code>mpidask dashboard {html.escape(self.job.id)}</code></p>"
         return f"{super()._repr_html_(cluster_status)}<table><tr>{cells}</tr></table>{way}"
 

@@ -113,7 +113,7 @@ def _connect(argv: Sequence[str]) -> int:
     _show_the_way(client)
     if program is not None and code is not None:
         if notebook.starts_kernels(program.kind, program.name):
-            credentials.offer(Contact(client.entry.address, client.entry.keys), client.dashboard_link or None)
+            credentials.offer(Contact(client.entry.address, client.entry.keys), client.entry.dashboard)
         main_module.run(code)
     _interact(client, job)
     return 0
@@ -149,8 +149,8 @@ def _show_the_way(client: JobClient) -> None:
     import dask.config
 
     dask.config.set({"scheduler-address": client.entry.address})
-    if client.dashboard_link:
-        dask.config.set({"distributed.dashboard.link": client.dashboard_link})
+    if client.entry.dashboard:
+        dask.config.set({"distributed.dashboard.link": client.entry.dashboard})
 
 
 def _interact(client: JobClient, job: str | None) -> None:

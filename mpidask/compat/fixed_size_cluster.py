@@ -20,6 +20,7 @@ __all__ = ["FixedSizeCluster"]
 _OFFERED = {
     "_supports_scaling": "Dask knows that the cluster's size is fixed",
     "_scaling_status": "Dask's widget says that the cluster's size is fixed",
+    "_widget": "Dask's widget has no tab for what is refused",
 }
 
 
@@ -53,6 +54,13 @@ class FixedSizeCluster(Cluster):
 
     def _scaling_status(self) -> str:  # of Dask's widget
         return f"<p>Workers: {len(self.scheduler_info['workers'])}; the size is fixed.</p>"
+
+    def _widget(self) -> Any:  # of notebooks; None without ipywidgets
+        make = getattr(super(), "_widget", None)
+        tabs = None if make is None else make()
+        if tabs is not None:
+            tabs.children = tabs.children[:1]  # the second one would scale
+        return tabs
 
     async def connect(self) -> None:
         """Follow the scheduler that `scheduler_comm` leads to: `Cluster` has no public method for derived classes."""

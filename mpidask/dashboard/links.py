@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["NUMBERS", "STANDARD", "configured", "proxied", "tunnel", "ways"]
+__all__ = ["JUPYTER", "NUMBERS", "STANDARD", "configured", "is_of_user", "of_jupyter", "proxied", "tunnel", "ways"]
 
 #: Variables in which batch systems name the host where a job was submitted: a login node.
 _LOGIN = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST", "LSB_SUB_HOST", "OAR_HOST")
 NUMBERS = "ranks.json"  # the address of the page Ranks' numbers, under the secret
 STANDARD = "{scheme}://{host}:{port}/status"  # Dask's own link, where nothing is configured
+JUPYTER = "MPIDASK_JUPYTER"  # environment variable of a Jupyter server's kernels: its host, and the path of its pages
 
 
 def ways(link: str, host: str, environ: Mapping[str, str], template: str | None = None) -> list[tuple[str, str]]:
@@ -54,13 +55,34 @@ def proxied(link: str, host: str, environ: Mapping[str, str], template: str = ST
     Of JupyterHub's own proxy (jupyter-server-proxy) the prefix is in the environment of its servers, and of jobs that
     they submit; it leads to programs beside the server only.
     """
-    if template != STANDARD and not template.startswith("http://127.0.0.1:"):  # the latter are links of ours
+    if is_of_user(template):
         return configured(link, host, environ, template)
     parts = urlsplit(link)
     prefix = environ.get("JUPYTERHUB_PUBLIC_URL") or environ.get("JUPYTERHUB_SERVICE_PREFIX")
     if not prefix or _login(environ, host) is not None:
         return None
     return f"{prefix.rstrip('/')}/proxy/{parts.port}{parts.path}"
+
+
+def is_of_user(template: str) -> bool:
+    """Whether a template of Dask's configuration is the user's: neither Dask's own nor a link of ours."""
+    return template != STANDARD and not template.startswith("http://127.0.0.1:")
+
+
+def of_jupyter(environ: Mapping[str, str], host: str, parent: int) -> str | None:
+    """Return the path of the pages of this process's Jupyter server, None if it has none that can proxy.
+
+    host:   where this process runs: servers proxy what runs beside them
+    parent: id of the process that has started this one: kernels are started by their server
+
+    Our server extension says where the server is. Without it, JupyterHub's variables do; jobs inherit them.
+    """
+    where, _, path = environ.get(JUPYTER, "").partition(" ")
+    if path and where == host:
+        return path
+    is_kernel = environ.get("JPY_PARENT_PID") == str(parent)
+    prefix = environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    return prefix if prefix and (is_kernel or _login(environ, host) is None) else None
 
 
 def configured(link: str, host: str, environ: Mapping[str, str], template: str) -> str | None:

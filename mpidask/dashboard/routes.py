@@ -17,7 +17,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
 
 from mpidask.compat import dask as compat
-from mpidask.dashboard import dask_pages
+from mpidask.dashboard import dask_pages, relay
 from mpidask.dashboard.links import NUMBERS
 from mpidask.dashboard.table import SOURCE, Source, add_up, numbers
 
@@ -35,6 +35,7 @@ def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
     on_demand: also Dask's pages, when somebody asks for one
     """
     compat.find_statics_of_info_pages()
+    relay.offer(scheduler)
     path = prefix.strip("/")
     under = f"/{re.escape(path)}" if path else ""
     pages = [_FIRST, _NAME] if on_demand else [_NAME]

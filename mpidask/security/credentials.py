@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 __all__ = [
+    "LOADER",
     "Contact",
     "Keys",
     "answer_clients",
@@ -24,20 +25,22 @@ __all__ = [
     "context_of",
     "forget",
     "known",
+    "lend",
     "make",
     "offer",
     "remember",
     "security_of",
 ]
 
-_LOADER = "distributed.client.security-loader"
-_OURS = f"{__name__}.known"
+_SETTING = "distributed.client.security-loader"
+LOADER = f"{__name__}.known"  # what Dask is to ask for keys
 _OFFERED = "MPIDASK_CONTACT"  # the environment variable with the path of what `offer` has written
 _FIRST = 101  # the least number of a descriptor of ours: programs count theirs from 3
 _VALID = 365  # days before and after now
 
 #: Scheduler's address -> keys of its cluster, for clients of this process.
 _known: dict[str, Keys] = {}
+_lent: list[int] = []  # descriptor of the file with all of them for processes that this one starts, once there is one
 _before: list[str] = []  # the user's own loader, if there is one
 
 
@@ -128,6 +131,8 @@ def remember(address: str, keys: Keys | None) -> None:
     if keys is None:
         return
     _known[address] = keys
+    if _lent:
+        _write(_lent[0], _known)
     answer_clients()
 
 
@@ -135,10 +140,10 @@ def answer_clients() -> None:
     """Have Dask ask `known` when a client of this process, or of one that it starts, connects."""
     import dask.config
 
-    loader = dask.config.get(_LOADER, None)
-    if loader != _OURS:
+    loader = dask.config.get(_SETTING, None)
+    if loader != LOADER:
         _before[:] = [loader] if loader else []
-        dask.config.set({_LOADER: _OURS})
+        dask.config.set({_SETTING: LOADER})
 
 
 def offer(contact: Contact, dashboard: str | None) -> None:
@@ -154,32 +159,51 @@ def offer(contact: Contact, dashboard: str | None) -> None:
         os.environ["DASK_DISTRIBUTED__DASHBOARD__LINK"] = dashboard
     if contact.keys is None:
         return
-    import json
+    _write(_file_in_memory(), {contact.address: contact.keys})
+    os.environ["DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER"] = LOADER
 
+
+def lend() -> None:
+    """Have ``Client(ADDRESS)`` in processes that this one starts find the keys that this one has at that time.
+
+    They ask `known` if their configuration says so. The file in memory is as that of `offer`.
+    """
+    if not _lent:
+        _lent.append(_file_in_memory())
+        _write(_lent[0], _known)
+
+
+def _file_in_memory() -> int:
+    """Return the descriptor of a new file that processes which this one starts find by their environment."""
     made = os.memfd_create("mpidask")
     descriptor = fcntl.fcntl(made, fcntl.F_DUPFD, _FIRST)  # what this process becomes by exec has it, too
     os.close(made)
     os.fchmod(descriptor, 0o600)
-    os.write(descriptor, json.dumps(dataclasses.asdict(contact)).encode())
     os.environ[_OFFERED] = f"/proc/{os.getpid()}/fd/{descriptor}"
-    os.environ["DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER"] = _OURS
+    return descriptor
+
+
+def _write(descriptor: int, keys: Mapping[str, Keys]) -> None:
+    import json
+
+    text = json.dumps({address: dataclasses.asdict(each) for address, each in keys.items()}).encode()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text, 0)
 
 
 def _offered(address: str) -> Keys | None:
     """Return the keys of that scheduler, if the process that has started this one has offered them."""
     import json
 
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        with open(os.environ[_OFFERED], encoding="utf-8") as file:
-            contact = json.load(file)
-        if contact["address"] == address:
-            return Keys(**contact["keys"])
+    with contextlib.suppress(OSError, ValueError, KeyError), open(os.environ[_OFFERED], encoding="utf-8") as file:
+        return Keys(**json.load(file)[address])
     return None
 
 
 def forget(address: str) -> None:
     """Forget the keys of a scheduler that is gone."""
-    _known.pop(address, None)
+    if _known.pop(address, None) is not None and _lent:
+        _write(_lent[0], _known)
 
 
 def known(info: Mapping[str, str]) -> Security | None:

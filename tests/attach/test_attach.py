@@ -228,6 +228,7 @@ with mpidask.MPICluster({shape}walltime="5min", name="mine") as cluster:
                 refused(3)
             except mpidask.UsageError as error:
                 print(error)
+print(cluster)
 print(cluster.status.name, cluster.job.state.value, cluster.job.exit_status, list(cluster.get_logs()))
 cluster.close()
 """
@@ -249,6 +250,7 @@ def test_a_cluster(system):
         "42 True",
         f"MPICluster(mine, job {job}, state running, nodes {nodes}, ranks 4, workers=3, threads=N)",
         *["the size of one large job is fixed"] * 2,
+        f"MPICluster(mine, job {job}, state done, nodes {nodes}, ranks 4, workers=0, threads=N)",
         f"closed done 0 ['Job {job}']",
     ], done
     assert f"job {job} is submitted; it ends by itself when nobody has used it for 1 h\n" in done.stderr, done

@@ -137,6 +137,7 @@ USES = {
     "_correct_state": (SpecCluster, "_correct_state", lambda: made(SteppedCluster, "_correct_state")),
     "_new_worker_name": (SpecCluster, "_new_worker_name", lambda: made(SteppedCluster, "_new_worker_name", 1)),
     "_scaling_status": (Cluster, "_scaling_status", lambda: made(FixedSizeCluster, "_repr_html_")),
+    "_widget": (Cluster, "_widget", lambda: made(FixedSizeCluster, "_widget")),
     "SpecCluster._start": ((SpecCluster, Cluster), "_start", lambda: made(SteppedCluster, "_start")),
     "_supports_scaling": ((SpecCluster, Cluster), "_supports_scaling", lambda: made(FixedSizeCluster)),
     "_update_worker_status": (

@@ -8,16 +8,20 @@ import math
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
+import dask.config
 from dask.utils import parse_bytes
 from distributed.core import Status
 from distributed.scheduler import Scheduler
 from distributed.security import Security
 from distributed.utils import NoOpAwaitable
 
+from mpidask.dashboard import links
+from mpidask.dashboard.notebook import DashboardWay
 from mpidask.errors import BatchError, linked
 from mpidask.jobqueue.cluster.adaptive import POSITIONAL, JobAdaptive, is_adapting, limits_in_workers, telling
 from mpidask.jobqueue.cluster.job_factory import NO_ADDRESS, JobFactory, class_of_jobs
 from mpidask.jobqueue.cluster.reporting_cluster import ReportingCluster
+from mpidask.jobqueue.cluster.scheduler_job import SchedulerJob
 from mpidask.jobqueue.cluster.scheduler_options import link, refuse_arguments
 from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs import hooks
@@ -100,6 +104,8 @@ class JobQueueCluster(ReportingCluster):
     #: Section of the configuration, if a derived class has one of its own.
     config_name: ClassVar[str | None] = None
 
+    _way: DashboardWay | None = None
+
     def __init__(  # noqa: PLR0913, PLR0917 - dask-jobqueue's signature
         self,
         n_workers: int = 0,
@@ -161,9 +167,20 @@ class JobQueueCluster(ReportingCluster):
 
     @property
     def dashboard_link(self) -> str:
-        """Link to the dashboard, for its user alone; on loopback unless the options of the scheduler say otherwise."""
+        """Link to the dashboard, for its user alone: in JupyterLab below its address, else on the scheduler's node."""
         options = self.scheduler_spec["options"]
-        return link(super().dashboard_link, options.get("options", options))
+        shown = link(super().dashboard_link, options.get("options", options))
+        if not shown or links.is_of_user(dask.config.get("distributed.dashboard.link", links.STANDARD)):
+            return shown  # Dask has filled in the user's
+        if self._way is None:
+            self._way = DashboardWay(self.scheduler_address, self.security, self.loop)
+        return self._way.link(shown, self.scheduler.host if isinstance(self.scheduler, SchedulerJob) else "")
+
+    async def end(self) -> None:
+        """Close the cluster, and the port that leads to its dashboard, if there is one."""
+        if self._way is not None:
+            self._way.close()
+        await super().end()
 
     @property
     def _dummy_job(self) -> Job:

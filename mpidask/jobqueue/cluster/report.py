@@ -14,6 +14,7 @@ from mpidask.jobqueue.jobs.job import Job
 __all__ = ["as_html", "as_text", "exit_summary", "never_starts", "shape", "summary"]
 
 _SHOWN = 20  # jobs in a table
+_WRAPPED = "margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; overflow: hidden"  # no scroll bars in a widget
 
 
 def summary(jobs: Sequence[Job]) -> str:
@@ -84,4 +85,5 @@ def line(job: Job) -> str:
 
 def as_html(jobs: Sequence[Job], ended: Sequence[Job], failure: str | None, notes: Sequence[str] = ()) -> str:
     """Return the same for a notebook, with further lines before it."""
-    return f"<pre>{html.escape(chr(10).join([*notes, as_text(jobs, ended, failure)]))}</pre>"
+    text = html.escape("\n".join([*notes, as_text(jobs, ended, failure)]))
+    return f'<pre style="{_WRAPPED}">{text}</pre>'

@@ -1,0 +1,102 @@
+"""The dashboard by way of a connection to its scheduler: other nodes cannot reach its loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from distributed.core import Status
+
+__all__ = ["Relay", "offer"]
+
+_OPERATION = "mpidask_dashboard"
+_PIECE = 2**16  # bytes
+_LOOPBACK = "127.0.0.1"
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared
+
+
+def offer(scheduler: Any) -> None:
+    """Have a scheduler let its clients, who have the run's keys, talk to its HTTP server, which asks for the secret."""
+
+    async def relay(comm: Any) -> Status:
+        server = scheduler.http_server
+        host = _LOOPBACK if server.address in _EVERYWHERE else server.address
+        reader, writer = await asyncio.open_connection(host, server.port)
+        await _pass_on(comm, reader, writer)
+        return Status.dont_reply
+
+    scheduler.handlers[_OPERATION] = relay
+
+
+class Relay:
+    """A port of this node's loopback that leads to the dashboard of a scheduler elsewhere.
+
+    Parameters
+    ----------
+    connect : callable
+        Opens a new connection to the scheduler.
+    loop : tornado.ioloop.IOLoop
+        The event loop of the client or cluster.
+
+    Attributes
+    ----------
+    port : int
+        The port.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Any]], loop: Any) -> None:
+        self._connect = connect
+        self._loop = loop
+        self._socket = socket.create_server((_LOOPBACK, 0))
+        self._server: asyncio.Server | None = None
+        self.port: int = self._socket.getsockname()[1]
+        loop.add_callback(self._start)
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            comm = await self._connect()
+            await comm.write({"op": _OPERATION, "reply": False})
+        except OSError:  # the scheduler is gone
+            writer.close()
+        else:
+            await _pass_on(comm, reader, writer)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._server is None:
+            self._socket.close()
+        else:
+            with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
+                self._loop.add_callback(self._server.close)
+
+
+async def _pass_on(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes from either side, until one of them ends."""
+    ways = [asyncio.ensure_future(_to_comm(reader, comm)), asyncio.ensure_future(_from_comm(comm, writer))]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await comm.close()
+
+
+async def _to_comm(reader: asyncio.StreamReader, comm: Any) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(_PIECE):
+            await comm.write(piece)
+
+
+async def _from_comm(comm: Any, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(await comm.read())
+            await writer.drain()

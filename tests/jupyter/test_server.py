@@ -1,0 +1,132 @@
+"""The extension of a Jupyter server, without a browser: a real server, real clusters with TLS and the secret."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import dask.config
+import pytest
+
+pytest.importorskip("dask_labextension")
+
+import lab as labs
+
+import mpidask
+from mpidask.jupyter import labextension
+from mpidask.security import credentials
+
+pytestmark = pytest.mark.one_mpi
+
+FACTORY = "labextension: {factory: {module: mpidask, class: LocalJobCluster, kwargs: {cores: 1, memory: 512MiB}}}\n"
+
+
+def ask(url, method="GET", body=None, token=labs.TOKEN):
+    """Return status and what is answered."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=data)
+    if token:
+        request.add_header("Authorization", f"token {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            text = answer.read().decode()
+            return answer.status, json.loads(text) if text[:1] in ("{", "[") else text
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.thorough
+def test_what_the_sidebars_buttons_ask_for(tmp_path):
+    """As dask-labextension's browser side asks it; the only lines of configuration are those of the factory."""
+    with labs.started(tmp_path, dask=FACTORY) as url:
+        code, model = ask(f"{url}dask/clusters", "PUT")
+        assert code == 200, model
+        one = f"{url}dask/clusters/{model['id']}"
+        link = url.rstrip("/") + model["dashboard_link"].removesuffix("status") + "individual-plots.json"
+        code, plots = ask(link)
+        assert (code, "Individual Task Stream" in plots) == (200, True)
+        assert "Individual" not in str(ask(link, token=None)), "the server asks who it is"
+        secret = model["dashboard_link"].split("/")[3]
+        assert ask(link.replace(secret, "x" * len(secret)))[0] == 404, "and the dashboard for the secret"
+        assert ask(one, "PATCH", {"workers": 1, "adapt": None})[0] == 200
+        deadline = time.monotonic() + 90
+        while ask(one)[1]["workers"] != 1:
+            assert time.monotonic() < deadline, (tmp_path / "lab.log").read_text()
+            time.sleep(0.3)
+        code, adapting = ask(one, "PATCH", {"workers": 1, "adapt": {"minimum": 0, "maximum": 2}})
+        assert (code, adapting["adapt"]) == (200, {"minimum": 0, "maximum": 2})
+        assert ask(one, "DELETE")[0] == 204
+        assert ask(f"{url}dask/clusters") == (200, [])
+
+
+@pytest.fixture
+def configured():
+    """Return what sets the user's part of dask-labextension's configuration, for as long as the test."""
+    before = copy.deepcopy(dask.config.config.get("labextension"))
+
+    def settle(**values):
+        dask.config.set(
+            {"labextension": {"factory": {"kwargs": {}, "args": []}, "default": {"workers": None}, **values}}
+        )
+
+    yield settle
+    dask.config.config.pop("labextension", None)
+    if before is not None:
+        dask.config.set({"labextension": before})
+
+
+def test_clusters_are_those_of_the_batch_system_unless_the_user_says_otherwise(configured, monkeypatch):
+    configured(factory={"module": "dask.distributed", "class": "LocalCluster"})
+    assert list(labextension.configure()) == []
+    assert dask.config.get("labextension.factory.class") == "new_cluster"
+    monkeypatch.setenv("DASK_LABEXTENSION__FACTORY__CLASS", "OurCluster")
+    configured(factory={"module": "ours", "class": "OurCluster"})
+    assert list(labextension.configure()) == []
+    assert dask.config.get("labextension.factory") == {"module": "ours", "class": "OurCluster"}
+
+
+def test_an_mpicluster_is_not_scaled_when_it_is_made(configured, monkeypatch):
+    """It would be refused, and the job would go on without a use."""
+    monkeypatch.setenv("DASK_LABEXTENSION__FACTORY__CLASS", "MPICluster")
+    configured(factory={"module": "mpidask", "class": "MPICluster"}, default={"workers": 8, "adapt": None})
+    (remark,) = labextension.configure()
+    assert remark.startswith("labextension.default.workers is ignored: ")
+    assert dask.config.get("labextension.default") == {"workers": None, "adapt": None}
+
+
+@pytest.mark.parametrize(
+    ("system", "name"), [("slurm", "SLURMCluster"), ("torque", "PBSCluster"), ("local", "LocalCluster")]
+)
+def test_the_class_for_a_batch_system(system, name):
+    assert labextension._class_for(system).__name__ == name
+
+
+def test_a_system_without_a_class():
+    with pytest.raises(mpidask.UsageError, match="no cluster class is known for the batch system ours"):
+        labextension._class_for("ours")
+
+
+LENDING = """
+import subprocess, sys
+from mpidask.security import credentials
+credentials.lend()
+ask = "from mpidask.security import credentials; print(credentials.known({'address': 'tls://10.0.0.1:1'}) is not None)"
+look = lambda: print(subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60).stdout.strip())
+look()
+credentials.remember("tls://10.0.0.1:1", credentials.make())
+look()
+credentials.forget("tls://10.0.0.1:1")
+look()
+"""
+
+
+def test_kernels_find_the_keys_that_the_server_has_at_that_time():
+    done = subprocess.run([sys.executable, "-c", LENDING], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["False", "True", "False"]), done
+    assert credentials.LOADER == "mpidask.security.credentials.known"

@@ -1,0 +1,284 @@
+"""A real JupyterLab with dask-labextension, and what stands before it at a site, as a user's browser sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TOKEN = "a-token"
+
+#: What the tables behind a plot's picture hold now, as text; "" where there is no plot yet.
+_DATA = """
+const found = [];
+for (const document of (window.Bokeh ? Bokeh.documents : []))
+    for (const model of (document.all_models || document._all_models.values()))
+        if (model.type === "ColumnDataSource")
+            for (const [name, column] of Object.entries(model.data))
+                if (column.length) found.push(name, Array.from(column).slice(-3));
+return found.length ? JSON.stringify(found) : "";
+"""
+#: Elements of outputs that can be scrolled.
+_SCROLLED = """
+const found = [];
+for (const each of document.querySelectorAll(".jp-OutputArea-output *")) {
+    const style = getComputedStyle(each);
+    const scrolls = (overflow, size, room) => ["auto", "scroll"].includes(overflow) && size > room + 1;
+    if (scrolls(style.overflowX, each.scrollWidth, each.clientWidth)
+        || scrolls(style.overflowY, each.scrollHeight, each.clientHeight)) found.push(each.className || each.tagName);
+}
+return found;
+"""
+
+
+@contextlib.contextmanager
+def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", **environ: str) -> Iterator[str]:
+    """Run a server; yield its address. `dask` is the user's configuration, in YAML."""
+    port = port or free_port()
+    config = directory / "jupyter" / "labconfig"
+    config.mkdir(parents=True)
+    silent = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (config / "page_config.json").write_text(json.dumps(silent))
+    (directory / "dask").mkdir()
+    (directory / "dask" / "labextension.yaml").write_text(dask)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += [
+        f"--IdentityProvider.token={TOKEN}",
+        f"--ServerApp.base_url={base}",
+        f"--ServerApp.root_dir={directory}",
+    ]
+    ours = {"HOME": str(directory), "JUPYTER_CONFIG_DIR": str(config.parent), "DASK_CONFIG": str(directory / "dask")}
+    ours |= {"XDG_STATE_HOME": str(directory / "state"), "DASK_MPIDASK__BATCH__SYSTEM": "local"}
+    ours["PATH"] = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    with (directory / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=directory, env=os.environ | ours | environ, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}{base}"
+        _await(url, server, directory / "lab.log")
+        yield url
+    finally:
+        _end(server)
+
+
+def _await(url: str, server: Any, log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            return read(f"{url}api/status?token={TOKEN}")
+        except OSError:
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.3)
+
+
+def _end(server: Any) -> None:
+    """End the server in order, and what it has not ended within its time."""
+    known = psutil.Process(server.pid).children(recursive=True)
+    server.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(60)
+    _, left = psutil.wait_procs(known, 30)
+    for each in [*left, *([psutil.Process(server.pid)] if server.poll() is None else [])]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    server.wait(20)
+
+
+def read(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def notebook(path: Path, *cells: str) -> None:
+    """Write a notebook of these cells."""
+    made = [
+        {"cell_type": "code", "metadata": {}, "source": each, "outputs": [], "execution_count": None} for each in cells
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}))
+
+
+class Lab:
+    """JupyterLab in a browser."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.browser = browser
+        self.driver = browser.driver
+        self.url = url
+
+    def open(self, name: str) -> None:
+        """Open a notebook, and the sidebar of dask-labextension."""
+        self.driver.get(f"{self.url}lab/tree/{name}?token={TOKEN}")
+        self.one(".jp-Notebook .jp-CodeCell")
+        self.browser.wait(lambda: not self.browser.find("#jupyterlab-splash"))
+        self.click(".lm-TabBar-tab[data-id='dask-dashboard-launcher']")
+
+    def one(self, selector: str, text: str = "") -> Any:
+        """Return the first visible element that a selector finds, with this text in it."""
+
+        def found() -> Any:
+            for each in self.browser.find(selector):
+                with contextlib.suppress(Exception):  # it may have gone meanwhile
+                    if each.is_displayed() and text in each.text:
+                        return each
+            return None
+
+        return self.browser.wait(found)
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click an element."""
+
+        def clicked() -> bool:
+            with contextlib.suppress(self._unready()):
+                self.one(selector, text).click()
+                return True
+            return False
+
+        self.browser.wait(clicked)
+
+    @staticmethod
+    def _unready() -> Any:
+        from selenium.common.exceptions import WebDriverException
+
+        return WebDriverException
+
+    def type(self, selector: str, index: int, text: str) -> None:
+        """Replace what an input holds."""
+        from selenium.webdriver.common.keys import Keys
+
+        self.one(selector)
+        self.browser.find(selector)[index].send_keys(Keys.CONTROL, "a", Keys.NULL, text)
+
+    def run(self, index: int) -> None:
+        """Run a cell, with the keys a user presses."""
+        from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        self.browser.wait(lambda: len(self.browser.find(".jp-Notebook .jp-CodeCell")) > index)
+        editor = self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index]
+        editor.click()
+        ActionChains(self.driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+
+    def output(self, text: str) -> Any:
+        """Wait until a cell has printed this."""
+        return self.one(".jp-OutputArea-output", text)
+
+    def red(self) -> list[str]:
+        """Return what stands in red boxes."""
+        return [each.text for each in self.browser.find("[data-mime-type='application/vnd.jupyter.stderr']")]
+
+    def scrolled(self) -> list[str]:
+        """Return elements of outputs that have scroll bars."""
+        return list(self.driver.execute_script(_SCROLLED))
+
+    def panes(self, *titles: str) -> None:
+        """Open panes; each of them has data that change."""
+        for title in titles:
+            self.click(f".dask-DashboardListing-item button[value='{title}']")
+        self.browser.wait(lambda: len(self.browser.find(".dask-DaskDashboard-widget iframe")) == len(titles))
+        for title in titles:
+            self.click(".lm-TabBar-tab", title)
+            first = self.browser.wait(lambda title=title: self._data(title))
+            self.browser.wait(lambda title=title, first=first: self._data(title) not in ("", first))
+
+    def _data(self, title: str) -> str:
+        route = f"individual-{title.lower().replace(' ', '-')}"
+        (frame,) = [each for each in self.browser.find("iframe") if (each.get_attribute("src") or "").endswith(route)]
+        self.driver.switch_to.frame(frame)
+        try:
+            return str(self.driver.execute_script(_DATA))
+        finally:
+            self.driver.switch_to.default_content()
+
+
+@contextlib.contextmanager
+def open_ondemand() -> Iterator[str]:
+    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that."""
+    loop, port = asyncio.new_event_loop(), free_port()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    runner = asyncio.run_coroutine_threadsafe(_serve(port), loop).result(30)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
+
+
+async def _serve(port: int) -> Any:
+    from aiohttp import web
+
+    application = web.Application(client_max_size=2**26)
+    application.router.add_route("*", "/{how:r?node}/{host}/{port}{rest:.*}", _forward)
+    runner = web.AppRunner(application, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner
+
+
+async def _forward(request: Any) -> Any:
+    from aiohttp import ClientSession, DummyCookieJar, web
+
+    there = request.match_info
+    path = request.raw_path if there["how"] == "node" else request.raw_path.split("/", 4)[-1]
+    target = f"http://{there['host']}:{there['port']}/{path.lstrip('/')}"
+    headers = {name: value for name, value in request.headers.items() if not name.startswith("Sec-WebSocket")}
+    async with ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False) as session:
+        if headers.get("Upgrade", "").lower() == "websocket":
+            return await _both_ways(request, session, target, headers)
+        headers.pop("Connection", None)
+        async with session.request(
+            request.method, target, headers=headers, data=await request.read(), allow_redirects=False
+        ) as answer:
+            kept = [
+                (name, value)
+                for name, value in answer.headers.items()
+                if name not in ("Transfer-Encoding", "Content-Length")
+            ]
+            from multidict import CIMultiDict
+
+            return web.Response(status=answer.status, headers=CIMultiDict(kept), body=await answer.read())
+
+
+async def _both_ways(request: Any, session: Any, target: str, headers: dict[str, str]) -> Any:
+    from aiohttp import web
+
+    protocols = [each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()]
+    kept = {name: value for name, value in headers.items() if name not in ("Upgrade", "Connection")}
+    async with session.ws_connect(target, headers=kept, protocols=protocols, max_msg_size=0) as far:
+        near = web.WebSocketResponse(protocols=[far.protocol] if far.protocol else (), max_msg_size=0)
+        await near.prepare(request)
+        ways = [asyncio.ensure_future(_pump(near, far)), asyncio.ensure_future(_pump(far, near))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await near.close()
+        return near
+
+
+async def _pump(source: Any, sink: Any) -> None:
+    from aiohttp import WSMsgType
+
+    async for message in source:
+        if message.type == WSMsgType.TEXT:
+            await sink.send_str(message.data)
+        elif message.type == WSMsgType.BINARY:
+            await sink.send_bytes(message.data)
