@@ -13,6 +13,11 @@ if __name__ == "__main__":
     if not sys.flags.safe_path and sys.path[0] not in (name.rpartition("/")[0] for name in mpidask.__path__):
         del sys.path[0]
 
+    if sys.argv[1:2] == ["doctor"]:  # which brings MPI up in a process that may hang
+        from mpidask.cli import main
+
+        main()
+
     from mpidask.launch.watchdog.interruption import Interruption
 
     interruption = Interruption()

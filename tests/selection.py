@@ -14,6 +14,7 @@ UNDER_OPEN_MPI = {
     "test_agent.py::test_a_worker_has_what_its_rank_has": "",
     "test_agent.py::test_an_agent_that_is_lost_is_replaced": "",
     "test_agent.py::test_workers_are_forked_from_one_process": "",
+    "test_planted.py::test_four_ranks": "",
     "test_doors.py::test_a_failed_rank_does_not_leave_the_others_waiting": "",
     "test_doors.py::test_a_rank_that_is_ended_ends_the_run": r"session-9-\d",
     "test_doors.py::test_ending": "(initialize|execute|session)-(exception|sys_exit_3)",

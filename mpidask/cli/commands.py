@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "About mpidask": {
         "config": ("profiles", "Print a commented mpidask.yaml; what counts here; what is wrong"),
         "profile": ("profiles", "List, show and write profiles of sites"),
+        "doctor": ("diagnosis.doctor", "Look for what is wrong with this machine, and say what helps"),
         "info": ("about", "Print what a report of a defect needs, such as versions"),
         "docs": ("about", "Open the documentation, or print where it is"),
         "completion": ("about", "Print the completion for a shell: bash, zsh, fish"),

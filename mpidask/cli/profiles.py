@@ -12,6 +12,7 @@ import click
 from mpidask import configuration
 from mpidask.cli import common
 from mpidask.cli.help_page import CommandWithHelp
+from mpidask.doctor import profile
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.options import loading
 from mpidask.profiles import layers, packaged
@@ -29,12 +30,8 @@ counts here, `check` looks for mistakes in all files."""
 _PROFILE = """\
 List the profiles of sites, show one, or write a new one for this machine.
 
-A profile is a named piece of configuration: mpidask submit --profile NAME. `new` prints one with what is found here:
-the batch system, its queues, your account and the network's interfaces."""
-
-
-#: How interfaces of fast networks are called: InfiniBand, Slingshot, Omni-Path.
-_FAST = ("ib", "hsn", "opa")
+A profile is a named piece of configuration: mpidask submit --profile NAME. `new` prints one with what the doctor finds
+here: the batch system, its queues, your account, the network's interfaces and node-local space."""
 
 
 def _config(argv: Sequence[str]) -> int:
@@ -189,48 +186,16 @@ def _print(name: str | None) -> None:
             text = file.read()
     else:
         text = yaml.safe_dump(dict(declared[str(name)]), sort_keys=False)
-    _print_declared(str(name), text)
-
-
-def _print_declared(name: str, text: str) -> None:
-    lines = [f"      {line}" if line else "" for line in text.splitlines()]
-    print("\n".join(["mpidask:", "  profiles:", f"    {name}:", *lines]))
+    print(profile.declared(str(name), text))
 
 
 def _new(name: str | None) -> None:
-    """Print a profile with what is found on this machine; what `mpidask doctor` finds will be added."""
-    from mpidask.batch import survey
+    """Print a profile with what the doctor finds on this machine."""
+    from mpidask.doctor import login
 
-    found = survey.look()
-    queues = f"  # there are: {', '.join(found.queues)}" if found.queues else ""
-    interfaces = _interfaces()
-    fast = next((each for each in interfaces if each.startswith(_FAST)), "")
-    lines = [
-        "about:",
-        f"  title: {name}",
-        "  ran:  # who has run it, and when",
-        "batch:",
-        f"  system: {found.system.name}",
-        f"  queue: {found.default or ''}{queues}".rstrip(),
-        f"  account: {found.account or ''}".rstrip(),
-        "jobqueue:",
-        f"  interface: {fast}  # of workers; this node has: {', '.join(interfaces)}",
-    ]
-    _print_declared(str(name), "\n".join(lines))
+    print(profile.declared(str(name), login.profile_here(str(name))))
     where = f"~/.config/dask/{name}.yaml"
     sys.stderr.write(f"mpidask: write it to {where}; `mpidask config check` looks for mistakes in it\n")
-
-
-def _interfaces() -> list[str]:
-    """Return the network's interfaces that have an address, the fast kinds first."""
-    import socket
-
-    import psutil
-
-    addresses, states = psutil.net_if_addrs(), psutil.net_if_stats()
-    up = [name for name, state in states.items() if state.isup and name != "lo"]
-    names = [name for name in up if any(each.family == socket.AF_INET for each in addresses.get(name, ()))]
-    return sorted(names, key=lambda name: (not name.startswith(_FAST), -states[name].speed, name))
 
 
 def _config_command() -> click.Command:

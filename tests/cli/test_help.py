@@ -55,7 +55,7 @@ def test_every_command_has_two_examples_that_can_be_typed():
             if name == "completion":
                 continue
             if words[0] == "mpirun":
-                words = ["mpidask", name, *words[words.index("mpidask") + (2 if name == "serve" else 1) :]]
+                words = ["mpidask", name, *words[words.index("mpidask") + (2 if name in ("serve", "doctor") else 1) :]]
             assert words[:2] == ["mpidask", name]
             if name == "connect":
                 ours, _ = command_line.split_at_script(words[2:], describe(name))

@@ -17,7 +17,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.comm import startup_errors
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 
-__all__ = ["bring_up", "is_finalized", "parameter_files", "settings", "texts"]
+__all__ = ["bring_up", "family", "is_finalized", "loaded", "parameter_files", "settings", "texts"]
 
 _VARIABLE = "OMPI_MCA_btl"
 _FILE = "openmpi-mca-params.conf"
@@ -47,6 +47,39 @@ def is_finalized() -> bool:
     from mpi4py import MPI
 
     return bool(MPI.Is_finalized())
+
+
+def loaded() -> dict[str, str]:
+    """Return what mpi4py loads, without MPI_Init: vendor, version, ABI, file and its own text.
+
+    Where it loads nothing there is `error` alone.
+    """
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = mpi4py.rc.finalize = False
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return {"error": str(error)}
+    vendor, version = MPI.get_vendor()
+    build = re.match(r"MPI\.(mpich|openmpi|mpiabi|impi|msmpi)\b", os.path.basename(MPI.__file__))
+    return {
+        "vendor": vendor,
+        "version": ".".join(map(str, version)),
+        "abi": build[1] if build else family(vendor) or "its own",
+        "file": _loaded_library(),
+        "text": MPI.Get_library_version().splitlines()[0].strip("\0 "),
+    }
+
+
+def family(text: str) -> str:
+    """Return which of the two families of ABIs a library or launcher belongs to; "" if that is not known (pure).
+
+    text: a vendor's name, or what a launcher prints of its version
+    """
+    if re.search(r"MPICH|HYDRA|MVAPICH|Intel\(?R?\)? MPI|Cray|PALS", text, re.IGNORECASE):
+        return "MPICH"
+    return "Open MPI" if re.search(r"Open[ -]?MPI|PRRTE|prterun", text, re.IGNORECASE) else ""
 
 
 def _initialise(mpi: Any) -> None:
@@ -122,4 +155,4 @@ def _loaded_library() -> str:
     """Return the path of the MPI library that this process has loaded, "" if it is not found."""
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         paths = (line.split(maxsplit=5)[-1].strip() for line in maps)
-        return next((path for path in paths if os.path.basename(path).startswith("libmpi.so")), "")
+        return next((path for path in paths if re.match(r"libmpi(_abi|_cray)?\.so", os.path.basename(path))), "")

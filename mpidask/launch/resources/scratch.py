@@ -14,7 +14,7 @@ import re
 import socket
 import stat
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,7 @@ from mpidask.files import is_ours, open_plain
 from mpidask.launch.resources.hardware import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
 from mpidask.launch.watchdog import shared_memory
 
-__all__ = ["Scratch", "choose", "host_label", "sweep"]
+__all__ = ["Scratch", "choose", "host_label", "left_over", "sweep"]
 
 _PREFIX = "mpidask-"
 
@@ -104,17 +104,18 @@ def _locked(path: str, files: Iterable[str]) -> IO[str]:
     return lock
 
 
-def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = False) -> str:
+def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = False, root: Path = Path("/")) -> str:
     """Return the directory to make the rank's directory in.
 
     given:  the user's choice, in which variables and ~ are expanded; None to look for one
     shared: accept a network file system
+    root:   stands for / where kinds of file systems are read
     Raises StartupError if the choice cannot be used or nothing is found.
     """
     if given is not None:
-        return _check(os.path.expanduser(os.path.expandvars(given)), shared=shared)
+        return _check(os.path.expanduser(os.path.expandvars(given)), root, shared=shared)
     for candidate in scratch_candidates(environ):
-        if _is_usable(candidate) and (shared or file_system(candidate) not in NETWORK_FILE_SYSTEMS):
+        if _is_usable(candidate) and (shared or file_system(candidate, root) not in NETWORK_FILE_SYSTEMS):
             return os.path.realpath(candidate)
     raise StartupError(
         "no node-local directory for spilling was found",
@@ -123,8 +124,8 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
     )
 
 
-def _check(path: str, *, shared: bool) -> str:
-    kind = file_system(path)
+def _check(path: str, root: Path, *, shared: bool) -> str:
+    kind = file_system(path, root)
     if kind in NETWORK_FILE_SYSTEMS and not shared:
         raise StartupError(
             f"{path} is on a network file system ({kind}), where spilling is slow for you and everybody else",
@@ -160,24 +161,39 @@ def sweep(base: str) -> list[str]:
     Returns their names.
     """
     removed = []
-    for path in (
-        found for place in {base, *_SHORT_PLACES} for found in Path(place).glob(f"{_PREFIX}{host_label()}-rank*")
-    ):
+    for path in _mine([base, *_SHORT_PLACES]):
         with contextlib.suppress(OSError):
-            about = path.lstat()
-            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and _sweep_one(path):
+            if _sweep_one(path):
                 removed.append(path.name)
     return removed
 
 
+def left_over(bases: Iterable[str]) -> list[str]:
+    """Return the directories that `sweep` would remove in any of these places."""
+    return [str(path) for path in _mine([*bases, *_SHORT_PLACES]) if _is_dead(path)]
+
+
+def _mine(bases: Iterable[str]) -> list[Path]:
+    """Return this user's directories of runs on this node."""
+    found = []
+    for path in (each for place in dict.fromkeys(bases) for each in Path(place).glob(f"{_PREFIX}{host_label()}-rank*")):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid():
+                found.append(path)
+    return found
+
+
+def _is_dead(path: Path) -> bool:
+    with contextlib.suppress(OSError), _held(path) as lock:
+        return lock is not None
+    return False
+
+
 def _sweep_one(path: Path) -> bool:
-    if (path / "run").is_symlink() or not is_ours(path / "run"):
-        return False
-    with open_plain(str(path / "run")) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False  # its rank lives
+    with _held(path) as lock:
+        if lock is None:
+            return False
         shared_memory.remove(lock.read().split())
         _remove(path)
     return True
@@ -187,3 +203,18 @@ def _remove(directory: str | Path) -> None:
     import shutil  # not at the top: ranks that only wait do without
 
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[IO[str] | None]:
+    """Hold the lock of a directory whose rank is dead, and yield its file; None if the rank lives."""
+    if (path / "run").is_symlink() or not is_ours(path / "run"):
+        yield None
+        return
+    with open_plain(str(path / "run")) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # its rank lives
+            yield None
+        else:
+            yield lock

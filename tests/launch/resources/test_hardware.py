@@ -120,7 +120,9 @@ def test_file_systems(machine, path, kind):
 
 
 def test_network_file_systems_are_refused_unless_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(scratch, "file_system", lambda path: "lustre" if path.startswith(str(tmp_path)) else "ext4")
+    monkeypatch.setattr(
+        scratch, "file_system", lambda path, root: "lustre" if path.startswith(str(tmp_path)) else "ext4"
+    )
     with pytest.raises(StartupError, match="network file system \\(lustre\\)") as caught:
         scratch.choose(str(tmp_path), {})
     assert "--shared-scratch" in caught.value.remedy

@@ -1,0 +1,116 @@
+"""A process that measures for some probes, and is ended with all its children when its time is up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.procfs import kill_marked
+
+__all__ = ["ALARM", "BoundedProcess", "Measured", "measuring", "results", "words"]
+
+
+ALARM = "MPIDASK_DOCTOR_ALARM"  # the environment variable of a process with the s after which it ends itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What came of a probe.
+
+    facts:   None if it has measured nothing
+    trouble: why
+    silent:  whether it took too long
+    """
+
+    facts: Mapping[str, Any] | None
+    trouble: str = ""
+    silent: bool = False
+
+
+def words(module: str, *arguments: str) -> list[str]:
+    """Return the command line of a module of this room."""
+    # Not -m alone: the working directory, which may hold files that are named like modules of Python's.
+    code = f"import sys; '' in sys.path and sys.path.remove(''); from mpidask.doctor.{module} import main; main()"
+    return [sys.executable, "-c", code, *arguments]
+
+
+class BoundedProcess:
+    """A process of its own, in a session of its own, whose children carry its mark.
+
+    seconds: how long it may take
+    own_session: whether it leaves this process's group; a process that talks to the MPI launcher stays
+    """
+
+    def __init__(self, command: Sequence[str], seconds: float, stdin: str = "", *, own_session: bool = True) -> None:
+        self.seconds = seconds
+        self._token = uuid.uuid4().hex
+        self._files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]  # no disk: it may be full
+        os.write(self._files[0], stdin.encode())
+        os.lseek(self._files[0], 0, os.SEEK_SET)
+        self._deadline = time.monotonic() + seconds
+        environ = {**os.environ, TOKEN: self._token, ALARM: str(int(seconds) + 5)}
+        read, out, errors = self._files
+        # Not close_fds: an MPI library may have a channel to its launcher there.
+        self._process = subprocess.Popen(  # noqa: S603 - our own modules
+            command, stdin=read, stdout=out, stderr=errors, env=environ, start_new_session=own_session, close_fds=False
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, or its time is up."""
+        return self._process.poll() is not None or time.monotonic() > self._deadline
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
+
+    def wait(self) -> None:
+        """Wait until it has ended or its time is up."""
+        while not self.has_ended:
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int | None, str, str]:
+        """End it and all that it has started; return exit status (None if its time was up), stdout and stderr."""
+        status = self._process.poll()
+        kill_marked(self._token, trackers=True)
+        if status is None:
+            self._process.kill()  # and no wait: a process in the middle of a hanging file system does not end
+        output = [_content(file) for file in self._files[1:]]
+        for file in self._files:
+            os.close(file)
+        return status, output[0], output[1]
+
+
+def _content(file: int) -> str:
+    return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
+
+def measuring(names: Sequence[str], root: Path, seconds: float) -> BoundedProcess:
+    """Start to measure for these probes."""
+    return BoundedProcess(words("measuring", str(root), *names), seconds)
+
+
+def results(process: BoundedProcess, names: Sequence[str]) -> dict[str, Measured]:
+    """End a process that measures; return name -> what came of it (what it has printed until then counts)."""
+    status, printed, errors = process.end()
+    found = {name: Measured(**said) for name, said in map(json.loads, filter(_is_whole, printed.splitlines()))}
+    if status is None:
+        missing = Measured(None, f"no answer within {process.seconds:.3g} s", silent=True)
+    else:
+        last = (errors.strip().splitlines() or [""])[-1]
+        missing = Measured(None, f"measuring ended with status {status}: {last}".removesuffix(": "))
+    return {name: found.get(name, missing) for name in names}
+
+
+def _is_whole(line: str) -> bool:
+    return line.startswith("[") and line.endswith("]")

@@ -1,0 +1,4 @@
+"""Probes of the batch system.
+
+Runs as `mpidask.doctor.probes` says. May import batch.
+"""
