@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import fcntl
 import os
@@ -206,6 +207,14 @@ def forget(address: str) -> None:
         _write(_lent[0], _known)
 
 
+def _of_client(security: Security) -> Security:
+    """Return the keys of a worker as a client has them: those of per-worker jobs are named for the worker alone."""
+    found = copy.copy(security)
+    if not found.tls_client_cert:
+        found.tls_client_cert, found.tls_client_key = security.tls_worker_cert, security.tls_worker_key
+    return found
+
+
 def known(info: Mapping[str, str]) -> Security | None:
     """Return what a client needs for a scheduler (``info["address"]``); Dask asks for it when it connects.
 
@@ -216,7 +225,7 @@ def known(info: Mapping[str, str]) -> Security | None:
         return _known[address].security()
     for worker in compat.workers():
         if worker.scheduler.address == address:
-            return worker.security  # type: ignore[no-any-return]  # Dask's
+            return _of_client(worker.security)
     keys = _offered(address)
     if keys is not None:
         from mpidask.security import tls_sockets
