@@ -88,7 +88,11 @@ def _values(record: Record, run: Summary, source: Source) -> dict[str, Any]:
 
 def _compared(accounted: Mapping[str, float], run: Summary) -> list[tuple[str, str, str]]:
     """Return name, the batch system's figure and ours, of what it accounts."""
-    ours = {"wall": duration(run.wall), **({"memory": amount(run.peak[1])} if run.peak else {})}
+    ours = {
+        "wall": duration(run.wall),
+        "cpu": f"{duration(run.cpu)} in tasks",
+        **({"memory": amount(run.peak[1])} if run.peak else {}),
+    }
     words: dict[str, Callable[[float], str]] = {"wall": duration, "cpu": duration, "energy": "{:.0f} J".format}
     names = {"wall": "wall time", "cpu": "processor time", "memory": "memory of a rank", "asked": "memory asked for"}
     return [

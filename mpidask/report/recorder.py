@@ -225,6 +225,7 @@ class Recorder:
             "t": self._looked,
             "capacity": round(self._account.capacity, 3),
             "parts": rounded(split(self._account, measured)),
+            "cpu": round(spent["cpu"], 3),
             "imports": round(spent["imports"], 3),
             "bytes": dict(moved),
             "tasks": tasks,

@@ -19,7 +19,7 @@ _PEAK = ("worker", "bytes", "limit")
 NAMES = {
     "useful": "useful",
     "gil": "waiting for the interpreter lock",
-    "lost": "tasks that failed or were lost",
+    "lost": "tasks that failed, were cancelled or lost",
     "transfer": "transfers",
     "spill": "spilling",
     "serialize": "(de)serialisation",
@@ -39,6 +39,7 @@ class Summary:
     capacity: threads of all workers times s
     parts:    what that was there for, in the same unit
     startup:  s until the first task, None if there was none
+    cpu:      s of processor time that tasks took
     imports:  s for which tasks imported modules
     peak:     name, bytes and limit of the worker that used most of its memory; None if that is not known
     busiest:  threads that had a task at once
@@ -55,6 +56,7 @@ class Summary:
     workers: int
     tasks: int = 0
     startup: float | None = None
+    cpu: float = 0.0
     imports: float = 0.0
     spilled: int = 0
     received: int = 0
@@ -96,6 +98,7 @@ class Summary:
             "workers": self.workers,
             "tasks": self.tasks,
             "startup_seconds": self.startup,
+            "cpu_seconds": self.cpu,
             "import_seconds": self.imports,
             "spilled_bytes": self.spilled,
             "transferred_bytes": self.received,
@@ -124,6 +127,7 @@ def summarize(record: Record) -> Summary:
         workers=len(run.get("workers", ())),
         tasks=tasks,
         startup=None if first is None else round(first - record.began, 3),
+        cpu=totals.get("cpu", 0.0),
         imports=totals.get("imports", 0.0),
         spilled=int(moved.get("spilled", 0)),
         received=int(moved.get("received", 0)),
