@@ -93,6 +93,7 @@ class MPICluster(_MPICluster):
         local_cluster: bool | None = None,
         walltime_margin: str | None = None,
         report: str | None = None,
+        timeline: str | None = None,
         **others: Any,
     ) -> None: ...
 
@@ -139,6 +140,7 @@ class Session(_Session):
         walltime_margin: str | None = None,
         report: str | None = None,
         quiet: bool | None = None,
+        timeline: str | None = None,
         **options: Any,
     ) -> None: ...
 

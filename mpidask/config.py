@@ -156,6 +156,12 @@ class Options:
         "DIR",
     )
     quiet: bool = option(False, "Print no banner and no closing lines.")
+    timeline: str | None = option(
+        None,
+        "Write what each process does while the run starts and ends: a Chrome trace, which https://ui.perfetto.dev "
+        "shows. Print the longest waits.",
+        "FILE",
+    )
 
 
 def as_option(key: str) -> str:

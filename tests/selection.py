@@ -36,6 +36,8 @@ UNDER_OPEN_MPI = {
     "test_startup.py::test_a_launcher_of_another_mpi_is_refused": "",
     "test_startup.py::test_an_import_error_on_one_rank_names_it": "",
     "test_submit.py::test_flights": "slurm",
+    "test_timeline.py::test_a_run_that_is_killed_leaves_it": "mpirun",
+    "test_timeline.py::test_every_process_is_in_it": "",
 }
 
 #: Files and tests whose thorough cases are MPICH's alone: MPI plays no part in what distinguishes them.

@@ -27,7 +27,7 @@ PANELS: dict[str, tuple[str, str]] = {
         "profile job_name system directive prologue python requeue",
         "epilogue launcher launch_timeout requeue_limit state_directory keep",
     ),
-    "Watching": ("follow wait dry_run quiet", "poll_interval"),
+    "Watching": ("follow wait dry_run quiet", "poll_interval timeline"),
     "Workers": (
         "nthreads memory_limit workers_per_rank nanny gpus local_directory",
         """inclusive_workers min_workers startup_timeout shared_scratch worker_class worker_options data name

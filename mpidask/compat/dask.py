@@ -54,12 +54,15 @@ def _instances(name: str) -> list[Any]:
     return [each for each in gc.get_objects() if issubclass(type(each), kind) and hasattr(each, "scheduler")]
 
 
-def adjust_clients(adjust: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]]) -> None:
+def adjust_clients(
+    adjust: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]], made: Callable[[], None] = lambda: None
+) -> None:
     """Have `adjust` change the address and the keywords that each client of this process is made with.
 
     There is no hook for it: Dask's configuration has one address, and no keywords, for clients without an address.
 
     adjust: gets both, and returns both
+    made:   called when one is there
 
     Upstream: no issue.
     """
@@ -72,6 +75,7 @@ def adjust_clients(adjust: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, 
         def __init__(self: Any, address: Any = None, *args: Any, **keywords: Any) -> None:  # noqa: N807
             address, keywords = adjust(address, keywords)
             original(self, address, *args, **keywords)
+            made()
 
         client.__init__ = __init__
 

@@ -21,6 +21,7 @@ from mpidask.launch.exit_hook import EXIT_HOOK
 from mpidask.launch.script import current
 from mpidask.launch.script.walltime_alarm import Alarm
 from mpidask.launch.servers import log_filters
+from mpidask.launch.watchdog import end_timeline
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.watchdog import Watchdog
 
@@ -207,6 +208,7 @@ class SessionRank:
     def _return(self) -> None:
         """Give back what is not MPI's."""
         if not self._leaves:  # the process goes on
+            end_timeline()
             self.rank.watchdog.dismiss()
             self._before.give_back()
 

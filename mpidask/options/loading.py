@@ -70,11 +70,11 @@ def load(
     ]
     values = {name: value for layer in layers for name, value in layer.items()}
     values["preload_import"] = _names(values.get("preload_import", ()), label("preload_import"))
-    for name in ("local_directory", "import_cache", "scheduler_file"):
+    for name in ("local_directory", "import_cache", "scheduler_file", "timeline"):
         if values.get(name):
             values[name] = path(values[name], label(name))
-    if "scheduler_file" in values:  # ranks and watchdogs may have other working directories
-        values["scheduler_file"] = os.path.abspath(values["scheduler_file"])
+    for name in values.keys() & {"scheduler_file", "timeline"}:  # ranks and watchdogs may be in other directories
+        values[name] = os.path.abspath(values[name])
     if values.get("report", NO_REPORT) != NO_REPORT:
         values["report"] = os.path.abspath(path(values["report"], label("report")))
     options = Options(**values)

@@ -20,6 +20,7 @@ from mpidask.launch.resources import staggering
 from mpidask.launch.script import current
 from mpidask.launch.servers import log_filters
 from mpidask.launch.servers.agent import Agent
+from mpidask.launch.watchdog import OTHERS, mark
 from mpidask.security import tls_sockets
 from mpidask.security.credentials import Contact
 
@@ -129,12 +130,15 @@ class ClientCluster:
         """Start what this rank hosts, prepare the client, wait for all others; raises an MpidaskError on all ranks."""
         try:
             wrong = caught(self._start_agent) or caught(self._side.prepare)  # while the scheduler comes up elsewhere
+            mark("prepare the script")
             yield from self._know_scheduler(wrong)
+            mark("wait for the scheduler", OTHERS)
             watch = StartupProgress(self._layout)
             try:
                 yield from self._world.agree(wrong or Up(self, self._side), watch.policy)
             finally:
                 watch.done()
+                mark("wait for workers", OTHERS)
         except MpidaskError:
             self._side.close(self.address)
             self.close_agent()
@@ -148,6 +152,7 @@ class ClientCluster:
         self._run.drop_imports()
         if self._agent is not None:
             self._agent.watch(lambda status: teardown.lose_agent(self._run, status))
+        mark("begin the run")
 
     def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
         """Learn where the scheduler is, or tell the others, if it is here.
@@ -182,11 +187,14 @@ class ClientCluster:
 
         status: the script's exit status, None if it is not known
         """
+        mark("the script", OTHERS)
         self.closed = True
         self._run.watchdog.end_within(teardown.KILL)
         self._side.close(self.address)
         self._world.announce_end(status)
+        mark("close the cluster")
         self.close_agent()
+        mark("wait for the agent's end", OTHERS)
         if self._run.is_reporting:
             print_closing(self._run, status)
 

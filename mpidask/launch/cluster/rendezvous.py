@@ -34,6 +34,7 @@ from mpidask.launch.resources import (
 )
 from mpidask.launch.resources.division import Facts, WorkerSpec
 from mpidask.launch.resources.roles import Role
+from mpidask.launch.watchdog import OTHERS, mark, time_run
 from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 
@@ -48,6 +49,9 @@ def meet(rank: Rank, read: Callable[[], Invocation]) -> Run:
     """
     settled = _settle(rank.world, read)
     options = settled.invocation.options
+    written = time_run(options.timeline, settled.run, rank.world.rank)
+    if written is not None:
+        rank.watchdog.write_timeline(written)
     imports = None
     if options.import_cache is not None:
         from mpidask.launch.imports import import_sharing
@@ -65,7 +69,9 @@ def meet(rank: Rank, read: Callable[[], Invocation]) -> Run:
 def _settle(world: World, read: Callable[[], Invocation]) -> Settled:
     """Have rank 0 read what the user wants, and hand it and Dask's configuration to all ranks."""
     value = caught(lambda: _read(read)) if world.rank == 0 else None
+    mark("read options and configuration")
     value = wait(world.share(value, 0))
+    mark("wait for the options", OTHERS)
     if isinstance(value, MpidaskError):
         raise value
     settled: Settled = value
@@ -79,7 +85,20 @@ def _read(read: Callable[[], Invocation]) -> Settled:
     """On rank 0: return what all ranks are to have; raises WalltimeError if there is no time left for a cluster."""
     invocation = read()
     walltime.check()
+    _check_timeline(invocation.options.timeline)
     return Settled(invocation, _configuration(), os.urandom(16).hex(), _of_the_job())
+
+
+def _check_timeline(file: str | None) -> None:
+    """Raise UsageError if the timeline could not be written."""
+    if file is None:
+        return
+    directory, name = os.path.split(file)
+    if os.path.isdir(file) or not os.access(directory, os.W_OK):
+        raise UsageError(
+            f"--timeline is {file!r}, which cannot be written",
+            f"give a file in a directory that can be written to, such as --timeline /tmp/{name}",
+        )
 
 
 def _configuration() -> dict[str, Any]:
@@ -130,8 +149,10 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
     rank.use_role(assigned[world.rank])
     timeout = startup_timeout(options, staggering.Turn(ranks=world.size))
     looked = caught(lambda: _look_around(rank, options, assigned[world.rank], joined))
+    mark("look around on the node")
     with announce.meeting(world, options, {}) as show:
         by_rank = wait(world.agree(looked, WaitPolicy(timeout, progress=show, compact=division.compact)))
+    mark("meet the other ranks", OTHERS)
     facts = [by_rank[number] for number in range(world.size)]
     workers = _divide(options, facts, assigned)
     if world.rank == 0:
@@ -140,6 +161,7 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
     if prefix is not None:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
+    mark("divide, and find the network")
     world.listen_for_wakeups(address)
     apart = not options.nanny or config.starts_workers(options)
     agents = sharing.agents(

@@ -27,6 +27,7 @@ from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import RankSpec
+from mpidask.launch.watchdog import OTHERS, mark
 from mpidask.security.credentials import Contact
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ async def serve(
         await serving.close()
         raise
     end = await serving.end(until_shutdown=until_shutdown or run.layout.client is None)
+    mark("the run", OTHERS)
     serving.is_over = True
     if serving.ending is not None:  # it ends in order now, also if SIGTERM has come
         serving.ending.cancel()
@@ -96,8 +98,10 @@ class ServerRank:
     async def start_scheduler(self) -> None:
         """Start it on its rank and tell everybody its address; raises StartupError on all ranks."""
         self._wrong = caught(self._prepare)
+        mark("start an agent, or prepare")
         made = self._wrong or (await _caught(self._make_scheduler) if self._run.hosts_scheduler else None)
         self._contact = await wait_async(share_scheduler(self._run, made))
+        mark("wait for the scheduler", OTHERS)
 
     def _prepare(self) -> None:
         """Start the agent, which imports Dask while the scheduler comes up elsewhere, or prepare this process."""
@@ -148,6 +152,7 @@ class ServerRank:
             await wait_async(self._world.agree(coming, policy), told)
         finally:
             watch.done()
+            mark("wait for workers", OTHERS)
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._run.is_reporting:
             print_banner(self._layout, self._contact, self._dashboard)
@@ -156,6 +161,7 @@ class ServerRank:
         )  # so that the script comes after the banner
         self._run.drop_imports()
         self._keep_agent()
+        mark("begin the run")
 
     def _keep_agent(self) -> None:
         """See to the loss of the agent: another takes its place, unless the cluster ends with it."""
@@ -262,8 +268,10 @@ class ServerRank:
             self._replacement.close(2 * teardown.CLOSE)
         elif self._agent is not None:
             self._agent.close(2 * teardown.CLOSE)
+        mark("wait for the agent's end", OTHERS)
         if self._hosted is not None:
             await self._hosted.close()
+            mark("close servers")
 
 
 class WorkersComing:

@@ -12,6 +12,7 @@ from mpidask.errors import LostError, warn
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
 from mpidask.launch.comm.world import World
+from mpidask.launch.watchdog import OTHERS, mark
 
 __all__ = [
     "CLOSE",
@@ -72,7 +73,9 @@ def leave_in_order(run: Run, status: int) -> NoReturn:
     with contextlib.suppress(Exception):
         run_exit_handlers()
     run.tidy()
+    mark("tidy up")
     if wait(run.world.meet(_MEET if is_client else _MEET + _MEET_LONGER)):
+        mark("wait for all ranks at the end", OTHERS)
         run.rank.leave(status)
     if is_client:
         warn("a rank did not end in time; the run is aborted", key="too-slow-to-end")

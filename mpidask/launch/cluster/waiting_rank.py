@@ -13,6 +13,7 @@ from mpidask.launch.cluster.announce import StartupProgress
 from mpidask.launch.cluster.contact import share_scheduler
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import End, wait
+from mpidask.launch.watchdog import OTHERS, mark
 
 __all__ = ["attend", "only_waits"]
 
@@ -36,10 +37,13 @@ def attend(run: Run, ready: Callable[[], None]) -> End:
     world = run.world
     try:
         wait(share_scheduler(run, None))
+        mark("wait for the scheduler", OTHERS)
         wait(world.agree({}, StartupProgress(run.layout).policy))
+        mark("wait for workers", OTHERS)
         wait(world.share(None, run.layout.reporting_rank))  # the dashboard's link
         run.drop_imports()
         end = wait(world.await_end(), world.wakeup)
+        mark("the run", OTHERS)
     finally:  # it ends in order now, also if SIGTERM has come
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from mpidask.errors import StartupError
 from mpidask.launch.comm import startup_errors
+from mpidask.launch.watchdog import mark
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 
 __all__ = ["bring_up", "family", "is_finalized", "loaded", "parameter_files", "settings", "texts"]
@@ -31,9 +32,11 @@ def bring_up() -> Any:
         mpi4py.rc.initialize = False  # look which library it is first: a wrong one may abort
         from mpi4py import MPI
 
+        mark("import mpi4py")
         if not MPI.Is_initialized():
             startup_errors.check_vendor(MPI)
             _initialise(MPI)
+            mark("MPI_Init")
         startup_errors.check_size(MPI)
     except (ImportError, RuntimeError) as error:
         _refuse(startup_errors.mpi_missing(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources.roles import VITAL, Role
-from mpidask.launch.watchdog import shared_memory
+from mpidask.launch.watchdog import OTHERS, end_timeline, mark, shared_memory
 from mpidask.launch.watchdog.early_processes import EarlyProcesses
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
@@ -54,7 +54,9 @@ class Rank:
         A user's mistake that keeps MPI from coming up ends the process with its remedy.
         """
         environ = dict(os.environ)
-        return cls(World.of(comm), watchdog, environ, early)
+        world = World.of(comm)
+        mark("wait for all ranks in MPI", OTHERS)
+        return cls(world, watchdog, environ, early)
 
     def changed_environ(self) -> dict[str, str]:
         """Return, for what it starts, its mark and those variables that have come or changed since its own start."""
@@ -77,6 +79,8 @@ class Rank:
     def leave(self, status: int) -> NoReturn:
         """End MPI and the process, without waiting for threads that the run left behind."""
         self.world.finalize(last=bool(status))
+        mark("MPI_Finalize")
+        end_timeline()
         self.watchdog.farewell()
         World.exit_process(status)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from mpidask.job_environment import text_of
 from mpidask.launch.resources.division import Facts, WorkerSpec
 from mpidask.launch.resources.hardware import cgroup_directories
+from mpidask.launch.watchdog import TIMELINE
 from mpidask.launch.watchdog.launcher_environment import TOKEN, rank_identity
 
 __all__ = ["agents", "described", "union"]
@@ -90,7 +91,7 @@ def _variables(facts: Facts, environ: Mapping[str, str]) -> Iterator[str]:
 
     The variable that shows GPUs is given to each worker, but cannot be taken from one.
     """
-    identity = {*rank_identity(environ), facts.gpu_variable, TOKEN}
+    identity = {*rank_identity(environ), facts.gpu_variable, TOKEN, TIMELINE}
     names = sorted(name for name in environ if name not in identity and not _OF_ONE_RANK.match(name))
     yield from (f"{name}={environ[name]}" for name in names)
     yield f"{facts.gpu_variable} {facts.gpu_visible is None}"

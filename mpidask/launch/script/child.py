@@ -15,6 +15,7 @@ from mpidask.errors import MpidaskError, caught
 from mpidask.launch.script import main_module, notebook, threads
 from mpidask.launch.script.main_module import Code
 from mpidask.launch.script.messages import Begin, EndWithin, Prepare, Ready
+from mpidask.launch.watchdog import OTHERS, SCRIPT, mark, time_process
 from mpidask.launch.watchdog.early_start import interpreter_options
 
 __all__ = ["main"]
@@ -28,12 +29,18 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the script begins its rank decides
     channel = Connection(descriptor)
+    time_process("script")
+    mark("start Python")
     wrong = caught(_import)
+    mark("import Dask")
     try:
         prepare: Prepare = channel.recv()
+        mark("wait for the ranks", OTHERS)
         code = wrong or caught(lambda: _prepare(prepare))
         channel.send(Ready(code if isinstance(code, MpidaskError) else None))
+        mark("load the script")
         begin: Begin = channel.recv()
+        mark("wait for the cluster", OTHERS)
     except (EOFError, OSError):  # another rank runs the script, or nobody does
         os._exit(0)
     signal.signal(signal.SIGINT, interrupt)
@@ -58,6 +65,7 @@ def _prepare(prepare: Prepare) -> Code:
     from mpidask.security import tls_sockets
 
     os.environ.update(prepare.environ)
+    time_process("script", last=True)
     dask_settings.update(prepare.config)
     staggering.configure(prepare.turn)
     tls_sockets.mend()
@@ -88,6 +96,7 @@ class _Script:
         if self._prepare.walltime_margin:
             self._alarm = Alarm(self._prepare.walltime_margin, self, self._give_up)
             self._alarm.set()
+        mark("have the script find the cluster")
         main_module.run(code, self._ended)
 
     def end_within(self, seconds: float) -> None:
@@ -106,6 +115,7 @@ class _Script:
         """Look after the threads that the interpreter now waits for."""
         if os.getpid() != self._pid:  # a child that the script has forked
             return
+        mark("the script", SCRIPT)
         if self._alarm is not None:
             self._alarm.script_ended(status)
         if threads.left():

@@ -21,6 +21,7 @@ from mpidask.compat import dask as compat
 from mpidask.compat.fixed_size_cluster import FixedSizeCluster
 from mpidask.launch.script import aliases, carried_state, current
 from mpidask.launch.script.messages import Begin, Prepare
+from mpidask.launch.watchdog import SCRIPT, mark
 from mpidask.security import credentials
 
 __all__ = ["RunCluster", "dashboard_link", "install"]
@@ -92,6 +93,7 @@ def _answer_clients(*, local: bool) -> None:
     configured = dask.config.get("scheduler-address", None)
 
     def adjust(address: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mark("the script", SCRIPT)
         of_cluster = {name: value for name, value in given.items() if name not in own}
         elsewhere = given.get("scheduler_file") or dask.config.get("scheduler-address", None) != configured
         if address is not None or elsewhere or (local and of_cluster):
@@ -101,7 +103,7 @@ def _answer_clients(*, local: bool) -> None:
         mine = {name: value for name, value in given.items() if name not in of_cluster and name != "security"}
         return _cluster_of(mine.get("asynchronous", False), mine.get("loop")), mine
 
-    compat.adjust_clients(adjust)
+    compat.adjust_clients(adjust, lambda: mark("connect a client"))
 
 
 def _cluster_of(asynchronous: Any, loop: Any) -> RunCluster:

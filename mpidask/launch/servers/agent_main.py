@@ -24,6 +24,7 @@ from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, redirection, worker_environment
 from mpidask.launch.servers.agent_messages import Duty, Finished, Started, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
+from mpidask.launch.watchdog import OTHERS, mark, time_process
 from mpidask.launch.watchdog.agent_process import MODULES, begin_anew
 from mpidask.security.credentials import Contact
 
@@ -59,16 +60,21 @@ def main(descriptor: int, *, early: bool, duty: int | None = None) -> None:
     """
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
+    time_process("agent")
+    mark("start Python")
     if early:
         gc.disable()
         with contextlib.suppress(Exception), import_cache.active(None):  # what is wrong is told when it is needed
             worker_environment.import_dask()
+        mark("import Dask")
     try:
         told: Duty = connection.recv() if duty is None else _kept(duty)
     except (EOFError, OSError):  # the rank is gone, or does not need it
         os._exit(0)
     fits = not early or _fits(told)
     os.environ.update({**told.environ, **told.libraries})
+    mark("wait for its rank", OTHERS)
+    time_process("agent")
     if not fits:
         for name in told.without:
             os.environ.pop(name, None)
@@ -111,6 +117,7 @@ def _be_agent(duty: Duty, connection: Connection) -> None:
     try:
         _import(spec)
         _configure(spec)
+        mark("import and configure")
         worker_environment.extend_path(spec.path)
         _dask().raise_open_files()
         stderr = sys.stderr
@@ -120,6 +127,7 @@ def _be_agent(duty: Duty, connection: Connection) -> None:
             gc.freeze()  # the collector would write to all that is shared
             with forked_servers():
                 _dask().start_fork_server()
+            mark("start the fork server")
         gc.enable()
         log_filters.point(stderr, sys.stderr)  # what Dask's servers say goes where mpidask's words go
     except Exception as error:  # noqa: BLE001 - reported by the rank, with its name
@@ -189,8 +197,10 @@ async def _serve_until_closed(spec: RankSpec, connection: Connection) -> None:
     hosted = HostedServers(spec, lambda: os._exit(LostError.status))
     serving = asyncio.ensure_future(_serve(spec, hosted, rank))
     await rank.closed.wait()
+    mark("serve", OTHERS)
     serving.cancel()
     await hosted.close()
+    mark("close servers")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -203,11 +213,14 @@ async def _serve(spec: RankSpec, hosted: HostedServers, rank: _RankConnection) -
         contact = None if spec.workers is None else spec.workers.scheduler
         if spec.scheduler is not None:
             listening = await hosted.start_scheduler()
+            mark("start the scheduler")
             rank.tell(listening)
             contact = listening.contact
         if contact is not None:
             contact = contact if contact.address else await rank.contact
+            mark("wait for the scheduler", OTHERS)
             await hosted.start_workers(contact, lambda up: rank.tell(WorkerUp(up)))
+            mark("start workers", OTHERS)
             rank.tell(Started())
         rank.tell(Finished(await hosted.finished()))
     except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from mpidask.errors import StartupError
 from mpidask.launch.resources import walltime
 from mpidask.launch.servers import worker_environment
 from mpidask.launch.servers.log_filters import ignore_lost_peers, limit_refusals
+from mpidask.launch.watchdog import mark, time_process
 
 with contextlib.suppress(StartupError):  # the agent has told it
     worker_environment.load()
@@ -44,3 +45,6 @@ if os.environ.get(run_directory.DIRECTORY) and isinstance(sys.stdout, io.TextIOW
 # What is here is shared with all workers as long as nobody writes to it: the garbage collector would.
 gc.freeze()
 gc.enable()
+
+time_process("fork server")
+mark("prepare for workers")

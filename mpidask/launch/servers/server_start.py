@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
-import functools
 import importlib
 import importlib.util
 import multiprocessing
@@ -35,8 +34,10 @@ from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import ProgressWriter
 from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
+from mpidask.launch.servers.plugins.timing import scheduler_marks, worker_environ, worker_marks
 from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
 from mpidask.launch.servers.specs import RankShare, SchedulerSpec, WorkerGroupSpec
+from mpidask.launch.watchdog import NOTE, mark
 from mpidask.launch.watchdog.agent_process import variables
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.shared_memory import semaphore_prefix
@@ -87,7 +88,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
             http_prefix=spec.token or "/",
             idle_timeout=spec.idle,
             local_directory=spec.directory,
-            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.ranks, postmortem)],
+            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.ranks, postmortem), *scheduler_marks()],
         )
         if spec.idle == 0:
             made.idle_timeout = None
@@ -217,9 +218,7 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
     answer_clients()  # those of tasks
     workers = gpu_workers.to_make(cls, spec)
     servers = [_make(cls, spec, worker) for worker in workers]
-    starting = [
-        _start(server, functools.partial(on_up, worker.rank)) for worker, server in zip(workers, servers, strict=True)
-    ]
+    starting = [_start(server, worker, on_up) for worker, server in zip(workers, servers, strict=True)]
     try:
         with log_filters.unlogged("distributed.nanny"):  # a failure is raised, and told once
             async with asyncio.timeout(spec.timeout):
@@ -232,9 +231,11 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
     return servers
 
 
-async def _start(server: Server, on_up: Callable[[], None]) -> None:
+async def _start(server: Server, worker: WorkerSpec, on_up: Callable[[int], None]) -> None:
+    mark(f"start worker {worker.name}", NOTE)
     await server
-    on_up()
+    mark(f"worker {worker.name} is up", NOTE)
+    on_up(worker.rank)
 
 
 def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
@@ -259,6 +260,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
     }
     if issubclass(cls, Worker):
         settings["plugins"] = (*settings.get("plugins", ()), idle.plugin(nanny=spec.nanny), SelfReport())
+        settings["plugins"] += worker_marks(worker.name, nanny=spec.nanny)
         settings["plugins"] += (WorkerMeasures(),) if spec.measured else ()
     share = spec.shares.get(worker.rank, RankShare())
     if issubclass(cls, Worker | Nanny) and spec.nanny and (share.cores or share.log is not None):
@@ -267,7 +269,7 @@ def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Serve
         cls, settings["worker_class"] = WatchedNanny, cls
     if issubclass(cls, Nanny):
         own = {worker.gpu_variable: worker.gpu} if worker.gpu else {}
-        settings["env"] = {**share.environ, **own, **(settings.get("env") or {})}
+        settings["env"] = {**share.environ, **own, **worker_environ(worker.rank), **(settings.get("env") or {})}
     server = cls(spec.scheduler.address, **settings)
     if isinstance(server, Worker):
         lost_connections.note_reason(server)

@@ -9,8 +9,9 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from mpidask.launch.watchdog import early_start
+from mpidask.launch.watchdog import early_start, mark, time_early
 from mpidask.launch.watchdog.agent_process import AgentProcess
+from mpidask.launch.watchdog.launcher_environment import launcher_rank
 from mpidask.launch.watchdog.script_process import ScriptProcess
 
 __all__ = ["EarlyProcesses"]
@@ -33,12 +34,14 @@ class EarlyProcesses:
 
         words: of the command line
         """
+        time_early(words, launcher_rank(os.environ))
         started, environ = cls(), dict(os.environ)
         if has_script and not words:
             return started
         started._start = lambda: started._begin(environ, words, has_script=has_script)
         if not early_start.is_crowded(environ):
             started.mpi_is_up()
+        mark("start processes early")
         return started
 
     def mpi_is_up(self) -> None:

@@ -45,6 +45,7 @@ class Watch:
         self.scheduler = 0  # the process with it, where that is beside the rank
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
+        self.timeline = ""
         self.gone_ticks = self.stopped_ticks = 0
         stat = read_stat(rank)
         self.born = stat.born if stat else ""
@@ -56,16 +57,16 @@ class Watch:
         word, _, value = line.partition(" ")
         if word == "up":
             self._is_up(value)
-        elif word == "needed":
-            self.needed = True
+        elif word in ("needed", "bye"):
+            setattr(self, word, True)
         elif word == "scheduler":
             self.scheduler = int(value)
         elif word in ("path", "file"):
             self._to_remove(word, value)
+        elif word == "timeline":
+            self.timeline = value
         elif word == "end":
             self.deadline = time.monotonic() + float(value)
-        elif word == "bye":
-            self.bye = True
         elif word == "dismissed":
             os._exit(0)
 
@@ -227,6 +228,14 @@ class Watch:
         if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
             _remove_tree(session)
 
+    def write_timeline(self) -> None:
+        """Write the timeline of --timeline, which this rank would have written at its end."""
+        run, _, file = self.timeline.partition(" ")
+        if file:
+            from mpidask.launch.watchdog import timeline
+
+            timeline.finish(file, run)
+
 
 def _startup_timeout() -> float:
     try:
@@ -273,6 +282,7 @@ def run_watchdog(watch: Watch, read_end: int) -> None:
         _listen(watch, read_end)
         if not watch.bye:
             watch.clean_up()
+            watch.write_timeline()
             watch.end_run()
     except BaseException as error:  # noqa: BLE001 - last resort: never run on as a second rank
         _say(f"warning: the watchdog of {watch.who} failed: {error!r}; more: mpidask docs watchdog")

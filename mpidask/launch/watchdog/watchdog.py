@@ -90,6 +90,10 @@ class Watchdog:
         """Have a file removed, should the rank die, if it holds that text: others may have written it anew."""
         self.tell("file", f"{text} {path}")
 
+    def write_timeline(self, what: str) -> None:
+        """Have a timeline (run and file) written, should the rank die: without the rank's own farewell."""
+        self.tell("timeline", what)
+
     def end_within(self, seconds: float) -> None:
         """Have the rank killed if it is still there after that many seconds."""
         self.tell("end", str(seconds))
