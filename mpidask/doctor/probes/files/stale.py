@@ -20,33 +20,39 @@ def measure(root: Path) -> dict[str, Any]:
     from mpidask.launch.resources.hardware import listing, scratch_candidates
     from mpidask.launch.resources.scratch import left_over
 
-    mine = [name for name in listing(root / "dev/shm") if _SEGMENTS.match(name) and _is_mine(root / "dev/shm" / name)]
-    mapped = _mapped(root) if mine else ""
+    names = [name for name in listing(root / "dev/shm") if _SEGMENTS.match(name)]
+    mine = {name: place for name in names if (place := _place(root / "dev/shm" / name)) is not None}
+    mapped = _mapped(root) if mine else set()
     return {
         "directories": left_over(scratch_candidates(os.environ)),
-        "segments": [name for name in mine if f"/dev/shm/{name}" not in mapped],
+        "segments": [name for name, place in mine.items() if place not in mapped],
         "orphans": [each.directory.name for each in leases.orphans()],
     }
 
 
-def _is_mine(path: Path) -> bool:
+def _place(path: Path) -> tuple[str, str] | None:
+    """Return device and inode of a file, as the kernel writes them in `maps`; None if it is another user's."""
     try:
-        return path.lstat().st_uid == os.getuid()
+        about = path.lstat()
     except OSError:
-        return False
+        return None
+    if about.st_uid != os.getuid():
+        return None
+    return f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}", str(about.st_ino)
 
 
-def _mapped(root: Path) -> str:
-    """Return the names of the shared-memory files that processes of this user have mapped."""
-    found = []
+def _mapped(root: Path) -> set[tuple[str, str]]:
+    """Return device and inode of shared-memory files that are mapped: the C library names a semaphore later."""
+    found: set[tuple[str, str]] = set()
     for entry in os.scandir(root / "proc"):
         if entry.name.isdigit():
             try:
                 text = Path(entry.path, "maps").read_text(errors="replace")
             except OSError:
                 continue
-            found += [line.split(maxsplit=5)[-1] for line in text.splitlines() if "/dev/shm/" in line]
-    return "\n".join(found)
+            lines = (line.split() for line in text.splitlines() if "/dev/shm/" in line)
+            found |= {(words[3], words[4]) for words in lines}
+    return found
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
