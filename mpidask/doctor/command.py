@@ -25,10 +25,12 @@ def run(job: JobOptions | None, patience: float, probes: Collection[str], *, as_
     patience: how long to wait for it, in s
     probes:   what to look at
     """
-    found = rank.look(probes) if rank.is_inside(os.environ) else _outside(job, patience, probes)
+    inside = rank.is_inside(os.environ)
+    found = rank.look(probes) if inside else _outside(job, patience, probes)
     if found is None:  # the first rank reports
         return 0
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    # Open MPI gives ranks a terminal, also where all that they print goes to a file.
+    coloured = sys.stdout.isatty() and not inside and not os.environ.get("NO_COLOR")
     print(report.as_json(found) if as_json else report.text(found, coloured=coloured), flush=True)
     _leave(found)
     return found.status

@@ -21,7 +21,7 @@ from mpidask import run_directory
 from mpidask.doctor.bounded import BoundedProcess, Measured, words
 from mpidask.doctor.examination import examine, judged
 from mpidask.doctor.finding import Finding, failure
-from mpidask.doctor.probe import Place, Scope, find, names
+from mpidask.doctor.probe import Place, Scope, every, find, names
 from mpidask.doctor.ranks import gathered
 from mpidask.doctor.report import Report
 from mpidask.doctor.time_limit import share
@@ -91,8 +91,8 @@ def _alone(mine: Mapping[str, Measured]) -> Iterator[Finding]:
     """Yield what is found of what this rank has measured."""
     host = socket.gethostname()
     place = f"rank 0 on {host}"
-    for name, measured in mine.items():
-        yield from judged(name, measured, place if find(name).scope is Scope.RANK else host)
+    for name in filter(mine.__contains__, every()):
+        yield from judged(name, mine[name], place if find(name).scope is Scope.RANK else host)
 
 
 def _last_words(errors: str, status: int | None) -> str:
