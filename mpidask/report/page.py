@@ -8,6 +8,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from mpidask.errors import WalltimeError
 from mpidask.report import charts, timeline
 from mpidask.report.advice import advise
 from mpidask.report.quantity import amount, duration, percent
@@ -60,6 +61,8 @@ def _endings(run: Summary, ended: str | None) -> Iterator[str]:
     """Yield what is to be said of an end that was not in order."""
     if not run.complete:
         yield f"The run was killed: {ended or 'its record has no end'}. What follows was known until then."
+    elif run.status == WalltimeError.status:
+        yield f"The walltime ended the run (status {run.status})."
     elif run.status:
         yield f"The script ended with status {run.status}{f': {ended}' if ended else ''}."
 

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from browser import opened
 
 from mpidask.errors import UsageError
 from mpidask.report import comparison, record, timeline
@@ -127,6 +128,15 @@ def test_a_run_that_has_ended_was_not_killed(kept):
     assert "was killed" not in (kept / "other.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("status", "said"), [(75, "The walltime ended the run (status 75)."), (3, "ended with status 3.")]
+)
+def test_how_the_run_ended_is_said(kept, status, said):
+    record.append(str(kept / "report.jsonl"), [END[0], {**END[1], "status": status}])
+    write(Source(str(kept)), as_json=False, file=None)
+    assert said in (kept / "report.html").read_text()
+
+
 def test_the_timeline_knows_who_did_what_when(kept):
     first, second = timeline.rows(record.read(str(kept / "report.jsonl")))
     assert (first.label, second.label) == ("rank 1, 1", "rank 2, 2")
@@ -166,3 +176,20 @@ def test_where_there_is_no_record(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
         Source(path).record()
+
+
+@pytest.mark.thorough
+def test_in_a_browser(kept, tmp_path):
+    """On a wide and on a narrow screen, in light and in dark colours."""
+    write(Source(str(kept)), as_json=False, file=None)
+    with opened(tmp_path) as browser:
+        browser.driver.get(f"file://{kept}/report.html")
+        papers = set()
+        for width in (1100, 420):
+            for dark in (False, True):
+                browser.show(width, 900, dark=dark)
+                assert browser.overflow() <= 0
+                assert len(browser.find("svg.chart")) == 3
+                papers.add(browser.style("body", "backgroundColor"))
+        assert papers == {"rgb(255, 255, 255)", "rgb(20, 24, 29)"}
+        assert browser.errors() == []
