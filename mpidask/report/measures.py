@@ -15,7 +15,7 @@ __all__ = ["METRIC", "WorkerMeasures"]
 METRIC = "mpidask-report"
 
 _LONGEST, _KINDS = 10, 20
-_IMPORTS = "importlib._bootstrap"  # in the name of a frame in which a module is imported
+_IMPORTS = "<frozen importlib"  # in the name of a frame in which a module is imported
 _NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen", "<__array_function__")
 
 #: What Dask calls what it has measured -> what we call it.
