@@ -27,6 +27,8 @@ def advise(run: Summary) -> str | None:
     found = [each for each in found if each[0] >= _LEAST]
     if found:
         return max(found, key=lambda each: each[0])[1]()
+    if work >= _WORK and run.mean < _SHORT and run.parts.get("scheduler", 0.0) >= _LEAST * work:
+        return _short(run)  # what is left when all else is known
     return next(_unused(run), None)
 
 
@@ -63,8 +65,6 @@ def _of_work(run: Summary) -> Iterator[tuple[float, Callable[[], str]]]:
         spilling = max(spilling, 0.4 * run.capacity)
     yield spilling, lambda: _spill(run)
     yield parts.get("transfer", 0.0), lambda: _transfer(run)
-    if run.mean < _SHORT:
-        yield parts.get("scheduler", 0.0), lambda: _short(run)
 
 
 def _gil(run: Summary) -> str:

@@ -31,7 +31,7 @@ _LONGEST, _REMEMBERED = 10, 1000  # tasks that are told, and kept in mind
 _KINDS = 30
 _METRIC = "mpidask-report"
 _TICK = 0.025  # s between two rounds of a worker's event loop, 0.02 where no thread holds the interpreter's lock
-_ONE_CORE = (0.1, 1.35)  # cores that a process uses whose threads wait for that lock
+_ONE_CORE = (0.02, 1.35)  # cores that a process uses whose threads wait for that lock
 
 
 class _Seen:
