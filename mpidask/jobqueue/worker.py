@@ -1,7 +1,8 @@
 """``python -m mpidask.jobqueue.worker``: Dask's worker command, with connections that hold.
 
-It takes what ``python -m distributed.cli.dask_worker`` takes. TLS connections are steady, and a worker whose connection
-to the scheduler breaks is started again. Clients in tasks find the keys by the scheduler's address. Workers serve no
+It takes what ``python -m distributed.cli.dask_worker`` takes, and several addresses of the scheduler, separated by
+commas: the first that this node reaches is used. TLS connections are steady, and a worker whose connection to the
+scheduler breaks is started again. Clients in tasks find the keys by the scheduler's address. Workers serve no
 pages, which others on the node could read, and nothing is left in the temporary directory. The processes of its workers
 import this module too, as the main module of their nanny.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import ssl
 import sys
 import tempfile
 import types
@@ -18,17 +20,21 @@ from collections.abc import Sequence
 
 import dask.config
 from distributed.cli import dask_worker
+from distributed.security import Security
 
 from mpidask import job_environment
+from mpidask.addresses import reachability
 from mpidask.compat import servers
 from mpidask.compat.lost_connections import RestartingNanny
 from mpidask.dashboard import access
+from mpidask.errors import StartupError
 from mpidask.ports.port_range import PortRange
 from mpidask.security import credentials, tls_sockets
 
 __all__ = ["ReportingNanny", "main"]
 
 _DIRECTORY = "--local-directory"
+_LISTENING = ("--host", "--interface", "--listen-address", "--contact-address")
 
 
 class ReportingNanny(RestartingNanny):
@@ -49,6 +55,7 @@ def main(words: Sequence[str]) -> None:
     credentials.answer_clients()  # those of tasks; a nanny hands its configuration to its worker
     access.leave_out_pages_of_workers()
     signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
+    words = _joining(words)
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
     try:
         if given or dask.config.get("temporary-directory", default=None):
@@ -58,6 +65,36 @@ def main(words: Sequence[str]) -> None:
     except RuntimeError:
         _report_shortage(words)
         raise
+
+
+def _joining(words: Sequence[str]) -> list[str]:
+    """Return the words with one of several addresses of the scheduler, and the own address on the way to it.
+
+    Raises SystemExit with a message if this node reaches none of them.
+    """
+    if not words or "," not in words[0]:
+        return list(words)
+    addresses, *others = words
+    try:
+        way = reachability.first_reached(addresses.split(","), _context(others))
+    except StartupError as error:
+        error.report()
+        raise SystemExit(error.status) from None
+    sys.stderr.write(f"mpidask: {os.uname().nodename} reaches the scheduler at {way.address} from {way.own}\n")
+    own = [] if any(word.split("=")[0] in _LISTENING for word in others) else ["--host", way.own]
+    return [way.address, *others, *own]
+
+
+def _context(words: Sequence[str]) -> ssl.SSLContext | None:
+    """Return what a connection to the scheduler is wrapped in, as the arguments for Dask's command say it."""
+    given = dict(itertools.pairwise(words))
+    if "--tls-cert" not in given:
+        return None
+    security = Security(
+        tls_ca_file=given["--tls-ca-file"], tls_worker_cert=given["--tls-cert"], tls_worker_key=given.get("--tls-key")
+    )
+    context: ssl.SSLContext = security.get_connection_args("worker")["ssl_context"]
+    return context
 
 
 def _report_shortage(words: Sequence[str]) -> None:

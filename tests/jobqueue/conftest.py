@@ -24,6 +24,7 @@ ON = {
     "lifetimes": ["local"],
     "busy": ["slurm"],
     "a_lost_node": ["slurm"],
+    "an_address_that_leads_nowhere": ["slurm"],
     "a_requeued_job": ["slurm"],
     "killed_with_its_sentinel": ["slurm"],
     "jobs_of_tcsh": ["slurm"],

@@ -6,6 +6,7 @@ Run by test_clusters.py as an ordinary user, where the batch system is.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -160,6 +161,20 @@ def busy(system):
         assert long.result(timeout=60) == jobs.jobs[0].name
         del long  # Dask keeps a worker for what is in memory
         until(lambda: not jobs.jobs)
+
+
+def an_address_that_leads_nowhere(system):
+    """Here Dask's choice is an address that no other node reaches (the test sees to it); the first job finds another."""
+    with cluster(system, job_extra_directives=["--exclude=mn4"]) as jobs, Client(jobs) as client:
+        chosen = jobs.scheduler.address
+        assert chosen.startswith("tls://10.255."), chosen
+        jobs.scale(jobs=1)
+        client.wait_for_workers(1, timeout=120)
+        assert "reaches the scheduler at tls://10.177.0.4:" in jobs.jobs[0].log, jobs.jobs[0].log
+        (worker,) = client.scheduler_info()["workers"]
+        assert worker.startswith("tls://10.177.0."), worker
+        assert re.search(rf" tls://10.177.0.4:\d+,{chosen} ", jobs.job_script()), jobs.job_script()
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3
 
 
 def a_lost_node(system):

@@ -251,12 +251,12 @@ class HeldCluster(SteppedCluster):
         missing = {name: spec for name, spec in self.worker_spec.items() if name not in self.workers}
         if not missing:
             return
-        address = getattr(self.scheduler, "contact_address", None) or self.scheduler.address
         security = self._key_files.security
+        where = scheduler_options.where(self.scheduler, self.scheduler_spec["options"])
         jobs = {}
         for name, spec in missing.items():
             ours = {"name": name, "dispatcher": self.dispatcher, "number": spec["number"], "security": security}
-            jobs[name] = self._factory.make(spec["of"], address, **ours)
+            jobs[name] = self._factory.make(spec["of"], *where, **ours)
             jobs[name].restarts = spec.get("restarts", 0)
         try:
             await self.dispatcher.submit(list(jobs.values()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import ArgumentError
@@ -40,13 +41,19 @@ class JobFactory:
             raise ArgumentError(f"there is no group {group!r}", f"there are: {', '.join(self.groups) or 'none'}")
         return self.groups[group]
 
-    def make(self, group: str | None = None, address: str = NO_ADDRESS, **given: Any) -> Job:
+    def make(
+        self, group: str | None = None, address: str = NO_ADDRESS, candidates: Sequence[str] = (), **given: Any
+    ) -> Job:
         """Return a job that is not submitted.
 
-        given: keywords that count before those of the group
+        address:    the scheduler's
+        candidates: its addresses that the job is to try, in this order
+        given:      keywords that count before those of the group
         """
         with once(self._warned):
-            return self.kind(address, **{"name": "dummy-name", **self.keywords(group), **given})
+            job = self.kind(address, **{"name": "dummy-name", **self.keywords(group), **given})
+        job.spec = dataclasses.replace(job.spec, candidates=tuple(candidates))
+        return job
 
     def spec(self, group: str | None) -> dict[str, Any]:
         """Return Dask's specification of a job of a group."""

@@ -19,10 +19,10 @@ from mpidask.dashboard import links
 from mpidask.dashboard.notebook import DashboardWay
 from mpidask.errors import BatchError, linked
 from mpidask.jobqueue.cluster.adaptive import POSITIONAL, JobAdaptive, is_adapting, limits_in_workers, telling
-from mpidask.jobqueue.cluster.job_factory import NO_ADDRESS, JobFactory, class_of_jobs
+from mpidask.jobqueue.cluster.job_factory import JobFactory, class_of_jobs
 from mpidask.jobqueue.cluster.reporting_cluster import ReportingCluster
 from mpidask.jobqueue.cluster.scheduler_job import SchedulerJob
-from mpidask.jobqueue.cluster.scheduler_options import link, refuse_arguments
+from mpidask.jobqueue.cluster.scheduler_options import link, refuse_arguments, where
 from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs import hooks
 from mpidask.jobqueue.jobs.job import Job
@@ -188,9 +188,9 @@ class JobQueueCluster(ReportingCluster):
         return self._sample(self._key_files.security)
 
     def _sample(self, security: Security | None = None) -> Job:
-        address = getattr(getattr(self, "scheduler", None), "address", None)
-        own = {"dispatcher": self.dispatcher, "number": self._next, "security": security}
-        return self._factory.make(None, address or NO_ADDRESS, **own)
+        addresses = where(getattr(self, "scheduler", None), self.scheduler_spec["options"])
+        own: dict[str, Any] = {"dispatcher": self.dispatcher, "number": self._next, "security": security}
+        return self._factory.make(None, *addresses, **own)
 
     @property
     def job_header(self) -> str:

@@ -27,6 +27,7 @@ from mpidask.jobqueue.cluster.report import exit_summary
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import KeyFiles, tls_files
+from mpidask.addresses import reachability
 from mpidask.ports.port_range import PortRange
 
 __all__ = ["SchedulerJob", "make_job", "spec"]
@@ -66,6 +67,7 @@ class SchedulerJob(ProcessInterface):
         self.gated = gated
         self.ports = ports
         self.address = ""
+        self.everywhere: list[str] = []
         self.host = ""
 
     async def start(self) -> None:
@@ -95,9 +97,21 @@ class SchedulerJob(ProcessInterface):
         job.arrived_at = time.time()
         job.standing = dataclasses.replace(job.standing, state=JobState.RUNNING, reason=None)
         told = json.loads(file.read_text())
-        self.address, self.host = told["address"], told["host"]
+        self.host, self.everywhere = told["host"], told["everywhere"]
+        self.address = await asyncio.to_thread(self._reached, told["address"])
         logger.warning("%s", linked(self.note, "jobs-of-a-cluster"))
         await super().start()
+
+    def _reached(self, shown: str) -> str:
+        """Return the address at which this process reaches the scheduler; raises StartupError if there is none.
+
+        shown: its own choice, which is not tried where there is no other
+        """
+        if len(self.everywhere) == 1:
+            return shown
+        security = self.keys.security
+        context = None if security is None else security.get_connection_args("worker")["ssl_context"]
+        return reachability.first_reached(self.everywhere, context).address
 
     @property
     def note(self) -> str:

@@ -30,7 +30,7 @@ async def serve(told: dict[str, Any]) -> None:
     """Run the scheduler until it is closed, or a signal ends it.
 
     told: `options` and `security` (Dask's arguments), `gated` and `ports` (a text) as for `scheduler_options.make`,
-          and `file` to write: `address` and `host`
+          and `file` to write: `address`, `everywhere` (all that may lead here) and `host`
     """
     tls_sockets.mend()
     security = Security(**told["security"]) if told["security"] else None
@@ -45,7 +45,8 @@ async def serve(told: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
     await scheduler
-    replace_json(told["file"], {"address": scheduler.address, "host": os.uname().nodename})
+    everywhere = scheduler_options.everywhere(scheduler.address, told["options"])
+    replace_json(told["file"], {"address": scheduler.address, "everywhere": everywhere, "host": os.uname().nodename})
     await scheduler.finished()
 
 

@@ -15,15 +15,18 @@ import dask.config
 from distributed import SchedulerPlugin
 from distributed.utils import import_term
 
+from mpidask.addresses import interfaces
 from mpidask.dashboard import access, routes
 from mpidask.errors import ArgumentError
+from mpidask.jobqueue.cluster.job_factory import NO_ADDRESS
 from mpidask.jobqueue.cluster.settings import ClusterSettings
 from mpidask.jobqueue.jobs.keys import Tls, encrypted
 from mpidask.ports.port_range import PortRange
 
-__all__ = ["arguments", "link", "make", "refuse_arguments", "spec"]
+__all__ = ["arguments", "candidates", "everywhere", "link", "make", "refuse_arguments", "spec", "where"]
 
 _DASHBOARD = 8787
+_PLACES = ("host", "interface", "contact_address")  # what says where a scheduler listens
 
 
 def arguments(
@@ -98,6 +101,49 @@ def _ports(options: Mapping[str, Any], ports: PortRange | None) -> dict[str, Any
         return {}
     port, dashboard = options.get("port") or ports.free(), options.get("dashboard_address")
     return {"port": port, "dashboard_address": ports.with_port(str(dashboard), {port}) if dashboard else dashboard}
+
+
+def where(scheduler: Any, options: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the address of a scheduler, as Dask has it, and those that jobs are to try.
+
+    Parameters as of `candidates`.
+    """
+    return _address(scheduler) or NO_ADDRESS, candidates(scheduler, options)
+
+
+def _address(scheduler: Any) -> str | None:
+    return getattr(scheduler, "contact_address", None) or getattr(scheduler, "address", None)
+
+
+def everywhere(shown: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the addresses under which a scheduler of this machine may be reached, the fastest network first.
+
+    shown:   as Dask has it, which looks for the way to the Internet
+    options: the scheduler's arguments; where they name a host or an interface, that is what counts
+    """
+    scheme, _, place = shown.rpartition("://")
+    if scheme not in ("tcp", "tls") or any(options.get(name) for name in _PLACES):
+        return [shown]
+    port = place.rpartition(":")[2]
+    found = [f"{scheme}://{address}:{port}" for _, address in interfaces.addresses(None)]
+    return [*found, *([] if shown in found else [shown])]
+
+
+def candidates(scheduler: Any, options: Mapping[str, Any]) -> list[str]:
+    """Return the addresses that the next jobs are to try, first the one at which a first job has reached the scheduler.
+
+    scheduler: in this process or in a job; one that is not up has none
+    options:   its arguments
+    """
+    address = _address(scheduler)
+    if not address:
+        return []
+    elsewhere: list[str] | None = getattr(scheduler, "everywhere", None)
+    if elsewhere is not None:
+        return elsewhere
+    found = everywhere(address, options)
+    used = {stream.comm.local_address for stream in getattr(scheduler, "stream_comms", {}).values() if stream.comm}
+    return sorted(found, key=lambda each: each not in used)
 
 
 def link(shown: str, options: Mapping[str, Any]) -> str:

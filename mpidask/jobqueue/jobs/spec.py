@@ -41,11 +41,12 @@ class JobRange:
 class JobSpec:
     """What one job asks for and runs. The memory of a worker is in bytes.
 
-    scheduler: the scheduler's address
+    scheduler: the scheduler's address, as Dask has it
     name:      the worker's name; {job} in it is the job's number
     keywords:  as `keywords.settle` returns them
     arguments: further arguments of the worker's command
     command_line: what runs instead of that command
+    candidates: the scheduler's addresses, of which the job takes the first that it reaches; () for that one alone
     alone:     whether jobs cannot be submitted together, because each has a script of its own making
     own_header, own_threads, own_memory_limit: what a derived class says instead
     """
@@ -56,6 +57,7 @@ class JobSpec:
     keywords: Mapping[str, Any]
     arguments: tuple[str, ...] = ()
     command_line: str | None = None
+    candidates: tuple[str, ...] = ()
     alone: bool = False
     own_header: tuple[str, ...] | None = None
     own_threads: int | None = None

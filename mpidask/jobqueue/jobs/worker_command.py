@@ -30,7 +30,7 @@ def worker_command(spec: JobSpec, name: str | None = None) -> str:
         keywords["python"],
         "-m",
         _module(spec),
-        spec.scheduler,
+        ",".join(spec.candidates) if _tries(spec) else spec.scheduler,
         "--name",
         spec.name if name is None else name,
         "--nthreads",
@@ -79,10 +79,19 @@ def _is_dasks(spec: JobSpec) -> bool:
 
 
 def _module(spec: JobSpec) -> str:
-    """Return the module that is the command; with an interpreter of the user's choice there may be only Dask."""
-    ours = _is_dasks(spec) and spec.keywords["python"] == sys.executable
+    """Return the module that is the command."""
     needed = any(word.startswith("--tls-") for word in spec.arguments) or spec.system.name == "local"
-    return _OURS if ours and needed else str(spec.keywords["worker_command"] or _WORKER)
+    return _OURS if _can_be_ours(spec) and (needed or _tries(spec)) else str(spec.keywords["worker_command"] or _WORKER)
+
+
+def _can_be_ours(spec: JobSpec) -> bool:
+    """Whether the command may be ours; with an interpreter of the user's choice there may be only Dask."""
+    return _is_dasks(spec) and spec.keywords["python"] == sys.executable
+
+
+def _tries(spec: JobSpec) -> bool:
+    """Whether the job itself chooses among the scheduler's addresses."""
+    return len(spec.candidates) > 1 and _can_be_ours(spec)
 
 
 def _pages(spec: JobSpec, words: Iterable[object]) -> list[str]:

@@ -9,11 +9,11 @@ import sys
 import time
 
 from mpidask import quantities
+from mpidask.addresses import reachability
 from mpidask.config import Options, transport
 from mpidask.errors import MpidaskError, StartupError, caught
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
-from mpidask.launch.resources import network
 from mpidask.security import credentials, scheduler_file
 from mpidask.security.credentials import Contact
 
@@ -49,14 +49,14 @@ def _look(options: Options) -> Contact:
                 "name the file that its run has written with --scheduler-file: the keys are there",
             )
         contact = Contact(address, keys)
-        network.towards(address, credentials.context_of(contact))
+        reachability.towards(address, credentials.context_of(contact))
         return contact
     path = options.scheduler_file or ""
     _await_file(path, quantities.seconds(options.startup_timeout or _TIMEOUT), quiet=options.quiet)
     entry = scheduler_file.read(path)
     contact = Contact(entry.inner, entry.keys)
     try:
-        network.towards(contact.address, credentials.context_of(contact))
+        reachability.towards(contact.address, credentials.context_of(contact))
         scheduler = _ask(contact)
     except (OSError, StartupError) as error:
         raise _stale(path, entry, f"nothing answers at {contact.address} ({error})") from error

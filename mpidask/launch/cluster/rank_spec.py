@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 
 from mpidask import config, job_environment, quantities, run_directory
+from mpidask.addresses import interfaces
 from mpidask.config import Options
 from mpidask.dashboard import access
 from mpidask.errors import StartupError
@@ -14,7 +15,7 @@ from mpidask.launch.cluster import report_start
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.imports import import_cache
-from mpidask.launch.resources import hardware, walltime
+from mpidask.launch.resources import walltime
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import RankInfo, RankShare, RankSpec, SchedulerSpec, WorkerGroupSpec
@@ -139,11 +140,11 @@ def _for_clients(options: Options) -> tuple[str, int] | None:
         return host, int(port or 0)
     if options.client_interface is None:
         return None
-    address = next((address for _, address in hardware.addresses(options.client_interface)), None)
+    address = next((address for _, address in interfaces.addresses(options.client_interface)), None)
     if address is None:
         raise StartupError(
             f"there is no network interface {options.client_interface!r} with an IPv4 address on the scheduler's node",
-            f"--client-interface takes one of: {', '.join(hardware.interfaces())}",
+            f"--client-interface takes one of: {', '.join(interfaces.interfaces())}",
         )
     return address, 0
 

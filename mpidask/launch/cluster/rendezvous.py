@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import config
+from mpidask.addresses import interfaces, reachability
 from mpidask.compat import dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught, warn
@@ -225,7 +226,7 @@ def _look_around(rank: Rank, options: Options, role: Role, joined: Contact | Non
     if options.interface is not None and not facts.addresses:
         raise StartupError(
             f"there is no network interface {options.interface!r} with an IPv4 address",
-            f"--interface takes one of: {', '.join(hardware.interfaces())}",
+            f"--interface takes one of: {', '.join(interfaces.interfaces())}",
         )
     if role != Role.CLIENT:
         base = scratch.choose(options.local_directory, rank.environ, shared=options.shared_scratch)
@@ -266,7 +267,7 @@ def _tried(
     first = probers[facts[world.rank].network]  # the rank that tries for this one
     if joined is not None:
         context = credentials.context_of(joined)
-        reached_it = caught(lambda: network.towards(joined.address, context) if first == world.rank else "")
+        reached_it = caught(lambda: reachability.towards(joined.address, context) if first == world.rank else "")
         own = wait(world.agree(reached_it, policy))
         return own[first], f"that of the scheduler at {joined.address}"
     host = facts[options.scheduler_rank]

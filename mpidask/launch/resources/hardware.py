@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mpidask.addresses.interfaces import addresses
 from mpidask.job_environment import text_of
 from mpidask.launch.resources import allotment
 from mpidask.launch.resources.division import Facts, Limit
@@ -40,10 +41,6 @@ NETWORK_FILE_SYSTEMS = frozenset({
 #: Where sites put node-local space, in the order in which it is looked for.
 _SCRATCH_VARIABLES = ("SLURM_TMPDIR", "TMPDIR", "JOBFS", "PBS_JOBFS", "LOCAL_SCRATCH", "LSCRATCH")
 _SCRATCH_PLACES = ("/local", "/scratch/local", "/local/scratch", "/local_scratch", "/lscratch", "/tmp", "/var/tmp")
-
-#: Interfaces by name, the fastest kind first (Slingshot, InfiniBand, ethernet); what leads nowhere is left out.
-_INTERFACES = (r"hsn", r"ib", r"(bond|team)", r"(eth|en|em|p\d)", r"")
-_NOWHERE = re.compile(r"(lo|docker|virbr|veth|br-|cni|flannel|tun|tap|usb|idrac|vnet|podman)")
 
 
 def read_facts(
@@ -164,35 +161,6 @@ def _network_namespace() -> str:
         return os.readlink("/proc/self/ns/net")
     except OSError:
         return ""
-
-
-def addresses(interface: str | None) -> list[tuple[str, str]]:
-    """Return (interface, IPv4 address) of every interface that may lead to other nodes, the fastest kind first."""
-    import psutil  # Dask needs it too
-
-    stats = psutil.net_if_stats()
-    found = []
-    for name, addresses in psutil.net_if_addrs().items():
-        # An alias, such as eth0:1, has its device's; an interface that came or went between the two calls has none.
-        state = stats.get(name.partition(":")[0])
-        up = state is not None and state.isup
-        wanted = name == interface if interface else up and not _NOWHERE.match(name)
-        if wanted:
-            ipv4 = (address.address for address in addresses if address.family == socket.AF_INET)
-            found += [(_kind(name), -state.speed if state else 0, name, address) for address in ipv4]
-    return [(name, address) for _, _, name, address in sorted(found)]
-
-
-def interfaces() -> list[str]:
-    """Return the names of the interfaces that have an IPv4 address."""
-    import psutil
-
-    known = psutil.net_if_addrs().items()
-    return sorted(name for name, its in known if any(address.family == socket.AF_INET for address in its))
-
-
-def _kind(name: str) -> int:
-    return next(index for index, pattern in enumerate(_INTERFACES) if re.match(pattern, name))
 
 
 # --------------------------------------------------------------------- scratch

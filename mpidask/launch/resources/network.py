@@ -10,14 +10,11 @@ import contextlib
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from mpidask.addresses.reachability import TIMEOUT
 from mpidask.errors import StartupError
 from mpidask.launch.resources.division import Facts
 from mpidask.ports.port_range import PortRange
-
-if TYPE_CHECKING:
-    import ssl
 
 __all__ = [
     "LOOPBACK",
@@ -29,12 +26,10 @@ __all__ = [
     "probe",
     "probe_timeout",
     "probers",
-    "towards",
 ]
 
 LOOPBACK = "127.0.0.1"
 
-_TIMEOUT = 3.0  # s for one connection
 _AT_ONCE = 1000  # networks that get no more than that: a connection that is dropped is tried again after 1, 3, 7 s
 
 
@@ -75,7 +70,7 @@ def answers(facts: Sequence[Facts], found: Mapping[int, Mapping[str, str]]) -> d
 
 def probe_timeout(networks: int) -> float:
     """Return how many seconds to wait for one connection where so many try."""
-    return _TIMEOUT * max(1.0, networks / _AT_ONCE)
+    return TIMEOUT * max(1.0, networks / _AT_ONCE)
 
 
 class ProbeTargets:
@@ -109,32 +104,13 @@ def _let_in(target: socket.socket) -> None:
             target.accept()[0].close()
 
 
-def probe(offers: Sequence[tuple[str, str, int]], timeout: float = _TIMEOUT) -> dict[str, str]:
+def probe(offers: Sequence[tuple[str, str, int]], timeout: float = TIMEOUT) -> dict[str, str]:
     """Return scheduler's address -> own address on the way to it, for every offer that answers within so many s."""
     reached = {}
     for _, address, port in offers:
         with contextlib.suppress(OSError), socket.create_connection((address, port), timeout) as connection:
             reached[address] = connection.getsockname()[0]
     return reached
-
-
-def towards(address: str, context: ssl.SSLContext | None = None) -> str:
-    """Return the own address on the way to a Dask server such as tls://10.0.0.1:8786; raises StartupError.
-
-    context: for TLS, to be let in: a connection that breaks off is reported there as a stranger's
-    """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), _TIMEOUT) as connection:
-            own = str(connection.getsockname()[0])
-            if context is not None:
-                context.wrap_socket(connection).close()
-            return own
-    except (OSError, ValueError) as error:
-        raise StartupError(
-            f"the scheduler at {address} does not answer: {error}",
-            "check that it runs, and that this node is on its network",
-        ) from error
 
 
 def best(

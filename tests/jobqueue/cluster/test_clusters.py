@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import re
 import signal
 import subprocess
@@ -125,6 +126,33 @@ def test_busy(system):
 @pytest.mark.thorough
 def test_a_requeued_job(system):
     play(system, "a_requeued_job")
+
+
+@contextlib.contextmanager
+def dead_end(node):
+    """Give a node an interface of the faster kind, which leads nowhere and is where the way to the Internet begins."""
+
+    def ip(words):
+        subprocess.run(["ip", "-n", node, *words.split()], check=True, timeout=60)
+
+    ip("link add ib0 type bridge")
+    try:
+        ip("addr add 10.255.4.1/24 dev ib0")
+        ip("link set ib0 up")
+        ip("route replace default via 10.255.4.254 dev ib0")
+        yield
+    finally:
+        ip("link del ib0")
+        ip("route replace default via 10.177.0.254 dev eth0")
+
+
+def test_an_address_that_leads_nowhere(system):
+    script = system.file("scenarios.py", SCENARIOS.read_text())
+    with dead_end("mn4"):
+        scenario = [system.python, f"{system.directory}/{script}", "an_address_that_leads_nowhere", system.name]
+        done = system.run_on("mn4", *scenario, timeout=200)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert system.left_over() == []
 
 
 def test_a_lost_node(system):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
-import types
 
-import psutil
 import pytest
 
 from mpidask.errors import StartupError
@@ -166,20 +163,3 @@ def test_a_dead_one_is_swept_with_its_segments_and_nothing_else(tmp_path):
     assert precious.exists()
     assert stranger.is_symlink()
     assert not os.path.exists(made.path)
-
-
-def test_aliases_of_interfaces_and_interfaces_that_go_meanwhile(monkeypatch):
-    """psutil knows an alias by its address alone; between its two answers interfaces come and go."""
-
-    def state(*, up=True):
-        return types.SimpleNamespace(isup=up, speed=1000)
-
-    def ip(address):
-        return [types.SimpleNamespace(family=socket.AF_INET, address=address)]
-
-    monkeypatch.setattr(psutil, "net_if_stats", lambda: {"eth0": state(), "eth1": state(up=False)})
-    known = {"eth0": ip("10.0.0.1"), "eth0:1": ip("10.0.0.2"), "eth1:1": ip("10.0.0.3"), "eth7": ip("10.0.0.4")}
-    monkeypatch.setattr(psutil, "net_if_addrs", lambda: known)
-    assert hardware.addresses(None) == [("eth0", "10.0.0.1"), ("eth0:1", "10.0.0.2")]
-    assert hardware.addresses("eth0:1") == [("eth0:1", "10.0.0.2")]
-    assert hardware.addresses("eth7") == [("eth7", "10.0.0.4")]
