@@ -257,6 +257,11 @@ def _script(name: str, *words: str) -> str:
     return done.stdout.strip()
 
 
+def install(*packages: str) -> None:
+    """Install packages of Debian; skip the test where that cannot be done."""
+    _script("install.sh", *packages)
+
+
 @contextlib.contextmanager
 def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a lock of this machine; raise BlockingIOError where somebody else has it and how says not to wait."""

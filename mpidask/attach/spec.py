@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +51,7 @@ def describe(options: JobOptions, given: Mapping[str, Any], spelled: Callable[[s
         if options.nodes * options.ranks_per_node == 1 and not inclusive(load(values)):  # there would be no worker
             values["inclusive_workers"] = True
     job = settings.describe(options, ("python",), chosen.walltime_margin, "mpidask-cluster")
-    return dataclasses.replace(job, command=(*shlex.split(job.python), *_SERVE, *_words(values)))
+    return dataclasses.replace(job, command=(*settings.ranks_interpreter(options), *_SERVE, *_words(values)))
 
 
 def idle_timeout(given: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+from mpidask.batch.container import Container
 from mpidask.errors import UsageError
 
 __all__ = ["BatchJob", "Resources"]
@@ -76,6 +77,7 @@ class BatchJob:
     launch_timeout:       how long the launcher may take to start a first rank (with a run directory); 0: for ever
     requeue:              how often the job may submit itself again when the walltime has ended it
     python:               the interpreter, as the shell takes it; used by the job script itself to submit again
+    container:            in which every rank runs; None: as on the node
     run_directory:        where the job leaves its logs; None: where the batch system leaves them
     Raises UsageError for a name that some batch system would refuse, for an empty text and for numbers below 1.
     """
@@ -96,6 +98,7 @@ class BatchJob:
     launch_timeout: timedelta = timedelta(seconds=45)
     requeue: int = 0
     python: str = "python"
+    container: Container | None = None
     run_directory: Path | None = None
 
     def __post_init__(self) -> None:

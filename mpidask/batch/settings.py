@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mpidask import config, configuration
+from mpidask.batch import container
+from mpidask.batch.container import Container
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
 from mpidask.config import option
@@ -32,6 +34,7 @@ __all__ = [
     "interpreter",
     "launcher",
     "load",
+    "ranks_interpreter",
     "retention",
     "template",
     "walltime",
@@ -84,9 +87,27 @@ class JobOptions:
     )
     python: str | None = option(
         None,
-        "The Python interpreter: a path, or a command such as 'apptainer exec image.sif python'. Default: the one that "
-        "runs this command.",
+        "The Python interpreter: a path, or a command of several words. Default: the one that runs this command; with "
+        "--container python3.",
         "PATH",
+    )
+    container: str | None = option(
+        None,
+        "Run the ranks in this image, which has mpidask: a file such as image.sif, a directory, or a name that the "
+        "runtime knows. The batch system's commands stay outside.",
+        "IMAGE",
+    )
+    container_runtime: str | None = option(
+        None,
+        "What runs the image: apptainer, singularity, podman, charliecloud, srun (an OCI bundle) or pyxis, with "
+        "options of its own. Default: the first that is installed here.",
+        "RUNTIME",
+    )
+    container_bind: tuple[str, ...] = option(
+        (),
+        "A further directory of the nodes to show in the container, or HERE:THERE, such as that of the site's MPI; "
+        "repeatable. The current, the run's and the temporary directory are there.",
+        "DIR",
     )
     launch_timeout: str = option(
         "45 s", "How long the launcher may take to start a first rank, before it is ended; 0: for ever.", "TIME"
@@ -143,13 +164,18 @@ def load(
 
 
 def interpreter(python: str | None) -> tuple[str, ...]:
-    """Return the words of an interpreter: a path, or a command line such as `apptainer exec image.sif python`."""
+    """Return the words of an interpreter: a path, or a command line such as `env A=1 python`."""
     if python is None or os.path.exists(python):
         return (python or sys.executable,)
     try:
         return tuple(shlex.split(python))
     except ValueError as error:
         raise UsageError(f"--python is {python!r}: {error}", "a path or a command is needed") from None
+
+
+def ranks_interpreter(options: JobOptions) -> tuple[str, ...]:
+    """Return the words of the interpreter that the ranks run: in a container the image's."""
+    return interpreter(options.python or ("python3" if options.container else None))
 
 
 def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
@@ -172,11 +198,10 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
     warning: how long before the walltime the script is to be told
     program: what the job is named after if it has no name
     """
-    python = shlex.join(interpreter(options.python))
+    inside = _container(options, program)
+    python = shlex.join(interpreter(None if inside else options.python))
     memory = options.memory_per_node
-    kind, mpiexec = launcher(options.launcher, python)
-    if options.launcher is None and options.nodes * options.ranks_per_node == 1:
-        kind = None  # Hydra's daemons would hide the rank from the batch system's accounting and limits
+    kind, mpiexec = _starting(options, inside, python)
     return BatchJob(
         command=command,
         name=options.job_name or _name(program),
@@ -200,11 +225,42 @@ def describe(options: JobOptions, command: tuple[str, ...], warning: str, progra
         launch_timeout=timedelta(seconds=seconds(options.launch_timeout, "--launch-timeout")),
         requeue=options.requeue_limit if options.requeue else 0,
         python=python,
+        container=inside,
     )
 
 
 def _memory(text: str, name: str) -> int:
     return plausible(size(text, name), text, name)
+
+
+def _container(options: JobOptions, program: str | None) -> Container | None:
+    """Return the container in which the ranks run; the script's directory is seen there."""
+    if options.container is None:
+        for name in ("container_runtime", "container_bind"):
+            if getattr(options, name):
+                raise UsageError(f"{config.as_option(name)} is given, and no image", "add --container IMAGE")
+        return None
+    place = os.path.dirname(os.path.abspath(program)) if program and os.path.isfile(program) else None
+    binds = (*([place] if place and place != os.getcwd() else []), *options.container_bind)
+    gpus = bool(options.gpus_per_rank)
+    return container.settle(options.container, options.container_runtime, binds, gpus=gpus)
+
+
+def _starting(options: JobOptions, inside: Container | None, python: str) -> tuple[str | None, str]:
+    """Return launcher and mpiexec of a job."""
+    wanted = options.launcher
+    if inside is None:
+        kind, mpiexec = launcher(wanted, python)
+    else:
+        kind, mpiexec = wanted or ("srun" if inside.launches else None), "mpiexec"
+        if inside.launches and str(kind).split()[0] != "srun":
+            raise UsageError(
+                f"the container runtime {inside.runtime} is an option of srun, and the launcher is {kind}",
+                "leave --launcher out, or name another one with --container-runtime",
+            )
+    if wanted is None and options.nodes * options.ranks_per_node == 1 and not (inside and inside.launches):
+        kind = None  # Hydra's daemons would hide the rank from the batch system's accounting and limits
+    return kind, mpiexec
 
 
 def launcher(wanted: str | None, python: str) -> tuple[str | None, str]:

@@ -139,7 +139,7 @@ def _describe(name: str, argv: Sequence[str]) -> _Described | str:
     following = settings.following(options, of_run).items()
     further = [word for name, value in following for word in (f"--{name.replace('_', '-')}", value)]
     run_words = _of([option for option in command.params if option.name in of_run], ours)
-    line = (*settings.interpreter(options.python), "-m", "mpidask", *run_words, *further, *program)
+    line = (*settings.ranks_interpreter(options), "-m", "mpidask", *run_words, *further, *program)
     return _Described(settings.describe(options, line, run.walltime_margin, title), options, given)
 
 

@@ -77,10 +77,23 @@ def launch(job: BatchJob, fields: Mapping[str, object], otherwise: str) -> str:
     otherwise: the launcher if the job names none
     """
     if not _starts(job):
-        return shlex.join(job.command)
-    command = shlex.join([*_coming(job), *job.command])
+        return _words(_inside(job), shlex.join(job.command))
     (prefix,) = fill([line(job.launcher or otherwise)], fields)
-    return f"{prefix} {command}"
+    around = [shlex.join(_coming(job)), _inside(job)]
+    if job.container is not None and job.container.launches:
+        around.reverse()
+    return _words(prefix, *around, shlex.join(job.command))
+
+
+def _words(*pieces: str) -> str:
+    return " ".join(filter(None, pieces))
+
+
+def _inside(job: BatchJob) -> str:
+    """Return the words that start a rank's command in its container, or have srun do it."""
+    if job.container is None:
+        return ""
+    return job.container.words(*([str(job.run_directory)] if job.run_directory else []))
 
 
 def _coming(job: BatchJob) -> list[str]:

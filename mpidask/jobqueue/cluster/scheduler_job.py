@@ -18,6 +18,7 @@ from typing import Any
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
+from mpidask.addresses import reachability
 from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError, linked
@@ -27,7 +28,7 @@ from mpidask.jobqueue.cluster.report import exit_summary
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
 from mpidask.jobqueue.jobs.job import Job
 from mpidask.jobqueue.jobs.keys import KeyFiles, tls_files
-from mpidask.addresses import reachability
+from mpidask.jobqueue.jobs.worker_command import in_container
 from mpidask.ports.port_range import PortRange
 
 __all__ = ["SchedulerJob", "make_job", "spec"]
@@ -133,7 +134,11 @@ class SchedulerJob(ProcessInterface):
         arguments = file.with_name(f"{KEY_FILES}scheduler.json")
         replace_json(str(arguments), told)
         python = self.job.spec.keywords["python"]  # for the shell: it may be several words
-        return f"{python} {shlex.join(['-m', 'mpidask.jobqueue.cluster.scheduler_main', str(arguments)])}"
+        command = f"{python} {shlex.join(['-m', 'mpidask.jobqueue.cluster.scheduler_main', str(arguments)])}"
+        if self.job.spec.keywords["container"] is None:
+            return command
+        keys = [str(Path(path).parent) for path in files.values()]
+        return f"{in_container(self.job.spec, str(file.parent), *keys)} {command}"
 
     async def close(self) -> None:
         """Cancel the job; if it came up, the scheduler has been told to end before."""

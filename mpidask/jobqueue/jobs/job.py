@@ -12,7 +12,8 @@ from distributed.core import Status
 from distributed.security import Security
 
 from mpidask import quantities
-from mpidask.batch import registry
+from mpidask.batch import container, registry
+from mpidask.batch.container import Container
 from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue.jobs import hooks
 from mpidask.jobqueue.jobs.attributes import JobAttributes
@@ -198,7 +199,9 @@ class Job(JobAttributes):
             The same, with what follows from them.
         """
         logs = _path(settled["log_directory"], "log_directory")
-        return {**settled, "python": settled["python"] or sys.executable, "log_directory": logs}
+        inside = _container(settled)
+        python = settled["python"] or ("python3" if inside else sys.executable)
+        return {**settled, "python": python, "log_directory": logs, "container": inside}
 
     def _check(self, settled: Mapping[str, Any]) -> None:
         if settled["cores"] is None or settled["memory"] is None:
@@ -291,6 +294,17 @@ def _path(value: Any, name: str) -> str | None:
     """Return a path that a keyword gives, as the shell reads it now: batch systems do not know `~` or variables."""
     try:
         return quantities.path(str(value), name) if value else None
+    except UsageError as error:
+        raise ArgumentError(error.what, error.remedy) from None
+
+
+def _container(settled: Mapping[str, Any]) -> Container | None:
+    """Return the container in which the workers run; raises ArgumentError if it cannot be used."""
+    if not settled["container"]:
+        return None
+    binds = [str(each) for each in settled["container_bind"]]
+    try:
+        return container.settle(str(settled["container"]), settled["container_runtime"], binds)
     except UsageError as error:
         raise ArgumentError(error.what, error.remedy) from None
 

@@ -13,7 +13,7 @@ from mpidask.batch.scripts.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
 from mpidask.jobqueue.jobs.spec import CSH, SH, JobRange, JobSpec, shell
-from mpidask.jobqueue.jobs.worker_command import worker_command
+from mpidask.jobqueue.jobs.worker_command import started_by_launcher, worker_command
 
 __all__ = ["job_script"]
 
@@ -47,7 +47,8 @@ def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
     if spec.ranks == 1:
         return worker_command(spec, name)
     python = spec.keywords["python"]
-    wanted, mpiexec = launcher(spec.keywords["launcher"], python)
+    own = "python3" if spec.keywords["container"] else python  # the image's MPI is not the node's
+    wanted, mpiexec = launcher(spec.keywords["launcher"], own)
     job = BatchJob(
         command=("bash", "-c", f"exec {worker_command(spec, f'{name}-{_RANK}')}"),
         resources=Resources(
@@ -55,8 +56,9 @@ def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
             ranks_per_node=int(spec.keywords["ranks_per_node"]),
             cores_per_rank=spec.asked_cores // int(spec.keywords["ranks_per_node"]),
         ),
-        launcher=wanted,
+        launcher=wanted or ("srun" if started_by_launcher(spec) else None),
         mpiexec=mpiexec,
+        container=spec.keywords["container"] if started_by_launcher(spec) else None,
     )
     return launch(job, fields_of(spec.system, job), spec.system.launcher)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import shlex
 import sys
@@ -14,7 +16,7 @@ from mpidask.jobqueue.jobs.spec import JobSpec, texts
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
 from mpidask.ports.port_range import PortRange
 
-__all__ = ["worker_command"]
+__all__ = ["in_container", "started_by_launcher", "worker_command"]
 
 _WORKER = "distributed.cli.dask_worker"
 _OURS = "mpidask.jobqueue.worker"  # the same command, where there is mpidask and TLS
@@ -48,7 +50,7 @@ def worker_command(spec: JobSpec, name: str | None = None) -> str:
     words += texts(keywords["worker_extra_args"])
     if keywords["resources"]:
         words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
-    return " ".join(map(str, [*words, *_pages(spec, words), *spec.arguments, *_lifetime(spec, words)]))
+    return " ".join(map(str, [*_outside(spec), *words, *_pages(spec, words), *spec.arguments, *_lifetime(spec, words)]))
 
 
 def _ports(spec: JobSpec) -> list[str]:
@@ -86,7 +88,37 @@ def _module(spec: JobSpec) -> str:
 
 def _can_be_ours(spec: JobSpec) -> bool:
     """Whether the command may be ours; with an interpreter of the user's choice there may be only Dask."""
-    return _is_dasks(spec) and spec.keywords["python"] == sys.executable
+    return _is_dasks(spec) and (spec.keywords["container"] is not None or spec.keywords["python"] == sys.executable)
+
+
+def _outside(spec: JobSpec) -> list[str]:
+    """Return the words that start the command in a container."""
+    return [in_container(spec)] if spec.keywords["container"] is not None and not started_by_launcher(spec) else []
+
+
+def started_by_launcher(spec: JobSpec) -> bool:
+    """Whether the launcher of several ranks starts the container."""
+    inside = spec.keywords["container"]
+    return inside is not None and inside.launches and spec.ranks > 1
+
+
+def in_container(spec: JobSpec, *directories: str) -> str:
+    """Return the words that start a command in the container of a job.
+
+    directories: what is to be seen there, besides keys and the workers' own
+    """
+    inside = spec.keywords["container"]
+    words = inside.words(*directories, *_seen(spec))
+    alone = f"srun --ntasks=1 --cpus-per-task={spec.asked_cores} {words}"
+    return alone if inside.launches and spec.ranks == 1 else words
+
+
+def _seen(spec: JobSpec) -> list[str]:
+    """Return the directories that a worker needs: those of its keys, and the one where it spills."""
+    pairs = itertools.pairwise(spec.arguments)
+    keys = dict.fromkeys(os.path.dirname(path) for option, path in pairs if option.startswith("--tls-"))
+    spill = spec.keywords["local_directory"]
+    return [*keys, *([str(spill)] if spill else [])]
 
 
 def _tries(spec: JobSpec) -> bool:

@@ -110,7 +110,23 @@ KEYWORDS: dict[str, Keyword] = {
             TEXT,
             "What starts ranks on several nodes: srun, openmpi, hydra, ... or a line of your own.",
         ),
-        Keyword("python", None, TEXT, "The interpreter. Default: the one that runs this program."),
+        Keyword(
+            "python", None, TEXT, "The interpreter. Default: the one that runs this program; in a container python3."
+        ),
+        Keyword("container", None, TEXT, "Run the workers in this image, such as image.sif, which has mpidask."),
+        Keyword(
+            "container_runtime",
+            None,
+            TEXT,
+            "What runs the image: apptainer, singularity, podman, charliecloud, srun or pyxis, with further options. "
+            "Default: the first that is installed here.",
+        ),
+        Keyword(
+            "container_bind",
+            [],
+            LINES,
+            "Further directories of the nodes to show in the container, or HERE:THERE.",
+        ),
         Keyword("interface", None, TEXT, "Network interface of workers and scheduler, such as ib0."),
         Keyword(
             "port_range",

@@ -1,0 +1,170 @@
+"""How each container runtime is called. The command lines are golden: of these runtimes only a stand-in runs here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from mpidask.batch import registry, settings
+from mpidask.batch.container import RUNTIMES, Container, settle
+from mpidask.batch.job import BatchJob, Resources
+from mpidask.batch.scripts.submit_command import job_script
+from mpidask.errors import UsageError
+
+pytestmark = pytest.mark.one_mpi
+
+TMP = "${TMPDIR:-/tmp}:${TMPDIR:-/tmp}"
+
+#: Name -> the words before a program's, with a further directory /run/it, the current one /work and GPUs.
+GOLDEN = {
+    "apptainer": (
+        f'apptainer exec --nv --bind=/work:/work --bind=/run/it:/run/it --bind=/opt/mpi:/usr/mpi "--bind={TMP}" i.sif'
+    ),
+    "singularity": (
+        f'singularity exec --nv --bind=/work:/work --bind=/run/it:/run/it --bind=/opt/mpi:/usr/mpi "--bind={TMP}" i.sif'
+    ),
+    "podman": (
+        "podman run --rm --env-host --network=host --ipc=host --pid=host --userns=keep-id --device=nvidia.com/gpu=all "
+        f'--volume=/work:/work --volume=/run/it:/run/it --volume=/opt/mpi:/usr/mpi "--volume={TMP}" --workdir=/work '
+        "i.sif"
+    ),
+    "charliecloud": (
+        f'ch-run --bind=/work:/work --bind=/run/it:/run/it --bind=/opt/mpi:/usr/mpi "--bind={TMP}" --cd=/work i.sif --'
+    ),
+    "srun": "--container=i.sif",
+    "pyxis": (
+        f'"--container-mounts=/work:/work,/run/it:/run/it,/opt/mpi:/usr/mpi,{TMP}" --container-workdir=/work '
+        "--container-image=i.sif"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_golden_command_lines(name):
+    container = Container("i.sif", name, binds=("/opt/mpi:/usr/mpi",), working="/work", gpus=True)
+    assert container.words("/run/it") == GOLDEN[name]
+
+
+def test_a_directory_is_a_root_file_system_to_podman():
+    container = Container("/images/dask", "podman", ("--read-only",), working="/work")
+    assert container.words().endswith(" --workdir=/work --read-only --rootfs /images/dask")
+
+
+def test_what_the_shell_makes_of_it(tmp_path):
+    """Variables are the node's; all else arrives as it is."""
+    odd = '/a b/$HERE/"q"/`x`\\:/there'
+    container = Container("it's.sif", "apptainer", binds=(odd,), working="/work")
+    line = f"printf '%s\\n' {container.words()}"
+    environment = {"PATH": os.environ["PATH"], "HERE": "h e r e", "TMPDIR": "/node local"}
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout.splitlines() == [
+        "apptainer",
+        "exec",
+        "--bind=/work:/work",
+        '--bind=/a b/h e r e/"q"/`x`\\:/there',
+        "--bind=/node local:/node local",
+        "it's.sif",
+    ]
+
+
+def test_the_first_runtime_that_is_installed_is_taken():
+    here = {"podman": "/usr/bin/podman", "ch-run": "/usr/bin/ch-run"}
+    assert settle("docker://dask", None, which=here.get).runtime == "podman"
+    assert settle("docker://dask", "apptainer --rocm").further == ("--rocm",)
+    with pytest.raises(UsageError, match="no container runtime is installed here") as raised:
+        settle("docker://dask", None, which={}.get)
+    assert "--container-runtime apptainer" in raised.value.remedy
+
+
+def test_images_that_are_files_are_found_from_where_they_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "i.sif").touch()
+    assert settle("i.sif", "apptainer").image == str(tmp_path / "i.sif")
+    assert settle("library/image", "podman").image == "library/image"
+    with pytest.raises(UsageError, match=re.escape(f"there is no container image {tmp_path}/j.sif")):
+        settle("j.sif", "apptainer")
+
+
+def test_runtimes_that_are_not_known_are_refused():
+    with pytest.raises(UsageError, match="the container runtime is 'docker'") as raised:
+        settle("image", "docker")
+    assert "apptainer, singularity, podman" in raised.value.remedy
+
+
+def described(monkeypatch, directory, **given):
+    (directory / "i.sif").touch()
+    monkeypatch.chdir(directory)
+    options = settings.JobOptions(**{"container": "i.sif", "container_runtime": "apptainer", **given})
+    command = (*settings.ranks_interpreter(options), "-m", "mpidask", "script.py")
+    return settings.describe(options, command, "60 s", "script.py")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({}, "apptainer exec --bind=.* DIR/i.sif python3 -m mpidask script.py &"),
+        ({"nodes": 2}, "srun .*--ntasks=2 .* apptainer exec --bind=.* DIR/i.sif python3 -m mpidask script.py &"),
+        ({"python": "/opt/bin/python"}, ".*i.sif /opt/bin/python -m mpidask script.py &"),
+        ({"container_runtime": "srun"}, "srun .*--ntasks=1 .*--container=DIR/i.sif python3 -m mpidask script.py &"),
+        (
+            {"container_runtime": "pyxis", "launcher": "srun --mpi=pmix"},
+            "srun .*--mpi=pmix .*--container-image=DIR/i.sif .*",
+        ),
+    ],
+)
+def test_the_launcher_stays_outside(given, line, monkeypatch, tmp_path):
+    text = job_script(registry.find("slurm"), described(monkeypatch, tmp_path, **given))
+    (found,) = [each for each in text.splitlines() if "i.sif" in each]
+    assert re.fullmatch(line.replace("DIR", re.escape(str(tmp_path))), found), found
+
+
+def test_the_mark_of_a_rank_that_has_come_is_made_on_the_node_and_in_srun_s_container(tmp_path):
+    for runtime, first in (("apptainer", "sh -c"), ("pyxis", "--container-image")):
+        job = BatchJob(
+            command=("python3", "s.py"),
+            resources=Resources(nodes=2),
+            launcher="srun",
+            container=Container("i.sif", runtime, working="/work"),
+            run_directory=tmp_path,
+        )
+        words = shlex.split(
+            next(each for each in job_script(registry.find("slurm"), job).splitlines() if "i.sif" in each)
+        )
+        at = [" ".join(words).index(each) for each in ("sh -c", "i.sif")]
+        assert (at[0] < at[1]) == (first == "sh -c"), words
+        assert f"{tmp_path}:{tmp_path}" in " ".join(words)
+
+
+def test_submitting_again_is_done_outside(monkeypatch, tmp_path):
+    job = described(monkeypatch, tmp_path, requeue=True)
+    text = job_script(registry.find("slurm"), dataclasses.replace(job, run_directory=tmp_path))
+    (again,) = [each for each in text.splitlines() if "resubmit" in each]
+    assert "apptainer" not in again
+    assert shlex.quote(settings.interpreter(None)[0]) in again
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (
+            {"container_runtime": "pyxis", "launcher": "openmpi"},
+            "pyxis is an option of srun, and the launcher is openmpi",
+        ),
+        ({"container": None}, "--container-runtime is given, and no image"),
+        ({"container": None, "container_runtime": None, "container_bind": ("/opt",)}, "--container-bind is given"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(given, what, monkeypatch, tmp_path):
+    with pytest.raises(UsageError, match=what):
+        described(monkeypatch, tmp_path, **given)
+
+
+def test_what_is_seen_with_another_directory_is_not_shown_again():
+    """The image of some runtimes must have a place for each."""
+    words = Container("i.sif", "apptainer", binds=("/work", "/workshop"), working="/work").words("/work/state/run-1")
+    assert words == f'apptainer exec --bind=/work:/work --bind=/workshop:/workshop "--bind={TMP}" i.sif'

@@ -1,0 +1,60 @@
+"""Jobs whose workers run in a container: the batch system's commands and the launcher stay outside."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from mpidask.errors import ArgumentError
+from mpidask.jobqueue import LocalJob, SLURMJob
+from mpidask.jobqueue.jobs.worker_command import worker_command
+
+pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
+
+
+def make(kind=SLURMJob, **given):
+    given = {"container": "docker://dask", "container_runtime": "apptainer", **given}
+    return kind("tls://10.0.0.1:8786", "w", cores=2, memory="4GB", processes=1, **given)
+
+
+def test_the_workers_command_is_in_the_container():
+    command = worker_command(make(local_directory="$TMPDIR", container_bind=["/opt/mpi"]).spec)
+    here = re.escape(os.getcwd())
+    assert re.match(rf"apptainer exec --bind={here}:{here} ", command), command
+    assert ' "--bind=$TMPDIR:$TMPDIR" --bind=/opt/mpi:/opt/mpi ' in command
+    assert " docker://dask python3 -m " in command
+    assert "apptainer" not in worker_command(make(container=None).spec)
+
+
+def test_an_interpreter_of_the_image_and_further_options():
+    command = worker_command(make(container_runtime="apptainer --rocm", python="/opt/bin/python").spec)
+    assert " --rocm docker://dask /opt/bin/python -m " in command
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"container_runtime": "pyxis"},
+            r"srun --ntasks=1 --cpus-per-task=2 \S.*--container-image=docker://dask python3 -m ",
+        ),
+        ({"nodes": 2}, r"srun .*--ntasks=2 .* bash -c 'exec apptainer exec .* docker://dask python3 -m "),
+        (
+            {"nodes": 2, "container_runtime": "pyxis"},
+            r"srun .*--ntasks=2 .*--container-image=docker://dask bash -c 'exec python3 -m ",
+        ),
+    ],
+)
+def test_who_starts_the_container(given, line):
+    script = make(**given).job_script()
+    (found,) = [each for each in script.splitlines() if "docker://dask" in each]
+    assert re.match(line, found), found
+
+
+def test_what_cannot_be_used_is_refused():
+    with pytest.raises(ArgumentError, match="the container runtime is 'docker'"):
+        make(LocalJob, container_runtime="docker")
+    with pytest.raises(ArgumentError, match="there is no container image"):
+        make(container="missing.sif")
