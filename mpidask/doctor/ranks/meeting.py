@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mpidask.addresses.interfaces import addresses
 from mpidask.doctor.measuring import end_in_time
 from mpidask.doctor.ranks import network
 from mpidask.doctor.time_limit import share
 from mpidask.launch.comm.polling import WaitPolicy, wait
 from mpidask.launch.comm.world import World
-from mpidask.launch.resources.hardware import addresses, text_of
+from mpidask.launch.resources.hardware import text_of
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from mpidask.doctor.probe import Facts, Probe
 
 def measure(_root: Path) -> dict[str, Any]:
     """Return the interfaces that may lead to other nodes, all there are, and the one that is configured."""
-    from mpidask.launch.resources.hardware import addresses, interfaces
+    from mpidask.addresses.interfaces import addresses, interfaces
     from mpidask.options.loading import load
 
     chosen = load({}).interface

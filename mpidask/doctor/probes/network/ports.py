@@ -15,9 +15,9 @@ _NEEDED = 20  # ports of a node's nannies and workers, a scheduler and a dashboa
 
 def measure(_root: Path) -> dict[str, Any]:
     """Return the error of connecting to a server on each own address, and what is wrong with the port range."""
+    from mpidask.addresses.interfaces import addresses
     from mpidask.config import ports
     from mpidask.doctor.ranks.network import own_answers
-    from mpidask.launch.resources.hardware import addresses
     from mpidask.options.loading import load
 
     options = load({})
