@@ -44,15 +44,23 @@ def add(scheduler: Scheduler, prefix: str, *, on_demand: bool = False) -> None:
     routes.append((f"{under}/{re.escape(_STYLE)}", _Style, server))
     scheduler.http_application.add_handlers(r".*", [*routes, (f"{under}/?", _Front, server)])
     scheduler.http_application.add_transform(_OwnStyle)
+    _mend_links(scheduler)
     if on_demand:
 
         def note(added: bool) -> None:  # noqa: FBT001 - Dask's are there, or will not be
             if added:
+                _mend_links(scheduler)
                 show_in_navigation(scheduler)
             else:
                 pages.remove(_FIRST)
 
         dask_pages.add_on_demand(scheduler, prefix, note)
+
+
+def _mend_links(scheduler: Any) -> None:
+    """Have Dask's pages, if they are there, work behind web proxies that put something before the path."""
+    for pages in scheduler.http_application.applications:
+        pages.add_transform(_RelativeStatics)
 
 
 def show_in_navigation(scheduler: Scheduler) -> None:
@@ -107,15 +115,19 @@ class _Style(RequestHandler):
         self.write(Path(__file__).with_name(_STYLE).read_bytes())
 
 
-class _OwnStyle(OutputTransform):
-    """Has the pages "Info" take the style from here that their templates take from a public network.
+class _Replacing(OutputTransform):
+    """Replaces links of pages.
 
-    https://github.com/dask/distributed/blob/main/distributed/http/templates/main.html
+    below: what the path of such a page has in it
+    found, instead: a regular expression, and what is put in its place
     """
+
+    below = "/"
+    found = instead = b""
 
     def __init__(self, request: HTTPServerRequest) -> None:
         """Look whether it is such a page."""
-        self._is_info = "/info/" in request.path
+        self._is_meant = self.below in request.path
 
     def transform_first_chunk(
         self,
@@ -124,12 +136,33 @@ class _OwnStyle(OutputTransform):
         chunk: bytes,
         finishing: bool,  # noqa: FBT001 - Tornado's
     ) -> tuple[int, HTTPHeaders, bytes]:
-        """Replace the link; the pages are all two levels below ours."""
-        if self._is_info and headers.get("Content-Type", "").startswith("text/html"):
-            chunk = re.sub(rb'href="https?://[^"]*bulma[^"]*"', b'href="../../' + _STYLE.encode() + b'"', chunk)
+        """Replace the links."""
+        if self._is_meant and headers.get("Content-Type", "").startswith("text/html"):
+            chunk = re.sub(self.found, self.instead, chunk)
             if "Content-Length" in headers:
                 headers["Content-Length"] = str(len(chunk))
         return status_code, headers, chunk
+
+
+class _RelativeStatics(_Replacing):
+    """Has Dask's pages, one level below the prefix, take Bokeh's scripts from beside them.
+
+    Below a prefix Bokeh writes absolute paths, which lead nowhere behind a proxy that puts something before them.
+    """
+
+    found = rb'(src|href)="/(?:[^"/]+/)+static/'
+    instead = rb'\1="static/'
+
+
+class _OwnStyle(_Replacing):
+    """Has the pages "Info", two levels below ours, take the style from here, and not from a public network.
+
+    https://github.com/dask/distributed/blob/main/distributed/http/templates/main.html
+    """
+
+    below = "/info/"
+    found = rb'href="https?://[^"]*bulma[^"]*"'
+    instead = b'href="../../' + _STYLE.encode() + b'"'
 
 
 class _Front(RequestHandler):

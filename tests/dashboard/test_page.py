@@ -167,6 +167,24 @@ def test_page_info_finds_its_styles_under_the_secret_and_on_no_public_network(pr
     assert [text for _, text, _ in found if ".columns {" in text], "one style is ours"
 
 
+@pytest.mark.parametrize("dashboard", ["late", "early"])
+def test_dasks_pages_work_behind_a_proxy_that_puts_something_before_the_path(dashboard):
+    """As JupyterLab's panes are shown: their scripts are beside them."""
+
+    async def look(url):
+        await read(f"{url}/{PREFIX}/status")
+        page = f"{url}/{PREFIX}/individual-workers-memory"
+        _, text, _ = await read(page)
+        links = re.findall(r'<script[^>]* src="([^"]*bokeh[^"]*)"', text)
+        assert text.rstrip().endswith("</html>")
+        return links, [(await read(urljoin(page, link)))[0] for link in links]
+
+    links, found = run(look, Source(), dashboard=dashboard)
+    assert links
+    assert not [link for link in links if link.startswith("/") or ":" in link]
+    assert set(found) == {200}
+
+
 @pytest.mark.parametrize("has_pages", [True, False])
 def test_a_worker_is_measured_and_linked_to_if_it_has_pages(has_pages):
     """By the worker's own report."""
