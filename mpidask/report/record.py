@@ -74,8 +74,7 @@ class Record:
 
 
 def reserve(directory: str) -> str:
-    """Make an empty file for a record in a directory, which is made if need be; return its path; raises OSError."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    """Make an empty file for a record in a directory; return its path; raises OSError."""
     number = 0
     while True:
         path = os.path.join(directory, NAME if not number else f"report.{number}.jsonl")

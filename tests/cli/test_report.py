@@ -14,6 +14,7 @@ pytestmark = pytest.mark.one_mpi
 
 @pytest.fixture
 def kept(tmp_path):
+    (tmp_path / "kept").mkdir()
     path = record.reserve(str(tmp_path / "kept"))
     run = {"kind": "run", "version": 1, "t": 1000.0, "threads": 1, "workers": {"0": 0}}
     totals = {"kind": "totals", "t": 1010.0, "capacity": 10.0, "parts": {"useful": 10.0}}

@@ -31,6 +31,7 @@ TOTALS = {
 
 
 def written(directory, *lines):
+    directory.mkdir(exist_ok=True)
     path = record.reserve(str(directory))
     record.append(path, lines)
     return path

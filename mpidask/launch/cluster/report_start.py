@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidask import run_directory
 from mpidask.config import Options, as_option
-from mpidask.errors import StartupError, warn
+from mpidask.errors import StartupError
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.resources import walltime
@@ -46,19 +46,16 @@ def reserve(run: Run) -> tuple[str, dict[str, Any]] | None:
     from mpidask.report import record  # here alone: most runs have none
 
     try:
+        if chosen:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
         run.report = record.reserve(directory)
     except OSError as error:
-        if chosen:
-            raise StartupError(
-                f"there can be no record of the run in {directory}: {error.strerror}",
-                "name another directory with --report, or give --no-report",
-            ) from None
-        warn(
-            f"the run keeps no record: {error.strerror} ({directory})",
-            "give --no-report, or --report DIR",
-            key="no-record",
-        )
-        return None
+        if not chosen:  # who writes the logs of ranks there says what is wrong
+            return None
+        raise StartupError(
+            f"there can be no record of the run in {directory}: {error.strerror}",
+            "name another directory with --report, or give --no-report",
+        ) from None
     return run.report, {"kind": "run", "version": record.VERSION, **_header(run)}
 
 
