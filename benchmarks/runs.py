@@ -1,4 +1,4 @@
-"""One run of a variant, and what it took: times, CPU, memory, operations on files. Used by startup.py and many.py."""
+"""One run of a variant, and what it took: times, CPU, memory, operations on files. Used by other benchmarks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ class Run:
 
 
 @dataclasses.dataclass
-class _Started:
+class Started:
+    """A run under way."""
+
     process: subprocess.Popen[bytes]
     directory: Path
     mark: str
@@ -153,8 +155,8 @@ class _Started:
 
 def measure(run: Run) -> dict[str, float]:
     """Run it; return what it took. Raises RunError."""
-    others, used = _host_cpu(), _reaped_cpu()
-    with _started(run) as it:
+    others, used = _host_cpu(), reaped_cpu()
+    with started(run) as it:
         registered = it.until("registered")
         to_registered = cpu(marked(it.mark))
         it.go("registered")
@@ -167,7 +169,7 @@ def measure(run: Run) -> dict[str, float]:
         it.go("result")
         end = it.end()
         stopped, last = (float((it.directory / name).read_text()) for name in ("stopped", "last"))
-    used = _reaped_cpu() - used
+    used = reaped_cpu() - used
     return {
         "all registered, s": registered - it.begin,
         "first result, s": result - it.begin - stopped,
@@ -186,7 +188,7 @@ def operations(run: Run) -> float:
     trace = run.place / "trace"
     words = ["strace", "--follow-forks", "--seccomp-bpf", "--decode-fds=path", "--quiet=all"]
     words += ["--trace=%file,getdents64", "--output", str(trace)]
-    with _started(dataclasses.replace(run, command=[*words, *run.command])) as it:
+    with started(dataclasses.replace(run, command=[*words, *run.command])) as it:
         for name in ("registered", "result"):
             it.until(name)
             it.go(name)
@@ -210,7 +212,7 @@ def _is_on(line: str, shared: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _started(run: Run) -> Iterator[_Started]:
+def started(run: Run) -> Iterator[Started]:
     """Start a run in a directory of its own; at the end no process of it is left."""
     adopt()
     mark = uuid.uuid4().hex
@@ -225,7 +227,7 @@ def _started(run: Run) -> Iterator[_Started]:
             run.command, cwd=directory, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         try:
-            yield _Started(process, directory, mark, begin, run)
+            yield Started(process, directory, mark, begin, run)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -287,7 +289,7 @@ def memory(pids: Sequence[int]) -> tuple[int, int]:
     return pss, private
 
 
-def _reaped_cpu() -> float:
+def reaped_cpu() -> float:
     """Return the CPU seconds of all processes that we have waited for, and that they have."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -65,12 +65,13 @@ class Nodes:
         _run(f"ip -n {self.prefix}1 addr add {self.outside}/24 dev out0")
         _run(f"ip -n {self.prefix}1 link set out0 up")
 
-    def mpirun_words(self, *, mpich: bool, each: int) -> list[str]:
-        """Return what mpirun needs to start so many ranks on each node."""
+    def mpirun_words(self, *, mpich: bool, each: int, more: int = 0) -> list[str]:
+        """Return what mpirun needs to start so many ranks on each node, and some more on the first."""
+        places = [f"{address}:{each + more * (address == self.addresses[0])}" for address in self.addresses]
         if mpich:
             words = ["-launcher", "ssh", "-launcher-exec", str(self.agent), "-localhost", self.head]
-            return [*words, "-hosts", ",".join(self.addresses), "-ppn", str(each)]
-        words = ["--host", ",".join(f"{address}:{each}" for address in self.addresses)]
+            return [*words, "-hosts", ",".join(places)]
+        words = ["--host", ",".join(places)]
         words += ["--prtemca", "plm_ssh_agent", str(self.agent), "--map-by", "slot:oversubscribe"]
         return [
             *words,
@@ -92,9 +93,9 @@ class Nodes:
 
 
 @contextmanager
-def nodes(directory: Path) -> Iterator[Nodes]:
+def nodes(directory: Path, number: int = 2) -> Iterator[Nodes]:
     """Make the nodes, and remove them at the end."""
-    made = Nodes(directory)
+    made = Nodes(directory, number)
     with _own_network():
         try:
             made.up()

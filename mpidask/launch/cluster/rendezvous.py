@@ -70,7 +70,7 @@ def meet(rank: Rank, read: Callable[[], Invocation]) -> Run:
 def _settle(world: World, read: Callable[[], Invocation]) -> Settled:
     """Have rank 0 read what the user wants, and hand it and Dask's configuration to all ranks."""
     value = caught(lambda: _read(read)) if world.rank == 0 else None
-    mark("read options and configuration")
+    mark("read options and configuration" if world.rank == 0 else "import mpidask")
     value = wait(world.share(value, 0))
     mark("wait for the options", OTHERS)
     if isinstance(value, MpidaskError):
