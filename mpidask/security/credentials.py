@@ -8,7 +8,7 @@ import dataclasses
 import fcntl
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpidask.compat import dask as compat
 
@@ -207,12 +207,12 @@ def forget(address: str) -> None:
         _write(_lent[0], _known)
 
 
-def _of_client(security: Security) -> Security:
+def _of_client(security: Any) -> Security:
     """Return the keys of a worker as a client has them: those of per-worker jobs are named for the worker alone."""
     found = copy.copy(security)
     if not found.tls_client_cert:
         found.tls_client_cert, found.tls_client_key = security.tls_worker_cert, security.tls_worker_key
-    return found
+    return found  # type: ignore[no-any-return]  # its attributes are made when it is made
 
 
 def known(info: Mapping[str, str]) -> Security | None:
