@@ -34,6 +34,8 @@ _FURTHER = {
     "--port",
     "--older-than",
     "--origin",
+    "--submit",
+    "--patience",
 }
 
 
