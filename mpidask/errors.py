@@ -232,9 +232,10 @@ def as_mpidask_error(error: Exception) -> MpidaskError:
     if isinstance(error, MpidaskError):
         return error
     cause: BaseException = error
-    while cause.__cause__ is not None:  # Dask wraps what went wrong in "failed to start"
+    # Dask wraps what went wrong in "failed to start"; a cause without a text, such as a cancelled wait, is no reason.
+    while cause.__cause__ is not None and str(cause.__cause__):
         cause = cause.__cause__
-    what = f"{type(cause).__name__}: {cause}"
+    what = ": ".join(filter(None, (type(cause).__name__, str(cause))))
     if not isinstance(error, ImportError):
         return StartupError(what)
     remedy = "check that this node has the same Python environment as the others"
