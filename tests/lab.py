@@ -170,9 +170,13 @@ class Lab:
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        self.browser.wait(lambda: len(self.browser.find(".jp-Notebook .jp-CodeCell")) > index)
-        editor = self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index]
-        editor.click()
+        def chosen() -> bool:
+            with contextlib.suppress(IndexError, self._unready()):  # its editor comes after the cell
+                self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index].click()
+                return True
+            return False
+
+        self.browser.wait(chosen)
         ActionChains(self.driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
 
     def output(self, text: str) -> Any:

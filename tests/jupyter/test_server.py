@@ -43,16 +43,19 @@ def ask(url, method="GET", body=None, token=labs.TOKEN):
 
 @pytest.mark.thorough
 def test_what_the_sidebars_buttons_ask_for(tmp_path):
-    """As dask-labextension's browser side asks it; the only lines of configuration are those of the factory."""
-    with labs.started(tmp_path, dask=FACTORY) as url:
+    """As dask-labextension's browser side asks it, behind Open OnDemand; the only configuration is that of the factory."""
+    port = labs.free_port()
+    base = f"/node/127.0.0.1/{port}/"
+    with labs.open_ondemand() as site, labs.started(tmp_path, base, port=port, dask=FACTORY):
+        url = site + base
         code, model = ask(f"{url}dask/clusters", "PUT")
         assert code == 200, model
         one = f"{url}dask/clusters/{model['id']}"
-        link = url.rstrip("/") + model["dashboard_link"].removesuffix("status") + "individual-plots.json"
+        link = site + model["dashboard_link"].removesuffix("status") + "individual-plots.json"
         code, plots = ask(link)
         assert (code, "Individual Task Stream" in plots) == (200, True)
         assert "Individual" not in str(ask(link, token=None)), "the server asks who it is"
-        secret = model["dashboard_link"].split("/")[3]
+        secret = model["dashboard_link"].split("/")[-2]
         assert ask(link.replace(secret, "x" * len(secret)))[0] == 404, "and the dashboard for the secret"
         assert ask(one, "PATCH", {"workers": 1, "adapt": None})[0] == 200
         deadline = time.monotonic() + 90
