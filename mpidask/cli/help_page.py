@@ -24,8 +24,8 @@ PANELS: dict[str, tuple[str, str]] = {
         "parallel_environment",
     ),
     "Job": (
-        "profile job_name system directive prologue python requeue",
-        "epilogue launcher launch_timeout requeue_limit state_directory keep",
+        "profile job_name system directive prologue python container requeue",
+        "container_runtime container_bind epilogue launcher launch_timeout requeue_limit state_directory keep",
     ),
     "Watching": ("follow wait dry_run quiet", "poll_interval timeline"),
     "Workers": (

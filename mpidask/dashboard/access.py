@@ -10,7 +10,7 @@ from typing import Any
 
 from mpidask.compat import servers
 
-__all__ = ["close", "leave_out_pages_of_workers", "link", "token"]
+__all__ = ["close", "leave_out_pages_of_workers", "leave_out_proxy", "link", "token"]
 
 
 def token() -> str:
@@ -55,3 +55,17 @@ def leave_out_pages_of_workers() -> None:
     key = "distributed.worker.http.routes"
     if configuration.is_standard(key):
         dask.config.set({key: []})
+
+
+def leave_out_proxy() -> None:
+    """Have a scheduler not pass requests on to other servers: workers have no pages here.
+
+    Where jupyter-server-proxy is installed, each scheduler would import it for that, which takes as long as Dask.
+    """
+    import dask.config
+
+    from mpidask import configuration
+
+    key = "distributed.scheduler.http.routes"
+    if configuration.is_standard(key):
+        dask.config.set({key: [each for each in dask.config.get(key) if each != "distributed.http.proxy"]})

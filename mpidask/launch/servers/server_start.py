@@ -75,6 +75,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     tls_sockets.mend()
     log_filters.limit_refusals(1)
     log_filters.ignore_lost_peers()
+    access.leave_out_proxy()
     addresses = [(spec.host, spec.port), *([spec.clients] if spec.clients is not None else [])]
     postmortem = Postmortem(workers, on_hopeless)
     try:
