@@ -8,10 +8,6 @@ from machines import borrowed
 #: None of them reports to its makers from here, or looks for a network.
 QUIET = {
     "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
     "DAGSTER_DISABLE_TELEMETRY": "true",
 }
 
@@ -56,11 +52,6 @@ def recipe(recipes):
     return lambda name: recipes["with LocalJobCluster", name].replace("SLURMCluster", "LocalJobCluster")
 
 
-def test_prefect(local, recipe):
-    """Its tasks' clients get the scheduler's address alone."""
-    assert "sums [45, 190]" in play(local, recipe("prefect"))
-
-
 def test_dagster(local, recipe):
     assert "total 6" in play(local, recipe("dagster"))
 
@@ -71,4 +62,4 @@ def test_esmvalcore(local, recipe):
 
 
 def test_every_recipe_of_the_page_is_run(recipes):
-    assert {name for where, name in recipes if where != "in a run"} == {"prefect", "dagster", "esmvalcore"}
+    assert {name for where, name in recipes if where != "in a run"} == {"dagster", "esmvalcore"}
