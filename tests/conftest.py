@@ -17,6 +17,7 @@ import namespaces
 import pytest
 import selection
 import sharing_out
+from browser import opened
 from harness import MPI, RANK_VARIABLES, Launcher
 
 #: Real batch systems: tests of one run one after another, all in one of pytest-xdist's processes.
@@ -123,6 +124,15 @@ def ranks(tmp_path, monkeypatch):
     launcher = Launcher(tmp_path)
     yield launcher
     launcher.clean_up()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Return a real browser."""
+    directory = tmp_path / "browser"
+    directory.mkdir()
+    with opened(directory) as chromium:
+        yield chromium
 
 
 @pytest.hookimpl(wrapper=True)

@@ -166,5 +166,5 @@ def test_what_contradicts_itself_is_refused(given, what, monkeypatch, tmp_path):
 
 def test_what_is_seen_with_another_directory_is_not_shown_again():
     """The image of some runtimes must have a place for each."""
-    words = Container("i.sif", "apptainer", binds=("/work", "/workshop"), working="/work").words("/work/state/run-1")
-    assert words == f'apptainer exec --bind=/work:/work --bind=/workshop:/workshop "--bind={TMP}" i.sif'
+    words = Container("i.sif", "apptainer", binds=("/data", "/database"), working="/data").words("/data/state/run-1")
+    assert words == f'apptainer exec --bind=/data:/data --bind=/database:/database "--bind={TMP}" i.sif'

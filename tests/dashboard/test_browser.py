@@ -11,7 +11,6 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
-from browser import opened
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.thorough]
 
@@ -65,14 +64,6 @@ def link(run):
         assert time.monotonic() < deadline, "no dashboard within 60 s"
         time.sleep(0.2)
     return found[1]
-
-
-@pytest.fixture
-def browser(tmp_path):
-    directory = tmp_path / "browser"
-    directory.mkdir()
-    with opened(directory) as chromium:
-        yield chromium
 
 
 def status(url):

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("dask_labextension")
 
 import lab as labs
-from browser import opened
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.thorough]
 
@@ -27,14 +26,6 @@ print("computing")
 for _ in range(3000):
     client.gather(client.map(step, range(8), pure=False))
 """
-
-
-@pytest.fixture
-def browser(tmp_path):
-    directory = tmp_path / "browser"
-    directory.mkdir()
-    with opened(directory) as chromium:
-        yield chromium
 
 
 def item(lab, text):
