@@ -71,11 +71,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     shortage = staggering.shortage(workers, limit)
     if shortage is not None:
         warn(shortage, key="open-files")
-    idle.prepare()
-    tls_sockets.mend()
-    log_filters.limit_refusals(1)
-    log_filters.ignore_lost_peers()
-    access.leave_out_proxy()
+    _prepare_for_a_scheduler()
     addresses = [(spec.host, spec.port), *([spec.clients] if spec.clients is not None else [])]
     postmortem = Postmortem(workers, on_hopeless)
     try:
@@ -105,6 +101,15 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     idle.rest_scheduler(scheduler)
     await _announce(scheduler, spec)
     return scheduler
+
+
+def _prepare_for_a_scheduler() -> None:
+    """Set what is to be set in this process before one is made."""
+    idle.prepare()
+    tls_sockets.mend()
+    log_filters.limit_refusals(1)
+    log_filters.ignore_lost_peers()
+    access.leave_out_proxy()
 
 
 async def _announce(scheduler: Scheduler, spec: SchedulerSpec) -> None:
