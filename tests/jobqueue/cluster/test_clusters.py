@@ -129,11 +129,13 @@ def test_a_requeued_job(system):
 
 
 @contextlib.contextmanager
-def dead_end(node):
+def dead_end(system, node):
     """Give a node an interface of the faster kind, which leads nowhere and is where the way to the Internet begins."""
 
     def ip(words, *, check=True):
-        subprocess.run(["ip", "-n", node, *words.split()], check=check, timeout=60)
+        # On the node, not by its name: other tests may have started it, in a mount namespace that this one is not in.
+        done = system.on_node(node, "ip", *words.split())
+        assert done.returncode == 0 or not check, done
 
     ip("link del ib0", check=False)  # of a test that was killed
     ip("link add ib0 type bridge")
@@ -149,7 +151,7 @@ def dead_end(node):
 
 def test_an_address_that_leads_nowhere(system):
     script = system.file("scenarios.py", SCENARIOS.read_text())
-    with dead_end("mn4"):
+    with dead_end(system, "mn4"):
         scenario = [system.python, f"{system.directory}/{script}", "an_address_that_leads_nowhere", system.name]
         done = system.run_on("mn4", *scenario, timeout=200)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
