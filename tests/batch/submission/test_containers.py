@@ -87,9 +87,13 @@ def test_a_client_outside_joins_a_scheduler_in_the_container(machine):
     done = machine.mpidask(*words, timeout=120)
     assert done.returncode == 0, done
     (job,) = machine.status()
-    code = (
-        "import mpidask, os; c = mpidask.connect(); print(*c.run(lambda: os.environ['IMAGE']).values()); c.shutdown()"
-    )
+    code = """if True:
+        import mpidask, os
+        c = mpidask.connect()
+        c.wait_for_workers(1, timeout=60)
+        print(*c.run(lambda: os.environ["IMAGE"]).values())
+        c.shutdown()
+    """
     done = machine.run(machine.python, "-c", code, timeout=120)
     assert str(machine.directory / "image") in done.stdout, done
     machine.until(str(job["job"]), lambda each: each["state"] in ("done", "cancelled"))
