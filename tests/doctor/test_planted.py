@@ -100,7 +100,9 @@ def test_the_page_has_all_faults_and_their_tests():
 
 @pytest.mark.slow("20 probes, each a process")
 def test_a_healthy_machine_is_healthy():
-    status, findings, done = doctor(environ={"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"})
+    # Unbuffered, what two ranks print comes in pieces, which the launcher mixes.
+    environ = {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    status, findings, done = doctor(environ=environ)
     assert (status, [each for each in bad(findings).values() if each["level"] == "failure"]) == (0, []), done
     unexpected = [each for each in bad(findings).values() if not OUTSIDE.search(each["what"])]
     assert unexpected == []

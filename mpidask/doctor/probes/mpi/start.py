@@ -18,7 +18,13 @@ from mpidask.launch.watchdog.launcher_environment import rank_identity
 
 _LONGEST = 20.0  # of 60 s
 
-_CODE = "from mpi4py import MPI; print('MPI', MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size(), flush=True)"
+# One write for each rank: what ranks print in several is mixed by the launcher where Python does not buffer it.
+_CODE = """
+import os
+from mpi4py import MPI
+os.write(1, b"<rank %d of %d>\\n" % (MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()))
+"""
+_RANK = re.compile(r"<rank \d+ of (\d+)>")
 
 
 def measure(_root: Path) -> dict[str, Any]:
@@ -42,24 +48,24 @@ def measure(_root: Path) -> dict[str, Any]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"launcher": launcher, "sizes": [], "error": f"{type(error).__name__} ({share(_LONGEST):g} s at most)"}
-    sizes = [int(size) for size in re.findall(r"^MPI \d+ (\d+)$", done.stdout, re.MULTILINE)]
+    sizes = [int(size) for size in _RANK.findall(done.stdout)]
     lines = [line for line in (done.stderr or done.stdout).splitlines() if re.search(r"\w", line)]
-    return {"launcher": launcher, "sizes": sizes, "error": "" if done.returncode == 0 else "\n".join(lines[:6])}
+    said = lines[:6] or [f"it printed nothing, status {done.returncode}"]
+    return {"launcher": launcher, "sizes": sizes, "error": "" if sizes == [2, 2] else "\n".join(said)}
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Find ranks that are alone; an mpirun that starts nothing may be forbidden on login nodes."""
     if facts["sizes"] == [2, 2]:
         yield ok(f"{facts['launcher']} -n 2 starts two ranks that know each other")
-    elif facts["sizes"]:
+    elif 1 in facts["sizes"]:
         yield failure(
             f"{facts['launcher']} -n 2 starts ranks that believe to be alone (sizes {facts['sizes']})",
             "use the mpirun of the MPI library that mpi4py loads: see the lines MPI library and mpirun",
         )
     elif facts["launcher"]:
-        said = facts["error"].splitlines()[0] if facts["error"] else "nothing was printed"
         yield warning(
-            f"{facts['launcher']} -n 2 starts no ranks here: {said}",
+            f"{facts['launcher']} -n 2 starts no two ranks here: {facts['error'].splitlines()[0]}",
             "where login nodes do not allow it: mpidask doctor --submit",
         )
 
