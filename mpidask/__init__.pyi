@@ -1,4 +1,5 @@
 # What editors and type checkers see of this package. `python tests/stubs.py` writes it.
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ from mpidask.launch.dask_mpi import initialize as initialize
 from mpidask.launch.dask_mpi import send_close_signal as send_close_signal
 from mpidask.launch.resources.walltime import on_walltime as on_walltime
 from mpidask.launch.resources.walltime import time_left as time_left
-from mpidask.launch.runner import SLURMRunner as SLURMRunner
+from mpidask.launch.runner import SLURMRunner as _SLURMRunner
 from mpidask.launch.session import Session as _Session
 
 class MPICluster(_MPICluster):
@@ -98,6 +99,52 @@ class MPICluster(_MPICluster):
         report: str | None = None,
         timeline: str | None = None,
         **others: Any,
+    ) -> None: ...
+
+class SLURMRunner(_SLURMRunner):
+    def __init__(
+        self,
+        *,
+        scheduler_file: str | os.PathLike[str] | None = None,
+        scheduler_options: Mapping[str, Any] | None = None,
+        worker_options: Mapping[str, Any] | None = None,
+        profile: str | None = None,
+        nthreads: int | None = None,
+        memory_limit: str | float | None = None,
+        local_directory: str | None = None,
+        shared_scratch: bool | None = None,
+        interface: str | None = None,
+        client_interface: str | None = None,
+        client_address: str | None = None,
+        port_range: str | None = None,
+        tls: bool | None = None,
+        protocol: str | None = None,
+        gpus: bool | None = None,
+        nanny: bool | None = None,
+        worker_class: str | None = None,
+        data: str | None = None,
+        name: str | None = None,
+        workers_per_rank: str | int | None = None,
+        inclusive_workers: bool | None = None,
+        preload_import: Sequence[str] | None = None,
+        import_cache: str | None = None,
+        client_rank: int | None = None,
+        scheduler_rank: int | None = None,
+        scheduler: bool | None = None,
+        scheduler_address: str | None = None,
+        scheduler_port: int | None = None,
+        min_workers: int | None = None,
+        idle_timeout: str | None = None,
+        startup_timeout: str | None = None,
+        dashboard: bool | None = None,
+        dashboard_address: str | None = None,
+        thread_grace: str | None = None,
+        local_cluster: bool | None = None,
+        walltime_margin: str | None = None,
+        report: str | None = None,
+        quiet: bool | None = None,
+        timeline: str | None = None,
+        **options: Any,
     ) -> None: ...
 
 class Session(_Session):

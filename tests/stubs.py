@@ -16,6 +16,7 @@ PACKAGES = ("mpidask", "mpidask.jobqueue")
 
 HEAD = """\
 # What editors and type checkers see of this package. `python tests/stubs.py` writes it.
+import os
 from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 from typing import Any

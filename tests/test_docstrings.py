@@ -155,7 +155,17 @@ def test_the_signature_of_a_cluster_class_shows_the_keywords_of_its_jobs():
 
 @pytest.mark.parametrize(
     "call",
-    ["MPICluster", "connect", "Session", "initialize", "execute", "SLURMCluster", "LocalJobCluster", "HTCondorCluster"],
+    [
+        "MPICluster",
+        "connect",
+        "Session",
+        "SLURMRunner",
+        "initialize",
+        "execute",
+        "SLURMCluster",
+        "LocalJobCluster",
+        "HTCondorCluster",
+    ],
 )
 def test_editors_show_the_keywords(call, tmp_path, monkeypatch):
     monkeypatch.setattr(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from mpidask.config import Options
+from mpidask.docstrings import keyword_of, show_keywords
 from mpidask.errors import UsageError
 from mpidask.launch.session import Session
 
@@ -31,7 +35,7 @@ class SLURMRunner(Session):
     worker_options : mapping, optional
         ``nthreads``, ``memory_limit`` and ``local_directory``; all else goes to the worker class.
     **options : Any
-        The options of `Session`.
+        Refused, with the keyword that may be meant. All above are those of `Session`.
 
     Raises
     ------
@@ -71,3 +75,13 @@ class SLURMRunner(Session):
         if others:
             given["worker_options"] = others
         super().__init__(exit=True, **given)
+
+
+show_keywords(
+    SLURMRunner,
+    (
+        keyword_of(each)
+        for each in dataclasses.fields(Options)
+        if each.name not in inspect.signature(SLURMRunner.__init__).parameters
+    ),
+)
