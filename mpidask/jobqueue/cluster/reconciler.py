@@ -104,7 +104,8 @@ class Reconciler:
         A job whose script has ended, but which the batch system still lists as running, may be run again: it counts
         until that is settled.
         """
-        jobs = [job for job in self.cluster.workers.values() if job.id or job.unclear]
+        # Also those whose search ended without an id, while a look was under way that began before they were there.
+        jobs = [job for job in self.cluster.workers.values() if job.id or job.unclear or job.standing.final]
         self.notice_workers(jobs)
         due = time.monotonic() - self._asked >= self.interval
         news = any(_just_exited(job) for job in jobs)

@@ -261,6 +261,25 @@ def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch)
     assert not unclear.cancelled
 
 
+def test_a_look_that_began_before_the_job_was_there_loses_no_failure(unclear, monkeypatch):
+    monkeypatch.setattr(lookup, "APPEARS", 0.0)
+
+    async def given_up():
+        async with cluster(max_failures=1) as held:
+            with pytest.raises(UnclearError):
+                await held.scale(1)
+            await held.reconciler.stop()
+            unclear.scripts.clear()
+            unclear.queue.clear()
+            unclear.mute = False
+            await held.dispatcher.look([])
+            held.reconciler.start()
+            await until(lambda: held.failure is not None)
+            assert "does not list it" in held.failure.what and not held.jobs
+
+    asyncio.run(given_up())
+
+
 @pytest.mark.parametrize(
     ("status", "rows", "told"),
     [
