@@ -38,6 +38,12 @@ def python(system, program, timeout=90):
     return system.run(system.python, system.file("program.py", textwrap.dedent(program)), timeout=timeout)
 
 
+def without_races_of_dask(stderr):
+    """Return what was printed, without what Dask's sender prints where its pause of 10 ms ends as its loop does."""
+    end = "Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError('Timeout')>\n"
+    return re.sub(f"^{re.escape(end)}(tornado.util.)?TimeoutError: Timeout\n", "", stderr, flags=re.MULTILINE)
+
+
 def until_said(process, stream, pattern, timeout=60):
     """Read what a process prints on one of its pipes until it matches; return all of it."""
     text = ""
@@ -86,7 +92,7 @@ def test_several_clients_from_start_to_stop(system):
         asyncio.run(main())
         """,
     )
-    assert (other.returncode, other.stderr) == (0, ""), other
+    assert (other.returncode, without_races_of_dask(other.stderr)) == (0, ""), other
     assert other.stdout == f"[1, 2, 3] {one.stdout.split()[-1]}\n3\n"
     (directory,) = {each["directory"] for each in system.status(job)}
     if system.nodes > 1:  # a notebook may be on a node, too
