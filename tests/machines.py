@@ -407,7 +407,7 @@ def borrowed(name: str) -> Iterator[Machine]:
 
 #: The commands of batch systems that cannot be had here, for which tests/batch/standin.py stands in.
 STOOD_IN = {
-    "lsf": ("bsub", "bjobs", "bkill"),
+    "lsf": ("bsub", "bjobs", "bkill", "bacct"),
     "moab": ("msub", "showq", "mjobctl"),
     "htcondor": ("condor_submit", "condor_q", "condor_history", "condor_rm"),
     "flux": ("flux",),

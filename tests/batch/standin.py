@@ -95,6 +95,15 @@ def bkill():
     cancel(numbers(WORDS))
 
 
+def bacct():
+    """As of jobs that have ended: for 3 s, with 4 s of processor time and 5 MB."""
+    for number in numbers(WORDS[WORDS.index("-l") + 1 :]):
+        if state(number) != "running":
+            print("     CPU_T     WAIT     TURNAROUND   STATUS     HOG_FACTOR    MEM    SWAP")
+            print("      4.00        2              5     done         0.8000     5M      0M")
+            print(" Total Run time consumed:         3      Average Run time consumed:       3")
+
+
 def msub():
     print(f"\n{start(WORDS[0])}")
 

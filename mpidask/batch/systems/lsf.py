@@ -1,4 +1,4 @@
-"""IBM Spectrum LSF: bsub, bjobs, bkill.
+"""IBM Spectrum LSF: bsub, bjobs, bkill, bacct.
 
 https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-command.
 
@@ -8,7 +8,7 @@ USR2, then INT, TERM and KILL; the job script itself survives all but the last (
 """
 
 from mpidask.batch.job_state import JobState
-from mpidask.batch.system import BatchSystem, Query, Workers
+from mpidask.batch.system import Accounting, BatchSystem, Query, Workers
 
 _TIME = r"[A-Z][a-z]{2} +\d+ +[\d:]+(?: \d{4})?"  # without a year unless the site asks for it
 
@@ -17,6 +17,9 @@ _ID = r"\d+(?:@\w[\w.-]*)?"
 
 #: While bjobs waits for its daemon.
 _BESIDES = r"^LSF is processing your request.*$"
+
+#: What bacct tells of a job that has ended, below its headings: CPU_T WAIT TURNAROUND STATUS HOG_FACTOR MEM SWAP.
+_ACCOUNTED = r"^ *{} +\d+ +\d+ +(?:done|exit) +[\d.]+ +{}(?= )"
 
 #: An option line that sets the walltime.
 _TIME_OPTION = r"(^|\s)-W *\d"
@@ -80,6 +83,15 @@ SYSTEM = BatchSystem(
         command="bjobs -l {id}",
         row=rf"^Job <(?P<id>{_ID})(?:\[(?P<index>\d+)\])?>[\s\S]*",
         more={"reason": r"^ *(?:PENDING|SUSPENDING) REASONS:\n((?: *\S.*\n)+)"},
+    ),
+    # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-bacct
+    accounting=Accounting(
+        command="bacct -l {id}",
+        figures={
+            "wall": r"^ *Total Run time consumed: +(\d+)",
+            "cpu": _ACCOUNTED.format(r"([\d.]+)", r"\S+"),
+            "memory of the job": _ACCOUNTED.format(r"[\d.]+", r"(\d[\d.]*[KMGT]?)"),
+        },
     ),
     spellings=(r"^(\d+(?:\[\d+\])?)(?:@|$)",),  # bjobs lists it without the cluster
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-environment-variables

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mpidask.batch import registry
@@ -23,6 +25,7 @@ Job Id: 12.server
     resources_used.walltime = 00:01:40
     Resource_List.mem = 4gb
 """
+BACCT = (Path(__file__).parents[1] / "recorded" / "lsf" / "accounting.txt").read_text()
 QACCT = "ru_wallclock 100\ncpu          150.5\nmaxvmem      1.5G\n"
 
 
@@ -34,6 +37,9 @@ QACCT = "ru_wallclock 100\ncpu          150.5\nmaxvmem      1.5G\n"
         ("slurm", "100|1-00:00:01|00:00:00||0n|\n", {"wall": 86401}),
         ("pbs", QSTAT, {"wall": 100, "cpu": 150, "memory of the job": 123456 * 1024, "asked": 4 * 2**30}),
         ("torque", QSTAT, {"wall": 100, "cpu": 150, "memory of the job": 123456 * 1024, "asked": 4 * 2**30}),
+        ("lsf", BACCT, {"wall": 100, "cpu": 150.5, "memory of the job": 1.5 * 2**30}),
+        ("lsf", BACCT.replace(" 1.5G ", "    - ").replace("done   ", "exit   "), {"wall": 100, "cpu": 150.5}),
+        ("lsf", "No matching job found\n", {}),
         ("sge", QACCT, {"wall": 100, "cpu": 150.5, "memory of the job": 1.5 * 2**30}),
     ],
 )

@@ -183,6 +183,9 @@ SUBMITTED = {
     "local/submit": "4711",
 }
 
+#: What tests/batch/queries/test_accounting.py reads.
+ACCOUNTED = {"lsf/accounting"}
+
 #: system/file -> what the plain words contain
 REFUSED = {
     "slurm/refused-queue": "there is no such partition",
@@ -279,7 +282,7 @@ def test_refusals(name):
 
 def test_every_file_is_read_and_every_system_is_recorded():
     files = {f"{path.parent.name}/{path.stem}" for path in RECORDED.glob("*/*.txt")}
-    assert files == {*REPORTS, *SUBMITTED, *REFUSED}
+    assert files == {*REPORTS, *SUBMITTED, *REFUSED, *ACCOUNTED}
     for name in registry.names():
         kinds = {file.split("/")[1].split("-")[0] for file in files if file.startswith(f"{name}/")}
         system = registry.find(name)

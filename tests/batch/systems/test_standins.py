@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from machines import STOOD_IN, stood_in
+
+from mpidask.report import record
 
 PROGRAM = """
 from mpidask import batch
@@ -42,3 +46,14 @@ def test_from_submission_to_the_end(system):
     assert [job["exit_status"] for job in jobs][:2] == [0, 3]
     assert "exit status 3" in system.mpidask("status").stdout
     assert system.left_over() == []
+
+
+def test_a_report_has_what_lsf_accounts():
+    with stood_in("lsf") as machine:
+        machine.file("program.py", PROGRAM.partition("good, bad")[0] + "print(submitted('true').wait(timeout=60))")
+        done = machine.run(machine.python, "program.py", timeout=90)
+        assert done.stdout == "0\n", done
+        (job,) = machine.status()
+        record.append(record.reserve(job["directory"]), [{"kind": "run", "version": 1, "t": 1000.0}])
+        found = json.loads(machine.mpidask("report", job["job"], "--json").stdout)
+    assert found["accounted"] == {"wall": 3, "cpu": 4, "memory of the job": 5 << 20}
