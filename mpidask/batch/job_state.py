@@ -6,10 +6,13 @@ import dataclasses
 import enum
 from collections.abc import Iterable
 
-__all__ = ["NEVER", "JobId", "JobState", "Report", "by_destination"]
+__all__ = ["NEVER", "NODE_FAILED", "JobId", "JobState", "Report", "by_destination"]
 
 #: What the plain words of a reason end with if the job waits in vain.
 NEVER = "it will never start"
+
+#: The plain words of a reason of a job that has ended because it lost a node.
+NODE_FAILED = "a node failed"
 
 
 class JobState(enum.Enum):

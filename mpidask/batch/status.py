@@ -9,7 +9,7 @@ import re
 import signal
 from typing import Any
 
-from mpidask.batch.job_state import JobState, Report
+from mpidask.batch.job_state import NODE_FAILED, JobState, Report
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import WalltimeError
 
@@ -39,6 +39,7 @@ class Standing:
     absent:      since when the batch system has not known the job
     restarts:    how often it has been started again, or is going to be
     preempted:   whether it has made room for another job
+    lost:        the nodes that it has lost, where that ended it
     final:       whether nothing will change any more
     silent:      what happened when it was asked last and did not answer; None if it did
     """
@@ -54,6 +55,7 @@ class Standing:
     absent: float | None = None
     restarts: int = 0
     preempted: bool = False
+    lost: tuple[str, ...] = ()
     final: bool = False
     silent: str | None = None
 
@@ -64,7 +66,8 @@ class Standing:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Standing:
         """Return what `to_json` has made; raises ValueError or TypeError."""
-        return cls(**{**content, "state": JobState(content["state"])})
+        values = {**content, "state": JobState(content["state"]), "lost": tuple(content.get("lost", ()))}
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,7 @@ class Evidence:
     log:                what the batch system has printed about the job
     cancelled:          whether the user has cancelled it with us, before this execution ended by itself
     cancel_asked:       the same, whenever it was
+    lost:               those of its nodes that are down, where one was lost
     """
 
     now: float
@@ -95,6 +99,7 @@ class Evidence:
     log: str = ""
     cancelled: bool = False
     cancel_asked: bool = False
+    lost: tuple[str, ...] = ()
 
 
 def judge(system: BatchSystem, before: Standing, evidence: Evidence) -> Standing:
@@ -111,6 +116,7 @@ def judge(system: BatchSystem, before: Standing, evidence: Evidence) -> Standing
         silent=None,
         preempted=before.preempted or bool(system.preempted and re.search(system.preempted, evidence.log)),
         restarts=_restarts(before, evidence, earlier=earlier),
+        lost=evidence.lost or (() if before.state is JobState.RUNNING else before.lost),
     )
     if report is not None:
         known = dataclasses.replace(
@@ -160,7 +166,13 @@ def _waits(system: BatchSystem, before: Standing, known: Standing, report: Repor
 def _history(known: Standing) -> str:
     """Return in words how often a job has been interrupted."""
     times = {1: "once", 2: "twice"}.get(known.restarts, f"{known.restarts} times")
-    return f"{'preempted' if known.preempted else 'requeued'} {times}"
+    why = f", as {_lost(known)}" if known.lost else ""
+    return f"{'preempted' if known.preempted else 'requeued'} {times}{why}"
+
+
+def _lost(known: Standing) -> str:
+    """Return in words which nodes a job has lost."""
+    return f"node {known.lost[0]} was lost" if len(known.lost) == 1 else f"nodes {', '.join(known.lost)} were lost"
 
 
 def _kept(before: Standing, report: Report) -> str | None:
@@ -207,6 +219,8 @@ def _ended(system: BatchSystem, known: Standing, evidence: Evidence) -> Standing
         good = report is not None and report.state is JobState.DONE and not status
         status = status if status or good else None  # a job that never ran has no status, and Slurm says 0
     words = None if good else _why(system, report, status, evidence)
+    if words == NODE_FAILED and known.lost:
+        words = _lost(known)
     # The batch system's word on a killed job may come a moment after its script's end; or it runs the job again.
     stays = _STAYS if system.runs_again and status is not None and _is_signal(status) else _LEAVES
     lists = evidence.report is not None and report is None and (system.runs_again or not good)

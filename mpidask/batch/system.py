@@ -179,6 +179,8 @@ class BatchSystem:
     missed:    tells about jobs by their ids, where `status` is a list that has not shown them
     history:   tells about jobs that have ended, where `status` does not
     accounting: tells what a job has used
+    down:      lists the nodes that are down: a row's id is the name that the node gives itself
+    lost:      regular expression of what is printed into the output of a job that loses a node; its group is the node
     destinations:    the choices of where jobs are submitted
     spellings: regular expressions of a job id, strict ones first: ids whose first groups are the same mean one job
     execution: shell expression: how often the job has been started again
@@ -233,6 +235,8 @@ class BatchSystem:
     missed: Query | None = None
     history: Query | None = None
     accounting: Accounting | None = None
+    down: Query | None = None
+    lost: str | None = None
     destinations: tuple[Destination, ...] = ()
     spellings: tuple[str, ...] = ()
     execution: str | None = None

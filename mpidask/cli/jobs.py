@@ -110,6 +110,7 @@ def _report(argv: Sequence[str]) -> int:
 
 def _source(token: str) -> Source:
     """Return where the record of a job is, or the one in a directory; raises UsageError."""
+    from mpidask.batch.job_state import JobState
     from mpidask.batch.queries import accounting, monitor
     from mpidask.cli import table
     from mpidask.report.output import Source
@@ -118,8 +119,9 @@ def _source(token: str) -> Source:
         return Source(token)
     handle = common.find_jobs([token])[0]
     standing = monitor.look([handle.record], handle.interval)[handle.name]
-    ended = table.why(table.row(handle.record, standing)) or None
-    return Source(str(handle.directory), ended, accounting.ask(handle.record))
+    ended = standing.reason or table.why(table.row(handle.record, standing)) or None
+    goes_on = standing.state is JobState.RUNNING
+    return Source(str(handle.directory), ended, accounting.ask(handle.record), goes_on=goes_on)
 
 
 def _is_recent(handle: Handle, standing: Standing) -> bool:

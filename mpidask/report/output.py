@@ -28,11 +28,13 @@ class Source:
     path:      of a directory with records, or of one of them
     ended:     how the job ended, in the batch system's words
     accounted: what the batch system accounts: wall and cpu (s), memory (bytes), and what else it tells, by name
+    goes_on:   whether the job still runs
     """
 
     path: str
     ended: str | None = None
     accounted: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    goes_on: bool = False
 
     def record(self) -> Record:
         """Return the newest record; raises UsageError if there is none."""
@@ -66,7 +68,7 @@ def write(source: Source, *, as_json: bool, file: str | None) -> str:
         return json.dumps(_values(record, run, source), indent=2)
     path = file or os.path.join(os.path.dirname(os.path.abspath(record.path)), "report.html")
     try:
-        replace(os.path.abspath(path), page(record, source.ended, rows))
+        replace(os.path.abspath(path), page(record, source.ended, rows, goes_on=source.goes_on))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "name another file with --output") from None
     return path

@@ -21,16 +21,25 @@ _COLOURS = 7  # of kinds, the last one for all others
 _LINES = 64  # of memory, which could be told apart
 
 
-def page(record: Record, ended: str | None = None, accounted: Sequence[tuple[str, str, str]] = ()) -> str:
+def page(
+    record: Record,
+    ended: str | None = None,
+    accounted: Sequence[tuple[str, str, str]] = (),
+    *,
+    goes_on: bool = False,
+) -> str:
     """Return the page.
 
     ended:     how the run ended, where the batch system knows more than the record
     accounted: name, the batch system's figure and ours
+    goes_on:   whether the run has not ended yet
     """
     run = summarize(record)
     title = " ".join(record.run.get("program") or ["cluster"])
     style = resources.files("mpidask.report").joinpath("page.css").read_text(encoding="utf-8")
-    body = "\n".join([*_head(record, run, title, ended), *_sections(record, run, accounted)])
+    body = "\n".join(
+        [*_head(record, run, title, list(_endings(run, ended, goes_on=goes_on))), *_sections(record, run, accounted)]
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -38,7 +47,7 @@ def page(record: Record, ended: str | None = None, accounted: Sequence[tuple[str
     )
 
 
-def _head(record: Record, run: Summary, title: str, ended: str | None) -> Iterator[str]:
+def _head(record: Record, run: Summary, title: str, endings: Sequence[str]) -> Iterator[str]:
     began = datetime.fromtimestamp(record.began).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     job = f"job {record.run['job']}, " if record.run.get("job") else ""
     nodes = record.run.get("nodes", ())
@@ -48,7 +57,7 @@ def _head(record: Record, run: Summary, title: str, ended: str | None) -> Iterat
         f"node{'s' * (len(nodes) != 1)} ({escape(', '.join(nodes[:8]))}{', …' * (len(nodes) > 8)}), "
         f"{run.workers} workers with {run.threads} threads</p>"
     )
-    for words in _endings(run, ended):
+    for words in endings:
         yield f'<p class="ended">{escape(words)}</p>'
     advice = advise(run)
     if advice is not None:
@@ -57,9 +66,11 @@ def _head(record: Record, run: Summary, title: str, ended: str | None) -> Iterat
     yield f'<div class="figures">{figures}</div>'
 
 
-def _endings(run: Summary, ended: str | None) -> Iterator[str]:
+def _endings(run: Summary, ended: str | None, *, goes_on: bool) -> Iterator[str]:
     """Yield what is to be said of an end that was not in order."""
-    if not run.complete:
+    if goes_on:
+        yield "The run has not ended. What follows is known up to now."
+    elif not run.complete:
         yield f"The run was killed: {ended or 'its record has no end'}. What follows was known until then."
     elif run.status == WalltimeError.status:
         yield f"The walltime ended the run (status {run.status})."

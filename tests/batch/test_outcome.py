@@ -202,11 +202,54 @@ def test_a_job_of_pbs_that_somebody_has_deleted(number, reason, exited):
     assert (after.state, after.exit_status, after.reason, after.final) == (JobState.CANCELLED, None, reason, True)
 
 
+LISTED = {
+    "ended": "7|NF|NodeDown|2026-11-21T08:18:33|1|0|\n",
+    "waits to run again": "7|PD|BeginTime|2026-11-21T08:18:33|0|1|\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("listed", "down", "reason"),
+    [
+        ("ended", "n3\nn2\n", "node n2.site.org was lost"),
+        ("ended", "n1\nn2\n", "nodes n1.site.org, n2.site.org were lost"),
+        ("ended", "n3\n", "a node failed"),
+        ("waits to run again", "n2\n", "requeued once, as node n2.site.org was lost; waits to run again: "),
+        ("waits to run again", "", "requeued once; waits to run again: "),
+    ],
+)
+def test_the_node_that_was_lost_is_named(listed, down, reason, monkeypatch):
+    asked = []
+
+    def run(command, **_):
+        asked.append(command.argv[0])
+        return runner.Output(command, 0, down if command.argv[0] == "sinfo" else LISTED[listed], "")
+
+    monkeypatch.setattr(runner, "run", run)
+    job = Watched(identity=JobId("7"), standing=SEEN, hosts=["n1.site.org", "n2.site.org"])
+    (standing,) = monitor.judge_all(SYSTEM, [job], 0)
+    assert standing.reason.startswith(reason)
+    job.standing = Standing.from_json(standing.to_json())
+    (later,) = monitor.judge_all(SYSTEM, [job], 0)
+    assert later.reason.startswith(reason)
+    assert asked.count("sinfo") == (2 if listed == "ended" else 1)
+
+
+def test_the_output_names_the_node_that_was_lost_also_when_it_is_up_again(monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda command, **_: runner.Output(command, 0, LISTED["ended"], ""))
+    printed = "computed\nsrun: error: Node failure on n2\nsrun: error: Node failure on n2\n"
+    job = Watched(identity=JobId("7"), standing=SEEN, hosts=["n1", "n2"], tail=printed)
+    (standing,) = monitor.judge_all(SYSTEM, [job], 0)
+    assert standing.reason == "node n2 was lost"
+
+
 class Watched(SimpleNamespace):
     """A job that was submitted long ago and has left nothing."""
 
     submitted = exited_at = moved_at = 0.0
     execution = exited = None
+    hosts = ()
+    tail = ""
     system_log = ""
     cancelled = cancel_asked = False
 

@@ -16,8 +16,8 @@ from typing import Protocol
 from mpidask.batch import registry
 from mpidask.batch.commands import runner
 from mpidask.batch.commands.command import Command
-from mpidask.batch.job_state import JobId, JobState, Report, by_destination
-from mpidask.batch.queries import lookup
+from mpidask.batch.job_state import NODE_FAILED, JobId, JobState, Report, by_destination
+from mpidask.batch.queries import lookup, lost_nodes
 from mpidask.batch.queries.questions import complains, match_ids, parse_answer, query_commands
 from mpidask.batch.records.record import Record
 from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
@@ -112,6 +112,16 @@ class Watched(Protocol):
     @property
     def exited_at(self) -> float:
         """When that was; s since 1970."""
+        ...
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """The nodes that it has run on, as far as that is known here."""
+        ...
+
+    @property
+    def tail(self) -> str:
+        """The last lines that it has printed."""
         ...
 
     @property
@@ -232,6 +242,7 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
         log=record.system_log[-4000:] if exited != 0 else "",
         cancelled=record.cancelled,
         cancel_asked=record.cancel_asked,
+        lost=_lost_nodes(system, record, report),
     )
     standing = judge(system, before, evidence)
     if explain and _wants_explanation(system, record, standing, now):
@@ -241,6 +252,16 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
         reason = f"{plain} ({said})" if plain and plain != said else said
         standing = dataclasses.replace(standing, reason=reason or standing.reason, explained=now)
     return standing
+
+
+def _lost_nodes(system: BatchSystem, record: Watched, report: Report | None) -> tuple[str, ...]:
+    """Return the nodes that a job has lost, where that has just ended it, or has had it requeued."""
+    if report is None:
+        return ()
+    failed = report.state.ended and system.cause(report.native, report.reason) == NODE_FAILED
+    if failed or (report.restarts or 0) > record.standing.restarts:
+        return lost_nodes.look(system, record.identity, record.hosts, record.tail)
+    return ()
 
 
 def _ended(system: BatchSystem, report: Report | None) -> Report | None:

@@ -24,6 +24,7 @@ __all__ = ["SCRIPT", "Record", "newest"]
 SCRIPT = "job.sh"
 _SUBMISSIONS, _STANDING, _CANCELLED = "submissions", "standing.json", "cancelled"
 _REFUSED, _SUBMITTING = "refused", "submitting"
+_TAIL = 1 << 14  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +161,12 @@ class Record:
         return max(map(changed, paths))
 
     @property
+    def hosts(self) -> list[str]:
+        """The nodes of the current execution, or of the last one while the job waits to run again."""
+        progress = self.progress
+        return [] if progress is None else progress.nodes
+
+    @property
     def progress(self) -> Progress | None:
         """How far the run has come; None if it has not said."""
         return Progress.read(str(self.directory))
@@ -231,6 +238,14 @@ class Record:
     def log(self) -> Path:
         """The file with what the job prints."""
         return self.directory / run_directory.LOG
+
+    @property
+    def tail(self) -> str:
+        """The last lines that the job has printed."""
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            return file.read().decode(errors="replace")
+        return ""
 
     @property
     def system_log(self) -> str:

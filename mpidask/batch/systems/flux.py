@@ -7,7 +7,7 @@ that is cancelled gets HUP. In a job `flux` means the job's own instance: a job 
 instance that runs it.
 """
 
-from mpidask.batch.job_state import JobState
+from mpidask.batch.job_state import NODE_FAILED, JobState
 from mpidask.batch.system import BatchSystem, Destination, Query, Workers
 
 #: What follows the first letter of a job's id: https://flux-framework.readthedocs.io/projects/flux-rfc/en/latest/spec_19.html
@@ -87,7 +87,7 @@ SYSTEM = BatchSystem(
     reasons={
         r"^timeout\b|^TO$": "the walltime was reached",
         r"^cancel\b|^CA$": "cancelled",
-        r"^node-failure|[Nn]ode failure|lost contact": "a node failed",
+        r"^node-failure|[Nn]ode failure|lost contact": NODE_FAILED,
         r"unsatisfiable": "no nodes have what the job asks for: it will never start",
         r"^alloc\b": "no nodes could be given to it",
         r"^held$": "held; release it with `flux job urgency ID default`",

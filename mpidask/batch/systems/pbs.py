@@ -5,7 +5,7 @@ PBS Professional User's Guide and Reference Guide (8.1 "Job States"), https://he
 
 import dataclasses
 
-from mpidask.batch.job_state import JobState
+from mpidask.batch.job_state import NODE_FAILED, JobState
 from mpidask.batch.system import Accounting, BatchSystem, Query, Workers
 
 #: What is printed of each job.
@@ -147,7 +147,7 @@ SYSTEM = BatchSystem(
         r"[Cc]an [Nn]ever [Rr]un": "asks for more than the site has: it will never start",
         r"Insufficient amount of (queue |server )?resource|Not enough free nodes|Not enough .*available": "waits until enough nodes are free",
         r"would exceed .*limit|User has reached|[Mm]aximum number of jobs": "a limit on your jobs is reached",
-        r"due to node failure|[Nn]ode failure|node \S+ (is )?down": "a node failed",
+        r"due to node failure|[Nn]ode failure|node \S+ (is )?down": NODE_FAILED,
         r"job has a (user|system|other|bad password) hold|[Hh]eld by": "held; release it with `qrls`",
         r"^Job (run at|started on|was sent for execution at) .*(\)|\d| and (finished|failed))$": "",  # as the state
         r"terminated|[Jj]ob deleted": "cancelled",

@@ -3,7 +3,7 @@
 https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/squeue.html, https://slurm.schedmd.com/sacct.html.
 """
 
-from mpidask.batch.job_state import JobState
+from mpidask.batch.job_state import NODE_FAILED, JobState
 from mpidask.batch.system import Accounting, BatchSystem, Destination, Query, Workers
 
 #: A job, an element of an array, or those that wait: 100_[1-3,7%2].
@@ -135,6 +135,8 @@ SYSTEM = BatchSystem(
         row=rf"^{_ID}\|(?P<state>\w+\+?)(?P<reason>[^|]*)\|(?P<exit>\d+):(?P<signal>\d+)",
         here=("--federation",),
     ),
+    down=Query(command="sinfo --noheader --Node --states=down --format=%n", row=r"^(?P<id>\S+)\s*$"),
+    lost=r"^srun: error: Node failure on ([\w.-]*\w)",
     execution="${SLURM_RESTART_COUNT:-0}",
     # At the beginning of the grace time the steps get SIGTERM, but not the job script:
     # https://slurm.schedmd.com/slurm.conf.html#OPT_GraceTime
@@ -182,7 +184,7 @@ SYSTEM = BatchSystem(
     reasons={
         r"^(TO|TIMEOUT|TimeLimit)$|DUE TO TIME LIMIT": "the walltime was reached",
         r"^(OOM|OUT_OF_MEMORY|OutOfMemory)$|oom.kill event|[Ee]xceeded (job |step )?memory limit": "out of memory",
-        r"^(NF|NODE_FAIL|NodeDown)$|DUE TO NODE FAILURE": "a node failed",
+        r"^(NF|NODE_FAIL|NodeDown)$|DUE TO NODE FAILURE": NODE_FAILED,
         r"^(PR|PREEMPTED)$|DUE TO PREEMPTION": "another job had precedence (preempted)",
         r"^(BF|BOOT_FAIL)$": "a node did not boot",
         r"^(DL|DEADLINE)$": "its deadline was reached",

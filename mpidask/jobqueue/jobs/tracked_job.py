@@ -224,6 +224,11 @@ class TrackedJob(ProcessInterface):
         return self.files.exited_at
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """Nothing: of a lost node it is enough that the job is replaced."""
+        return ()
+
+    @property
     def moved_at(self) -> float:
         """When it has shown last that it is at work, in s since 1970: now while its workers are connected."""
         return time.time() if self.present else self.files.printed_at

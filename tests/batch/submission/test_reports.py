@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -69,3 +70,25 @@ def test_what_slurm_accounts(slurm):
     assert accounted["wall"] >= int(ours["wall_seconds"])
     assert accounted["cpu"] >= 0.95 * ours["cpu_seconds"] > 0
     assert accounted["memory"] > 0
+
+
+@pytest.mark.thorough
+def test_a_job_that_loses_a_node(slurm):
+    """Status and report say which node it was, also when it is up again."""
+    slurm.file("work.py", WORK + "time.sleep(600)")
+    job = slurm.submit(*slurm.shape(2, 2), "--directive=--no-requeue", "work.py")
+    running = slurm.until(job, lambda each: "computed" in slurm.log(job) and report(slurm, job)["summary"]["tasks"])
+    lost = running["node_list"][-1]
+    try:
+        down = ["scontrol", "update", f"nodename={lost}", "state=down", "reason=test"]
+        subprocess.run(down, check=True, timeout=60)
+        ended = slurm.until(job, lambda each: each["ended"] and each["native"] == "NF")
+    finally:
+        subprocess.run(["scontrol", "update", f"nodename={lost}", "state=resume"], check=False, timeout=60)
+    said = f"node {lost} was lost"
+    assert ended["reason"] == said, slurm.log(job)
+    assert said in slurm.mpidask("status", job).stdout
+    found = report(slurm, job)
+    assert found["ended"] == said
+    assert found["summary"]["shares"]["useful"] > 0
+    assert said in slurm.run("cat", slurm.mpidask("report", job).stdout.strip()).stdout
