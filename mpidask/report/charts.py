@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from mpidask.report.quantity import amount, duration
+from mpidask.report.start import StartRow
 from mpidask.report.timeline import Row
 
-__all__ = ["bar", "legend", "memory", "timeline"]
+__all__ = ["bar", "legend", "memory", "start", "timeline"]
 
 _WIDTH, _LEFT, _ROW = 1000, 130, 18
 _HEIGHT = 220  # of the picture of memory
@@ -20,8 +21,7 @@ def bar(shares: Sequence[tuple[str, str, float]]) -> str:
     parts, left = [], 0.0
     for name, text, share in shares:
         if share > 0:
-            rectangle = _rectangle(name, _WIDTH * left, 0, _WIDTH * share, 36)
-            parts.append(rectangle.replace("/>", f"><title>{escape(text)}</title></rect>"))
+            parts.append(_titled(_rectangle(name, _WIDTH * left, 0, _WIDTH * share, 36), text))
         left += share
     return _svg(36, "What the core-hours were there for", parts)
 
@@ -42,7 +42,7 @@ def timeline(rows: Sequence[Row], classes: Mapping[str, str], wall: float, ends:
     parts: list[str] = []
     for number, row in enumerate(rows):
         top = number * _ROW
-        parts.append(f'<text x="{_LEFT - 8}" y="{top + 13}" class="label">{escape(_short(row.label))}</text>')
+        parts.append(_label(row.label, top))
         parts += _spans(row.there, top)
         parts += _cells(row, classes, top)
         parts += [_rectangle("lost", _x(when, 1.0) - 1, top, 2, _ROW) for when in row.deaths]
@@ -51,6 +51,29 @@ def timeline(rows: Sequence[Row], classes: Mapping[str, str], wall: float, ends:
         x = _x(ends, wall)
         parts.append(f'<line class="limit" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{bottom}"/>')
     return _svg(bottom + 24, "What each worker did when", [*parts, *_axis(wall, bottom)])
+
+
+def start(rows: Sequence[StartRow], names: Mapping[str, str]) -> str:
+    """Return a line for each rank: what it did while the run started; names: phase -> what it is called."""
+    length = max(row.end for row in rows)
+    parts: list[str] = []
+    for number, row in enumerate(rows):
+        top = number * _ROW
+        parts.append(_label(row.label, top))
+        for phase, begin, end in row.spans:
+            x = _x(begin, length)
+            rectangle = _rectangle(f"start-{phase}", x, top + 2, _x(end, length) - x, _ROW - 4)
+            parts.append(_titled(rectangle, f"{names[phase]}: {duration(end - begin)}"))
+    bottom = len(rows) * _ROW
+    return _svg(bottom + 24, "How the start went on each rank", [*parts, *_axis(length, bottom)])
+
+
+def _label(text: str, top: float) -> str:
+    return f'<text x="{_LEFT - 8}" y="{top + 13}" class="label">{escape(_short(text))}</text>'
+
+
+def _titled(rectangle: str, text: str) -> str:
+    return rectangle.replace("/>", f"><title>{escape(text)}</title></rect>")
 
 
 def _spans(there: Sequence[float], top: float) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from mpidask.errors import UsageError
 from mpidask.files import replace
 from mpidask.report import record as records
+from mpidask.report import start
 from mpidask.report.advice import advise
 from mpidask.report.closing import closing_lines
 from mpidask.report.page import page
@@ -84,6 +85,7 @@ def _values(record: Record, run: Summary, source: Source) -> dict[str, Any]:
         "kinds": record.totals.get("kinds", []),
         "longest": record.totals.get("longest", []),
         "events": record.events,
+        "start": [dataclasses.asdict(row) for row in start.rows(record)],
         "accounted": dict(source.accounted),
     }
 

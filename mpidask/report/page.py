@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from mpidask.errors import WalltimeError
-from mpidask.report import charts, timeline
+from mpidask.report import charts, start, timeline
 from mpidask.report.advice import advise
 from mpidask.report.quantity import amount, duration, percent
 from mpidask.report.record import Record
@@ -115,6 +115,11 @@ def _sections(record: Record, run: Summary, accounted: Sequence[tuple[str, str, 
 
 
 def _pictures(record: Record, run: Summary) -> Iterator[str]:
+    ranks = start.rows(record)
+    if ranks:
+        seen = {phase for row in ranks for phase, _, _ in row.spans}
+        names = [(f"start-{phase}", text) for phase, text in start.PHASES.items() if phase in seen]
+        yield _section("The start, up to the last worker", charts.start(ranks, start.PHASES) + charts.legend(names))
     lines = timeline.rows(record)
     if not lines:
         return

@@ -3,7 +3,8 @@
 It is only appended to, so that what was written is there however the run ends. The kinds of lines, by their ``kind``:
 
 run
-    The first one: versions, options, shape; ``version`` is that of this format.
+    The first one: versions, options, shape; ``version`` is that of this format. ``t`` is when the ranks had met,
+    ``listens`` when the scheduler was up.
 up, down, died
     A worker has come, has gone, its process has died (``what``).
 sample

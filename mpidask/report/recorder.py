@@ -76,7 +76,7 @@ class Recorder:
     def start(self, scheduler: Any) -> None:
         """Begin; called within the scheduler's event loop."""
         self._scheduler = scheduler
-        self._writer.write([{**self._header, "kind": "run"}])
+        self._writer.write([{**self._header, "kind": "run", "listens": round(time.time(), 2)}])
         self._looking = asyncio.ensure_future(self._look_on())
 
     def close(self) -> None:

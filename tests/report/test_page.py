@@ -10,7 +10,7 @@ import pytest
 from browser import opened
 
 from mpidask.errors import UsageError
-from mpidask.report import comparison, record, timeline
+from mpidask.report import comparison, record, start, timeline
 from mpidask.report.output import Source, write
 from mpidask.report.summary import NAMES, PARTS, summarize
 
@@ -150,6 +150,43 @@ def test_the_timeline_knows_who_did_what_when(kept):
     assert second.deaths == [pytest.approx(0.7)]
     assert sum(second.bins["spill"]) * length * 2 == pytest.approx(0.5, abs=0.05)
     assert [name for name, cells in first.bins.items() if any(cells[: int(0.9 / length)])] == []
+
+
+STARTED = {**RUN, "listens": 1000.5, "ranks": [{"rank": 0, "host": "n1", "began": [998.0, 999.0]}]}
+STARTED["ranks"] += [{"rank": rank, "host": "n2", "began": [998.5, 999.5]} for rank in (1, 2)]
+
+
+def test_the_start_of_each_rank(tmp_path):
+    """Where a clock is behind, or a worker has not come, there is a span less."""
+    late = [{**UP[0], "t": 1004.0}]  # that the same worker came again changes nothing
+    record.append(record.reserve(str(tmp_path)), [STARTED, UP[0], *late, {**UP[1], "t": 1000.4}, TOTALS])
+    found = record.read(str(tmp_path / "report.jsonl"))
+    server, first, second = start.rows(found)
+    common = [("meet", 1.5, 2.0), ("scheduler", 2.0, 2.5)]
+    assert server.spans == [("python", 0.0, 1.0), ("meet", 1.0, 2.0), common[1]]
+    assert first.spans == [("python", 0.5, 1.5), *common, ("workers", 2.5, 3.0)]
+    assert (second.label, second.spans) == ("rank 2, n2", [("python", 0.5, 1.5), *common])
+    write(Source(str(tmp_path)), as_json=False, file=None)
+    page = Page((tmp_path / "report.html").read_text())
+    assert {"rank 2, n2", "options, and meeting the other ranks: 500 ms", "3.0 s"} <= set(page.texts)
+    values = json.loads(write(Source(str(tmp_path)), as_json=True, file=None))
+    assert values["start"][1] == {"label": "rank 1, n2", "spans": [list(span) for span in first.spans]}
+
+
+def test_of_many_ranks_those_that_took_longest_to_start():
+    ranks = [{"rank": rank, "host": "n1", "began": [990.0, 991.0]} for rank in range(100)]
+    ups = [{**UP[0], "name": str(rank), "t": 1000.0 + rank % 50} for rank in range(100)]
+    run = {**RUN, "ranks": ranks, "workers": {str(rank): rank for rank in range(100)}, "listens": 1000.0}
+    shown = [int(row.label[5:].split(",")[0]) for row in start.rows(record.Record("", run, ups))]
+    assert shown == sorted(shown)
+    assert {rank % 50 for rank in shown} == set(range(26, 50))
+
+
+def test_a_run_that_goes_on_was_not_killed(kept):
+    write(Source(str(kept), goes_on=True), as_json=False, file=None)
+    text = (kept / "report.html").read_text()
+    assert "The run has not ended." in text
+    assert "was killed" not in text
 
 
 def test_values_for_programs(kept):

@@ -12,7 +12,7 @@ from harness import marked
 from selection import some
 
 from mpidask import run_directory
-from mpidask.report import closing, record
+from mpidask.report import closing, record, start
 from mpidask.report.advice import advise
 from mpidask.report.summary import summarize
 
@@ -111,6 +111,8 @@ def test_a_healthy_run_gets_no_advice(ranks, kept):
     assert [kind[0] for kind in found.totals["kinds"]] == ["work"]
     assert found.totals["tasks"] == 30 * found.run["threads"]
     assert ["--report", kept, "command line"] in found.run["options"]
+    phases = [[phase for phase, _, _ in row.spans] for row in start.rows(found)]
+    assert phases == [list(start.PHASES)[: 3 + hosts] for hosts in (0, 0, 1, 1)]
     for line in closing.closing_lines(found):
         assert f"mpidask: report  {line}" in result.stderr
 

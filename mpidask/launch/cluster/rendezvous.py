@@ -15,7 +15,7 @@ from mpidask.addresses import interfaces, reachability
 from mpidask.compat import dask_settings
 from mpidask.config import Options
 from mpidask.errors import MpidaskError, StartupError, UsageError, caught, warn
-from mpidask.launch.cluster import announce, banner
+from mpidask.launch.cluster import announce, banner, report_start
 from mpidask.launch.cluster.layout import Layout, startup_timeout
 from mpidask.launch.cluster.run import Invocation, Run, Settled
 from mpidask.launch.comm.polling import WaitPolicy, wait
@@ -222,7 +222,7 @@ def _look_around(rank: Rank, options: Options, role: Role, joined: Contact | Non
     listens = rank.world.rank == options.scheduler_rank or options.interface is not None
     found = hardware.read_facts(rank.environ, options.interface, listens=listens)
     facts = gpus.seen(found, rank.environ)
-    facts = sharing.described(facts, rank.environ)
+    facts = dataclasses.replace(sharing.described(facts, rank.environ), began=report_start.moments(rank, options))
     if options.interface is not None and not facts.addresses:
         raise StartupError(
             f"there is no network interface {options.interface!r} with an IPv4 address",

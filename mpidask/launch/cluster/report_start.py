@@ -14,25 +14,36 @@ from mpidask.config import Options, as_option
 from mpidask.errors import StartupError
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.cluster.run import Run
+from mpidask.launch.comm.rank import Rank
+from mpidask.launch.comm.world import World
 from mpidask.launch.resources import walltime
 from mpidask.launch.watchdog.launcher_environment import job_id
+from mpidask.launch.watchdog.procfs import read_stat
 from mpidask.version import __version__
 
 if TYPE_CHECKING:
     from mpidask.configuration import Configured
 
-__all__ = ["is_kept", "reserve"]
+__all__ = ["is_kept", "moments", "reserve"]
 
 
 def is_kept(run: Run) -> bool:
     """Whether the run keeps a record, if it has a scheduler of its own."""
-    return run.layout.joined is None and _directory(run) is not None
+    return run.layout.joined is None and _directory(run.options, run.world) is not None
 
 
-def _directory(run: Run) -> str | None:
-    chosen = run.options.report
-    given = os.environ.get(run_directory.DIRECTORY) if run.world.whole else None
-    return None if chosen == run_directory.NO_REPORT else chosen or given or None
+def _directory(options: Options, world: World) -> str | None:
+    given = os.environ.get(run_directory.DIRECTORY) if world.whole else None
+    return None if options.report == run_directory.NO_REPORT else options.report or given or None
+
+
+def moments(rank: Rank, options: Options) -> tuple[float, ...]:
+    """Return when this rank's process was started, and when MPI was up, in s since 1970; () without a record."""
+    stat = None if _directory(options, rank.world) is None else read_stat(os.getpid())
+    if stat is None:
+        return ()
+    node = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)  # when it was started
+    return round(node + int(stat.born) / os.sysconf("SC_CLK_TCK"), 2), round(rank.up, 2)
 
 
 def reserve(run: Run) -> tuple[str, dict[str, Any]] | None:
@@ -40,7 +51,7 @@ def reserve(run: Run) -> tuple[str, dict[str, Any]] | None:
 
     Raises StartupError for a directory of the user's in which there can be none.
     """
-    chosen, directory = run.options.report, _directory(run)
+    chosen, directory = run.options.report, _directory(run.options, run.world)
     if directory is None:
         return None
     from mpidask.report import record  # here alone: most runs have none
@@ -69,7 +80,7 @@ def _header(run: Run) -> dict[str, Any]:
         "job": job_id(os.environ),
         "directory": os.getcwd(),
         "ranks": [
-            {"rank": rank, "host": facts.host, "role": str(role)}
+            {"rank": rank, "host": facts.host, "role": str(role), "began": facts.began}
             for rank, (facts, role) in enumerate(zip(layout.facts, layout.roles, strict=True))
         ],
         "workers": {str(worker.name): worker.rank for worker in layout.workers},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 
@@ -33,13 +34,14 @@ class Rank:
     environ:  the environment that it was started with
     early:    what it has started before the ranks have met
     lean:     whether it is to import no more than it must: servers are in processes of their own
+    up:       when MPI was up, in s since 1970
     files:    in shared memory, to be removed at the end, however it comes: a killed MPI library leaves them
     """
 
     def __init__(
         self, world: World, watchdog: Watchdog, environ: Mapping[str, str], early: EarlyProcesses | None = None
     ) -> None:
-        self.world, self.watchdog, self.environ = world, watchdog, environ
+        self.world, self.watchdog, self.environ, self.up = world, watchdog, environ, time.time()
         self.early, self.lean = early or EarlyProcesses(), early is not None
         self.files = {*world.segments, shared_memory.semaphores(watchdog.token)}
         self.use_role(Role.WORKER)  # until the roles are known

@@ -64,6 +64,7 @@ class Facts:
     pid:       the rank's process
     job_ranks: how many ranks of the MPI job are on the node, also such as take no part; 0 if that is not known
     sharing:   what ranks of one node have in common whose workers one process may host; "" for none
+    began:     when its process was started, and when MPI was up, in s since 1970; () where nobody is to know
     """
 
     host: str
@@ -82,6 +83,7 @@ class Facts:
     pid: int = 0
     job_ranks: int = 0
     sharing: str = ""
+    began: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
