@@ -1,7 +1,7 @@
 """A tunnel through the standard streams of a command that runs on a node: where there is no ssh.
 
-Both ends run this module: this process, and ``python -m mpidask.attach.relay PORT`` on the node. A line stands for each
-piece of a connection, in base64: batch systems pass on whole lines, and some change or hold back other bytes.
+Both ends run this module: this process, and ``python -m mpidask.attach.relay HOST PORT`` on the node. A line stands for
+each piece of a connection, in base64: batch systems pass on whole lines, and some change or hold back other bytes.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ _LOOPBACK = "127.0.0.1"
 
 Ready = concurrent.futures.Future[Callable[[], None]]  # done when connections lead to the node; what ends that
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
+Place = tuple[str, int]  # host and port
 
 
 class _End:
     """One end of the tunnel: its connections, by their numbers.
 
-    port: to which the connections lead that the other end asks for; None where this end asks
+    place: where the connections lead that the other end asks for; None where this end asks
     """
 
-    def __init__(self, out: asyncio.WriteTransport, port: int | None = None) -> None:
-        self._out, self._port = out, port
+    def __init__(self, out: asyncio.WriteTransport, place: Place | None = None) -> None:
+        self._out, self._place = out, place
         self._numbers = itertools.count()
         self._heard: dict[int, asyncio.Queue[bytes]] = {}  # pieces; an empty one is the end
         self._opening: set[asyncio.Task[None]] = set()
@@ -59,9 +60,9 @@ class _End:
                 self._hear(int(said[1]), said[2], said[3] or b"")
 
     def _hear(self, number: int, what: bytes, piece: bytes) -> None:
-        if what == b"open" and self._port is not None:
+        if what == b"open" and self._place is not None:
             self._heard[number] = asyncio.Queue()
-            opening = asyncio.ensure_future(self._open(number, self._port))
+            opening = asyncio.ensure_future(self._open(number, self._place))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
         elif number in self._heard:
@@ -77,9 +78,9 @@ class _End:
         self._say(number, b"open")
         await self._carry(number, reader, writer)
 
-    async def _open(self, number: int, port: int) -> None:
+    async def _open(self, number: int, place: Place) -> None:
         try:
-            reader, writer = await asyncio.open_connection(_LOOPBACK, port)
+            reader, writer = await asyncio.open_connection(*place)
         except OSError:
             self._say(number, b"close")
             del self._heard[number]
@@ -123,11 +124,14 @@ async def _streams(source: IO[bytes], target: IO[bytes]) -> AsyncIterator[Stream
             out.abort()
 
 
-async def serve(port: int) -> None:
-    """Be the end on the node: open connections to a port of its loopback, until the other end has ended."""
+async def serve(host: str, port: int) -> None:
+    """Be the end on the node: open connections to that place, until the other end has ended.
+
+    host: the loopback, or the address on which the user has a server listen
+    """
     async with _streams(sys.stdin.buffer, sys.stdout.buffer) as (lines, out):
         out.write(_READY + b"\n")
-        await _End(out, port).listen(lines)
+        await _End(out, (host, port)).listen(lines)
 
 
 @contextlib.contextmanager
@@ -205,4 +209,4 @@ def _leave(loop: asyncio.AbstractEventLoop, out: asyncio.WriteTransport) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

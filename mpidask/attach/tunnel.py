@@ -138,7 +138,8 @@ def _step(handle: Handle, host: str, link: str) -> Command | None:
     """Return what is run beside the scheduler to get to a link there; None where there is no such command."""
     record, progress = handle.record, handle.record.progress
     nodes = progress.nodes if progress is not None else []
-    program = [sys.executable, "-m", relay.__name__, str(urlsplit(link).port)]
+    far = urlsplit(link)
+    program = [sys.executable, "-m", relay.__name__, str(far.hostname), str(far.port)]
     command = questions.step_command(registry.find(record.system), record.identity, host, nodes, program)
     return command if command is not None and runner.installed(command.program) else None
 
