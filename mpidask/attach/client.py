@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -9,13 +11,25 @@ from dask.typing import no_default
 from distributed import Client
 from distributed.security import Security
 
-from mpidask.attach import wait
+from mpidask.attach import shutdown, wait
 from mpidask.dashboard.notebook import DashboardWay
 from mpidask.docstrings import described
 from mpidask.security import credentials, tls_sockets
 from mpidask.security.scheduler_file import Entry
 
-__all__ = ["JobClient", "connect"]
+__all__ = ["JobClient", "answering", "connect"]
+
+
+async def answering(entry: Entry) -> Entry:
+    """Return it if that scheduler answers, with its keys; raises OSError if none does, or another one."""
+    tls_sockets.mend()
+    async with asyncio.timeout(2 * wait.CONNECT), contextlib.AsyncExitStack() as stack:
+        scheduler = shutdown.connection(entry)
+        stack.push_async_callback(scheduler.close_rpc)
+        about = await scheduler.identity()
+    if entry.scheduler and about["id"] != entry.scheduler:
+        raise ConnectionError(f"another scheduler answers there: {about['id']}, not {entry.scheduler}")
+    return entry
 
 
 class JobClient(Client):

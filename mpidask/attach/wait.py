@@ -93,10 +93,14 @@ class JobSearch:
 
 
 class FileSearch:
-    """Looks for the scheduler that a file tells of."""
+    """Looks for the scheduler that a file tells of.
 
-    def __init__(self, path: str) -> None:
+    patient: wait for a run to replace a stale file, too
+    """
+
+    def __init__(self, path: str, *, patient: bool = False) -> None:
         self._path = path
+        self._patient = patient
         self._until = time.monotonic() + _APPEARS
         self.said = f"waiting for the scheduler file {path}"
 
@@ -116,13 +120,17 @@ class FileSearch:
 
     def no_answer(self, entry: Entry, error: Exception) -> None:
         """Raise StartupError: the file is stale."""
+        if self._patient and time.monotonic() < self._until:
+            self.said = f"waiting for a run to replace the scheduler file {self._path}: its scheduler does not answer"
+            return
         raise _unreachable(f"that {self._path} tells of ({entry.origin})", entry, error) from error
 
 
-def find(job: str | int | os.PathLike[str] | None) -> Search:
+def find(job: str | int | os.PathLike[str] | None, *, patient: bool = False) -> Search:
     """Return what looks for a scheduler.
 
     job: job id, run name, the path of a scheduler file or of a run directory; None: the newest job of `mpidask start`
+    patient: as of `FileSearch`
     Raises UsageError if there is no such job.
     """
     if job is None:
@@ -134,7 +142,7 @@ def find(job: str | int | os.PathLike[str] | None) -> Search:
     if os.path.exists(os.path.join(path, SCRIPT)):
         interval = seconds(settings.load({}).poll_interval, "poll-interval")
         return JobSearch(Handle(store.read(Path(path)), interval))
-    return FileSearch(os.path.join(path, SCHEDULER) if os.path.isdir(path) else path)
+    return FileSearch(os.path.join(path, SCHEDULER) if os.path.isdir(path) else path, patient=patient)
 
 
 def newest() -> Handle:
@@ -165,6 +173,8 @@ def reach(search: Search, make: Callable[[Entry], T], *, timeout: float | str | 
                 return make(entry)
             except OSError as error:
                 search.no_answer(entry, error)
+                line.show(search.said)
+                time.sleep(_GLANCE)
     finally:
         line.clear()
     raise AssertionError("unreachable")
@@ -186,6 +196,8 @@ async def reach_async(
                 return await make(entry)
             except OSError as error:
                 await asyncio.to_thread(search.no_answer, entry, error)
+                line.show(search.said)
+                await asyncio.sleep(_GLANCE)
     finally:
         line.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import shlex
@@ -136,9 +137,11 @@ def _keys(argv: Sequence[str]) -> int:
     if given is None:
         return 0
     from mpidask.attach import wait
+    from mpidask.attach.client import answering
     from mpidask.security import scheduler_file
 
-    entry = wait.reach(wait.find(given["job"]), lambda entry: entry, timeout=given["timeout"], quiet=False)
+    search = wait.find(given["job"], patient=True)  # a script may have started the run just now
+    entry = wait.reach(search, lambda entry: asyncio.run(answering(entry)), timeout=given["timeout"], quiet=False)
     for name, value in scheduler_file.variables(entry).items():
         print(f"export {name}={shlex.quote(value)}")
     return 0

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import os
 import shlex
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from mpidask import run_directory
+from mpidask.attach import wait
+from mpidask.cli import attach
 from mpidask.errors import StartupError
 from mpidask.security import scheduler_file
 
@@ -88,3 +94,66 @@ def test_a_key_file_that_cannot_be_written_is_told(file, monkeypatch):
     monkeypatch.setattr(scheduler_file, "replace", full)
     with pytest.raises(StartupError, match=r"cluster.json.pem|scheduler.json.pem cannot be written: No space left"):
         scheduler_file.variables(scheduler_file.read(str(file)))
+
+
+@contextlib.contextmanager
+def serving(keys):
+    """Run a scheduler with these keys; yield what a scheduler file says of it."""
+    from distributed import Scheduler
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start():
+        places = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+        return await Scheduler(**places, protocol="tls://", security=keys.security(), dashboard=False)
+
+    scheduler = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+    try:
+        yield {"address": scheduler.address, "id": scheduler.id}
+    finally:
+        asyncio.run_coroutine_threadsafe(scheduler.close(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(wait, "CONNECT", 0.5)
+    monkeypatch.setattr(wait, "_APPEARS", 0.0)
+
+
+def fill(file, **content):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **content}))
+
+
+def test_keys_of_a_stale_file_are_not_given(file, impatient, capsys):
+    with pytest.raises(StartupError, match="does not answer"):
+        attach._keys([str(file)])
+    assert capsys.readouterr().out == ""
+    assert not os.path.exists(run_directory.key_file(str(file)))
+
+
+def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, impatient, monkeypatch, capsys):
+    refuse = wait.FileSearch.no_answer
+    monkeypatch.setattr(wait, "_APPEARS", 60.0)
+    with serving(keys) as new:
+
+        def refuse_and_replace(self, entry, error):
+            refuse(self, entry, error)
+            fill(file, **new)
+
+        monkeypatch.setattr(wait.FileSearch, "no_answer", refuse_and_replace)
+        assert attach._keys([str(file)]) == 0
+        assert f"export DASK_SCHEDULER_ADDRESS={new['address']}\n" in capsys.readouterr().out
+
+
+def test_a_scheduler_of_another_run_is_refused(file, keys, monkeypatch):
+    """It may have got the port of the one that the file tells of."""
+    monkeypatch.setattr(wait, "_APPEARS", 0.0)
+    with serving(keys) as another:
+        fill(file, address=another["address"])
+        with pytest.raises(StartupError, match=f"another scheduler answers there: {another['id']}, not x"):
+            attach._keys([str(file)])
