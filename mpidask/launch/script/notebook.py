@@ -7,20 +7,36 @@ import ast
 import contextlib
 import dataclasses
 import importlib.util
+import itertools
 import os
+import re
+import secrets
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mpidask.errors import UsageError
 
-__all__ = ["OPTIONS", "NotebookSpec", "execute", "is_notebook", "read", "starts_kernels", "value"]
+__all__ = [
+    "OPTIONS",
+    "ExecutedNotebook",
+    "NotebookSpec",
+    "default_output",
+    "execute",
+    "is_notebook",
+    "read",
+    "refuse_words",
+    "starts_kernels",
+    "value",
+]
 
 #: Those that stand after a notebook.
 OPTIONS = ("-p", "--parameters", "-o", "--output")
 
 _PARSED = (bool, int, float, type(None))
+_LONGEST = 80  # characters of parameters in a file's name
 
 #: Modules that run notebooks.
 _RUNNERS = ("jupyter", "jupyter_client", "nbclient", "nbconvert", "papermill")
@@ -55,10 +71,27 @@ def read(path: str, arguments: Sequence[str]) -> NotebookSpec:
         if importlib.util.find_spec(module) is None:
             what = "-p needs papermill" if module == "papermill" else f"a notebook needs {module}"
             raise UsageError(f"{what}, which is not installed", f"{sys.executable} -m pip install {module}")
-    spec = NotebookSpec(path, given.output or f"{path.removesuffix('.ipynb')}.executed.ipynb", parameters)
+    spec = NotebookSpec(path, given.output or default_output(path, given.parameters), parameters)
     if not os.access(os.path.dirname(os.path.abspath(spec.output)), os.W_OK):
         raise UsageError(f"the executed notebook {spec.output} cannot be written", "name another place: --output FILE")
     return spec
+
+
+def refuse_words(path: str, arguments: Sequence[str]) -> None:
+    """Raise UsageError for words after a notebook that mean nothing; what a job needs is not looked for here."""
+    _parser(path).parse_args(arguments)
+
+
+def default_output(path: str, parameters: Sequence[Sequence[str]]) -> str:
+    """Return where a notebook is written with its outputs: runs with different parameters do not share a file (pure).
+
+    parameters: names and values, as they were typed
+    """
+    typed = ".".join(f"{name}={text}" for name, text in parameters)
+    label = re.sub(r"[^\w.,=+-]", "_", typed, flags=re.ASCII)
+    if len(label) > _LONGEST or not typed.isascii():
+        label = f"{label[:_LONGEST]}-{zlib.crc32(typed.encode()):08x}"
+    return ".".join(filter(None, [path.removesuffix(".ipynb"), label, "executed.ipynb"]))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,16 +116,56 @@ def value(text: str) -> Any:
     return text
 
 
+class ExecutedNotebook:
+    """The file with a notebook and its outputs, which is written again and again.
+
+    path: where it is. If another run, or the user, writes there meanwhile, both texts stay: this one moves.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._written: tuple[int, int] | None = None
+
+    def write(self, text: str) -> None:
+        """Write it, so that a reader sees all of it or none; raises OSError."""
+        found = _version(self.path)
+        if None not in (found, self._written) and found != self._written:
+            self._move()
+        part = f"{self.path}.{secrets.token_hex(4)}.part"  # two runs may write at the same time
+        try:
+            Path(part).write_text(text, encoding="utf-8")
+            os.replace(part, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
+        self._written = _version(self.path)
+
+    def _move(self) -> None:
+        stem = self.path.removesuffix(".ipynb")
+        others = (f"{stem}-{number}.ipynb" for number in itertools.count(2))
+        taken, self.path = self.path, next(other for other in others if not os.path.exists(other))
+        sys.stderr.write(f"mpidask: something else has written {taken}: the outputs of this run go to {self.path}\n")
+
+
+def _version(path: str) -> tuple[int, int] | None:
+    """Return what tells a version of a file from another, None if it is not there."""
+    try:
+        about = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
 def execute(spec: NotebookSpec) -> NoReturn:
     """Run it; raises SystemExit with its status. What a cell prints is printed, a failing cell's traceback once."""
     from mpidask.launch.script.notebook_client import NotebookRun
 
     run = NotebookRun(_loaded(spec), os.path.dirname(os.path.abspath(spec.path)))
+    executed = ExecutedNotebook(spec.output)
 
     def save() -> None:
-        part = f"{spec.output}.part"
-        Path(part).write_text(_nbformat().writes(run.nb), encoding="utf-8")
-        os.replace(part, spec.output)
+        executed.write(_nbformat().writes(run.nb))
 
     run.save = save
     try:
@@ -100,7 +173,7 @@ def execute(spec: NotebookSpec) -> NoReturn:
     finally:  # the walltime may end it
         save()
     if status:
-        sys.stderr.write(f"mpidask: the outputs so far are in {spec.output}\n")
+        sys.stderr.write(f"mpidask: the outputs so far are in {executed.path}\n")
     raise SystemExit(status)
 
 

@@ -97,6 +97,7 @@ def test_parameters_are_papermill_s(ranks):
     pytest.importorskip("papermill")
     result = ranks(4, made(ranks.work, FINDS), "-p", "scale", "10")
     assert (result.status, result.stdout) == (0, "scale 30\n"), result
+    assert (ranks.work / "study.scale=10.executed.ipynb").exists(), "runs with other values write elsewhere"
 
 
 @pytest.mark.thorough
@@ -139,6 +140,67 @@ def test_the_walltime_ends_the_cell_and_the_outputs_are_written(ranks):
     assert outputs(ranks.work / "study.executed.ipynb")[0].startswith("pid "), result
     assert not (ranks.work / "lock").exists(), "finally has run"
     assert left(ranks) == [], result
+
+
+def read_all(directory):
+    return {path.name: path.read_text() for path in directory.iterdir()}
+
+
+@pytest.fixture
+def writers(tmp_path):
+    """Return two runs of one notebook, as far as they write."""
+    path = str(tmp_path / "study.executed.ipynb")
+    return notebook.ExecutedNotebook(path), notebook.ExecutedNotebook(path)
+
+
+def test_two_runs_with_one_output_keep_both(tmp_path, writers, capsys):
+    one, other = writers
+    one.write("one")
+    other.write("other")
+    for run in (one, other, one, other):
+        run.write("to the end" if run is one else "also")
+    assert read_all(tmp_path) == {"study.executed.ipynb": "also", "study.executed-2.ipynb": "to the end"}
+    assert capsys.readouterr().err == (
+        f"mpidask: something else has written {other.path}: the outputs of this run go to {one.path}\n"
+    )
+
+
+def test_two_runs_may_write_at_the_same_time(tmp_path, writers, monkeypatch):
+    one, other = writers
+    replace = os.replace
+
+    def replace_later(*paths):
+        monkeypatch.setattr(os, "replace", replace)
+        other.write("other")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replace_later)
+    one.write("one")
+    other.write("other")
+    assert read_all(tmp_path) == {"study.executed.ipynb": "one", "study.executed-2.ipynb": "other"}
+
+
+def test_an_executed_notebook_that_cannot_be_written_leaves_nothing(tmp_path, writers, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        writers[0].write("one")
+    assert read_all(tmp_path) == {}
+
+
+def test_the_executed_notebook_is_named_with_the_parameters():
+    named = {
+        (): "runs/study.executed.ipynb",
+        (("year", "2026"), ("region", "north")): "runs/study.year=2026.region=north.executed.ipynb",
+        (("file", "/data/in put.nc"),): "runs/study.file=_data_in_put.nc.executed.ipynb",
+    }
+    assert {each: notebook.default_output("runs/study.ipynb", each) for each in named} == named
+    long = [notebook.default_output("study.ipynb", [("file", f"{'d/' * 150}{end}.nc")]) for end in "ab"]
+    long += [notebook.default_output("study.ipynb", [("city", city)]) for city in ("Zürich", "Zorich")]
+    assert len(set(long)) == len(long)
+    assert max(map(len, long)) < 255, "a file's name has no more"
 
 
 @pytest.mark.thorough
