@@ -158,6 +158,8 @@ def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:
 
 def _title(words: Sequence[str]) -> str:
     """Return what a job is named after; raises UsageError for what the job could not run, hours later."""
+    from mpidask.launch.script import notebook
+
     program = command_line.program_of(words)
     if program is None:
         raise UsageError(
@@ -166,6 +168,8 @@ def _title(words: Sequence[str]) -> str:
         )
     if program.kind == "file" and not os.path.exists(program.name):
         raise UsageError(f"can't open {program.name!r}: no such file or directory", "give the path of a Python script")
+    if notebook.is_notebook(program.kind, program.name):
+        notebook.refuse_words(program.name, program.arguments)
     return "mpidask" if program.kind == "code" else program.name
 
 

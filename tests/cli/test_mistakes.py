@@ -26,6 +26,7 @@ def typed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "quick.py").write_text("")
+    (tmp_path / "study.ipynb").write_text("{}")
 
     def submit(*_, **__):
         raise AssertionError("a job is submitted")
@@ -103,6 +104,8 @@ MISTAKES = {
     "submit": ("no script was given", "mpidask submit script.py"),
     "submit nosuch.py": ("can't open 'nosuch.py'", "give the path"),
     "submit -- nosuch.py": ("can't open 'nosuch.py'", "give the path"),
+    "submit study.ipynb -p year": ("study.ipynb: argument -p/--parameters: expected 2 arguments", "-p NAME VALUE"),
+    "submit study.ipynb 2026": ("study.ipynb: unrecognized arguments: 2026", "-p NAME VALUE"),
     "submit --nods 2 quick.py": ("no option --nods", "did you mean --nodes?"),
     "submit --serve": ("no option --serve", "--help"),
     "start --nods 2": ("no option --nods", "did you mean --nodes?"),
