@@ -32,6 +32,7 @@ class NotebookRun(EndingNotebookClient):
         content:   the notebook, to which the outputs are added
         directory: in which the cells run
         """
+        _clear(content)
         super().__init__(
             content, kernel_name=_kernel(content), timeout=None, resources={"metadata": {"path": directory}}
         )
@@ -129,6 +130,13 @@ def _kernel(content: Any) -> str:
         return name
     sys.stderr.write(f"mpidask: there is no kernel {name!r} here: the notebook runs with {sys.executable}\n")
     return _HERE
+
+
+def _clear(content: Any) -> None:
+    """Remove what an earlier run has left: a traceback among it would be taken for one of this run."""
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
 
 
 def _status(text: str) -> int:

@@ -77,10 +77,15 @@ def test_a_notebook_runs_and_is_written_with_its_outputs(ranks):
 
 def test_a_failing_cell_ends_it_and_the_outputs_so_far_are_written(ranks):
     path = made(ranks.work, "print('before')", "1 / 0", "print('after')")
+    content = json.loads(Path(path).read_text())
+    old = {"output_type": "error", "ename": "OldError", "evalue": "", "traceback": ["OldError: of an earlier run"]}
+    content["cells"][2]["outputs"] = [old, {"output_type": "stream", "name": "stdout", "text": "old\n"}]
+    Path(path).write_text(json.dumps(content))
     result = ranks(2, path, "--output", "shown.ipynb")
     assert (result.status, result.stdout) == (1, "before\n"), result
     assert result.stderr.count("ZeroDivisionError: division by zero") == 1, result
     assert "----> 1 1 / 0" in result.stderr, result
+    assert "OldError" not in result.stderr, result
     assert "the outputs so far are in shown.ipynb" in result.stderr, result
     assert outputs(ranks.work / "shown.ipynb") == ["before\n", "", ""]
     assert not (ranks.work / "study.executed.ipynb").exists()
