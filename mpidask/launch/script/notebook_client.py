@@ -40,7 +40,8 @@ class NotebookRun(EndingNotebookClient):
         self._is_busy = False
         self._running: asyncio.Task[None] | None = None
         self.save: Callable[[], None] = lambda: None  # called after each cell, and at a signal
-        self.on_cell_executed = lambda **_: self.save()
+        self.on_cell_execute = self._begin_cell
+        self.on_cell_executed = self._end_cell
         self._private = ""  # a directory for the kernel's sockets
 
     def to_the_end(self, name: str) -> int:
@@ -97,12 +98,13 @@ class NotebookRun(EndingNotebookClient):
         if self._running is not None:
             self._running.cancel()
 
-    async def async_execute_cell(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a cell."""
+    def _begin_cell(self, **_: Any) -> None:
         self._is_busy = True
-        cell = await super().async_execute_cell(*args, **kwargs)
+
+    def _end_cell(self, **_: Any) -> None:
+        """Note that a cell has ended, be it with an error."""
         self._is_busy = False
-        return cell
+        self.save()
 
     async def before_end(self) -> None:
         """Interrupt a cell that runs, so that its `finally` blocks do."""

@@ -147,6 +147,30 @@ def test_the_walltime_ends_the_cell_and_the_outputs_are_written(ranks):
     assert left(ranks) == [], result
 
 
+def run_here(path):
+    """Run a notebook in this process; return its exit status."""
+    import nbformat
+
+    from mpidask.launch.script.notebook_client import NotebookRun
+
+    return NotebookRun(nbformat.read(path, as_version=4), os.path.dirname(path)).to_the_end("study.ipynb")
+
+
+def test_a_cell_that_has_failed_is_not_interrupted(tmp_path, monkeypatch, capsys):
+    """It would be waited for in vain."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    interrupted = []
+
+    async def note(self):
+        interrupted.append(self)
+
+    monkeypatch.setattr(AsyncKernelManager, "interrupt_kernel", note)
+    assert run_here(made(tmp_path, "1 / 0")) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert interrupted == []
+
+
 def read_all(directory):
     return {path.name: path.read_text() for path in directory.iterdir()}
 
