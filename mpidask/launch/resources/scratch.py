@@ -23,12 +23,13 @@ from mpidask.files import is_ours, open_plain
 from mpidask.launch.resources.hardware import NETWORK_FILE_SYSTEMS, file_system, scratch_candidates
 from mpidask.launch.watchdog import shared_memory
 
-__all__ = ["Scratch", "choose", "host_label", "left_over", "sweep"]
+__all__ = ["Scratch", "choose", "host_label", "left_over", "place_for_sockets", "sweep"]
 
 _PREFIX = "mpidask-"
 
-#: Where a directory for sockets is made if the other one's path is too long: a socket's has at most 107 characters.
+#: Where a directory for sockets is made if the other one's path is too long.
 _SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
+_SOCKET = 107  # bytes of a socket's path at most: sun_path in unix(7)
 _LONGEST = 70
 
 
@@ -82,6 +83,15 @@ class Scratch:
         self._lock.close()
         if self._short is not None:
             self._short.remove()
+
+
+def place_for_sockets(place: str, added: int) -> str:
+    """Return a directory under which paths of sockets are short enough: this one, unless it is too long.
+
+    added: bytes that come after it
+    """
+    places = [place, *filter(_is_usable, _SHORT_PLACES)]
+    return next((each for each in places if len(os.fsencode(each)) + added <= _SOCKET), place)
 
 
 def host_label() -> str:

@@ -16,11 +16,14 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from mpidask.compat.notebooks import EndingNotebookClient
+from mpidask.launch.resources import scratch
 
 __all__ = ["NotebookRun"]
 
 _INTERRUPTED = 5.0  # s for a cell to end that has been interrupted
 _HERE = "python3"  # the kernel of the interpreter that runs
+_PREFIX = "mpidask-notebook-"
+_SOCKET = "/kernel"  # the beginning of the sockets' names; a hyphen and a digit follow
 
 
 class NotebookRun(EndingNotebookClient):
@@ -50,7 +53,7 @@ class NotebookRun(EndingNotebookClient):
         name: of the notebook, for messages
         """
         try:
-            with tempfile.TemporaryDirectory(prefix="mpidask-notebook-", ignore_cleanup_errors=True) as self._private:
+            with _directory() as self._private:
                 asyncio.run(self._run())
         except CellExecutionError as error:
             if error.ename == "SystemExit":
@@ -81,7 +84,7 @@ class NotebookRun(EndingNotebookClient):
     def create_kernel_manager(self) -> Any:
         """Have the kernel listen on sockets in a private directory: others of the node can reach TCP's."""
         manager = super().create_kernel_manager()
-        manager.transport, manager.ip = "ipc", f"{self._private}/kernel"
+        manager.transport, manager.ip = "ipc", f"{self._private}{_SOCKET}"
         manager.connection_file = f"{self._private}/kernel.json"
         return manager
 
@@ -122,6 +125,13 @@ class NotebookRun(EndingNotebookClient):
             stream.write(msg["content"]["text"])
             stream.flush()
         return super().output(outs, msg, display_id, cell_index)
+
+
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    """Return a new private directory whose path is short enough for the kernel's sockets."""
+    added = len(f"/{_PREFIX}12345678{_SOCKET}-5")
+    place = scratch.place_for_sockets(tempfile.gettempdir(), added)
+    return tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place, ignore_cleanup_errors=True)
 
 
 def _kernel(content: Any) -> str:

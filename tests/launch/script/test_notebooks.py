@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -169,6 +170,15 @@ def test_a_cell_that_has_failed_is_not_interrupted(tmp_path, monkeypatch, capsys
     assert run_here(made(tmp_path, "1 / 0")) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert interrupted == []
+
+
+def test_the_temporary_directory_may_have_a_long_path(tmp_path, monkeypatch, capsys):
+    """That of a socket has at most 107 characters."""
+    place = tmp_path / ("x" * 80)
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    assert run_here(made(tmp_path, "print('ran')")) == 0
+    assert capsys.readouterr().out == "ran\n"
 
 
 def read_all(directory):
