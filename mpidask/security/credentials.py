@@ -25,6 +25,7 @@ __all__ = [
     "configured",
     "context_of",
     "forget",
+    "have_children_ask",
     "known",
     "lend",
     "make",
@@ -36,13 +37,14 @@ __all__ = [
 _SETTING = "distributed.client.security-loader"
 LOADER = f"{__name__}.known"  # what Dask is to ask for keys
 _OFFERED = "MPIDASK_CONTACT"  # the environment variable with the path of what `offer` has written
+_EARLIER = "MPIDASK_SECURITY_LOADER"  # the environment variable with the user's own loader
 _FIRST = 101  # the least number of a descriptor of ours: programs count theirs from 3
 _VALID = 365  # days before and after now
 
 #: Scheduler's address -> keys of its cluster, for clients of this process.
 _known: dict[str, Keys] = {}
 _lent: list[int] = []  # descriptor of the file with all of them for processes that this one starts, once there is one
-_before: list[str] = []  # the user's own loader, if there is one
+_before: list[str] = []  # the user's own loader, if this process's configuration has one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +163,17 @@ def offer(contact: Contact, dashboard: str | None) -> None:
     if contact.keys is None:
         return
     _write(_file_in_memory(), {contact.address: contact.keys})
+    have_children_ask()
+
+
+def have_children_ask() -> None:
+    """Have Dask ask `known` in processes that this one starts, before the user's own loader, if there is one."""
+    import dask.config
+
+    loader = dask.config.get(_SETTING, None)
+    earlier = [loader] if loader and loader != LOADER else _before
+    if earlier:
+        os.environ[_EARLIER] = earlier[0]
     os.environ["DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER"] = LOADER
 
 
@@ -232,8 +245,9 @@ def known(info: Mapping[str, str]) -> Security | None:
 
         tls_sockets.mend()
         return keys.security()
-    if _before:
+    earlier = _before[0] if _before else os.environ.get(_EARLIER)
+    if earlier:
         from distributed.utils import import_term
 
-        return import_term(_before[0])(info)  # type: ignore[no-any-return]  # the user's
+        return import_term(earlier)(info)  # type: ignore[no-any-return]  # the user's
     return None

@@ -6,6 +6,8 @@ import json
 import os
 import ssl
 import stat
+import subprocess
+import sys
 
 import dask.config
 import pytest
@@ -64,6 +66,27 @@ def test_clients_find_the_keys_of_schedulers_that_are_known(keys):
         assert credentials.known({"address": "tls://10.0.0.2:1"}) is None
         credentials.forget("tls://10.0.0.1:1")
         assert credentials.known({"address": "tls://10.0.0.1:1"}) is None
+
+
+ASK = """
+import dask.config
+from mpidask.security import credentials
+print(dask.config.get("distributed.client.security-loader"), credentials.known({"address": "tls://10.0.0.2:1"}))
+"""
+
+
+def test_a_loader_of_the_users_own_is_asked_in_processes_that_this_one_starts(monkeypatch):
+    """Dask takes ours from the environment, which comes before configuration files."""
+    for name in ("DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER", credentials._EARLIER):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(credentials, "_before", [])
+    with dask.config.set({"distributed.client.security-loader": "json.dumps"}):  # stands for the user's
+        credentials.have_children_ask()
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, f'{credentials.LOADER} {{"address": "tls://10.0.0.2:1"}}\n'), done
+    with dask.config.set({"distributed.client.security-loader": credentials.LOADER}):  # in such a process
+        credentials.have_children_ask()
+    assert os.environ[credentials._EARLIER] == "json.dumps"
 
 
 def test_keys_of_the_users_own_are_known():
