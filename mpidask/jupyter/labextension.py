@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dask.config
+from traitlets import log
 
 __all__ = ["configure", "new_cluster"]
 
 _OURS = {"module": __name__, "class": "new_cluster"}
 _SAME = {"torque": "pbs"}  # what one class submits to
 _DEFAULT = "labextension.default"  # the size of a new cluster
+_NOT_FOUND = "this server finds no batch system's commands on its PATH, and mpidask.batch.system names none"
 
 
 def configure() -> Iterator[str]:
@@ -35,7 +37,9 @@ def _configured() -> Mapping[str, Any]:
 
 
 async def new_cluster(*args: Any, **keywords: Any) -> Any:
-    """Return a cluster of jobs of the batch system that is here; Dask's LocalCluster where there is none.
+    """Return a cluster of jobs of the batch system that is here; of jobs on this machine where there is none.
+
+    Each has TLS: others may have accounts on the server's machine.
 
     Parameters
     ----------
@@ -50,13 +54,28 @@ async def new_cluster(*args: Any, **keywords: Any) -> Any:
     from mpidask.batch.registry import find_here
 
     system = await asyncio.to_thread(find_here)
-    return await _class_for(system.name)(*args, **keywords)
+    kind = _class_for(system.name)
+    why = f"the batch system is {system.title}" if system.name != "local" else _NOT_FOUND
+    log.get_logger().info("mpidask: NEW starts a %s: %s", kind.__name__, why)
+    return await kind(*args, **(_sized(keywords) if system.name == "local" else keywords))
+
+
+def _sized(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords of jobs on this machine; where the user says no size, all of it is divided among workers."""
+    from distributed.deploy.utils import nprocesses_nthreads
+    from distributed.system import MEMORY_LIMIT
+
+    from mpidask.jobqueue.keywords.lookup import settle_one
+
+    if settle_one("local", "local", "cores", keywords.get("cores"), "LocalJobCluster") is not None:
+        return dict(keywords)
+    workers, threads = nprocesses_nthreads()  # type: ignore[no-untyped-call]  # as Dask's LocalCluster
+    ours = {"n_workers": workers, "processes": 1, "cores": threads, "memory": MEMORY_LIMIT // workers}
+    return {**ours, **keywords}
 
 
 def _class_for(system: str) -> Any:
     system = _SAME.get(system, system)
-    if system == "local":
-        return importlib.import_module("distributed").LocalCluster
     from mpidask import jobqueue
 
     known = [getattr(jobqueue, name) for name in dir(jobqueue) if name.endswith("Cluster")]

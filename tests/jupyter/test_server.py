@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import subprocess
@@ -12,6 +13,8 @@ import urllib.request
 
 import dask.config
 import pytest
+from dask.system import CPU_COUNT
+from distributed import Client
 
 pytest.importorskip("dask_labextension")
 
@@ -104,10 +107,35 @@ def test_an_mpicluster_is_not_scaled_when_it_is_made(configured, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("system", "name"), [("slurm", "SLURMCluster"), ("torque", "PBSCluster"), ("local", "LocalCluster")]
+    ("system", "name"), [("slurm", "SLURMCluster"), ("torque", "PBSCluster"), ("local", "LocalJobCluster")]
 )
 def test_the_class_for_a_batch_system(system, name):
     assert labextension._class_for(system).__name__ == name
+
+
+def test_without_a_batch_system_it_has_tls_and_the_secret(tmp_path, monkeypatch, caplog):
+    """A login node's sinfo may not be on the server's PATH, and others have accounts there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def use():
+        cluster = await labextension.new_cluster(asynchronous=True, n_workers=1)
+        async with cluster, Client(cluster.scheduler_address, asynchronous=True) as client:
+            return cluster.scheduler_address, cluster.dashboard_link, await client.submit(sum, [20, 22])
+
+    with dask.config.set({"mpidask.batch.system": "local"}), caplog.at_level("INFO", "traitlets"):
+        address, link, answer = asyncio.run(asyncio.wait_for(use(), 120))
+    assert (address.partition(":")[0], answer) == ("tls", 42)
+    assert link.startswith("http://127.0.0.1:") and len(link.split("/")) == 5, link
+    assert "NEW starts a LocalJobCluster: this server finds no batch system's commands" in caplog.text
+
+
+def test_without_a_batch_system_all_of_this_machine_is_used_unless_the_user_says_otherwise():
+    found = labextension._sized({"memory": "1 GiB"})
+    assert found["n_workers"] * found["cores"] == CPU_COUNT
+    assert found["memory"] == "1 GiB"
+    assert labextension._sized({"cores": 2}) == {"cores": 2}
+    with dask.config.set({"jobqueue.local.cores": 2}):
+        assert labextension._sized({}) == {}
 
 
 def test_a_system_without_a_class():
