@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import json
+import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import dask.config
 import pytest
@@ -21,6 +24,7 @@ pytest.importorskip("dask_labextension")
 import lab as labs
 
 import mpidask
+from mpidask.dashboard import links
 from mpidask.jupyter import labextension
 from mpidask.security import credentials
 
@@ -161,3 +165,51 @@ def test_kernels_find_the_keys_that_the_server_has_at_that_time():
     done = subprocess.run([sys.executable, "-c", LENDING], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["False", "True", "False"]), done
     assert credentials.LOADER == "mpidask.security.credentials.known"
+
+
+class Kernels:
+    """What a server knows of its kernels."""
+
+    def __init__(self, *commands):
+        self.found = {str(i): {"spec": {"language": "python", "argv": each}} for i, each in enumerate(commands)}
+
+    def get_all_specs(self):
+        return self.found
+
+
+class KernelsOfGateway(Kernels):
+    """Those of a server that starts them elsewhere."""
+
+    async def get_all_specs(self):
+        return self.found
+
+
+ENVIRON = (links.JUPYTER, credentials._OFFERED, "DASK_DISTRIBUTED__CLIENT__SECURITY_LOADER")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "ask"),
+    [
+        (Kernels([sys.executable, "-m", "ipykernel"], ["python"]), True),
+        (Kernels([sys.executable], ["/elsewhere/bin/python"]), False),
+        (Kernels([]), False),
+        (KernelsOfGateway(["python"]), False),
+    ],
+    ids=["ours", "another's", "no command", "gateway"],
+)
+def test_the_extension_loads_whatever_the_kernels_are(kernels, ask, monkeypatch):
+    """Kernels ask for keys only where all of them can."""
+    extension = importlib.import_module("mpidask.jupyter")
+    for name in ENVIRON:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(credentials, "_lent", [])
+    monkeypatch.setattr(labextension, "configure", lambda: ["a remark"])
+    log = []
+    server = SimpleNamespace(
+        base_url="/user/me/", kernel_spec_manager=kernels, log=SimpleNamespace(warning=lambda *words: log.append(words))
+    )
+    extension._load_jupyter_server_extension(server)
+    assert log == [("mpidask: %s", "a remark")]
+    assert os.environ[links.JUPYTER].endswith(" /user/me/")
+    assert os.environ[ENVIRON[-1]] == (credentials.LOADER if ask else "")
+    os.close(credentials._lent[0])
