@@ -1,4 +1,4 @@
-"""Draw a real run as a still terminal, docs/images/run.svg.
+"""Draw a real run and what the doctor finds as still terminals, docs/images/run.svg and doctor.svg.
 
 ::
 
@@ -12,10 +12,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ("mpirun", "-n", "4", "python", "-m", "mpidask", "jobs/flights.py")
+DOCTOR = ("mpidask", "doctor", *(word for name in ("python", "mpi", "limits") for word in ("--probe", name)))
+
+#: Stands in for the launcher of another MPI, which is first on PATH.
+_LAUNCHER = "#!/bin/sh\necho 'mpirun (Open MPI) 5.0.8'\n"
 
 _LINE = 17  # px from one line to the next
 _WIDTH = 8.05  # px of a letter
@@ -37,13 +42,42 @@ _STYLE = """\
 
 def main() -> None:
     """Run the example and write the picture."""
-    bin_directory = Path(sys.prefix) / "bin"
-    environ = {**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
+    printed = without_secrets(run(COMMAND, check=True))
+    draw("run", [f"$ {' '.join(COMMAND)}", *printed.splitlines()], "A run of jobs/flights.py on four ranks")
+    draw("doctor", [f"$ {' '.join(DOCTOR)}", *diagnosis().splitlines()], "The output of mpidask doctor")
+
+
+def run(command: tuple[str, ...], *first: str, check: bool) -> str:
+    """Return what a command prints; first: directories that come first on PATH."""
+    path = ":".join([*first, str(Path(sys.prefix) / "bin"), os.environ["PATH"]])
     done = subprocess.run(
-        COMMAND, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=check,
     )
-    lines = [f"$ {' '.join(COMMAND)}", *without_secrets(done.stdout).splitlines()]
-    (ROOT / "docs" / "images" / "run.svg").write_text(drawn(shortened(lines), "A run of jobs/flights.py on four ranks"))
+    return done.stdout
+
+
+def diagnosis() -> str:
+    """Return what the doctor prints in a shell with 256 open files and another MPI's launcher first on PATH."""
+    with tempfile.TemporaryDirectory() as place:
+        launcher = Path(place) / "mpirun"
+        launcher.write_text(_LAUNCHER)
+        launcher.chmod(0o755)
+        text = run(("sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *DOCTOR), place, check=False)
+    names = {place: "/opt/openmpi/bin", sys.prefix: "/home/ann/env", os.uname().nodename: "login1"}
+    for here, name in names.items():
+        text = text.replace(here, name)
+    return text
+
+
+def draw(name: str, lines: list[str], label: str) -> None:
+    """Write a picture."""
+    (ROOT / "docs" / "images" / f"{name}.svg").write_text(drawn(shortened(lines), label))
 
 
 def without_secrets(text: str) -> str:

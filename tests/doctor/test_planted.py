@@ -26,6 +26,7 @@ from mpidask.doctor.measuring import measured
 from mpidask.doctor.ranks.rank import is_inside
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "doctor.md"
+PICTURE = PAGE.parents[1] / "images" / "doctor.svg"
 
 #: Fault, as the page has it -> the test that plants it.
 FAULTS = {
@@ -152,6 +153,7 @@ def test_an_environment_with_faults(tmp_path):
         assert found[probe]["remedy"]
     assert set(found) == set(expected)
     assert "secret" not in done.stdout
+    assert found["limits.open_files"]["what"] in PICTURE.read_text(), "./do docs --pictures takes it anew"
 
 
 @pytest.mark.one_mpi
