@@ -42,10 +42,20 @@ class _Seen:
         self.report: Mapping[str, Any] = {}
         self.peak = 0  # bytes of memory
         self.gil = 0.0
-        self.running = 0.0  # s that its tasks have been computed for so far
+        self.running = 0.0  # s that its tasks had been computed for when it reported last
+        self.executing: Mapping[Any, float] = {}  # the same, by task
         self.heard = 0.0  # when it reported last
         self.there = True
         self.written: list[Any] = []
+
+    def unfinished(self, state: Any) -> float:
+        """Return the same of the tasks that have not ended since: what has ended is counted by the scheduler.
+
+        state: what the scheduler knows of the worker; None of one that is gone
+        """
+        if state is None:
+            return sum(seconds for task, seconds in self.executing.items() if not _has_been_computed(task))
+        return sum(seconds for task, seconds in self.executing.items() if task.processing_on is state)
 
 
 class Recorder:
@@ -141,7 +151,7 @@ class Recorder:
         for address, seen in self._seen.items():
             if seen.there and address not in there:
                 seen.there = False
-                self._lost += seen.running
+                self._lost += seen.unfinished(None)
                 lines.append({"kind": "down", "t": now, "name": seen.name})
         for name, death in self._deaths().items():
             if death.count != self._died.get(name, 0):
@@ -160,17 +170,17 @@ class Recorder:
         metrics = state.metrics
         seen.report = metrics.get(_METRIC) or seen.report
         seen.peak = max(seen.peak, metrics.get("memory", 0))
-        running = [duration for task, duration in state.executing.items() if task.processing_on is state]
-        seen.running = sum(running)
+        seen.executing, seen.running = state.executing, sum(state.executing.values())
+        running = sum(task.processing_on is state for task in state.executing)
         for task, duration in state.executing.items():
             if duration > self._long.get(str(task.key), (0.0,))[0]:
                 self._long[str(task.key)] = duration, seen.name, state.last_seen - duration
         if len(self._long) > _REMEMBERED:
             self._long = dict(heapq.nlargest(_LONGEST, self._long.items(), key=lambda each: each[1][0]))
         cores = metrics.get("cpu", 0.0) / 100
-        waits = len(running) > 1 and _ONE_CORE[0] <= cores <= _ONE_CORE[1]
+        waits = running > 1 and _ONE_CORE[0] <= cores <= _ONE_CORE[1]
         if waits and metrics.get("event_loop_interval", 0.0) > _TICK:
-            seen.gil += max(0.0, len(running) - max(1.0, cores)) * since
+            seen.gil += max(0.0, running - max(1.0, cores)) * since
 
     def _has_overlong(self) -> bool:
         """Whether a task runs that takes far longer than others of its kind; asked where few run."""
@@ -207,7 +217,8 @@ class Recorder:
         for seen in self._seen.values():
             spent.update(seen.report.get("seconds", {}))
             moved.update(seen.report.get("bytes", {}))
-        running = sum(seen.running for seen in self._seen.values() if seen.there)
+        there = self._scheduler.workers
+        running = sum(seen.unfinished(there.get(seen.address)) for seen in self._seen.values() if seen.there)
         computed, tasks, kinds = self._computed()
         lost = self._lost + spent["lost"]
         measured = Measured(
@@ -257,6 +268,11 @@ class Recorder:
                 every[key] = max(every.get(key, (0.0, "", 0.0)), (seconds, seen.name, began))
         longest = heapq.nlargest(_LONGEST, every.items(), key=lambda each: each[1][0])
         return [[round(seconds, 3), key, *about] for key, (seconds, *about) in longest]
+
+
+def _has_been_computed(task: Any) -> bool:
+    """Whether there has been a result, which may be there no more."""
+    return task.nbytes >= 0 and task.state in ("memory", "released", "forgotten")
 
 
 def _is_overlong(task: Any, duration: float) -> bool:

@@ -1,0 +1,108 @@
+"""What a recorder counts, beside a real scheduler with workers in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+
+import pytest
+from distributed import Client, Scheduler, Worker
+
+from mpidask.report import record
+from mpidask.report.measures import WorkerMeasures
+from mpidask.report.recorder import Recorder
+
+pytestmark = pytest.mark.one_mpi
+
+
+def computes_until(mark):
+    while not os.path.exists(mark):
+        time.sleep(0.01)
+
+
+async def until(holds):
+    while not holds():  # noqa: ASYNC110 - Dask has no event for it
+        await asyncio.sleep(0.02)
+
+
+async def looked():
+    """Return when the recorder has looked at the scheduler: it does so five times a second."""
+    await asyncio.sleep(0.5)
+
+
+class Cluster:
+    """A scheduler with a recorder; workers are started as a test needs them."""
+
+    def __init__(self, scheduler, client, recorder):
+        self.scheduler, self.client, self.recorder = scheduler, client, recorder
+
+    def worker(self, **how):
+        return Worker(self.scheduler.address, dashboard=False, plugins=[WorkerMeasures()], **how)
+
+    def executed(self):
+        """Return for how long tasks had been computed when workers reported last."""
+        return sum(sum(state.executing.values()) for state in self.scheduler.workers.values())
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Return what runs a coroutine function with a cluster, and returns the record of that."""
+
+    def run(script, threads=4):
+        path = record.reserve(str(tmp_path))
+
+        async def main():
+            async with (
+                Scheduler(host="127.0.0.1", dashboard=False, dashboard_address="127.0.0.1:0") as scheduler,
+                Client(scheduler.address, asynchronous=True) as client,
+            ):
+                recorder = Recorder(path, {"version": record.VERSION, "t": time.time(), "threads": threads})
+                recorder.start(scheduler)
+                with contextlib.closing(recorder):
+                    await asyncio.wait_for(script(Cluster(scheduler, client, recorder)), 60)
+
+        asyncio.run(main())
+        return record.read(path)
+
+    return run
+
+
+def test_a_task_that_has_ended_since_its_worker_reported_counts_once(recorded, tmp_path):
+    async def script(cluster):
+        async with cluster.worker(nthreads=4) as worker:
+            future = cluster.client.submit(computes_until, str(tmp_path / "end"))
+            await until(lambda: cluster.executed() > 1)
+            worker.periodic_callbacks["heartbeat"].stop()
+            await looked()
+            (tmp_path / "end").touch()
+            await future
+            cluster.recorder.close()
+
+    totals = recorded(script).totals
+    computed = totals["kinds"][0][1]
+    assert computed > 1
+    assert totals["parts"]["useful"] == pytest.approx(computed, abs=0.1)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_worker_that_is_gone_had_not_finished_is_lost(recorded, tmp_path, ended):
+    async def script(cluster):
+        async with cluster.worker(nthreads=4) as worker:
+            future = cluster.client.submit(computes_until, str(tmp_path / "end"))
+            await until(lambda: cluster.executed() > 1)
+            worker.periodic_callbacks["heartbeat"].stop()
+            await looked()
+            if ended:
+                (tmp_path / "end").touch()
+                await future
+                future.release()
+                await until(lambda: not cluster.scheduler.tasks)
+            await worker.close(executor_wait=False)
+            await looked()
+            (tmp_path / "end").touch()
+
+    parts = recorded(script).totals["parts"]
+    assert (parts["lost"] > 1) != ended
+    assert (parts["useful"] > 1) == ended
