@@ -19,7 +19,7 @@ from mpidask.launch.watchdog.procfs import kill_marked
 __all__ = ["ALARM", "BoundedProcess", "Measured", "measuring", "results", "words"]
 
 
-ALARM = "MPIDASK_DOCTOR_ALARM"  # the environment variable of a process with the s after which it ends itself
+ALARM = "MPIDASK_DOCTOR_ALARM"  # environment variable of a process: the s after which it ends itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +75,13 @@ class BoundedProcess:
         return self._process.poll() is not None
 
     def wait(self) -> None:
-        """Wait until it has ended or its time is up."""
-        while not self.has_ended:
-            time.sleep(0.02)
+        """Wait until it has ended or its time is up; Ctrl-C and the like end it."""
+        try:
+            while not self.has_ended:
+                time.sleep(0.02)
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> tuple[int | None, str, str]:
         """End it and all that it has started; return exit status (None if its time was up), stdout and stderr."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 from mpidask import run_directory
 from mpidask.doctor import login, report, submission
@@ -26,7 +28,8 @@ def run(job: JobOptions | None, patience: float, probes: Collection[str], *, as_
     probes:   what to look at
     """
     inside = rank.is_inside(os.environ)
-    found = rank.look(probes) if inside else _outside(job, patience, probes)
+    with _unwound():
+        found = rank.look(probes) if inside else _outside(job, patience, probes)
     if found is None:  # the first rank reports
         return 0
     # Open MPI gives ranks a terminal, also where all that they print goes to a file.
@@ -34,6 +37,23 @@ def run(job: JobOptions | None, patience: float, probes: Collection[str], *, as_
     print(report.as_json(found) if as_json else report.text(found, coloured=coloured), flush=True)
     _leave(found)
     return found.status
+
+
+@contextlib.contextmanager
+def _unwound() -> Iterator[None]:
+    """Have signals that end this process raise SystemExit, so that it first ends the processes that measure."""
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _outside(job: JobOptions | None, patience: float, probes: Collection[str]) -> report.Report:

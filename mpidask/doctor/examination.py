@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mpidask.doctor.bounded import BoundedProcess, Measured, measuring, results
@@ -30,8 +30,22 @@ def examine(
     seconds: how long all of it may take; what has not begun by then is not measured
     show:    called as soon as something is known
     """
-    waiting, running = [list(each) for each in groups], list[tuple[BoundedProcess, list[str]]]()
+    running: list[tuple[BoundedProcess, list[str]]] = []
     found: dict[str, Measured] = {}
+    try:
+        for name, measured in _measured([list(each) for each in groups], running, root, seconds):
+            found[name] = measured
+            show(name, measured)
+    finally:  # at Ctrl-C, too
+        for process, _ in running:
+            process.end()
+    return found
+
+
+def _measured(
+    waiting: list[list[str]], running: list[tuple[BoundedProcess, list[str]]], root: Path, seconds: float
+) -> Iterator[tuple[str, Measured]]:
+    """Yield names of probes and what came of them; the processes that measure are in `running` meanwhile."""
     deadline = time.monotonic() + seconds
     while waiting or running:
         left = deadline - time.monotonic()
@@ -39,15 +53,13 @@ def examine(
             names = waiting.pop(0)
             running.append((_start(names, root, left), names))
         if left <= 0:
-            found |= {name: Measured(None, f"no time was left of {seconds:.3g} s") for each in waiting for name in each}
+            none = Measured(None, f"no time was left of {seconds:.3g} s")
+            yield from ((name, none) for names in waiting for name in names)
             waiting = []
         for process, names in [pair for pair in running if pair[0].has_ended]:
             running.remove((process, names))
-            for name, measured in results(process, names).items():
-                found[name] = measured
-                show(name, measured)
+            yield from results(process, names).items()
         time.sleep(_GLANCE)
-    return found
 
 
 def _start(names: Sequence[str], root: Path, left: float) -> BoundedProcess:

@@ -7,13 +7,20 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from mpidask.doctor.bounded import ALARM, Measured
 from mpidask.doctor.probe import find
 from mpidask.errors import MpidaskError
+from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.procfs import kill_marked
 
 __all__ = ["end_in_time", "main", "measured"]
+
+_GLANCE = 0.3  # s between two looks whether the doctor is still there
+_LATER = 5  # s that the kernel waits in case that no thread gets to run
 
 
 def main() -> None:
@@ -28,8 +35,19 @@ def main() -> None:
 
 
 def end_in_time() -> None:
-    """Have the kernel end this process should the one that watches it be killed."""
-    signal.alarm(int(os.environ.get(ALARM, "60")))
+    """Have this process end with all its children when the doctor has gone, or when its time is up."""
+    seconds = int(os.environ.get(ALARM, "60"))
+    signal.alarm(seconds + _LATER)
+    watched = (os.getppid(), os.environ.get(TOKEN, ""), time.monotonic() + seconds)
+    threading.Thread(target=_end_alone, args=watched, daemon=True).start()
+
+
+def _end_alone(doctor: int, token: str, deadline: float) -> None:
+    """Wait until the doctor's process has gone, or until the deadline; then end this process and its children."""
+    while os.getppid() == doctor and time.monotonic() < deadline:
+        time.sleep(_GLANCE)
+    kill_marked(token, trackers=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def measured(name: str, root: Path) -> Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,41 @@ def test_what_hangs_is_ended_with_its_children():
     pid = found["a"].facts["pid"] if found["a"].facts else None
     assert pid is None or not lives(pid)
     assert found["b"] == Measured(None, "no answer within 2 s", silent=True)
+
+
+def test_ctrl_c_ends_what_measures(monkeypatch):
+    started = []
+
+    def measuring(names, root, seconds):
+        code = HANGS if names == ["limits.memory"] else "pass"
+        started.append(BoundedProcess([sys.executable, "-c", code], seconds))
+        return started[-1]
+
+    def interrupt(name, found):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(examination, "measuring", measuring)
+    monkeypatch.setattr(examination.os, "cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        examination.examine([["limits.memory"], ["files.space"]], Path("/"), 60, interrupt)
+    try:
+        assert len(started) == 2
+        assert not lives(started[0]._process.pid)
+    finally:
+        started[0]._process.kill()
+
+
+def test_ctrl_c_ends_what_is_waited_for():
+    process = BoundedProcess([sys.executable, "-c", HANGS], 60)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process.wait()
+        assert not lives(process._process.pid)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        process._process.kill()
 
 
 def test_what_dies_says_why():

@@ -10,14 +10,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 import nodes
 import pytest
-from harness import MPI, PATIENCE, SETTINGS
+from harness import MPI, PATIENCE, SETTINGS, pids, read
 from machines import HERE
 
 from mpidask.doctor.bounded import Measured
@@ -313,18 +315,53 @@ def test_a_clock_that_is_off_by_a_minute(ranks):
 # ------------------------------------------------------------------------ hangs
 
 
+def hanging_launcher(directory):
+    """Make an mpirun that hangs, deaf to signals; return words that are on the command lines of what it starts."""
+    mark = f"600.{uuid.uuid4().int % 10**9}"
+    (directory / "mpirun").write_text(f"#!/bin/sh\ntrap '' TERM INT\nsetsid sleep {mark} &\nsleep {mark}\n")
+    (directory / "mpirun").chmod(0o755)
+    return mark
+
+
+def running(mark):
+    """Return the processes with these words on their command lines."""
+    return [pid for pid in pids() if mark in read(pid, "cmdline")]
+
+
+def until(condition, timeout=60):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.thorough
 @pytest.mark.one_mpi
 @pytest.mark.slow("waits until an mpirun that hangs is ended")
 def test_a_launcher_that_hangs(tmp_path):
-    mark = f"600.{uuid.uuid4().int % 10**9}"
-    (tmp_path / "mpirun").write_text(f"#!/bin/sh\ntrap '' TERM INT\nsetsid sleep {mark} &\nsleep {mark}\n")
-    (tmp_path / "mpirun").chmod(0o755)
+    mark = hanging_launcher(tmp_path)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     _, findings, done = doctor("--probe", "mpi.start", "--probe", "mpi.launcher", environ=environ)
     assert {"mpi.start", "mpi.launcher"} <= set(bad(findings)), done
-    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, timeout=30, check=True).stdout
-    assert mark not in left
+    assert not running(mark)
+
+
+@pytest.mark.one_mpi
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_doctor_that_is_ended_leaves_no_process(tmp_path, number):
+    mark = hanging_launcher(tmp_path)
+    words = [sys.executable, "-m", "mpidask", "doctor", "--probe", "mpi.start"]
+    environ = {**os.environ, **SETTINGS, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environ) as process:
+        try:
+            until(lambda: len(running(mark)) == 2)
+            process.send_signal(number)
+            assert process.wait(60) == (143 if number == signal.SIGTERM else -number)
+            until(lambda: not running(mark), timeout=15)
+        finally:
+            process.kill()
+            for pid in running(mark):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_examining_is_what_the_command_does():
