@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mpidask.doctor.bounded import Measured
 from mpidask.doctor.examination import judged, together
 from mpidask.doctor.finding import Finding, Level, merged
+from mpidask.doctor.measuring import measured
 from mpidask.doctor.probe import Place, Scope, chosen, find, names
 from mpidask.doctor.probes.files.clock import outside
 from mpidask.doctor.ranks import gathered, links
@@ -16,7 +19,7 @@ pytestmark = pytest.mark.one_mpi
 
 GIB = 2**30
 MPICH, OPEN_MPI = "HYDRA build details:\n    Version:     5.0.2\n", "mpirun (Open MPI) 5.0.8\n"
-CORES = {"cores": [0, 1, 2, 3], "node_cores": 4, "limit": None, "launcher": None, "ranks": 1}
+CORES = {"cores": [0, 1, 2, 3], "node_cores": 4, "node_cpus": 4, "limit": None, "launcher": None, "ranks": 1}
 KINDS = {
     "places": {"home": ["/home/me", "nfs4"]},
     "scratch": ["/tmp", "ext4"],
@@ -241,6 +244,25 @@ def test_ranks_that_are_crowded_on_one_core():
     assert said(free, free)[0][0] is Level.OK
     assert said(*({**bound, "cores": [core]} for core in range(4)))[0][0] is Level.OK, "each has its own"
     assert said({**bound, "limit": 1.0})[0][0] is Level.OK, "the job has one core"
+    assert said({**bound, "node_cpus": 8, "limit": 2.0})[0][0] is Level.OK, "these are the two threads of its core"
+
+
+def test_hardware_threads_are_not_taken_for_cores(tmp_path, monkeypatch):
+    """Two cores of two threads: CPUs 0 and 2, 1 and 3. Open MPI binds a rank to both threads of a core."""
+    for cpu, siblings in enumerate(["0,2", "1,3", "0,2", "1,3"]):
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{siblings}\n")
+    (tmp_path / "sys/devices/system/cpu/cpufreq").mkdir()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 3})
+    facts = measured("mpi.binding", tmp_path).facts
+    assert (facts["cores"], facts["node_cores"], facts["node_cpus"]) == ([1], 2, 4)
+    facts = {**facts, "limit": None, "launcher": None}
+    (found,) = judged("mpi.binding", Measured(facts))
+    assert "bound to 1 core (number 1) of 2, " in found.what
+    assert found.remedy.startswith("taskset -cp 0-3 ")
+    ranks = {f"rank {rank} on n1": {"mpi.binding": Measured({**facts, "launcher": "srun"})} for rank in range(2)}
+    assert [each.level for each in together(ranks)] == [Level.FAILURE]
 
 
 def test_nodes_that_differ():

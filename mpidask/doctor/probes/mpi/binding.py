@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,17 +22,34 @@ _REMEDIES = {
 
 
 def measure(root: Path) -> dict[str, Any]:
-    """Return the cores of this process, of the node, and of the job here."""
+    """Return the cores of this process, of the node, and of the job here; a core is called by its first CPU.
+
+    Launchers bind to cores. The kernel, cgroups and batch systems count CPUs: two of a core with two hardware threads.
+    """
     from mpidask.launch.resources.hardware import cpu_limits
 
     limits = [limit.amount for limit in cpu_limits(os.environ, root)]
+    cores = _cores(root)
     return {
-        "cores": sorted(os.sched_getaffinity(0)),
-        "node_cores": os.cpu_count() or 1,
+        "cores": sorted({cores.get(cpu, cpu) for cpu in os.sched_getaffinity(0)}),
+        "node_cores": len({*cores.values()}),
+        "node_cpus": len(cores),
         "limit": min(limits, default=None),
         "launcher": launcher_name(os.environ),
         "ranks": local_size(os.environ) or 1,
     }
+
+
+def _cores(root: Path) -> dict[int, int]:
+    """Return CPU -> the first CPU of its core."""
+    from mpidask.launch.resources.hardware import listing, text_of
+
+    # https://docs.kernel.org/admin-guide/cputopology.html
+    folder = root / "sys/devices/system/cpu"
+    cpus = [int(name.removeprefix("cpu")) for name in listing(folder) if re.fullmatch(r"cpu\d+", name)]
+    said = {cpu: text_of(folder / f"cpu{cpu}/topology/thread_siblings_list") for cpu in cpus}  # none of one offline
+    known = {cpu: int(re.split("[,-]", siblings)[0]) for cpu, siblings in said.items() if siblings}
+    return known or {cpu: cpu for cpu in range(os.cpu_count() or 1)}
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
@@ -41,8 +59,8 @@ def judge(facts: Facts) -> Iterator[Finding]:
     cores, expected = len(facts["cores"]), _expected(facts)
     if cores < expected and cores == 1:
         yield warning(
-            f"this process is bound to 1 core (number {facts['cores'][0]}) of {expected}, and so is what it starts",
-            "taskset -cp 0-" + str(facts["node_cores"] - 1) + " $$, or leave the shell that is bound",
+            f"this process is bound to 1 core (number {facts['cores'][0]}) of {expected:g}, and so is what it starts",
+            f"taskset -cp 0-{facts['node_cpus'] - 1} $$, or leave the shell that is bound",
         )
     else:
         yield ok(f"{cores} of {facts['node_cores']} cores{_limited(facts)}")
@@ -50,12 +68,12 @@ def judge(facts: Facts) -> Iterator[Finding]:
 
 def _expected(facts: Facts) -> float:
     """Return how many cores all processes of the job may expect here."""
-    return float(min(facts["node_cores"], facts["limit"] or facts["node_cores"]))
+    threads = facts["node_cpus"] / facts["node_cores"]  # of a core
+    return max(1.0, float(min(facts["node_cores"], (facts["limit"] or facts["node_cpus"]) / threads)))
 
 
 def _limited(facts: Facts) -> str:
-    limit = facts["limit"]
-    return "" if limit is None or limit >= len(facts["cores"]) else f", and CPU time of {limit:g}"
+    return f", and CPU time of {facts['limit']:g} CPUs" if _expected(facts) < len(facts["cores"]) else ""
 
 
 def compare(found: Mapping[str, Facts]) -> Iterable[Finding]:
