@@ -74,6 +74,11 @@ class BoundedProcess:
         """Whether it has ended by itself."""
         return self._process.poll() is not None
 
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return _content(self._files[1])
+
     def wait(self) -> None:
         """Wait until it has ended or its time is up; Ctrl-C and the like end it."""
         try:

@@ -17,15 +17,21 @@ from mpidask.doctor.ranks import links
 __all__ = ["findings", "places"]
 
 
-def findings(result: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is found; result: what rank 0 of `meeting` has printed."""
+def findings(result: Mapping[str, Any], trouble: str = "") -> Iterator[Finding]:
+    """Yield what is found.
+
+    result:  a line that rank 0 of `meeting` has printed
+    trouble: what ended it, should that have been before it had measured the networks between nodes
+    """
     ranks = {int(rank): about for rank, about in result["ranks"].items()}
     hosts = Counter(about["host"] for about in ranks.values())
     yield _named("mpi.meeting", ok(f"{len(ranks)} rank{'s' * (len(ranks) > 1)} met: {_counted(hosts)}"))
     yield from (_named("mpi.children", each) for each in _children(ranks))
     yield from (_named("clock", each) for each in _clocks(result, ranks))
     nodes = len({about["network"] for about in ranks.values()})
-    yield from (_named("network.links", each) for each in links.findings(result["tries"], nodes))
+    tries = result["tries"]
+    between = [links.unmeasured(trouble)] if tries is None else links.findings(tries, nodes)
+    yield from (_named("network.links", each) for each in between)
     kinds = {"all nodes": hosts, "all ranks": [f"rank {rank} on {about['host']}" for rank, about in ranks.items()]}
     yield from merged(together(places(ranks)), kinds)
 

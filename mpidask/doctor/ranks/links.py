@@ -7,9 +7,9 @@ from typing import Any
 
 from mpidask.doctor.finding import Finding, failure, ok, warning
 
-__all__ = ["findings", "taken"]
+__all__ = ["findings", "taken", "unmeasured"]
 
-#: What a node has tried: host that tries, host that listens, and what `network.tried` returned.
+#: What a node has tried: host that tries, host that listens, and what `network.Link` found.
 Try = Mapping[str, Any]
 
 _SLOW_RATE = 50e6  # bytes per s: less than half of gigabit ethernet
@@ -46,6 +46,14 @@ def findings(tries: Sequence[Try], nodes: int) -> Iterator[Finding]:
         yield ok(f"a run takes {chosen[0]} ({chosen[1]})")
 
 
+def unmeasured(why: str) -> Finding:
+    """Return that all ranks have met, and it was not measured how their nodes reach each other."""
+    return warning(
+        f"the networks between nodes could not be measured: {why}",
+        "give them more time: mpidask doctor --time-limit 3min",
+    )
+
+
 def _by_interface(tries: Sequence[Try]) -> dict[str, list[Try]]:
     found: dict[str, list[Try]] = {}
     for each in tries:
@@ -71,8 +79,11 @@ def _of_interface(name: str, tries: Sequence[Try], chosen: tuple[str, str] | Non
 
 
 def _speed(name: str, tries: Sequence[Try]) -> Finding:
-    rate, latency = min(each["rate"] for each in tries), max(each["latency"] for each in tries)
-    said = f"{name}: {rate / 1e6:.0f} MB/s, round trip {latency * 1e6:.0f} µs (TCP, the worst of {len(tries)})"
+    measured = [each for each in tries if each["latency"] is not None and each["rate"] is not None]
+    if not measured:
+        return ok(f"{name}: all nodes reach each other; there was no time to measure how fast")
+    rate, latency = min(each["rate"] for each in measured), max(each["latency"] for each in measured)
+    said = f"{name}: {rate / 1e6:.0f} MB/s, round trip {latency * 1e6:.0f} µs (TCP, the worst of {len(measured)})"
     if rate < _SLOW_RATE or latency > _SLOW_LATENCY:
         return warning(f"slow network: {said}", "compare with another interface (--interface), and ask your site")
     return ok(said)

@@ -70,20 +70,27 @@ def _met(mine: Mapping[str, Measured], rank: int, size: int) -> list[Finding]:
     if rank == 0 and not in_time:
         # Not ended yet: some launchers then end all ranks, this one included, before it has reported.
         atexit.register(process.end)
-        return [*_alone(mine), _did_not_meet(f"no answer within {share(_MEETING):g} s", size)]
+        return list(_of_all(mine, process.printed, f"no answer within {share(_MEETING):g} s", size))
     status, printed, errors = process.end()
-    if rank != 0:
-        return []
+    return list(_of_all(mine, printed, _last_words(errors, status), size)) if rank == 0 else []
+
+
+def _of_all(mine: Mapping[str, Measured], printed: str, trouble: str, size: int) -> Iterator[Finding]:
+    """Yield what is found of the last line that was printed; trouble: what has ended it, unless it came to its end."""
     result = _parsed(printed)
     if result is None:
-        return [*_alone(mine), _did_not_meet(_last_words(errors, status), size)]
-    return list(gathered.findings(result))
+        yield from _alone(mine)
+        yield _did_not_meet(trouble, size)
+    else:
+        yield from gathered.findings(result, trouble)
 
 
 def _parsed(printed: str) -> dict[str, Any] | None:
-    with contextlib.suppress(ValueError):
-        found: dict[str, Any] = json.loads(printed)
-        return found
+    """Return what the last whole line holds, None for none."""
+    for line in reversed(printed.splitlines()):
+        with contextlib.suppress(ValueError):
+            found: dict[str, Any] = json.loads(line)
+            return found
     return None
 
 
