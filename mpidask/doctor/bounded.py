@@ -13,13 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpidask.doctor.time_limit import ALARM
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
 
-__all__ = ["ALARM", "BoundedProcess", "Measured", "measuring", "results", "words"]
-
-
-ALARM = "MPIDASK_DOCTOR_ALARM"  # environment variable of a process: the s after which it ends itself
+__all__ = ["BoundedProcess", "Measured", "measuring", "results", "words"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +55,7 @@ class BoundedProcess:
         os.write(self._files[0], stdin.encode())
         os.lseek(self._files[0], 0, os.SEEK_SET)
         self._deadline = time.monotonic() + seconds
-        environ = {**os.environ, TOKEN: self._token, ALARM: str(int(seconds) + 5)}
+        environ = {**os.environ, TOKEN: self._token, ALARM: f"{seconds:g}"}
         read, out, errors = self._files
         # Not close_fds: an MPI library may have a channel to its launcher there.
         self._process = subprocess.Popen(  # noqa: S603 - our own modules

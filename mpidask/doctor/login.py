@@ -13,7 +13,7 @@ from mpidask.doctor.bounded import Measured
 from mpidask.doctor.examination import examine, judged
 from mpidask.doctor.finding import Finding
 from mpidask.doctor.measuring import measured
-from mpidask.doctor.probe import Place, names
+from mpidask.doctor.probe import Place, longest_first, names
 from mpidask.doctor.report import Report
 from mpidask.doctor.time_limit import share
 from mpidask.errors import BatchError
@@ -31,9 +31,7 @@ def look(only: Collection[str], root: Path = Path("/")) -> Report:
     """
     begun = time.monotonic()
     every = [name for name in names(Place.LOGIN) if name in only]
-    # Those that may take longest begin first.
-    first = sorted(every, key=lambda name: name not in ("python.imports", "mpi.start", "batch.daemon"))
-    found = examine([[name] for name in first], root, share(_LONGEST))
+    found = examine([[name] for name in longest_first(every)], root, share(_LONGEST))
     return Report(
         place=f"login node {socket.gethostname()}",
         findings=tuple(_findings(every, found)),

@@ -11,8 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from mpidask.doctor.bounded import ALARM, Measured
+from mpidask.doctor.bounded import Measured
 from mpidask.doctor.probe import find
+from mpidask.doctor.time_limit import ALARM
 from mpidask.errors import MpidaskError
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
@@ -20,7 +21,7 @@ from mpidask.launch.watchdog.procfs import kill_marked
 __all__ = ["end_in_time", "main", "measured"]
 
 _GLANCE = 0.3  # s between two looks whether the doctor is still there
-_LATER = 5  # s that the kernel waits in case that no thread gets to run
+_LATER = 5  # s that the doctor has to end this process by itself, and this process before the kernel does
 
 
 def main() -> None:
@@ -36,8 +37,8 @@ def main() -> None:
 
 def end_in_time() -> None:
     """Have this process end with all its children when the doctor has gone, or when its time is up."""
-    seconds = int(os.environ.get(ALARM, "60"))
-    signal.alarm(seconds + _LATER)
+    seconds = float(os.environ.get(ALARM, "60")) + _LATER
+    signal.alarm(int(seconds) + _LATER)
     watched = (os.getppid(), os.environ.get(TOKEN, ""), time.monotonic() + seconds)
     threading.Thread(target=_end_alone, args=watched, daemon=True).start()
 

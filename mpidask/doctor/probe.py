@@ -12,7 +12,7 @@ from typing import Any
 from mpidask.doctor.finding import Finding, Level
 from mpidask.errors import UsageError
 
-__all__ = ["PROBES", "Facts", "Place", "Probe", "Scope", "chosen", "every", "find", "names"]
+__all__ = ["PROBES", "Facts", "Place", "Probe", "Scope", "chosen", "every", "find", "longest_first", "names"]
 
 #: What a probe has measured: what JSON can hold.
 Facts = Mapping[str, Any]
@@ -71,6 +71,9 @@ PROBES: dict[str, tuple[str, ...]] = {
 }
 
 
+_LONG = ("python.imports", "mpi.start", "batch.daemon")
+
+
 def find(name: str) -> Probe:
     """Return a probe by its name, such as limits.memory."""
     probe: Probe = importlib.import_module(f"mpidask.doctor.probes.{name}").PROBE
@@ -86,6 +89,11 @@ def names(place: Place, scopes: Iterable[Scope] = tuple(Scope)) -> list[str]:
     """Return the names of the probes that are run there."""
     wanted = set(scopes)
     return [name for name in every() if place in find(name).places and find(name).scope in wanted]
+
+
+def longest_first(chosen: Iterable[str]) -> list[str]:
+    """Return probes in the order in which they are to begin: first those that may take long."""
+    return sorted(chosen, key=lambda name: name not in _LONG)
 
 
 def chosen(given: Iterable[str]) -> set[str]:

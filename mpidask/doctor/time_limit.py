@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["DEFAULT", "set_limit", "share", "words"]
+__all__ = ["ALARM", "DEFAULT", "set_limit", "share", "within", "words"]
 
 DEFAULT = 60.0  # s
+ALARM = "MPIDASK_DOCTOR_ALARM"  # environment variable of a process that measures: the s after which it is ended
 _VARIABLE = "MPIDASK_DOCTOR_SECONDS"  # for the processes that measure
+_MARGIN = 0.8  # of the time that a process has: it also starts, and prints
 
 
 def set_limit(seconds: float) -> None:
@@ -18,6 +20,11 @@ def set_limit(seconds: float) -> None:
 def share(seconds: float) -> float:
     """Return how long something may take that takes at most so many of 60 s."""
     return seconds * _limit() / DEFAULT
+
+
+def within(seconds: float) -> float:
+    """Return the share of so many of 60 s, or less where this process is ended before that."""
+    return min(share(seconds), _MARGIN * float(os.environ.get(ALARM, "inf")))
 
 
 def words() -> list[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mpidask.doctor import bounded, examination
+from mpidask.doctor import bounded, examination, time_limit
 from mpidask.doctor.bounded import BoundedProcess, Measured, results
 from mpidask.doctor.finding import Finding, Level
+from mpidask.doctor.measuring import measured
 from mpidask.doctor.report import Report, as_json, read, text
 
 pytestmark = pytest.mark.one_mpi
@@ -96,6 +97,24 @@ def test_a_process_reads_what_it_is_given_and_no_disk_is_needed(monkeypatch):
     process = BoundedProcess([sys.executable, "-c", "print(input()[::-1])"], 30.0, "abc\n")
     process.wait()
     assert process.end() == (0, "cba\n", "")
+
+
+def test_a_process_knows_how_long_it_has(monkeypatch):
+    code = "from mpidask.doctor.time_limit import within; print(within(1e6))"
+    process = BoundedProcess([sys.executable, "-c", code], 30.0)
+    process.wait()
+    assert process.end() == (0, "24.0\n", "")
+    monkeypatch.delenv(time_limit.ALARM, raising=False)
+    assert time_limit.within(30.0) == time_limit.share(30.0)
+
+
+def test_imports_that_take_too_long_are_a_finding(tmp_path, monkeypatch):
+    """Not a probe that is ended and has found nothing."""
+    (tmp_path / "distributed").mkdir()
+    (tmp_path / "distributed" / "__init__.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv(time_limit.ALARM, "1")
+    assert measured("python.imports", Path("/")) == Measured({"seconds": [None], "error": "", "longest": 0.8})
 
 
 def test_a_probe_that_fails_does_not_keep_the_others(monkeypatch):

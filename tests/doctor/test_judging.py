@@ -10,7 +10,7 @@ from mpidask.doctor.bounded import Measured
 from mpidask.doctor.examination import judged, together
 from mpidask.doctor.finding import Finding, Level, merged
 from mpidask.doctor.measuring import measured
-from mpidask.doctor.probe import Place, Scope, chosen, find, names
+from mpidask.doctor.probe import Place, Scope, chosen, find, longest_first, names
 from mpidask.doctor.probes.files.clock import outside
 from mpidask.doctor.ranks import gathered, links
 from mpidask.errors import UsageError
@@ -65,6 +65,7 @@ CASES = {
         {
             "slow": ({"seconds": [40.0]}, "warning", "--import-cache"),
             "never": ({"seconds": [None]}, "warning", "more than 25 s"),
+            "too little time": ({"seconds": [None], "longest": 4.0}, "warning", "--probe python.imports"),
             "fails": ({"error": "No module named 'distributed'"}, "failure", "cannot be imported"),
         },
     ),
@@ -345,6 +346,11 @@ def test_probes_are_chosen_by_name_and_by_room():
     }
     with pytest.raises(UsageError, match="no probe 'nonsense'"):
         chosen(["nonsense", "files"])
+
+
+def test_what_may_take_long_begins_first():
+    assert longest_first(names(Place.JOB, [Scope.NODE]))[0] == "python.imports"
+    assert set(longest_first(names(Place.LOGIN))[:3]) == {"python.imports", "mpi.start", "batch.daemon"}
 
 
 def test_every_rank_measures_little():

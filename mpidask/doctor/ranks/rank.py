@@ -21,7 +21,7 @@ from mpidask import run_directory
 from mpidask.doctor.bounded import BoundedProcess, Measured, words
 from mpidask.doctor.examination import examine, judged
 from mpidask.doctor.finding import Finding, failure
-from mpidask.doctor.probe import Place, Scope, every, find, names
+from mpidask.doctor.probe import Place, Scope, every, find, longest_first, names
 from mpidask.doctor.ranks import gathered
 from mpidask.doctor.report import Report
 from mpidask.doctor.time_limit import share
@@ -57,7 +57,7 @@ def _measured(rank: int, only: Collection[str], root: Path) -> dict[str, Measure
     """Measure what falls to this rank; what every rank measures it does in one process."""
     own = [name for name in names(Place.JOB, [Scope.RANK]) if name in only]
     scopes = [Scope.NODE] * (not local_rank(os.environ)) + [Scope.ONCE] * (rank == 0)
-    alone = [[name] for name in names(Place.JOB, scopes) if name in only]
+    alone = [[name] for name in longest_first(names(Place.JOB, scopes)) if name in only]
     return examine([own, *alone] if own else alone, root, share(_MEASURING))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mpidask.doctor.finding import Finding, failure, ok, warning
 from mpidask.doctor.probe import Facts, Probe
-from mpidask.doctor.time_limit import share
+from mpidask.doctor.time_limit import within
 
 _SLOW = 15.0  # s
 _LONGEST = 25.0  # of 60 s
@@ -19,17 +19,17 @@ _LONGEST = 25.0  # of 60 s
 
 def measure(_root: Path) -> dict[str, Any]:
     """Return the seconds of a first and of a second import, each in an interpreter of its own; None: not in time."""
-    begun = time.monotonic()
+    begun, longest = time.monotonic(), within(_LONGEST)
     seconds: list[float | None] = []
     for _ in range(2):
-        left = share(_LONGEST) - (time.monotonic() - begun)
+        left = longest - (time.monotonic() - begun)
         if seconds and (seconds[-1] is None or 2 * seconds[-1] > left):
             break
         took = _import(left)
         if isinstance(took, str):
-            return {"error": took, "seconds": seconds}
+            return {"seconds": seconds, "error": took, "longest": longest}
         seconds.append(took)
-    return {"seconds": seconds, "error": "", "longest": share(_LONGEST)}
+    return {"seconds": seconds, "error": "", "longest": longest}
 
 
 def _import(longest: float) -> float | str | None:
@@ -50,8 +50,13 @@ def judge(facts: Facts) -> Iterator[Finding]:
     seconds = facts["seconds"]
     if facts["error"]:
         yield failure(f"Dask cannot be imported: {facts['error']}", "pip install 'distributed>=2025.1' 'dask[array]'")
+    elif seconds[-1] is None and facts["longest"] < _SLOW:
+        yield warning(
+            f"importing Dask takes more than {facts['longest']:.3g} s, which is all the time that there was",
+            "look at this alone: mpidask doctor --probe python.imports",
+        )
     elif seconds[-1] is None or seconds[-1] > _SLOW:
-        took = f"more than {facts['longest']:g}" if seconds[-1] is None else f"{seconds[-1]:g}"
+        took = f"more than {facts['longest']:.3g}" if seconds[-1] is None else f"{seconds[-1]:g}"
         yield warning(
             f"importing Dask takes {took} s", "copy the environment to a faster file system, or run with --import-cache"
         )
