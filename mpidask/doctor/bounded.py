@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +52,7 @@ class BoundedProcess:
 
     def __init__(self, command: Sequence[str], seconds: float, stdin: str = "", *, own_session: bool = True) -> None:
         self.seconds = seconds
+        self._own_session = own_session
         self._token = uuid.uuid4().hex
         self._files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]  # no disk: it may be full
         os.write(self._files[0], stdin.encode())
@@ -83,19 +86,26 @@ class BoundedProcess:
             while not self.has_ended:
                 time.sleep(0.02)
         except BaseException:
-            self.end()
+            self._kill()
             raise
 
     def end(self) -> tuple[int | None, str, str]:
         """End it and all that it has started; return exit status (None if its time was up), stdout and stderr."""
         status = self._process.poll()
-        kill_marked(self._token, trackers=True)
-        if status is None:
-            self._process.kill()  # and no wait: a process in the middle of a hanging file system does not end
+        self._kill()
         output = [_content(file) for file in self._files[1:]]
         for file in self._files:
             os.close(file)
         return status, output[0], output[1]
+
+    def _kill(self) -> None:
+        """Kill it and what it has started; no wait: a process in the middle of a hanging file system does not end."""
+        kill_marked(self._token, trackers=True)
+        if self._process.returncode is None:  # else another process may have its number
+            self._process.kill()
+            if self._own_session:  # of its children those, too, that do not carry its mark
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _content(file: int) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from mpidask import run_directory
-from mpidask.doctor import login, report, submission
+from mpidask.configuration import section
+from mpidask.doctor import job, login, report, submission
+from mpidask.doctor.finding import Finding, Level, warning
 from mpidask.doctor.ranks import rank
 
 if TYPE_CHECKING:
@@ -20,16 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(job: JobOptions | None, patience: float, probes: Collection[str], *, as_json: bool) -> int:
+def run(
+    options: JobOptions | None, patience: float, probes: Collection[str], typed: Sequence[str], *, as_json: bool
+) -> int:
     """Look, and print what is found; return the exit status: 1 where there is a failure.
 
-    job:      of the job that is to look, too; None for none
+    options:  of the job that is to look, too; None for none
     patience: how long to wait for it, in s
     probes:   what to look at
+    typed:    the words after `mpidask doctor`
     """
     inside = rank.is_inside(os.environ)
     with _unwound():
-        found = rank.look(probes) if inside else _outside(job, patience, probes)
+        found = rank.look(probes) if inside else _outside(options, patience, probes, typed)
     if found is None:  # the first rank reports
         return 0
     # Open MPI gives ranks a terminal, also where all that they print goes to a file.
@@ -56,13 +62,29 @@ def _exit(number: int, _frame: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _outside(job: JobOptions | None, patience: float, probes: Collection[str]) -> report.Report:
+def _outside(
+    options: JobOptions | None, patience: float, probes: Collection[str], typed: Sequence[str]
+) -> report.Report:
     begun = time.monotonic()
     found = login.look(probes)
-    if job is None:
+    if options is None:
         return found
-    further = list(submission.through_a_job(job, patience, probes))
+    if _is_silent(found, options.system):
+        further = [_not_submitted()]
+    else:
+        further = job.through_a_job(options, patience, probes, typed, time.monotonic() - begun)
     return login.extended(found, further, time.monotonic() - begun)
+
+
+def _is_silent(found: report.Report, system: str | None) -> bool:
+    """Whether the batch system that jobs would go to does not answer: the probe asks the one of the configuration."""
+    failed = any(each.probe == "batch.daemon" and each.level is Level.FAILURE for each in found.findings)
+    return failed and system in (None, section("batch").get("system"))
+
+
+def _not_submitted() -> Finding:
+    remedy = "see the line batch system; --submit --system NAME tries another one"
+    return dataclasses.replace(warning("no job is submitted: the batch system fails", remedy), probe="batch.submit")
 
 
 def _leave(found: report.Report) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-__all__ = ["Finding", "Level", "failure", "has_failure", "merged", "ok", "warning"]
+__all__ = ["Finding", "Level", "failure", "has_failure", "merged", "ok", "read", "warning"]
 
 
 class Level(enum.StrEnum):
@@ -32,6 +33,11 @@ class Finding:
     remedy: str = ""
     probe: str = ""
     where: str = ""
+
+
+def read(said: Mapping[str, Any]) -> Finding:
+    """Return a finding of its fields as JSON has them."""
+    return Finding(**{**said, "level": Level(said["level"])})
 
 
 def ok(what: str) -> Finding:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mpidask.doctor import finding
 from mpidask.doctor.finding import Finding, Level, merged
 from mpidask.doctor.probe import PROBES, find
 from mpidask.version import __version__
@@ -52,8 +53,8 @@ class Report:
 def text(report: Report, *, coloured: bool = False) -> str:
     """Return the lines for people."""
     lines = [f"mpidask {__version__} doctor, {report.place}"]
-    for finding in merged(report.findings):
-        lines += _lines(finding, coloured=coloured)
+    for each in merged(report.findings):
+        lines += _lines(each, coloured=coloured)
     counts = Counter(each.level for each in merged(report.findings))
     said = [f"{counts[level]} {_plural(level, counts[level])}" for level in reversed(Level) if counts[level]]
     lines.append(f"{', '.join(said)} in {report.seconds:.0f} s")
@@ -97,4 +98,4 @@ def as_json(report: Report) -> str:
 def read(said: str) -> tuple[str, Sequence[Finding]]:
     """Return place and findings of a report in JSON; raises ValueError."""
     found: Mapping[str, Any] = json.loads(said)
-    return str(found["place"]), [Finding(**{**each, "level": Level(each["level"])}) for each in found["findings"]]
+    return str(found["place"]), [finding.read(each) for each in found["findings"]]

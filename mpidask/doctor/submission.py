@@ -1,24 +1,32 @@
-"""The doctor as a batch job: submits it, reads status, log and findings, and cancels another job."""
+"""The doctor as a batch job: submits it, reads status, log and findings, and cancels another job.
+
+It is a process of its own, which `job` ends when its time is up.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import os
+import sys
 import time
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from mpidask.doctor import report, time_limit
 from mpidask.doctor.finding import Finding, failure, ok, warning
+from mpidask.doctor.measuring import end_in_time
 from mpidask.doctor.probe import every
 from mpidask.errors import MpidaskError
+from mpidask.launch.watchdog.launcher_environment import TOKEN
 
 if TYPE_CHECKING:
     from mpidask.batch.settings import JobOptions
     from mpidask.batch.submission.handles import Handle
     from mpidask.batch.system import BatchSystem
 
-__all__ = ["FILE", "through_a_job"]
+__all__ = ["FILE", "Job", "main"]
 
 FILE = "doctor.json"  # in the run directory: what the doctor in the job has found
 
@@ -27,16 +35,50 @@ _CANCELLED = 15.0  # of 60 s, until a cancelled job has ended
 _GLANCE = 0.5  # s
 
 
-def through_a_job(options: JobOptions, seconds: float, probes: Collection[str]) -> Iterator[Finding]:
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job that the doctor has submitted.
+
+    title:   what commands know it by
+    is_left: whether somebody has to cancel it if nothing more is heard
+    """
+
+    title: str
+    is_left: bool = True
+
+
+def main() -> None:
+    """Print a line of JSON for each finding and each job: the name of its class, and its fields."""
+    end_in_time()
+    for name in (TOKEN, time_limit.ALARM):
+        os.environ.pop(name, None)  # jobs do not end with this process
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    asked = json.load(sys.stdin)
+    for each in _through_a_job(_options(asked["options"]), asked["patience"], asked["probes"], asked["longer"]):
+        os.write(channel, f"{json.dumps([type(each).__name__, dataclasses.asdict(each)])}\n".encode())
+
+
+def _options(given: dict[str, object]) -> JobOptions:
+    from mpidask.batch.settings import JobOptions
+
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return JobOptions(**values)  # type: ignore[arg-type]
+
+
+def _through_a_job(
+    options: JobOptions, patience: float, probes: Collection[str], longer: str
+) -> Iterator[Finding | Job]:
     """Yield what is found of submitting, watching and cancelling jobs, and by the doctor in a job.
 
-    options: the job's
-    seconds: how long the job may take to start and end; it goes on after them
-    probes:  what the doctor in the job is to look at
+    options:  the job's
+    patience: how many s the job may take to start and end; it goes on after them
+    probes:   what the doctor in the job is to look at
+    longer:   the command line with more patience
     """
     from mpidask.batch import registry
 
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience
     try:
         system = registry.find_here(options.system)
         begun = time.monotonic()
@@ -44,9 +86,11 @@ def through_a_job(options: JobOptions, seconds: float, probes: Collection[str]) 
     except MpidaskError as error:
         yield _named("submit", failure(error.what, error.remedy))
         return
+    yield Job(handle.title)
     yield _named("submit", ok(f"job {handle.title} is submitted within {time.monotonic() - begun:.1f} s"))
-    yield _named("cancel", _cancelled(options, system))
-    yield from _followed(handle, deadline)
+    yield from _cancelled(options, system)
+    yield from _followed(handle, deadline, longer)
+    yield Job(handle.title, is_left=False)
 
 
 def _named(name: str, finding: Finding) -> Finding:
@@ -75,12 +119,24 @@ def _submit(options: JobOptions, system: BatchSystem, what: str, program: tuple[
     return batch.submit(job, system, options=asked, patient=True)
 
 
-def _cancelled(options: JobOptions, system: BatchSystem) -> Finding:
-    """Return what came of cancelling a job."""
+def _cancelled(options: JobOptions, system: BatchSystem) -> Iterator[Finding | Job]:
+    """Yield what comes of cancelling a job."""
     try:
         small = dataclasses.replace(options, nodes=1, ranks_per_node=1)
         handle = _submit(small, system, "cancel", ("-c", "import time; time.sleep(300)"))
-        begun = time.monotonic()
+    except MpidaskError as error:
+        yield _named("cancel", failure(error.what, error.remedy))
+        return
+    yield Job(handle.title)
+    found = _cancel(handle)
+    yield _named("cancel", found)
+    yield Job(handle.title, is_left=False)  # the finding says what to do
+
+
+def _cancel(handle: Handle) -> Finding:
+    """Cancel a job, and wait until it has ended."""
+    begun = time.monotonic()
+    try:
         handle.cancel()
         while not handle.refresh().state.ended:
             if time.monotonic() - begun > time_limit.share(_CANCELLED):
@@ -91,22 +147,27 @@ def _cancelled(options: JobOptions, system: BatchSystem) -> Finding:
                 )
             time.sleep(_GLANCE)
     except MpidaskError as error:
-        return failure(error.what, error.remedy)
+        return _still_there(error, handle)
     return ok(f"job {handle.title} is cancelled within {time.monotonic() - begun:.1f} s")
 
 
-def _followed(handle: Handle, deadline: float) -> Iterator[Finding]:
+def _still_there(error: MpidaskError, handle: Handle) -> Finding:
+    """Return that something failed, and how to cancel the job that is there all the same."""
+    return failure(error.what, "\n".join(filter(None, (error.remedy, f"mpidask cancel {handle.title}"))))
+
+
+def _followed(handle: Handle, deadline: float, longer: str) -> Iterator[Finding]:
     """Yield what becomes of the doctor's job, and what it found."""
     try:
         while not (standing := handle.refresh()).final and time.monotonic() < deadline:
             time.sleep(_GLANCE)
     except MpidaskError as error:
-        yield _named("status", failure(error.what, error.remedy))
+        yield _named("status", _still_there(error, handle))
         return
     found = _of_the_job(handle)
     if not standing.state.ended and found is None:
         why = f": {standing.reason}" if standing.reason else ""
-        yield _named("status", warning(f"job {handle.title} is {standing.state.value}{why}", _later(handle)))
+        yield _named("status", warning(f"job {handle.title} is {standing.state.value}{why}", _later(handle, longer)))
         return
     yield _named("status", ok(f"job {handle.title} is {standing.state.value}"))
     yield _named("logs", _log(handle))
@@ -117,8 +178,7 @@ def _followed(handle: Handle, deadline: float) -> Iterator[Finding]:
         yield from (dataclasses.replace(each, where=_place(each, handle)) for each in found)
 
 
-def _later(handle: Handle) -> str:
-    longer = "mpidask doctor --submit --patience 10min"
+def _later(handle: Handle, longer: str) -> str:
     return f"read later what it finds: mpidask logs {handle.title}\nor wait longer: {longer}"
 
 

@@ -231,11 +231,12 @@ def test_a_dead_batch_daemon_and_no_accounting(tmp_path):
     lines += ["AuthType=auth/none", "CredType=cred/none", "SlurmctldTimeout=5"]
     (tmp_path / "slurm.conf").write_text("\n".join(lines) + "\n")
     environ = {"SLURM_CONF": str(tmp_path / "slurm.conf"), "DASK_MPIDASK__BATCH__SYSTEM": "slurm"}
-    status, findings, done = doctor("--probe", "batch", environ=environ)
+    status, findings, done = doctor("--submit", "--probe", "batch", environ=environ)
     found = bad(findings)
     assert status == 1, done
     assert "Slurm does not answer" in found["batch.daemon"]["what"], done
     assert "Slurm keeps no accounts: sacct says" in found["batch.accounting"]["what"], done
+    assert found["batch.submit"]["what"] == "no job is submitted: the batch system fails", done
 
 
 # ------------------------------------------------------------------ under mpirun

@@ -19,7 +19,7 @@ On a login node it looks at that node and at the batch system. With --submit a b
 ranks look at their nodes and at the network between them. It ends within a minute. The exit status is 1 if there is a
 failure."""
 
-_PATIENCE = "20s"
+_PATIENCE = 20.0  # s
 
 
 def _doctor(argv: Sequence[str]) -> int:
@@ -37,8 +37,9 @@ def _doctor(argv: Sequence[str]) -> int:
     job = settings.load(asked) if given["submit"] else None
     if given["time_limit"]:
         time_limit.set_limit(seconds(given["time_limit"], "--time-limit"))
-    patience = seconds(given["patience"] or _PATIENCE, "--patience")
-    return command.run(job, patience, probe.chosen(given["probe"]), as_json=given["json"])
+    usual = min(_PATIENCE, time_limit.share(_PATIENCE))
+    patience = seconds(given["patience"], "--patience") if given["patience"] else usual
+    return command.run(job, patience, probe.chosen(given["probe"]), argv, as_json=given["json"])
 
 
 def _command() -> click.Command:
@@ -50,7 +51,7 @@ def _command() -> click.Command:
         click.Option(["--time-limit"], metavar="TIME", help="How long all may take. Default: 60s."),
         click.Option(["--json"], is_flag=True, help="For programs: an object."),
         click.Option(
-            ["--patience"], metavar="TIME", help=f"How long to wait for the job of --submit. Default: {_PATIENCE}."
+            ["--patience"], metavar="TIME", help=f"How long to wait for the job of --submit. Default: {_PATIENCE:g}s."
         ),
         *command_line.options_of(settings.JobOptions),
     ]
