@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import shlex
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Finding", "Level", "failure", "has_failure", "merged", "ok", "read", "warning"]
+__all__ = ["Finding", "Level", "failure", "has_failure", "merged", "ok", "pip", "read", "warning"]
 
 
 class Level(enum.StrEnum):
@@ -38,6 +40,11 @@ class Finding:
 def read(said: Mapping[str, Any]) -> Finding:
     """Return a finding of its fields as JSON has them."""
     return Finding(**{**said, "level": Level(said["level"])})
+
+
+def pip(*words: str) -> str:
+    """Return the command that has this interpreter's pip install something: another one may be first on PATH."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *words])
 
 
 def ok(what: str) -> Finding:

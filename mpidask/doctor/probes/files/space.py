@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,16 +61,20 @@ def judge(facts: Facts) -> Iterator[Finding]:
         if about["error"]:
             yield _unwritable(name, path, about["error"])
         elif free is not None and free < _LEAST:
-            yield warning(f"{name} {path} has {free // _MIB} MiB left", f"make room: du -xsh {path}/* | sort -h | tail")
+            yield warning(f"{name} {path} has {free // _MIB} MiB left", _room(path))
         else:
             good.append(f"{name} {free // 2**30} GiB")
     if good:
         yield ok(f"free: {', '.join(good)}")
 
 
+def _room(path: str) -> str:
+    return f"make room: du -xhd1 {shlex.quote(path)} | sort -h | tail"
+
+
 def _unwritable(name: str, path: str, error: str) -> Finding:
     said = f"{name} {path} cannot be written to: {error}"
-    room = f"make room: du -xsh {path}/* | sort -h | tail, and `quota -s`"
+    room = f"{_room(path)}, and `quota -s`"
     if name == "home":
         return failure(said, f"{room}; records of jobs may go elsewhere: --state-directory DIRECTORY")
     if name == "working directory":

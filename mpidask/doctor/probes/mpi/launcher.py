@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok, warning
+from mpidask.doctor.finding import Finding, failure, ok, pip, warning
 from mpidask.doctor.probe import Facts, Place, Probe, Scope
 from mpidask.doctor.time_limit import share
 from mpidask.launch.comm.mpi_library import family, loaded
@@ -70,7 +70,7 @@ def _none(facts: Facts) -> Finding:
         return warning("there is no mpirun on PATH", f"call {beside['path']}, or: export PATH={folder}:$PATH")
     if facts["srun"]:
         return ok(f"there is no mpirun on PATH; {facts['srun']} starts ranks")
-    return warning("there is no mpirun on PATH", "load your site's MPI module, or: pip install 'mpidask[mpich]'")
+    return warning("there is no mpirun on PATH", f"load your site's MPI module, or: {pip('mpidask[mpich]')}")
 
 
 PROBE = Probe("mpirun", measure, judge, scope=Scope.ONCE, places=frozenset({Place.LOGIN}))

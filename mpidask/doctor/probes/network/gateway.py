@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, ok, warning
+from mpidask.doctor.finding import Finding, ok, pip, warning
 from mpidask.doctor.probe import Facts, Probe, Scope
 
 _PACKAGE = "jupyter-server-proxy"
@@ -44,7 +44,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     elif not facts["proxy"]:
         yield warning(
             f"this is a session of {name}, and {_PACKAGE} is not installed here: links to the dashboard lead nowhere",
-            f"pip install {_PACKAGE}; or configure distributed.dashboard.link (docs/howto/jupyterhub.md)",
+            f"{pip(_PACKAGE)}; or configure distributed.dashboard.link (docs/howto/jupyterhub.md)",
         )
     else:
         yield ok(f"{name}, with {_PACKAGE} {facts['proxy']}")

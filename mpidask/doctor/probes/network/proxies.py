@@ -31,11 +31,11 @@ def judge(facts: Facts) -> Iterator[Finding]:
     proxies, exempt = facts["proxies"], facts["exempt"]
     missing = [name for name in ("localhost", "127.0.0.1") if name not in exempt and "*" not in exempt]
     if proxies and missing:
-        name, proxy = next(iter(proxies.items()))
+        proxy = next(iter(proxies.values()))
         yield warning(
             f"{', '.join(proxies)} send requests through {proxy}, also those to {' and '.join(missing)}: "
             "dashboards and notebooks on this machine are not reached",
-            f"export no_proxy={','.join([*exempt, *missing, facts['host']])}; or: unset {name}",
+            f"export no_proxy={','.join([*exempt, *missing, facts['host']])}; or: unset {' '.join(proxies)}",
         )
     else:
         yield ok("a web proxy is set, and not for this machine" if proxies else "no proxy variables")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok
+from mpidask.doctor.finding import Finding, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 from mpidask.doctor.time_limit import share
 
@@ -51,7 +51,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if facts["error"]:
         yield failure(
             f"a TLS connection fails with {facts['openssl']}: {facts['error']}",
-            "pip install --upgrade cryptography distributed; within a trusted network, a run also goes with --no-tls",
+            f"{pip('--upgrade', 'cryptography', 'distributed')}\nor, within a trusted network, run with --no-tls",
         )
     else:
         yield ok(f"a TLS round trip works: {facts['cipher']}, {facts['openssl']}")

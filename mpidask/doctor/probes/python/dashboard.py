@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, ok, warning
+from mpidask.doctor.finding import Finding, ok, pip, warning
 from mpidask.doctor.probe import Facts, Probe, Scope
 
 _LEAST = (3, 1)  # what distributed's dashboard needs: https://docs.dask.org/en/stable/install.html
@@ -27,7 +27,7 @@ def measure(_root: Path) -> dict[str, Any]:
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Find a dashboard that would lack its pages; the page Ranks needs none of these packages."""
-    remedy = "pip install 'mpidask[dashboard]'"
+    remedy = pip("mpidask[dashboard]")
     numbers = tuple(int(number) for number in re.findall(r"\d+", facts.get("bokeh", ""))[:2])
     if not facts.get("bokeh"):
         yield warning("bokeh is not installed: the dashboard has the page Ranks, and none of Dask's", remedy)

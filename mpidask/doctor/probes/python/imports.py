@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok, warning
+from mpidask.doctor.finding import Finding, failure, ok, pip, warning
 from mpidask.doctor.probe import Facts, Probe
 from mpidask.doctor.time_limit import within
 
@@ -49,7 +49,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     """Find imports that fail or take long."""
     seconds = facts["seconds"]
     if facts["error"]:
-        yield failure(f"Dask cannot be imported: {facts['error']}", "pip install 'distributed>=2025.1' 'dask[array]'")
+        yield failure(f"Dask cannot be imported: {facts['error']}", pip("distributed>=2025.1", "dask[array]"))
     elif seconds[-1] is None and facts["longest"] < _SLOW:
         yield warning(
             f"importing Dask takes more than {facts['longest']:.3g} s, which is all the time that there was",

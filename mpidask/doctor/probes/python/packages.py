@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok
+from mpidask.doctor.finding import Finding, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 
 _SHOWN = ("mpidask", "dask", "distributed", "mpi4py", "numpy", "pandas", "bokeh", "click", "cloudpickle", "msgpack")
@@ -46,9 +46,9 @@ def _lacking(requirement: str, versions: Mapping[str, str | None]) -> Finding | 
     name, least = re.split(r"[^\w.-]", requirement)[0], re.search(r">=\s*([\d.]+)", requirement)
     found = versions.get(name)
     if found is None:
-        return failure(f"{name} is not installed", f"pip install '{requirement}'")
+        return failure(f"{name} is not installed", pip(requirement))
     if least is not None and _numbers(found) < _numbers(least[1]):
-        return failure(f"{name} is {found}, and mpidask needs {least[1]} or later", f"pip install '{requirement}'")
+        return failure(f"{name} is {found}, and mpidask needs {least[1]} or later", pip(requirement))
     return None
 
 
