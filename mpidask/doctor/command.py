@@ -92,6 +92,9 @@ def _leave(found: report.Report) -> None:
     directory = os.environ.get(run_directory.DIRECTORY)
     if directory:
         path = os.path.join(directory, submission.FILE)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(report.as_json(found))
-        os.rename(f"{path}.new", path)
+        try:
+            with open(f"{path}.new", "w", encoding="utf-8") as file:
+                file.write(report.as_json(found))
+            os.rename(f"{path}.new", path)
+        except OSError as error:
+            sys.stderr.write(f"mpidask: these findings cannot be left in {path}: {error.strerror}\n")

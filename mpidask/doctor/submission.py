@@ -172,8 +172,8 @@ def _followed(handle: Handle, deadline: float, longer: str) -> Iterator[Finding]
     yield _named("status", ok(f"job {handle.title} is {standing.state.value}"))
     yield _named("logs", _log(handle))
     if found is None:
-        said = f"the job has left no findings; its exit status is {standing.exit_status}"
-        yield _named("status", failure(said, f"mpidask logs {handle.title}"))
+        said = f"the job has left no findings in {handle.directory}; its exit status is {standing.exit_status}"
+        yield _named("status", failure(said, f"see whether it has printed them: mpidask logs {handle.title}"))
     else:
         yield from (dataclasses.replace(each, where=_place(each, handle)) for each in found)
 

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 from harness import PATIENCE, SETTINGS, pids, read
 
-from mpidask.doctor import job, submission, time_limit
+from mpidask import run_directory
+from mpidask.doctor import command, job, submission, time_limit
+from mpidask.doctor.report import Report
 from mpidask.errors import BatchError
 
 pytestmark = pytest.mark.one_mpi
@@ -27,8 +29,11 @@ def doctor(directory, *words, timeout=60, **environ):
     )
 
 
+@pytest.mark.thorough
+@pytest.mark.slow("a job that starts late, and one that is cancelled")
 def test_a_job_of_this_machine_goes_on_when_the_doctor_has_ended(tmp_path):
-    words = ("--system", "local", "--prologue", "sleep 4", "--probe", "limits.open_files")
+    late = f"mkdir {tmp_path}/first 2>/dev/null && sleep 25 || true"  # not the job that is cancelled
+    words = ("--system", "local", "--prologue", late, "--probe", "limits.open_files")
     done = doctor(tmp_path, *words, "--patience", "0.1s")
     assert done.returncode == 0, done
     assert "ok       submit           job " in done.stdout, done
@@ -43,7 +48,7 @@ def test_a_job_of_this_machine_goes_on_when_the_doctor_has_ended(tmp_path):
 
 def test_a_batch_system_that_hangs_is_given_up(tmp_path):
     mark = f"600.{uuid.uuid4().int % 10**9}"
-    systems = repr({"stuck": {"like": "local", "submit": f"sleep {mark}"}})
+    systems = repr({"stuck": {"like": "local", "submit": f"sleep {mark} {{walltime:seconds}}"}})
     words = ("--system", "stuck", "--patience", "1s", "--time-limit", "6s", "--probe", "limits.open_files")
     done = doctor(tmp_path, *words, timeout=15, DASK_MPIDASK__BATCH__SYSTEMS=systems)
     assert done.returncode == 1, done
@@ -69,6 +74,13 @@ def test_jobs_that_are_left_are_named():
     assert job._left(f'{printed}["Job", {{"title": "7", "is_left": false}}]\n["Fin') == ["mpidask cancel 8"]
     found = job._unfinished(30.0, None, "", printed)
     assert found.remedy.startswith("mpidask cancel 7\nmpidask cancel 8\n")
+
+
+def test_a_run_directory_that_is_full_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(run_directory.DIRECTORY, str(tmp_path / "gone"))
+    command._leave(Report("here", (), 1.0))
+    said = capsys.readouterr().err
+    assert said == f"mpidask: these findings cannot be left in {tmp_path}/gone/doctor.json: No such file or directory\n"
 
 
 def test_a_job_that_cannot_be_cancelled_is_said():
