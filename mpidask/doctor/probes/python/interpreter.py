@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok
+from mpidask.doctor.finding import Finding, by_value, failure, ok
 from mpidask.doctor.probe import Facts, Probe
 
 _OLDEST = (3, 11)
@@ -30,10 +30,11 @@ def judge(facts: Facts) -> Iterator[Finding]:
 
 def compare(found: Mapping[str, Facts]) -> Iterable[Finding]:
     """Find nodes with different interpreters."""
-    versions = {facts["version"] for facts in found.values()}
-    if len(versions) > 1:
-        said = ", ".join(f"{facts['version']} on {place}" for place, facts in found.items())
-        yield failure(f"nodes have different Pythons: {said}", "put the environment on a file system of all nodes")
+    versions = {place: str(facts["version"]) for place, facts in found.items()}
+    if len({*versions.values()}) > 1:
+        yield failure(
+            f"nodes have different Pythons: {by_value(versions)}", "put the environment on a file system of all nodes"
+        )
 
 
 PROBE = Probe("Python", measure, judge, compare)

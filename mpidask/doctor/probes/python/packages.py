@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpidask.doctor.finding import Finding, failure, ok, pip
+from mpidask.doctor.finding import Finding, by_value, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 
 _SHOWN = ("mpidask", "dask", "distributed", "mpi4py", "numpy", "pandas", "bokeh", "click", "cloudpickle", "msgpack")
@@ -59,11 +59,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 def compare(found: Mapping[str, Facts]) -> Iterable[Finding]:
     """Find packages that differ between nodes."""
     for name in _SPEAKING:
-        versions = {place: facts["versions"].get(name) for place, facts in found.items()}
+        versions = {place: facts["versions"].get(name) or "missing" for place, facts in found.items()}
         if len(set(versions.values())) > 1:
-            said = ", ".join(f"{version or 'missing'} on {place}" for place, version in versions.items())
             yield failure(
-                f"{name} differs between nodes: {said}", "put the environment on a file system that all nodes share"
+                f"{name} differs between nodes: {by_value(versions)}",
+                "put the environment on a file system that all nodes share",
             )
 
 
