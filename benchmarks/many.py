@@ -34,6 +34,11 @@ from nodes import Nodes, nodes
 RESULT = ROOT / "benchmarks" / "results" / "many.json"
 NODES = 8
 
+#: All nodes share this machine's cores, but each starts as many workers at a time as if it had them to itself. A worker
+#: then waits for longer than a connection may take by default, and all of them for longer than a start may.
+PATIENCE = {f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": "300s" for name in ("CONNECT", "TCP")}
+STARTUP = 900  # s
+
 SCRIPT = """
 import json, os, subprocess, sys, time
 from dask.distributed import Client, wait
@@ -100,6 +105,7 @@ def words(python: Python, made: Nodes, workers: int, tasks: int) -> list[str]:
     made.addresses = made.addresses[:used]
     hosts = made.mpirun_words(mpich=python.mpi == "MPICH", each=1, more=2)
     serve = ["-m", "mpidask", "--no-dashboard", "--nthreads", "1", "--memory-limit", "0"]
+    serve += ["--startup-timeout", str(STARTUP)]
     serve += ["--workers-per-rank", str(workers // used), "--exclusive-workers", "--scheduler-file", "scheduler.json"]
     ranks = [python.mpirun, *hosts, "-n", str(used + 2), python.path]
     return [*ranks, *serve, "script.py", str(workers // used * used), str(tasks)]
@@ -189,7 +195,7 @@ def main() -> None:
             number = workers // min(workers, NODES) * min(workers, NODES)
             command = words(python, made, number, given.tasks)
             load = os.getloadavg()[0]
-            run = Run(Path(directory), SCRIPT, command, number, {}, [], given.timeout)
+            run = Run(Path(directory), SCRIPT, command, number, PATIENCE, [], given.timeout)
             rows[str(number)] = {**measure(run, given.tasks, given.least_memory), "load before": load}
         for key, value in rows[str(number)].items():
             print(f"{number:5} workers  {key:42}{value:12.2f}", flush=True)
