@@ -182,7 +182,7 @@ def _share(run: Run, rank: int, *, diverts: bool) -> RankShare:
     cores = layout.facts[rank].cores
     return RankShare(
         cores if cores != layout.cores else (),
-        _environ(layout, rank),
+        {**dict(layout.facts[rank].visible), **_environ(layout, rank)},
         _log(run, rank) if diverts and rank != layout.rank else None,
     )
 

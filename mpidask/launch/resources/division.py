@@ -59,6 +59,7 @@ class Facts:
     gpu_variable: what shows one to a process, "" where there is none
     gpu_visible: what that variable is to be for a process that may see all of `gpus`, None where it is not set
     gpu_trouble: what is wrong with its value, "" if nothing is
+    visible:   the other variables that show devices to a process, as they are set here
     addresses: (interface, IPv4 address), the fastest kind first
     scratch:   where the rank's directory for spilling is made
     pid:       the rank's process
@@ -78,6 +79,7 @@ class Facts:
     gpu_variable: str = ""
     gpu_visible: str | None = None
     gpu_trouble: str = ""
+    visible: tuple[tuple[str, str], ...] = ()
     addresses: tuple[tuple[str, str], ...] = ()
     scratch: str = ""
     pid: int = 0

@@ -15,11 +15,14 @@ from pathlib import Path
 from mpidask.launch.resources.division import Facts, Gpu
 from mpidask.launch.resources.hardware import listing, text_of
 
-__all__ = ["seen"]
+__all__ = ["VISIBLE_DEVICES", "seen"]
 
 _ROOT = Path("/")
 _CUDA, _ROCR, _ZE = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"
-_VISIBLE_DEVICES = (_CUDA, _ROCR, "HIP_VISIBLE_DEVICES", _ZE)
+_CHOOSES = (_CUDA, _ROCR, "HIP_VISIBLE_DEVICES", _ZE)
+
+#: Variables that show devices to a process. Batch systems set several of them for the same devices.
+VISIBLE_DEVICES = (*_CHOOSES, "GPU_DEVICE_ORDINAL")
 
 #: Entries that name no device on purpose: they end the list (Slurm's, NVIDIA's container toolkit's, CUDA's).
 _NO_DEVICE = {"", "-1", "NoDevFiles", "void", "none"}
@@ -39,8 +42,14 @@ class _Card:
 
 
 def seen(facts: Facts, environ: Mapping[str, str], root: Path = _ROOT) -> Facts:
-    """Return a rank's facts with its GPUs."""
-    for variable in _VISIBLE_DEVICES:
+    """Return a rank's facts with its GPUs, and with all variables that show some."""
+    found = _seen(facts, environ, root)
+    others = (name for name in VISIBLE_DEVICES if name in environ and name != found.gpu_variable)
+    return dataclasses.replace(found, visible=tuple((name, environ[name]) for name in others))
+
+
+def _seen(facts: Facts, environ: Mapping[str, str], root: Path) -> Facts:
+    for variable in _CHOOSES:
         if variable in environ:
             return _shown(facts, variable, environ, root)
     for variable, look in ((_CUDA, _nvidia), (_ROCR, _amd), (_ZE, _intel)):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mpidask.job_environment import text_of
 from mpidask.launch.resources.division import Facts, WorkerSpec
+from mpidask.launch.resources.gpus import VISIBLE_DEVICES
 from mpidask.launch.resources.hardware import cgroup_directories
 from mpidask.launch.watchdog import TIMELINE
 from mpidask.launch.watchdog.launcher_environment import TOKEN, rank_identity
@@ -89,12 +90,13 @@ def _confinement(facts: Facts, root: Path) -> Iterator[str]:
 def _variables(facts: Facts, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield the environment: wrapper scripts set what only one rank is to have.
 
-    The variable that shows GPUs is given to each worker, but cannot be taken from one.
+    Variables that show devices are given to each worker, but cannot be taken from one.
     """
-    identity = {*rank_identity(environ), facts.gpu_variable, TOKEN, TIMELINE}
+    identity = {*rank_identity(environ), *VISIBLE_DEVICES, TOKEN, TIMELINE}
     names = sorted(name for name in environ if name not in identity and not _OF_ONE_RANK.match(name))
     yield from (f"{name}={environ[name]}" for name in names)
     yield f"{facts.gpu_variable} {facts.gpu_visible is None}"
+    yield from (name for name in VISIBLE_DEVICES if name in environ and name != facts.gpu_variable)
 
 
 def agents(

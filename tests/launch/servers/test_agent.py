@@ -16,6 +16,7 @@ from selection import some
 from mpidask import run_directory
 from mpidask.launch.resources import sharing
 from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerSpec
+from mpidask.launch.resources.gpus import VISIBLE_DEVICES
 
 CONNECT = "from distributed import Client\nimport os, sys, time\nclient = Client()\n"
 NAMES = CONNECT + "print(sorted(str(each['name']) for each in client.scheduler_info(-1)['workers'].values()))\n"
@@ -296,19 +297,20 @@ def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
 LOOK = CONNECT + (
     "def look(dask_worker):\n"
     "    print('worker', dask_worker.name, flush=True)\n"
-    "    return dask_worker.name, os.getppid(), sorted(os.sched_getaffinity(0)), os.environ.get('OF_THE_RANK')\n"
+    "    variables = os.environ.get('OF_THE_RANK'), os.environ['GPU_DEVICE_ORDINAL']\n"
+    "    return dask_worker.name, os.getppid(), sorted(os.sched_getaffinity(0)), *variables\n"
     "found = sorted(client.run(look).values())\n"
     "servers = [each[1] for each in found]\n"
-    "print([(name, servers.index(server), cores, variable) for name, server, cores, variable in found])\n"
+    "print([(name, servers.index(server), *more) for name, server, *more in found])\n"
 )
 
 
 @pytest.mark.both_mpis
 def test_a_worker_has_what_its_rank_has(ranks):
-    """Cores are given to it; a variable that only one rank has makes an agent of its own."""
+    """Cores and what shows devices are given to it; a variable that only one rank has makes an agent of its own."""
     cores = sorted(os.sched_getaffinity(0))
     wrapper = (
-        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 5 ] && export OF_THE_RANK=5; '
+        'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; export GPU_DEVICE_ORDINAL="$r"; [ "$r" = 5 ] && export OF_THE_RANK=5; '
         f'[ "$r" = 3 ] && exec taskset -c {cores[0]} "$0" "$@"; [ "$r" = 4 ] && exec taskset -c {cores[-1]} "$0" "$@"; '
         'exec "$0" "$@"'
     )
@@ -318,10 +320,10 @@ def test_a_worker_has_what_its_rank_has(ranks):
     result = ranks(6, command=command, environ={run_directory.DIRECTORY: str(directory)})
     assert result.status == 0, result
     assert eval(result.stdout) == [
-        (2, 0, cores, None),
-        (3, 0, cores[:1], None),
-        (4, 0, cores[-1:], None),
-        (5, 3, cores, "5"),
+        (2, 0, cores, None, "2"),
+        (3, 0, cores[:1], None, "3"),
+        (4, 0, cores[-1:], None, "4"),
+        (5, 3, cores, "5", "5"),
     ], result
     assert "forked from 2 agents" in result.stderr, result
     for rank in (2, 3, 4, 5):
@@ -363,6 +365,9 @@ def test_what_ranks_have_in_common(tmp_path):
     assert described(1, {"SLURM_PROCID": "1", "SLURM_TASK_PID": "7"}) == described(2, {"SLURM_PROCID": "2"})
     assert described(1, {"UCX_NET_DEVICES": "mlx5_0"}) != described(2, {"UCX_NET_DEVICES": "mlx5_1"})
     assert described(1, {"NAME": "\udcff"}) != described(1), "bytes that are no UTF-8"
+    shown = [dict.fromkeys(VISIBLE_DEVICES, value) for value in ("0", "1")]
+    assert described(1, shown[0]) == described(1, shown[1])
+    assert described(1, {"GPU_DEVICE_ORDINAL": "0"}) != described(1), "a variable cannot be taken away"
     gpus = {"gpu_variable": "CUDA_VISIBLE_DEVICES", "gpus": (Gpu("0", "0"),)}
     assert described(1, **gpus) == described(1, {"CUDA_VISIBLE_DEVICES": "1"}, **gpus)
     assert described(1, **gpus) != described(2, **gpus)
