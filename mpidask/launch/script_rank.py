@@ -32,6 +32,7 @@ __all__ = ["be_client"]
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
 
+_LOOK = 4.0  # s between two looks for what nobody wakes this rank for
 _EXITED = 1.0  # s for a process that has closed its end to be gone
 
 
@@ -46,8 +47,9 @@ def be_client(run: Run, ready: Callable[[], None]) -> NoReturn:
     )
     ready()
     cluster = ClientCluster(run, script, diverts=True)
-    wait(cluster.start())
-    status = script.run()
+    cluster.arrivals.listen_to(script)
+    wait(cluster.start(), cluster.arrivals)
+    status = script.run(cluster.pass_on_losses if cluster.has_servers else None)
     for number in _FORWARDED:
         signal.signal(number, signal.SIG_IGN)
     cluster.close(status)
@@ -80,6 +82,10 @@ class Script:
             self._status = self._process.wait()
         finally:
             os.close(told)
+
+    def fileno(self) -> int:
+        """Return the descriptor at which it can be heard that the process is ready or gone."""
+        return self._channel.fileno()
 
     # ------------------------------------------------------------- as the client of the cluster
     def prepare(self) -> None:
@@ -133,8 +139,11 @@ class Script:
             self._channel.send(message)
 
     # ------------------------------------------------------------------------------ the script
-    def run(self) -> int:
-        """Have the script run; return the exit status of the run when it has ended."""
+    def run(self, meanwhile: Callable[[], None] | None = None) -> int:
+        """Have the script run; return the exit status of the run when it has ended.
+
+        meanwhile: called now and then
+        """
         self._take_signals()
         if self._interrupted:
             error = InterruptedStartError.by(self._interrupted)
@@ -144,7 +153,10 @@ class Script:
         heard: list[object] = [self._exit, self._channel]
         while self._status is None:
             feeding = self._feed.waits_for
-            ready, writable, _ = select.select([*heard, *feeding.read], feeding.write, [], feeding.pause)
+            pause = feeding.pause if meanwhile is None else min(feeding.pause or _LOOK, _LOOK)
+            ready, writable, _ = select.select([*heard, *feeding.read], feeding.write, [], pause)
+            if meanwhile is not None:
+                meanwhile()
             if self._channel in ready and not self._listen():
                 heard.remove(self._channel)
             self._feed.go_on(writable=bool(writable))

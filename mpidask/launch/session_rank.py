@@ -80,7 +80,8 @@ class SessionRank:
         if not self._meet():
             return
         if self.is_client:
-            self._check(lambda: wait(self._start()))
+            cluster = self._own_cluster()
+            self._check(lambda: wait(self._start(cluster), cluster.arrivals))
         else:
             with process_state.serving():
                 end = self._check(lambda: asyncio.run(self._serve()))
@@ -92,7 +93,8 @@ class SessionRank:
             return
         try:
             if self.is_client:
-                await wait_async(self._start())
+                cluster = self._own_cluster()
+                await wait_async(self._start(cluster), cluster.arrivals)
                 return
             with process_state.serving():
                 end = await self._serve()
@@ -136,10 +138,15 @@ class SessionRank:
         self._return()
         raise error
 
-    def _start(self) -> Steps[None]:
+    def _own_cluster(self) -> client_rank.ClientCluster:
+        """On the client's rank: return the session's cluster, before it is up."""
+        self._own = client_rank.ClientCluster(self._met, client_rank.InRank(self._met), diverts=self.exit)
+        self.cluster = self._own
+        return self._own
+
+    def _start(self, cluster: client_rank.ClientCluster) -> Steps[None]:
         """On the client's rank: wait for the cluster."""
         run = self._met
-        self.cluster = self._own = cluster = client_rank.ClientCluster(run, client_rank.InRank(run), diverts=self.exit)
         yield from cluster.start()
         self._before.note()
         current.enter(cluster)

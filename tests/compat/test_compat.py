@@ -170,6 +170,30 @@ def test_a_fork_server_is_left_alone(monkeypatch):
         assert told
 
 
+def test_a_nanny_notices_at_once_that_its_worker_is_ready():
+    said = run(
+        """
+        import asyncio, os
+        os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
+        from distributed import Nanny, Scheduler
+        from distributed.nanny import WorkerProcess
+        from mpidask.compat import servers
+
+        async def start():
+            settings = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+            async with Scheduler(port=0, **settings) as scheduler, Nanny(scheduler.address, **settings) as nanny:
+                print(nanny.status.name)
+
+        if __name__ == "__main__":
+            WorkerProcess._init_msg_interval = 600
+            servers.notice_ready_workers()
+            servers.notice_ready_workers()
+            asyncio.run(start())
+        """
+    )
+    assert said == ["running"]
+
+
 def test_clients_and_local_clusters_are_made_as_they_are_told():
     said = run(
         """

@@ -8,6 +8,7 @@ import atexit
 import inspect
 import logging
 import multiprocessing.util
+import queue
 import re
 import threading
 import types
@@ -16,6 +17,7 @@ from multiprocessing import resource_tracker
 import dask.config
 import distributed
 import distributed.client
+import distributed.nanny
 import distributed.utils
 import nbclient
 import nbformat
@@ -123,12 +125,27 @@ def empty(*names):
     return types.SimpleNamespace(**dict.fromkeys(names))
 
 
+def queue_of_a_worker():
+    """Wait for a worker's process by a queue that has no descriptor."""
+    servers.notice_ready_workers()
+    process = empty("worker", "stopped")
+    process.status, results = distributed.Status.starting, queue.Queue()
+    results.put({"uid": "its own", "address": "there"})
+    waiting = distributed.nanny.WorkerProcess._wait_until_connected
+    if "init_result_q" in inspect.signature(inspect.unwrap(waiting)).parameters:
+        asyncio.run(waiting(process, "its own", results))
+    else:
+        process.init_result_q = results
+        asyncio.run(waiting(process, "its own"))
+
+
 #: Name -> where it is, and what uses it.
 USES = {
     "_config": (multiprocessing, "current_process", lambda: python.process_settings().clear()),
     "_forkserver_preload_set": (distributed.utils, "_forkserver_preload_set", compat.leave_fork_server_alone),
     "_get_global_client": (distributed.client, "_get_global_client", lambda: compat.find_default_client_by(print)),
     "_load_config_file": (dask.config, "_load_config_file", compat.read_configuration_once),
+    "_reader": (None, None, queue_of_a_worker),
     "_run_exitfuncs": (atexit, "_run_exitfuncs", python.run_exit_handlers),
     "_shutdown": (threading, "_shutdown", end_of_the_main_thread),
     "_start": (Cluster, "_start", cluster),
@@ -137,6 +154,11 @@ USES = {
     "_correct_state": (SpecCluster, "_correct_state", lambda: made(SteppedCluster, "_correct_state")),
     "_new_worker_name": (SpecCluster, "_new_worker_name", lambda: made(SteppedCluster, "_new_worker_name", 1)),
     "_scaling_status": (Cluster, "_scaling_status", lambda: made(FixedSizeCluster, "_repr_html_")),
+    "_wait_until_connected": (
+        distributed.nanny.WorkerProcess,
+        "_wait_until_connected",
+        servers.notice_ready_workers,
+    ),
     "_widget": (Cluster, "_widget", lambda: made(FixedSizeCluster, "_widget")),
     "SpecCluster._start": ((SpecCluster, Cluster), "_start", lambda: made(SteppedCluster, "_start")),
     "_supports_scaling": ((SpecCluster, Cluster), "_supports_scaling", lambda: made(FixedSizeCluster)),
@@ -175,6 +197,8 @@ def test_where_one_is_gone_dask_does_as_ever(name, monkeypatch, caplog):
     security = distributed.security.Security
     monkeypatch.setattr(security, "get_connection_args", security.get_connection_args)  # what a use changes is put back
     monkeypatch.setattr(distributed.diagnostics.nvml, "NVML_STATE", distributed.diagnostics.nvml.NVML_STATE)
+    process = distributed.nanny.WorkerProcess
+    monkeypatch.setattr(process, "_wait_until_connected", process._wait_until_connected)
     for names in ("DEFAULT_METRICS", "DEFAULT_STARTUP_INFORMATION"):
         monkeypatch.setattr(distributed.worker, names, dict(getattr(distributed.worker, names)))
     if name == "_config":

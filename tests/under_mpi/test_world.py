@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from mpidask.errors import StartupError, UsageError
 from mpidask.launch.comm.polling import End, WaitPolicy, wait, wait_async
+from mpidask.launch.comm.wakeup import Arrivals
 from mpidask.launch.comm.world import World
 
 
@@ -69,9 +70,8 @@ def test_agree_gives_every_rank_every_value(world):
 
 
 @pytest.mark.mpi(min_size=3)
-def test_what_is_agreed_upon_brings_the_wakeup_addresses_of_all(world):
+def test_all_know_how_to_wake_each_other(world):
     world.listen_for_wakeups("127.0.0.1")
-    wait(world.agree(1, WaitPolicy(20)))
     wait(world.meet())
     ringer = world.size - 1
     if world.rank == ringer:
@@ -81,6 +81,43 @@ def test_what_is_agreed_upon_brings_the_wakeup_addresses_of_all(world):
         assert wait(world.await_end()) == End(3, ringer)
     wait(world.meet())
     world.release()
+
+
+class Noted(Arrivals):
+    """Takes note of whether it was ever woken."""
+
+    woken = False
+
+    def wait(self, seconds):
+        woken = super().wait(seconds)
+        self.woken = self.woken or woken
+        return woken
+
+
+@pytest.mark.mpi(min_size=3)
+@pytest.mark.parametrize("what", ["share", "agree"])
+def test_ranks_that_something_depends_on_are_woken_while_the_run_starts(world, what):
+    busy, late = (0, 1), world.size - 1
+    world.listen_for_wakeups("127.0.0.1", busy)
+    wait(world.meet())  # all addresses are known
+    noted = Noted(world.wakeup)
+    if world.rank == late:
+        time.sleep(0.5)
+    steps = world.share(1 if world.rank == late else None, late) if what == "share" else world.agree(1, WaitPolicy(20))
+    wait(steps, noted)
+    assert (noted.woken or noted.wait(0)) == (world.rank in busy)
+    wait(world.meet())
+
+
+@pytest.mark.mpi(min_size=3)
+def test_a_loss_reaches_one_rank(world):
+    if world.rank:
+        world.report_loss([world.rank], 0)
+    found = []
+    while world.rank == 0 and len(found) < world.size - 1:
+        found += [rank for what in world.losses() for rank in what]
+    assert sorted(found) == (list(range(1, world.size)) if world.rank == 0 else [])
+    wait(world.meet())
 
 
 @pytest.mark.mpi(min_size=3)

@@ -12,6 +12,7 @@ from mpidask.errors import MpidaskError, caught
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.contact import share_scheduler
+from mpidask.launch.cluster.lost_agent import Replacement, pass_on_losses, watch_over
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import Steps
@@ -20,6 +21,7 @@ from mpidask.launch.resources import staggering
 from mpidask.launch.script import current
 from mpidask.launch.servers import log_filters
 from mpidask.launch.servers.agent import Agent
+from mpidask.launch.servers.agent_messages import GivenUp
 from mpidask.launch.watchdog import OTHERS, mark
 from mpidask.security import tls_sockets
 from mpidask.security.credentials import Contact
@@ -107,6 +109,7 @@ class ClientCluster:
 
     contact:   where the scheduler is, and the keys
     dashboard: its link, None if there is none
+    arrivals:  what wakes the start
     """
 
     def __init__(self, run: Run, side: ClientSide, *, diverts: bool) -> None:
@@ -117,8 +120,10 @@ class ClientCluster:
         """
         self._run, self._world, self._layout, self._side, self._diverts = run, run.world, run.layout, side, diverts
         self._agent: Agent | None = None
+        self._replacement: Replacement | None = None  # of the agent, once it is up
         self.contact = Contact("")
         self.dashboard: str | None = None
+        self.arrivals = run.world.arrivals()
         self.closed = False
 
     @property
@@ -150,9 +155,14 @@ class ClientCluster:
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.reporting_rank)
         self._side.introduce(self.contact, self.dashboard)
         self._run.drop_imports()
-        if self._agent is not None:
-            self._agent.watch(lambda status: teardown.lose_agent(self._run, status))
+        if self._agent is not None:  # which is not started again beside a script that is in this process
+            again = self._run.rank.lean
+            self._replacement = watch_over(self._run, self._agent, self.contact, diverts=self._diverts, again=again)
         mark("begin the run")
+
+    def pass_on_losses(self) -> None:
+        """Pass on what does not come back; to be called now and then, while the script runs elsewhere."""
+        pass_on_losses(self._run, self._replacement, lambda names: self.agent.tell(GivenUp(names)))
 
     def _know_scheduler(self, wrong: MpidaskError | None) -> Steps[None]:
         """Learn where the scheduler is, or tell the others, if it is here.
@@ -161,7 +171,7 @@ class ClientCluster:
         """
         made: Any = wrong
         if wrong is None and self._run.hosts_scheduler:
-            made = yield from self.agent.scheduler(self._layout.startup_timeout)
+            made = yield from self._world.beside(self.agent.scheduler(self._layout.startup_timeout))
         self.contact = yield from share_scheduler(self._run, made)
         if self._agent is not None and not self._run.hosts_scheduler:
             self._agent.tell(self.contact)
@@ -169,6 +179,7 @@ class ClientCluster:
     def _start_agent(self) -> None:
         if self._layout.mine or self._run.hosts_scheduler:
             self._agent = start_agent(self._run, rank_spec(self._run, diverts=self._diverts))
+            self.arrivals.listen_to(self._agent)
         self._run.rank.early.discard()
 
     @property
@@ -200,7 +211,9 @@ class ClientCluster:
 
     def close_agent(self) -> None:
         """End the servers beside the client."""
-        if self._agent is not None:
+        if self._replacement is not None:
+            self._replacement.close(2 * teardown.CLOSE)
+        elif self._agent is not None:
             self._agent.close(2 * teardown.CLOSE)
 
 

@@ -57,6 +57,11 @@ class Layout:
         return sorted({self.agents[worker.rank] for worker in self.workers})
 
     @property
+    def busy(self) -> set[int]:
+        """Ranks for which something waits while the run starts."""
+        return {rank for rank in (0, self.scheduler, self.client, *self.hosting) if rank is not None}
+
+    @property
     def hosts(self) -> dict[int, str]:
         """Rank -> host name."""
         return {rank: fact.host for rank, fact in enumerate(self.facts)}

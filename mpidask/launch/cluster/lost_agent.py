@@ -1,27 +1,34 @@
-"""What a rank does when the process with its workers is lost: it starts another, a few times."""
+"""What a rank does when the process with its workers is lost: it starts another, a few times.
+
+What it gives up the scheduler knows: two nodes that give up would each go on for the sake of the other's workers.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 from mpidask.errors import LostError, MpidaskError, caught, warn
+from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
 from mpidask.launch.servers.agent import Agent
+from mpidask.launch.servers.specs import RankSpec
 from mpidask.security.credentials import Contact
 
-__all__ = ["Replacement"]
+__all__ = ["Replacement", "pass_on_losses", "watch_over"]
 
 _AGAIN, _SOON = 5, 60.0  # losses in a row, each so soon (s) after it was up: it cannot run
 _LOOK = 0.1  # s between two looks whether another one is up
 
 
 class Replacement:
-    """Starts the agent of a rank without scheduler and script again. Its workers' tasks are run again, as Dask does.
+    """Starts the agent of a rank without scheduler again. Its workers' tasks are run again, as Dask does.
 
     agent: the one that runs
     """
@@ -34,7 +41,7 @@ class Replacement:
         """
         self.agent = agent
         self._run, self._contact, self._diverts = run, contact, diverts
-        self._closing = False
+        self._closing = self._is_lost = False
         self._lock = threading.Lock()  # of starting and closing
         self._count, self._up = 0, time.monotonic()  # losses in a row; when the last one was up
         agent.watch(self._replace)
@@ -47,6 +54,8 @@ class Replacement:
 
     def _replace(self, status: int) -> None:
         """Start another, in the thread that has seen the last one end."""
+        if self._run.is_aborting:  # which has killed it
+            return
         what = f"ended ({status})"
         if time.monotonic() - self._up > _SOON:
             self._count = 0
@@ -65,9 +74,9 @@ class Replacement:
     def _start(self) -> None:
         """Start another one, where nothing is left of the last; raises an MpidaskError."""
         run = self._run
-        run.rank.tidy()
+        run.rank.tidy_agent()
         _empty(run.scratch().path)
-        spec = rank_spec(run, diverts=self._diverts)
+        spec = _again(rank_spec(run, diverts=self._diverts))
         with self._lock:
             if self._closing:
                 return
@@ -87,14 +96,52 @@ class Replacement:
             return
         if len(self._run.layout.mine) < len(self._run.layout.workers):
             warn(f"{why}; the run goes on without them", key="lost-worker")
+            self._is_lost = True
             return
         lost = LostError(f"{why}; no worker is left, and the run ends")
         sys.stderr.write(lost.text())
         self._run.abort(lost.status)
 
+    def take_loss(self) -> list[str]:
+        """Return the names of its workers if they have been given up, once."""
+        is_lost, self._is_lost = self._is_lost, False
+        return [str(worker.name) for worker in self._run.layout.mine] if is_lost else []
+
     def _whose(self) -> str:
         ranks = self._run.layout.stands_for
         return f"rank {ranks[0]}" if len(ranks) == 1 else f"{len(ranks)} ranks"
+
+
+def watch_over(run: Run, agent: Agent, contact: Contact, *, diverts: bool, again: bool) -> Replacement | None:
+    """See to the loss of an agent: another takes its place, unless the cluster ends with it; return what starts it.
+
+    diverts: as for `rank_spec`
+    again:   whether it may be started again
+    """
+    if run.hosts_scheduler or not again:
+        agent.watch(lambda status: teardown.lose_agent(run, status))
+        return None
+    return Replacement(run, agent, contact, diverts=diverts)
+
+
+def pass_on_losses(run: Run, own: Replacement | None, tell: Callable[[Sequence[str]], None]) -> None:
+    """Tell the scheduler's rank of workers that this one has given up; there, tell the scheduler of all such.
+
+    own:  what this rank starts again
+    tell: called with names where the scheduler is here
+    """
+    scheduler = run.layout.scheduler
+    if own is not None and scheduler is not None and (names := own.take_loss()):
+        run.world.report_loss(names, scheduler)
+    if run.hosts_scheduler:
+        for names in run.world.losses():
+            tell(names)
+
+
+def _again(spec: RankSpec) -> RankSpec:
+    """Return it for workers in the place of lost ones."""
+    assert spec.workers is not None
+    return dataclasses.replace(spec, workers=dataclasses.replace(spec.workers, again=True))
 
 
 def _empty(directory: str) -> None:

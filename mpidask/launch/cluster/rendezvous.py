@@ -163,7 +163,6 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
         workers = [dataclasses.replace(worker, name=f"{prefix}-{worker.name}") for worker in workers]
     address, link = _find_network(world, options, facts, joined)
     mark("divide, and find the network")
-    world.listen_for_wakeups(address)
     apart = not options.nanny or config.starts_workers(options)
     agents = sharing.agents(
         facts,
@@ -173,6 +172,7 @@ def _lay_out(rank: Rank, settled: Settled, joined: Contact | None) -> Layout:
         apart=apart,
     )
     layout = Layout(world.rank, options, facts, assigned, workers, address, link, agents, joined)
+    world.listen_for_wakeups(address, layout.busy)
     if layout.hosting == [world.rank] and world.size > 1:
         rank.watchdog.is_needed()  # no worker is left without it
     return layout

@@ -7,8 +7,8 @@ import dataclasses
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mpidask import quantities
 from mpidask.compat import dask_settings
@@ -16,16 +16,18 @@ from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_er
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.contact import share_scheduler
-from mpidask.launch.cluster.lost_agent import Replacement
+from mpidask.launch.cluster.lost_agent import Replacement, pass_on_losses, watch_over
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
-from mpidask.launch.comm.polling import End, Steps, Told, wait_async
+from mpidask.launch.comm.polling import End, Running, Steps, wait_async
+from mpidask.launch.comm.wakeup import Arrivals
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering, walltime
 from mpidask.launch.resources.walltime import Clock
 from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
 from mpidask.launch.servers.agent import Agent
+from mpidask.launch.servers.agent_messages import GivenUp
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.launch.watchdog import OTHERS, mark
 from mpidask.security.credentials import Contact
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from mpidask.launch.servers.hosted import HostedServers
 
 __all__ = ["serve"]
-
-T = TypeVar("T")
 
 
 async def serve(
@@ -100,7 +100,7 @@ class ServerRank:
         self._wrong = caught(self._prepare)
         mark("start an agent, or prepare")
         made = self._wrong or (await _caught(self._make_scheduler) if self._run.hosts_scheduler else None)
-        self._contact = await wait_async(share_scheduler(self._run, made))
+        self._contact = await wait_async(share_scheduler(self._run, made), self._world.arrivals())
         mark("wait for the scheduler", OTHERS)
 
     def _prepare(self) -> None:
@@ -135,7 +135,8 @@ class ServerRank:
             self._dashboard = listening.dashboard
             return listening.contact
         assert self._agent is not None
-        answer = await _when(self._agent, self._agent.scheduler(self._layout.startup_timeout))
+        coming = self._world.beside(self._agent.scheduler(self._layout.startup_timeout))
+        answer = await wait_async(coming, Arrivals(self._agent))
         if isinstance(answer, BaseException):
             raise answer
         self._dashboard = self._agent.dashboard
@@ -143,34 +144,26 @@ class ServerRank:
 
     async def start_workers(self) -> None:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
-        self._starting, told = asyncio.ensure_future(_caught(self._make_workers)), Told()
-        self._starting.add_done_callback(told.tell)
+        self._starting, arrivals = asyncio.ensure_future(_caught(self._make_workers)), self._world.arrivals()
+        self._starting.add_done_callback(arrivals.tell)
         coming = WorkersComing(self._starting, self._up)
         watch = StartupProgress(self._layout)
         try:
             policy = dataclasses.replace(watch.policy, over=self._shut_down)
-            await wait_async(self._world.agree(coming, policy), told)
+            await wait_async(self._world.agree(coming, policy), arrivals)
         finally:
             watch.done()
             mark("wait for workers", OTHERS)
         self._starting.add_done_callback(self._late)  # with --min-workers it may still be under way
         if self._run.is_reporting:
             print_banner(self._layout, self._contact, self._dashboard)
-        await wait_async(
-            self._world.share(self._dashboard, self._layout.reporting_rank)
-        )  # so that the script comes after the banner
+        # So that the script comes after the banner.
+        await wait_async(self._world.share(self._dashboard, self._layout.reporting_rank), arrivals)
         self._run.drop_imports()
-        self._keep_agent()
+        if self._agent is not None:
+            again = not self._each_for_itself
+            self._replacement = watch_over(self._run, self._agent, self._contact, diverts=self._diverts, again=again)
         mark("begin the run")
-
-    def _keep_agent(self) -> None:
-        """See to the loss of the agent: another takes its place, unless the cluster ends with it."""
-        if self._agent is None:
-            return
-        if self._run.hosts_scheduler or self._each_for_itself:
-            self._agent.watch(lambda status: teardown.lose_agent(self._run, status))
-        else:
-            self._replacement = Replacement(self._run, self._agent, self._contact, diverts=self._diverts)
 
     def _shut_down(self) -> MpidaskError | None:
         """Return the news if the scheduler of this rank has gone already: a client has shut it down, or it is lost."""
@@ -194,7 +187,7 @@ class ServerRank:
             return dict(self._up_here)
         if not self._run.hosts_scheduler:
             self._agent.tell(self._contact)
-        await _when(self._agent, _until(self._agent.done))
+        await _done(self._agent)
         answer = self._agent.result()
         if isinstance(answer, BaseException):
             raise answer
@@ -213,7 +206,7 @@ class ServerRank:
 
     async def end(self, *, until_shutdown: bool) -> End:
         """Wait for the end: for the script's, or for that of the servers that decide."""
-        announced = asyncio.ensure_future(wait_async(self._world.await_end(), self._world.wakeup))
+        announced = asyncio.ensure_future(wait_async(self._until_end(), self._world.wakeup))
         waits = {announced, asyncio.ensure_future(self.asked.wait())}
         decides = self._run.hosts_scheduler
         if until_shutdown and (decides or self._each_for_itself):
@@ -231,13 +224,28 @@ class ServerRank:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
         return End(self._status, self._world.rank)
 
+    def _until_end(self) -> Steps[End]:
+        """Wait for the end; meanwhile pass on what does not come back."""
+        waiting = Running(self._world.await_end())
+        for moved in waiting:
+            pass_on_losses(self._run, self._replacement, self._give_up)
+            yield moved
+        return waiting.value
+
+    def _give_up(self, names: Sequence[str]) -> None:
+        """Have this rank's scheduler know that these workers do not come back."""
+        if self._agent is not None:
+            self._agent.tell(GivenUp(names))
+        elif self._hosted is not None:
+            self._hosted.give_up(names)
+
     async def _finished(self) -> None:
         """Return when the servers of this rank have ended by themselves; say so if it was for want of work."""
         idle = False
         if self._agent is not None:
             if self._starting is not None:
                 await asyncio.wait([self._starting])
-            await _when(self._agent, _until(self._agent.done))
+            await _done(self._agent)
             ended = self._agent.ended()
             if ended is None and self._run.hosts_scheduler:  # who watches over it ends the run
                 await asyncio.Event().wait()
@@ -293,16 +301,14 @@ class WorkersComing:
         return dict(self._up())
 
 
-async def _when(agent: Agent, steps: Steps[T]) -> T:
-    """Run steps that wait for the agent; what it says wakes them."""
-    told = Told()
-    with agent.heard_by(told.tell):
-        return await wait_async(steps, told)
+async def _done(agent: Agent) -> None:
+    """Return when the agent's next answer is there."""
 
+    def looks() -> Steps[None]:
+        while not agent.done():
+            yield False
 
-def _until(done: Callable[[], bool]) -> Steps[None]:
-    while not done():
-        yield False
+    await wait_async(looks(), Arrivals(agent))
 
 
 async def _caught(function: Callable[[], Awaitable[Any]]) -> Any:

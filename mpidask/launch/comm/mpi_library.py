@@ -6,6 +6,8 @@ That is only what was measured to help, and nothing that a version of it does no
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import itertools
 import os
 import re
 import sys
@@ -18,7 +20,7 @@ from mpidask.launch.comm import startup_errors
 from mpidask.launch.watchdog import mark
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 
-__all__ = ["bring_up", "family", "is_finalized", "loaded", "parameter_files", "settings", "texts"]
+__all__ = ["bring_up", "environ_names", "family", "is_finalized", "loaded", "parameter_files", "settings", "texts"]
 
 _VARIABLE = "OMPI_MCA_btl"
 _FILE = "openmpi-mca-params.conf"
@@ -50,6 +52,16 @@ def is_finalized() -> bool:
     from mpi4py import MPI
 
     return bool(MPI.Is_finalized())
+
+
+def environ_names() -> Iterator[str]:
+    """Yield the names in the process's environment, with those that the MPI library has set meanwhile.
+
+    os.environ does not have these, but child processes inherit them.
+    """
+    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    for entry in itertools.takewhile(bool, (environ[index] for index in itertools.count())):
+        yield entry.decode(errors="replace").partition("=")[0]
 
 
 def loaded() -> dict[str, str]:

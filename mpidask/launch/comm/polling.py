@@ -9,7 +9,21 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from mpidask.errors import MpidaskError
 
-__all__ = ["Coming", "End", "Growing", "News", "SoFar", "Steps", "Told", "WaitPolicy", "Wakeup", "wait", "wait_async"]
+__all__ = [
+    "GROWTH",
+    "LONGEST_SLEEP",
+    "Coming",
+    "End",
+    "Growing",
+    "News",
+    "Running",
+    "SoFar",
+    "Steps",
+    "WaitPolicy",
+    "Wakeup",
+    "wait",
+    "wait_async",
+]
 
 T = TypeVar("T")
 
@@ -17,8 +31,10 @@ T = TypeVar("T")
 Steps = Generator[bool, None, T]
 
 _NEWS = 0.5  # s between two reports of what has come so far
-_FIRST_SLEEP, _LONGEST_SLEEP = 0.001, 0.05  # s between two looks at a pending operation
-_GROWTH = 1.1  # of these sleeps: each is a tenth of the wait so far
+_FIRST_SLEEP = 0.001  # s between two looks at a pending operation
+
+#: The longest of these sleeps, and what they grow by: each is a tenth of the wait so far.
+LONGEST_SLEEP, GROWTH = 0.05, 1.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,35 +137,8 @@ class Wakeup(AsyncWakeup, Protocol):
         """Do the same while the event loop goes on."""
 
 
-class Told:
-    """Wakes a wait in this process's event loop: a part of what is waited for calls `tell`."""
-
-    pause, growth = _LONGEST_SLEEP, _GROWTH
-
-    def __init__(self) -> None:
-        import asyncio
-
-        self._event = asyncio.Event()
-
-    def tell(self, *_: object) -> None:
-        """Have the wait look at once."""
-        self._event.set()
-
-    async def wait_async(self, seconds: float) -> bool:
-        """Sleep for so long, or until it is told; return whether it was."""
-        import asyncio
-
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        self._event.clear()
-        return True
-
-
 class _NoWakeup:
-    pause, growth = _LONGEST_SLEEP, _GROWTH
+    pause, growth = LONGEST_SLEEP, GROWTH
 
     def wait(self, seconds: float) -> bool:
         time.sleep(seconds)
@@ -175,7 +164,7 @@ class _Naps:
         return self._next
 
 
-class _Running(Generic[T]):
+class Running(Generic[T]):
     """Steps to iterate over; value: what they have returned at their end."""
 
     value: T
@@ -193,7 +182,7 @@ def wait(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
     wakeup: woken when there is something to see; without it looks are frequent
     """
     wakeup = wakeup or _NoWakeup()
-    running, naps, woken = _Running(steps), _Naps(wakeup), False
+    running, naps, woken = Running(steps), _Naps(wakeup), False
     for moved in running:
         woken = wakeup.wait(naps.after(moved=woken or moved))
     return running.value
@@ -202,7 +191,7 @@ def wait(steps: Steps[T], wakeup: Wakeup | None = None) -> T:
 async def wait_async(steps: Steps[T], wakeup: AsyncWakeup | None = None) -> T:
     """Run a protocol step to its end while the event loop goes on; wakeup: as in `wait`."""
     wakeup = wakeup or _NoWakeup()
-    running, naps, woken = _Running(steps), _Naps(wakeup), False
+    running, naps, woken = Running(steps), _Naps(wakeup), False
     for moved in running:
         woken = await wakeup.wait_async(naps.after(moved=woken or moved))
     return running.value

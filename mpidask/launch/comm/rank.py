@@ -12,7 +12,7 @@ from mpidask.launch.comm.world import World
 from mpidask.launch.resources.roles import VITAL, Role
 from mpidask.launch.watchdog import OTHERS, end_timeline, mark, shared_memory
 from mpidask.launch.watchdog.early_processes import EarlyProcesses
-from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.launcher_environment import AGENT, TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
 
 if TYPE_CHECKING:
@@ -76,6 +76,14 @@ class Rank:
         Semaphores that this process itself uses stay: multiprocessing removes them, at its end at the latest.
         """
         kill_marked(self.watchdog.token)
+        self._remove_semaphores()
+
+    def tidy_agent(self) -> None:
+        """Do so with what is left of an agent alone: a script beside it goes on."""
+        kill_marked(self.watchdog.token, by=AGENT)
+        self._remove_semaphores()
+
+    def _remove_semaphores(self) -> None:
         shared_memory.remove([shared_memory.semaphores(self.watchdog.token)], but=shared_memory.semaphores_in_use())
 
     def leave(self, status: int) -> NoReturn:

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import pickle
 import socket
 import sys
 import time
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.launch.comm import mpi_library, startup_errors
-from mpidask.launch.comm.polling import End, News, SoFar, Steps, WaitPolicy, wait
-from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
+from mpidask.launch.comm.polling import End, News, Running, SoFar, Steps, WaitPolicy, wait
+from mpidask.launch.comm.wakeup import Arrivals, Wakeups, WakeupSocket
 from mpidask.launch.watchdog.launcher_environment import rank_identity
-from mpidask.launch.watchdog.procfs import launcher_process, ranks_under
+from mpidask.launch.watchdog.procfs import outlast_others
 from mpidask.launch.watchdog.shared_memory import remove, segments_of
 
 if TYPE_CHECKING:
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-_OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
-_NOTICED = 0.1  # s for the launcher to notice that they are gone
+T = TypeVar("T")
+
 _SOON = 10.0  # s in which pieces of a large message are expected one soon after the other
 _PIECE = 1 << 16  # bytes that come in one piece
 _END = 0  # tag of the message that ends a run; reports have tags from 1 up
 _INPUT = 32000  # tag of what the launcher's standard input holds
+_LOSS = 32001  # tag of messages about what is lost for good
 
 
 def _timeout(deadline: float) -> bool:
@@ -55,7 +55,6 @@ class World:
 
     whole:    whether these are all ranks of the MPI job
     segments: the MPI library's shared-memory files, which it leaves when it is killed
-    wakeup:   what wakes this rank, once it listens for that
     fails_together: whether all ranks are to leave with the run's status, and not only the one that failed. After a
                     signal to it MPICH's launcher returns the status of whichever rank ends first; Open MPI's reports
                     each rank that fails while others run, in eight lines.
@@ -67,8 +66,7 @@ class World:
         self._sent: list[Any] = []  # requests of messages that nobody waits for
         self._input: Any = None  # request of standard input that is under way
         self._receiving: Any = None  # and at the other end
-        self._wakeup_addresses = bytearray()  # of all ranks; they come with the first `agree` after listening
-        self.wakeup: WakeupSocket | None = None
+        self._wakeups = Wakeups(comm)
         self.whole = whole
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
@@ -91,7 +89,7 @@ class World:
         own, request = (mpi.COMM_WORLD if comm is None else comm).Idup()
         wait(_until(request))  # a rank may be late: sleep until it has come
         world = cls(own, whole=whole, fails_together=mpi.get_vendor()[0] != "Open MPI")
-        for name in rank_identity(list(_environ_names())):
+        for name in rank_identity(list(mpi_library.environ_names())):
             os.environ.pop(name, None)
             os.unsetenv(name)
         return world
@@ -101,6 +99,8 @@ class World:
         """Broadcast a picklable value of any size from `root`; return it on every rank."""
         is_root = self.rank == root
         payload: Any = pickle.dumps(value) if is_root else b""
+        if is_root:
+            self._wakeups.wake_busy()
         length = bytearray(len(payload).to_bytes(8, "little"))
         yield from self.share_into(length, root)
         if not is_root:
@@ -125,21 +125,17 @@ class World:
         self._phase += 1
         if self.rank == 0:
             verdict = yield from self._collect(value, policy)
-            yield from self.share((verdict, self._wakeup_addresses), 0)
+            yield from self.share(verdict, 0)
         else:
-            verdict, self._wakeup_addresses = yield from self._contribute(value)
+            verdict = yield from self._contribute(value)
         if isinstance(verdict, MpidaskError):
             raise verdict
         return verdict
 
     def _contribute(self, value: Any) -> Steps[Any]:
         """Report this rank's value to rank 0 as soon as it is there, while waiting for the verdict."""
-        verdict, report, news = self.share(None, 0), None, News()
-        while True:
-            try:
-                moved = next(verdict)
-            except StopIteration as stop:
-                return stop.value
+        verdict, report, news = Running(self.share(None, 0)), None, News()
+        for moved in verdict:
             if report is None and _is_there(value):
                 report = self._report(_unwrap(value))
             elif report is not None:
@@ -147,9 +143,12 @@ class World:
             elif (part := news.of(value)) is not None:
                 self._sent.append(self._report(part))
             yield moved
+        return verdict.value
 
     def _report(self, value: Any) -> Any:
-        return self._comm.isend((self.rank, self.host, value, self._wakeup_address()), 0, self._phase)
+        sent = self._comm.isend((self.rank, self.host, value), 0, self._phase)
+        self._wakeups.wake(0)
+        return sent
 
     def _collect(self, value: Any, policy: WaitPolicy) -> Steps[dict[int, Any] | MpidaskError]:
         """On rank 0: gather the values of all ranks, or find out what keeps them from coming."""
@@ -180,30 +179,38 @@ class World:
         if not seen and _is_there(value):
             yield self.rank, self.host, _unwrap(value)
         while message := self._comm.improbe(tag=self._phase):
-            rank, host, theirs, address = message.recv()
-            if address:
-                self._keep_address(rank, address)
-            yield rank, host, theirs
+            yield message.recv()
 
-    def listen_for_wakeups(self, address: str) -> None:
-        """Have the others know, from the next `agree` on, how to wake this rank, at this IPv4 address."""
-        self.wakeup = WakeupSocket(address)
-        self._wakeup_addresses = bytearray(ADDRESS_SIZE * self.size)
-        self._keep_address(self.rank, self.wakeup.address)
+    def listen_for_wakeups(self, address: str, busy: Iterable[int] = ()) -> None:
+        """Have the others, from soon on, wake this rank at this IPv4 address; all ranks do so at the same place.
 
-    def _wakeup_address(self) -> bytes:
-        return b"" if self.wakeup is None else self.wakeup.address
+        busy: ranks that something depends on while the run starts
+        """
+        self._wakeups.listen(address, busy)
 
-    def _keep_address(self, rank: int, address: bytes) -> None:
-        self._wakeup_addresses[rank * ADDRESS_SIZE : (rank + 1) * ADDRESS_SIZE] = address
+    @property
+    def wakeup(self) -> WakeupSocket | None:
+        """What wakes this rank while the run goes on, None before it listens."""
+        return self._wakeups.own
+
+    def arrivals(self) -> Arrivals:
+        """Return what wakes waits of this rank while the run starts."""
+        return Arrivals(self.wakeup)
+
+    def beside(self, steps: Steps[T]) -> Steps[T]:
+        """Wait for something that does not come over MPI, while MPI goes on."""
+        running = Running(steps)
+        for moved in running:
+            self._wakeups.go_on()
+            yield moved
+        return running.value
 
     # ------------------------------------------------------------------ ending
     def announce_end(self, status: int | None) -> None:
         """Tell every other rank that the run ends, with the script's exit status if it is known."""
         end = End(status, self.rank)
         self._sent += [self._comm.isend(end, rank, _END) for rank in range(self.size) if rank != self.rank]
-        if self.wakeup is not None:
-            self.wakeup.wake(self._wakeup_addresses)
+        self._wakeups.wake_all()
 
     def await_end(self) -> Steps[End]:
         """Wait until a rank announces the end."""
@@ -216,13 +223,23 @@ class World:
         message = self._comm.improbe(tag=_END)
         return None if message is None else message.recv()
 
+    def report_loss(self, what: Any, rank: int) -> None:
+        """Tell a rank of something that is lost for good."""
+        self._sent.append(self._comm.isend(what, rank, _LOSS))
+        self._wakeups.wake(rank)
+
+    def losses(self) -> Generator[Any, None, None]:
+        """Yield what other ranks have told this one of."""
+        while message := self._comm.improbe(tag=_LOSS):
+            yield message.recv()
+
     def meet(self, timeout: float = float("inf")) -> Steps[bool]:
         """Wait until every rank has come here; return False past the deadline."""
         deadline = time.monotonic() + timeout
         request: Any = None
         while request is None or not request.Test():
             self.receive_input()  # which nobody wants any more
-            if request is None and (self._input is None or self._input.Test()):
+            if request is None and self._has_sent_all():
                 request = self._comm.Ibarrier()
                 continue
             if _timeout(deadline):
@@ -230,12 +247,15 @@ class World:
             yield False
         return True
 
+    def _has_sent_all(self) -> bool:
+        """Whether what this rank has under way besides messages has been taken: MPI is not to end meanwhile."""
+        return self._wakeups.go_on() and (self._input is None or bool(self._input.Test()))
+
     # ---------------------------------------------------------- standard input
     def send_input(self, chunk: bytes, rank: int) -> Steps[None]:
         """Send bytes of standard input to another rank, none at its end; wait until they have been taken."""
         self._input = self._comm.issend(chunk, rank, _INPUT)
-        if self.wakeup is not None:
-            self.wakeup.wake(self._wakeup_addresses[rank * ADDRESS_SIZE : (rank + 1) * ADDRESS_SIZE])
+        self._wakeups.wake(rank)
         while not self._input.Test():
             yield False
 
@@ -262,8 +282,7 @@ class World:
         while message := self._comm.improbe():  # what came after rank 0 had enough of it
             message.recv()
         self._comm.Free()
-        if self.wakeup is not None:
-            self.wakeup.close()
+        self._wakeups.close()
 
     def is_finalized(self) -> bool:
         """Whether MPI has ended already."""
@@ -281,7 +300,7 @@ class World:
         if self.whole and self.size == 1:  # else each library removes them, but for Open MPI 5 without a launcher
             remove(self.segments)
         if last and self.size > 1 and not self.fails_together:
-            _outlast_others()
+            outlast_others()
 
     @staticmethod
     def go(status: int) -> None:
@@ -315,32 +334,11 @@ class World:
         os._exit(status)
 
 
-def _environ_names() -> Iterable[str]:
-    """Return the names in the process's environment, with those that the MPI library has set meanwhile.
-
-    os.environ does not have these, but child processes inherit them.
-    """
-    environ = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
-    for entry in itertools.takewhile(bool, (environ[index] for index in itertools.count())):
-        yield entry.decode(errors="replace").partition("=")[0]
-
-
 def _until(request: MPI.Request, soon: float = 0.0) -> Steps[None]:
     begun = True  # what came before it is over
     while not request.Test():
         yield begun or time.monotonic() < soon
         begun = False
-
-
-def _outlast_others() -> None:
-    """Wait until no other rank of this node is left, and a little for those of other nodes."""
-    launcher = launcher_process(os.getppid()) or os.getppid()
-    begun = time.monotonic()
-    while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
-        if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
-            break
-        time.sleep(0.02)
-    time.sleep(_NOTICED)
 
 
 def _flush() -> None:

@@ -39,6 +39,8 @@ def main(descriptor: int) -> None:
         code = wrong or caught(lambda: _prepare(prepare))
         channel.send(Ready(code if isinstance(code, MpidaskError) else None))
         mark("load the script")
+        _look_up()
+        mark("look up what clients tell")
         begin: Begin = channel.recv()
         mark("wait for the cluster", OTHERS)
     except (EOFError, OSError):  # another rank runs the script, or nobody does
@@ -70,6 +72,13 @@ def _prepare(prepare: Prepare) -> Code:
     staggering.configure(prepare.turn)
     tls_sockets.mend()
     return main_module.load(prepare.program, interpreter_options(sys.orig_argv))
+
+
+def _look_up() -> None:
+    """Look up what each client tells the scheduler of this process, while the cluster is not up yet: Dask keeps it."""
+    from distributed import versions
+
+    versions.get_versions()
 
 
 class _Script:

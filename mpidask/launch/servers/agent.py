@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
 from mpidask.errors import StartupError
 from mpidask.launch.comm.polling import Steps
-from mpidask.launch.servers.agent_messages import Duty, Finished, Origin, WorkerUp
+from mpidask.launch.servers.agent_messages import Duty, Finished, GivenUp, Origin, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.launch.watchdog.agent_process import TRACKED, AgentProcess
 from mpidask.security.credentials import Contact
@@ -70,9 +70,9 @@ class Agent:
         with contextlib.suppress(OSError):  # it is gone: `result` says so
             self._ours.send(message)
 
-    def tell(self, contact: Contact) -> None:
-        """Say where the workers' scheduler is."""
-        self._say(contact)
+    def tell(self, news: Contact | GivenUp) -> None:
+        """Say where the workers' scheduler is, or which workers do not come back."""
+        self._say(news)
 
     def scheduler(self, timeout: float) -> Steps[Contact | BaseException]:
         """Wait so many s for the scheduler, or the error that kept it from coming up; asked before `result`."""
@@ -105,17 +105,9 @@ class Agent:
         answer = self._receive()
         return answer if isinstance(answer, Finished) else None
 
-    @contextlib.contextmanager
-    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Have the running event loop call a function, meanwhile, when the agent has said something or is gone."""
-        import asyncio
-
-        loop, descriptor = asyncio.get_running_loop(), self._ours.fileno()
-        loop.add_reader(descriptor, listener)
-        try:
-            yield
-        finally:
-            loop.remove_reader(descriptor)
+    def fileno(self) -> int:
+        """Return the descriptor at which it can be heard that the agent has said something or is gone."""
+        return self._ours.fileno()
 
     def _receive(self) -> Any:
         while self._answer is None:

@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from mpidask.errors import LostError, StartupError, as_mpidask_error
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, redirection, worker_environment
-from mpidask.launch.servers.agent_messages import Duty, Finished, Started, WorkerUp
+from mpidask.launch.servers.agent_messages import Duty, Finished, GivenUp, Started, WorkerUp
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.launch.watchdog import OTHERS, mark, time_process
 from mpidask.launch.watchdog.agent_process import MODULES, begin_anew
@@ -170,18 +171,24 @@ class _RankConnection:
     closed:  the rank has closed its end, or is gone
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection, self._loop = connection, asyncio.get_running_loop()
+    def __init__(self, connection: Connection, on_loss: Callable[[Sequence[str]], None]) -> None:
+        """Begin to listen; on_loss: called with the names of workers that do not come back."""
+        self._connection, self._loop, self._on_loss = connection, asyncio.get_running_loop(), on_loss
         self.contact: asyncio.Future[Contact] = self._loop.create_future()
         self.closed = asyncio.Event()
         self._loop.add_reader(connection.fileno(), self._receive)
 
     def _receive(self) -> None:
         try:
-            self.contact.set_result(self._connection.recv())
+            news = self._connection.recv()
         except (EOFError, OSError):
             self._loop.remove_reader(self._connection.fileno())
             self.closed.set()
+            return
+        if isinstance(news, GivenUp):
+            self._on_loss(news.names)
+        else:
+            self.contact.set_result(news)
 
     def tell(self, news: Any) -> None:
         """Tell the rank something; nothing happens if it is gone."""
@@ -193,8 +200,8 @@ async def _serve_until_closed(spec: RankSpec, connection: Connection) -> None:
     """Serve until the rank closes its end; does not return."""
     from mpidask.launch.servers.hosted import HostedServers
 
-    rank = _RankConnection(connection)
     hosted = HostedServers(spec, lambda: os._exit(LostError.status))
+    rank = _RankConnection(connection, hosted.give_up)
     serving = asyncio.ensure_future(_serve(spec, hosted, rank))
     await rank.closed.wait()
     mark("serve", OTHERS)

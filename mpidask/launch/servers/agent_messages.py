@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from mpidask.launch.servers.specs import RankSpec
 
-__all__ = ["Duty", "Finished", "Origin", "Started", "WorkerUp"]
+__all__ = ["Duty", "Finished", "GivenUp", "Origin", "Started", "WorkerUp"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,13 @@ class Finished:
     """The servers have ended by themselves; idle: for want of work."""
 
     idle: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenUp:
+    """Workers of other ranks do not come back, and the scheduler is here; names: theirs."""
+
+    names: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)

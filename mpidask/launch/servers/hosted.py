@@ -64,6 +64,13 @@ class HostedServers:
             self._workers = await server_start.start_workers(spec, on_up)
         self._kept = asyncio.ensure_future(reconnecting.keep_workers(spec, self._workers))
 
+    def give_up(self, names: Sequence[str]) -> None:
+        """Have the scheduler know that these workers do not come back: the run ends if they were the last."""
+        if self._scheduler is not None and isinstance(
+            found := self._scheduler.plugins.get(Postmortem.name), Postmortem
+        ):
+            found.give_up(names)
+
     def is_shut_down(self) -> bool:
         """Whether a client has shut the scheduler down."""
         return self._scheduler is not None and self._scheduler.status.name in ("closing", "closed")

@@ -13,7 +13,7 @@ import multiprocessing.forkserver
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import dask.config
@@ -25,7 +25,7 @@ from mpidask.compat import dask as compat
 from mpidask.compat import lost_connections, servers
 from mpidask.dashboard import access, routes
 from mpidask.dashboard.measured import SelfReport
-from mpidask.errors import StartupError, warn
+from mpidask.errors import StartupError, as_mpidask_error, warn
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.resources.hardware import oom_kills
@@ -207,10 +207,12 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
 
     on_up: called with the rank of each that the scheduler knows
 
-    Raises StartupError for a worker class that cannot be had or a worker that does not start.
+    Raises StartupError for a worker class that cannot be had or a worker that does not start. Of those that take the
+    place of lost ones, such a worker is left out, unless none starts.
     """
     raise_open_files()
     idle.prepare()
+    servers.notice_ready_workers()
     tls_sockets.mend()
     named = imported.worker_class(spec.worker_class)
     cls = WatchedNanny if named is Nanny else named
@@ -223,18 +225,45 @@ async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = la
     access.leave_out_pages_of_workers()
     answer_clients()  # those of tasks
     workers = gpu_workers.to_make(cls, spec)
-    servers = [_make(cls, spec, worker) for worker in workers]
-    starting = [_start(server, worker, on_up) for worker, server in zip(workers, servers, strict=True)]
+    made = [_make(cls, spec, worker) for worker in workers]
+    starting = [_start(server, worker, on_up) for worker, server in zip(workers, made, strict=True)]
+    left_out = LeftOut(made, spec.timeout)
+    if spec.again:
+        starting = [left_out.attempt(*each) for each in zip(starting, made, workers, strict=True)]
     try:
         with log_filters.unlogged("distributed.nanny"):  # a failure is raised, and told once
-            async with asyncio.timeout(spec.timeout):
+            async with asyncio.timeout(None if spec.again else spec.timeout):
                 await staggering.in_turn(starting, spec.turn)
     except TimeoutError:
         raise StartupError(
             f"the workers did not start within {spec.timeout:g} s",
             "allow more time with --startup-timeout",
         ) from None
-    return servers
+    return left_out.others()
+
+
+class LeftOut:
+    """Workers that do not start in the place of lost ones: the others go on without them."""
+
+    def __init__(self, servers: Sequence[Server], timeout: float) -> None:
+        """Begin with none; timeout: s for each to start."""
+        self._servers, self._timeout, self._why = servers, timeout, dict[int, Exception]()
+
+    async def attempt(self, starting: Awaitable[None], server: Server, worker: WorkerSpec) -> None:
+        """Await the start of a worker's server."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await starting
+        except (OSError, RuntimeError) as error:
+            self._why[id(server)] = error
+            why = as_mpidask_error(error).what if str(error) else f"it did not start within {self._timeout:g} s"
+            warn(f"worker {worker.name} on {os.uname().nodename} does not come back: {why}", key="lost-worker")
+
+    def others(self) -> list[Server]:
+        """Return the servers that have started; raises the last error if none has."""
+        if self._why and len(self._why) == len(self._servers):
+            raise list(self._why.values())[-1]
+        return [server for server in self._servers if id(server) not in self._why]
 
 
 async def _start(server: Server, worker: WorkerSpec, on_up: Callable[[int], None]) -> None:

@@ -109,6 +109,7 @@ class WorkerGroupSpec:
     choice:    whether the rank has several GPUs to choose from
     ports:     those on which they and their nannies may listen, None for all
     measured:  whether they report for the record of the run
+    again:     whether they take the place of lost ones: those that do not start are left out
     """
 
     workers: Sequence[WorkerSpec]
@@ -128,6 +129,7 @@ class WorkerGroupSpec:
     choice: bool = False
     ports: PortRange | None = None
     measured: bool = False
+    again: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from mpidask.launch.watchdog import early_start
-from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_rank
+from mpidask.launch.watchdog.launcher_environment import AGENT, TOKEN, launcher_rank, launcher_size, local_rank
 from mpidask.launch.watchdog.script_process import client_rank
 
 __all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "variables"]
@@ -98,7 +98,8 @@ class AgentProcess(early_start.OwnProcess):
 
     @classmethod
     def _start(cls, environ: Mapping[str, str], *, early: bool) -> AgentProcess:
-        return cls(*early_start.start(_IMPORTS, _RUNS.format(early=early, duty=None), environ, stdin=os.devnull))
+        marked = {**environ, AGENT: environ.get(TOKEN, "")}
+        return cls(*early_start.start(_IMPORTS, _RUNS.format(early=early, duty=None), marked, stdin=os.devnull))
 
 
 def begin_anew(channel: int, duty: int) -> NoReturn:

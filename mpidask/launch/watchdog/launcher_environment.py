@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
+    "AGENT",
     "RANK_VARIABLES",
     "TOKEN",
     "counts",
@@ -25,6 +26,9 @@ __all__ = [
 
 #: Marks every process that a rank starts, so that none of them outlives it.
 TOKEN = "MPIDASK_RANK_TOKEN"  # noqa: S105 - a process mark, not a secret
+
+#: Has the same value in a rank's agent and in what that starts, and in no other process of the rank.
+AGENT = "MPIDASK_AGENT_TOKEN"
 
 #: (launcher, rank, size, ranks on this node, place among them), asked in this order: the innermost launcher first.
 #: Slurm sets SLURM_STEP_NUM_TASKS for `srun` alone, SLURM_NTASKS for the batch script as well.

@@ -18,6 +18,7 @@ __all__ = [
     "kill_marked",
     "launcher_process",
     "launchers_above",
+    "outlast_others",
     "program_name",
     "ranks_in_mpi",
     "ranks_under",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
+_OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
+_NOTICED = 0.1  # s for the launcher to notice that they are gone
 
 #: Words on the command lines of processes that others need to the end: Open MPI 4 starts a daemon where there is no
 #: launcher, and reports an error if it has gone before MPI_Finalize.
@@ -62,16 +65,17 @@ def read_stat(pid: int) -> Stat | None:
         return None
 
 
-def kill_marked(token: str, *, trackers: bool = False) -> None:
+def kill_marked(token: str, *, trackers: bool = False, by: str = TOKEN) -> None:
     """Kill every process of this user on this node that carries the rank's mark in its environment.
 
     What ends by itself when nobody needs it any more is waited for: Python's resource trackers, which first remove the
     semaphores of processes that were killed, and the daemon of a rank without a launcher.
 
     trackers: also those that belong to this process, or to another one that is not killed
+    by:       the variable with the mark
     """
     deadline = time.monotonic() + _TRACKER
-    while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, token)}:
+    while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, by, token)}:
         tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
         awaited = {pid for pid in tracking if trackers or _is_orphan(pid)}
         late = time.monotonic() > deadline
@@ -90,8 +94,8 @@ def _is_orphan(pid: int) -> bool:
     return stat is not None and (parent is None or "python" not in _read(parent.pid, "cmdline"))
 
 
-def _carries(pid: int, token: str) -> bool:
-    return f"{TOKEN}={token}" in _read(pid, "environ").split("\0")
+def _carries(pid: int, variable: str, token: str) -> bool:
+    return f"{variable}={token}" in _read(pid, "environ").split("\0")
 
 
 def program_name(pid: int) -> str:
@@ -180,3 +184,14 @@ def launcher_process(pid: int) -> int | None:
         stat = read_stat(pid)
         pid = stat.parent if stat else 0
     return None
+
+
+def outlast_others() -> None:
+    """Wait until no other rank of this node is left, and a little for those of other nodes."""
+    launcher = launcher_process(os.getppid()) or os.getppid()
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
+        if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
+            break
+        time.sleep(0.02)
+    time.sleep(_NOTICED)

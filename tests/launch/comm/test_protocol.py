@@ -25,5 +25,5 @@ def test_under_mpirun(ranks):
     ]
     result = ranks(4, command=[*words, "-c", "/dev/null", "--import-mode=importlib", str(FOLDER)], timeout=100)
     assert result.status == 0, result
-    assert result.stdout.count("18 passed") == 4, result
+    assert result.stdout.count("21 passed") == 4, result
     assert not result.leftover, result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import sys
 import time
@@ -196,6 +197,33 @@ def test_an_agent_that_is_lost_is_replaced(ranks):
     assert not ranks.leftovers(), result
 
 
+def test_a_worker_that_does_not_come_back_leaves_those_beside_it_alone(ranks):
+    """Of the workers that take the place of lost ones."""
+    preload = ranks.script(
+        "import os\ntry:\n    os.rename('broken.py', 'was_broken.py')\nexcept FileNotFoundError:\n    pass\n"
+        "else:\n    raise ValueError('out of order')\n",
+        "preload.py",
+    )
+    script = CONNECT + (
+        "agents = set(client.run(os.getppid).values())\n"
+        "print('ready', flush=True)\n"
+        "while not (os.path.exists('was_broken.py') and len(client.scheduler_info(-1)['workers']) == 2):\n"
+        "    time.sleep(0.1)\n"
+        "print(agents & set(client.run(os.getppid).values()))\n"
+    )
+    run = ranks.start(5, ranks.script(script), environ={"DASK_DISTRIBUTED__WORKER__PRELOAD": preload})
+    run.wait_for("ready")
+    ranks.script("", "broken.py")
+    os.kill(_agent(run, 2), signal.SIGKILL)
+    result = run.result()
+    assert (result.status, result.stdout) == (0, "ready\nset()\n"), result
+    lost, left_out = result.words
+    assert "the process with the workers of 3 ranks" in lost, result
+    assert re.search(r"warning: worker [234] on \S+ does not come back: ValueError: out of order", left_out), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
 def test_an_early_agent_that_does_not_fit_begins_anew(ranks):
     """Its variables and Dask's configuration turn out to be others than those that it has imported with."""
     script = CONNECT + (
@@ -273,18 +301,24 @@ def test_a_signal_to_all_ranks_lets_the_script_end(ranks, nanny):
     assert not result.leftover, result
 
 
+def lose(run, *hosts: int) -> None:
+    """Kill the agents of these ranks until each has been lost five times."""
+    lost: dict[int, set[int]] = {rank: set() for rank in hosts}
+    deadline = time.monotonic() + 60
+    while any(len(agents) < 5 for agents in lost.values()) and time.monotonic() < deadline:
+        for rank, agents in lost.items():
+            with contextlib.suppress(StopIteration, OSError, IndexError):  # it comes or goes
+                agent = _agent(run, rank)
+                if agent not in agents:
+                    os.kill(agent, signal.SIGKILL)
+                    agents.add(agent)
+        time.sleep(0.1)
+
+
 def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
     run = ranks.start(3, ranks.script(SLEEPER))
     run.wait_for("ready")
-    lost: set[int] = set()
-    deadline = time.monotonic() + 60
-    while len(lost) < 5 and time.monotonic() < deadline:
-        with contextlib.suppress(StopIteration, OSError, IndexError):  # it comes or goes
-            agent = _agent(run, 2)
-            if agent not in lost:
-                os.kill(agent, signal.SIGKILL)
-                lost.add(agent)
-        time.sleep(0.1)
+    lose(run, 2)
     result = run.result()
     assert result.status not in (0, None), result
     assert "again and again; no worker is left, and the run ends" in result.stderr, result
@@ -293,7 +327,52 @@ def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
     assert not ranks.leftovers(), result
 
 
-#: What each worker says of itself: its name, its agent's fork server, its cores, a variable, its log.
+def apart(rank: int, *arguments: str) -> list[str]:
+    """Return a command with which this rank has an agent of its own."""
+    other = f'[ "${{PMI_RANK:-$OMPI_COMM_WORLD_RANK}}" = {rank} ] && export OF_THE_RANK=1; exec "$0" "$@"'
+    return ["sh", "-c", other, sys.executable, "-m", "mpidask", *arguments]
+
+
+def test_a_run_ends_when_all_its_agents_have_been_given_up(ranks):
+    """None of them goes on for the sake of the others' workers."""
+    run = ranks.start(4, command=apart(3, ranks.script(SLEEPER)))
+    run.wait_for("ready")
+    lose(run, 2, 3)
+    result = run.result()
+    assert result.status == 70, result
+    assert result.stderr.count("again and again; the run goes on without them") == 2, result
+    assert "error: all workers have died again and again and are given up; the run ends" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_an_agent_beside_the_script_is_replaced(ranks):
+    """The script goes on, and what it has started."""
+    script = CONNECT + (
+        "import subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "def addresses():\n"
+        "    return {each['name']: address for address, each in client.scheduler_info(-1)['workers'].items()}\n"
+        "before = addresses()\n"
+        "print('ready', flush=True)\n"
+        "while (now := addresses()).get(1) in (None, before[1]):\n    time.sleep(0.1)\n"
+        "print(client.submit(sum, [1, 2], workers=[now[1]]).result(), now[0] == before[0], child.poll())\n"
+        "child.kill()\n"
+    )
+    run = ranks.start(2, command=apart(1, "--inclusive-workers", ranks.script(script)))
+    run.wait_for("ready")
+    os.kill(_agent(run, 1), signal.SIGKILL)
+    result = run.result()
+    assert (result.status, result.stdout) == (0, "ready\n3 True None\n"), result
+    (line,) = result.words
+    assert "warning: the process with the workers of rank 1, on " in line, result
+    assert " ended (-9); it is started again" in line, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+#: What each worker says of itself: its name, its agent's fork server, its cores, two variables, its log.
 LOOK = CONNECT + (
     "def look(dask_worker):\n"
     "    print('worker', dask_worker.name, flush=True)\n"

@@ -16,7 +16,7 @@ from harness import marked, read
 
 from mpidask.compat.rest import Rest
 from mpidask.launch.comm.polling import wait, wait_async
-from mpidask.launch.comm.wakeup import ADDRESS_SIZE, WakeupSocket
+from mpidask.launch.comm.wakeup import ADDRESS_SIZE, Arrivals, WakeupSocket
 
 pytestmark = pytest.mark.one_mpi
 
@@ -259,6 +259,31 @@ def test_a_datagram_wakes_an_event_loop(sockets):
         return await asyncio.wait_for(waiting, 20)
 
     assert asyncio.run(waits())
+
+
+def test_an_arrival_that_nobody_reads_wakes_once():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        arrivals = Arrivals(ours)
+        assert not arrivals.wait(0.01)
+        for arrive in (lambda: theirs.send(b"x"), lambda: theirs.send(b"y"), arrivals.tell, theirs.close):
+            arrive()
+            assert arrivals.wait(20)
+            assert not arrivals.wait(0.01)
+
+
+def test_an_arrival_wakes_an_event_loop():
+    ours, theirs = socket.socketpair()
+
+    async def waits():
+        arrivals = Arrivals(ours)
+        for arrive in (lambda: theirs.send(b"x"), lambda: theirs.send(b"y"), arrivals.tell):
+            asyncio.get_running_loop().call_later(0.05, arrive)
+            assert await asyncio.wait_for(arrivals.wait_async(600), 20)
+            assert not await arrivals.wait_async(0.01)
+
+    with ours, theirs:
+        asyncio.run(waits())
 
 
 def test_who_does_not_know_the_secret_wakes_nobody(sockets):

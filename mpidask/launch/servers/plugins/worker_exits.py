@@ -8,7 +8,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed import Scheduler, SchedulerPlugin
@@ -147,7 +147,7 @@ class Postmortem(SchedulerPlugin):
         then = "; it is given up: it has died so often without a task" if hopeless else "; it is started again"
         _write(f"worker {name} on {exit_['host']} {what}{then}{_with(tasks)}")
         if hopeless:
-            self._give_up(name)
+            self._end(name)
         before = self.deaths.get(name, Death(0, ""))
         last = f"{time.strftime('%H:%M:%S')} {what}{_with(tasks)}"
         self.deaths[name] = Death(before.count + 1, last)
@@ -160,15 +160,19 @@ class Postmortem(SchedulerPlugin):
         self._in_a_row[name] = count, now
         return count >= _AGAIN and name in self._nannies
 
-    def _give_up(self, name: str) -> None:
-        """Have its nanny not start it again; the run ends if none is left."""
-        self._given_up.add(name)
+    def give_up(self, names: Iterable[str]) -> None:
+        """Take note of workers that do not come back; the run ends if none is left."""
+        self._given_up.update(names)
         if self._workers and len(self._given_up) >= self._workers:
             LostError(
-                "all workers have died again and again before they had a task; the run ends",
+                "all workers have died again and again and are given up; the run ends",
                 "see above why; give them more memory (--memory-limit), or check the worker's options",
             ).report()
             self._on_hopeless()
+
+    def _end(self, name: str) -> None:
+        """Have its nanny not start it again."""
+        self.give_up([name])
         scheduler, nanny = self._nannies[name]
         ending = asyncio.ensure_future(_end(scheduler, nanny))
         self._ending.add(ending)
