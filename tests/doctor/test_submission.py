@@ -33,7 +33,7 @@ def doctor(directory, *words, timeout=60, **environ):
 @pytest.mark.slow("a job that starts late, and one that is cancelled")
 def test_a_job_of_this_machine_goes_on_when_the_doctor_has_ended(tmp_path):
     late = f"mkdir {tmp_path}/first 2>/dev/null && sleep 25 || true"  # not the job that is cancelled
-    words = ("--system", "local", "--prologue", late, "--probe", "limits.open_files")
+    words = ("--system", "local", "--prologue", late, "--time-limit", "3min", "--probe", "limits.open_files")
     done = doctor(tmp_path, *words, "--patience", "0.1s")
     assert done.returncode == 0, done
     assert "ok       submit           job " in done.stdout, done
