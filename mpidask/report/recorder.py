@@ -11,11 +11,12 @@ import contextlib
 import heapq
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from mpidask.report.account import Account, Measured, Situation, WorkerLoad, rounded, split
+from mpidask.report.seen import Gone, Kinds, Seen
 from mpidask.report.writer import Writer
 
 __all__ = ["Recorder"]
@@ -34,30 +35,6 @@ _TICK = 0.025  # s between two rounds of a worker's event loop, 0.02 where no th
 _ONE_CORE = (0.02, 1.35)  # cores that a process uses whose threads wait for that lock
 
 
-class _Seen:
-    """What is known of a worker, also when it is gone."""
-
-    def __init__(self, address: str, name: str, host: str, threads: int, limit: int) -> None:
-        self.address, self.name, self.host, self.threads, self.limit = address, name, host, threads, limit
-        self.report: Mapping[str, Any] = {}
-        self.peak = 0  # bytes of memory
-        self.gil = 0.0
-        self.running = 0.0  # s that its tasks had been computed for when it reported last
-        self.executing: Mapping[Any, float] = {}  # the same, by task
-        self.heard = 0.0  # when it reported last
-        self.there = True
-        self.written: list[Any] = []
-
-    def unfinished(self, state: Any) -> float:
-        """Return the same of the tasks that have not ended since: what has ended is counted by the scheduler.
-
-        state: what the scheduler knows of the worker; None of one that is gone
-        """
-        if state is None:
-            return sum(seconds for task, seconds in self.executing.items() if not _has_been_computed(task))
-        return sum(seconds for task, seconds in self.executing.items() if task.processing_on is state)
-
-
 class Recorder:
     """Looks at a scheduler and writes down what it sees.
 
@@ -74,9 +51,9 @@ class Recorder:
         self._writer = Writer(path)
         self._scheduler: Any = None
         self._account = Account()
-        self._seen: dict[str, _Seen] = {}  # by address
+        self._seen: dict[str, Seen] = {}  # by address
+        self._gone, self._kinds = Gone(), Kinds()
         self._died: dict[str, int] = {}
-        self._lost = 0.0
         self._long: dict[str, tuple[float, str, float]] = {}  # key -> s that a task has run for, worker, begin
         self._began = self._looked = float(header["t"])
         self._sampled = self._began
@@ -126,6 +103,7 @@ class Recorder:
     def _look(self) -> None:
         now = time.time()
         self._note_workers(now)
+        self._kinds.look(self._scheduler.task_prefixes)
         states = self._scheduler.workers.values()
         situation = Situation(
             int(self._header.get("threads", 0)),
@@ -139,30 +117,34 @@ class Recorder:
         self._looked = now
 
     def _note_workers(self, now: float) -> None:
-        """Take note of workers that have come or gone, and of those whose process has died."""
+        """Take note of workers that have gone or come, and of those whose process has died."""
         there = self._scheduler.workers
         lines: list[Mapping[str, Any]] = []
+        for address in [each for each, seen in self._seen.items() if there.get(each) is not seen.state]:
+            seen = self._seen.pop(address)
+            self._let_go(seen)
+            lines.append({"kind": "down", "t": now, "name": seen.name})
         for address in there.keys() - self._seen.keys():
             state = there[address]
-            seen = _Seen(address, str(state.name), state.host, state.nthreads, state.memory_limit or 0)
-            self._seen[address] = seen
-            about = {"name": seen.name, "host": seen.host, "threads": seen.threads, "limit": seen.limit}
+            seen = self._seen[address] = Seen(state)
+            about = {"name": seen.name, "host": state.host, "threads": state.nthreads, "limit": seen.limit}
             lines.append({"kind": "up", "t": now, **about})
-        for address, seen in self._seen.items():
-            if seen.there and address not in there:
-                seen.there = False
-                self._lost += seen.unfinished(None)
-                lines.append({"kind": "down", "t": now, "name": seen.name})
         for name, death in self._deaths().items():
             if death.count != self._died.get(name, 0):
                 self._died[name] = death.count
                 lines.append({"kind": "died", "t": now, "name": name, "what": death.last})
         if lines:
             self._writer.write(lines)
-        for address, state in there.items():
-            self._hear(self._seen[address], state)
+        for seen in self._seen.values():
+            self._hear(seen, seen.state)
 
-    def _hear(self, seen: _Seen, state: Any) -> None:
+    def _let_go(self, seen: Seen) -> None:
+        self._gone.add(seen)
+        for seconds, key, began in seen.report.get("longest", ()):
+            if seconds > self._long.get(key, (0.0,))[0]:
+                self._long[key] = seconds, seen.name, began
+
+    def _hear(self, seen: Seen, state: Any) -> None:
         """Take note of a worker's last heartbeat."""
         if state.last_seen <= seen.heard:
             return
@@ -190,21 +172,20 @@ class Recorder:
     # ------------------------------------------------------------------------------ writing
     def _sample(self) -> list[Mapping[str, Any]]:
         """Return a line with the workers that have changed, none if none have."""
-        if len(self._seen) > _MOST_WORKERS:
+        if len(self._scheduler.workers) > _MOST_WORKERS:
             self._sampled = time.time()
             return []
         changed: dict[str, list[Any]] = {}
         for seen in self._seen.values():
-            entry = self._entry(seen) if seen.there and seen.address in self._scheduler.workers else seen.written
+            entry = self._entry(seen)
             if entry != seen.written:
                 changed[seen.name] = seen.written = entry
         since, self._sampled = self._sampled, time.time()
         line = {"kind": "sample", "t": round(self._sampled, 2), "since": round(since, 2), "workers": changed}
         return [line] if changed else []
 
-    def _entry(self, seen: _Seen) -> list[Any]:
-        state = self._scheduler.workers[seen.address]
-        spent = seen.report.get("seconds", {})
+    def _entry(self, seen: Seen) -> list[Any]:
+        state, spent = seen.state, seen.report.get("seconds", {})
         computed = spent.get("cpu", 0.0) + spent.get("noncpu", 0.0) + seen.running
         spilled = state.metrics.get("spilled_bytes", {}).get("disk", 0)
         others = [round(spent.get(name, 0.0), 2) for name in ("transfer", "serialize", "disk")]
@@ -213,24 +194,23 @@ class Recorder:
         return [state.metrics.get("memory", 0), spilled, running, round(computed, 2), *others, kinds]
 
     def _totals(self) -> Mapping[str, Any]:
-        spent, moved = Counter[str](), Counter[str]()
-        for seen in self._seen.values():
-            spent.update(seen.report.get("seconds", {}))
-            moved.update(seen.report.get("bytes", {}))
-        there = self._scheduler.workers
-        running = sum(seen.unfinished(there.get(seen.address)) for seen in self._seen.values() if seen.there)
+        gone, there, seen = self._gone, self._scheduler.workers, self._seen.items()
+        spent, moved = gone.seconds.copy(), gone.moved.copy()
+        for _, each in seen:
+            spent.update(each.report.get("seconds", {}))
+            moved.update(each.report.get("bytes", {}))
+        running = sum(each.unfinished(there=address in there) for address, each in seen)
         computed, tasks, kinds = self._computed()
-        lost = self._lost + spent["lost"]
+        lost = gone.lost + spent["lost"]
         measured = Measured(
             compute=computed + running + lost,
-            gil=sum(seen.gil for seen in self._seen.values()),
+            gil=gone.gil + sum(each.gil for _, each in seen),
             lost=lost,
             transfer=spent["transfer"],
             spill=spent["disk"],
             serialize=spent["serialize"],
         )
-        peaks = [(seen.peak / seen.limit if seen.limit else 0.0, seen) for seen in self._seen.values()]
-        _, highest = max(peaks, key=lambda each: (each[0], each[1].peak), default=(0.0, None))
+        highest = max(filter(None, [gone.fullest, *self._seen.values()]), key=attrgetter("fullness"), default=None)
         return {
             "kind": "totals",
             "t": self._looked,
@@ -246,16 +226,15 @@ class Recorder:
             "busiest": self._account.peak,
             "first": self._first,
             "restarts": sum(self._died.values()),
-            "workers": len({seen.name for seen in self._seen.values()}),
+            "workers": len(gone.names.union(each.name for _, each in seen)),
         }
 
     def _computed(self) -> tuple[float, int, list[list[Any]]]:
         """Return how long tasks were computed, how many, and kind, seconds, number and line of the heaviest kinds."""
-        lines = {kind: line for seen in self._seen.values() for kind, line in seen.report.get("lines", {}).items()}
-        found = []
-        for name, prefix in self._scheduler.task_prefixes.items():
-            number = prefix.state_counts["memory"]
-            found.append((prefix.all_durations["compute"], number, name))
+        lines = dict(self._gone.lines)
+        for seen in self._seen.values():
+            lines.update(seen.report.get("lines", {}))
+        found = self._kinds.sums()
         heaviest = heapq.nlargest(_KINDS, found)
         kinds = [[name, round(seconds, 3), number, lines.get(name)] for seconds, number, name in heaviest]
         return sum(each[0] for each in found), sum(each[1] for each in found), kinds
@@ -268,11 +247,6 @@ class Recorder:
                 every[key] = max(every.get(key, (0.0, "", 0.0)), (seconds, seen.name, began))
         longest = heapq.nlargest(_LONGEST, every.items(), key=lambda each: each[1][0])
         return [[round(seconds, 3), key, *about] for key, (seconds, *about) in longest]
-
-
-def _has_been_computed(task: Any) -> bool:
-    """Whether there has been a result, which may be there no more."""
-    return task.nbytes >= 0 and task.state in ("memory", "released", "forgotten")
 
 
 def _is_overlong(task: Any, duration: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = ["Row", "memory", "rows"]
 OTHER = "other kinds"
 _KINDS = 6  # that have a colour of their own
 _BINS, _ROWS = 200, 48
+_ROUNDED = 0.005  # s by which the time of a sample may be too early
 _MEMORY, _SPILLED, _RUNNING, _COMPUTED, _TRANSFER, _SERIALIZE, _DISK, _OF_KINDS = range(len(SAMPLE))
 
 
@@ -77,13 +79,18 @@ def _lives(record: Record) -> dict[str, _Life]:
 def _spent(record: Record) -> dict[str, list[tuple[float, float, dict[str, float]]]]:
     """Return name of a worker -> from when to when it spent how many s on what."""
     found = defaultdict[str, list[tuple[float, float, dict[str, float]]]](list)
-    last: dict[str, Sequence[Any]] = {}
+    last: dict[tuple[str, int], Sequence[Any]] = {}
+    begins = defaultdict[str, list[float]](list)
+    for event in record.events:
+        if event["kind"] == "up":
+            begins[event["name"]].append(event["t"])
     pending = defaultdict[str, list[tuple[float, float, float]]](list)  # computed, of a kind that is not known yet
     for sample in record.samples:
         for name, entry in sample["workers"].items():
-            before = last.get(name, (0, 0, 0, 0.0, 0.0, 0.0, 0.0, {}))
-            last[name] = entry
             begin, end = sample.get("since", sample["t"] - 1), sample["t"]
+            life = name, bisect_right(begins[name], end + _ROUNDED)  # each has sums of its own
+            before = last.get(life, (0, 0, 0, 0.0, 0.0, 0.0, 0.0, {}))
+            last[life] = entry
             others = {
                 "transfer": entry[_TRANSFER] - before[_TRANSFER],
                 "spill": entry[_SERIALIZE] - before[_SERIALIZE] + entry[_DISK] - before[_DISK],

@@ -189,6 +189,18 @@ def test_a_run_that_goes_on_was_not_killed(kept):
     assert "was killed" not in text
 
 
+def test_a_worker_that_comes_back_begins_anew(tmp_path):
+    def sample(moment, seconds):
+        entry = [1 << 30, 0, 0, seconds, 0.0, 0.0, 0.0, {"load": seconds}]
+        return {"kind": "sample", "t": moment, "since": moment - 1, "workers": {"1": entry}}
+
+    path = record.reserve(str(tmp_path))
+    down, again = {**DOWN[0], "t": 1003.0, "name": "1"}, {**UP[0], "t": 1004.004}
+    record.append(path, [RUN, UP[0], sample(1002.0, 1.0), down, again, sample(1004.0, 0.5), sample(1005.0, 0.9), TOTALS])
+    (row,) = timeline.rows(record.read(path))
+    assert sum(row.bins["kind load"]) * 10.0 / len(row.there) == pytest.approx(1.9, abs=0.01)
+
+
 def test_values_for_programs(kept):
     values = json.loads(write(Source(str(kept), None, {"wall": 10.5}), as_json=True, file=None))
     assert values["summary"]["shares"]["useful"] == pytest.approx(2 / 3, abs=0.001)

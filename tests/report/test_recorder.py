@@ -35,11 +35,12 @@ async def looked():
 class Cluster:
     """A scheduler with a recorder; workers are started as a test needs them."""
 
-    def __init__(self, scheduler, client, recorder):
-        self.scheduler, self.client, self.recorder = scheduler, client, recorder
+    def __init__(self, scheduler, client, recorder, directory):
+        self.scheduler, self.client, self.recorder, self.directory = scheduler, client, recorder, directory
 
     def worker(self, **how):
-        return Worker(self.scheduler.address, dashboard=False, plugins=[WorkerMeasures()], **how)
+        how = {"nthreads": 1, "dashboard": False, "local_directory": self.directory, **how}
+        return Worker(self.scheduler.address, plugins=[WorkerMeasures()], **how)
 
     def executed(self):
         """Return for how long tasks had been computed when workers reported last."""
@@ -61,7 +62,7 @@ def recorded(tmp_path):
                 recorder = Recorder(path, {"version": record.VERSION, "t": time.time(), "threads": threads})
                 recorder.start(scheduler)
                 with contextlib.closing(recorder):
-                    await asyncio.wait_for(script(Cluster(scheduler, client, recorder)), 60)
+                    await asyncio.wait_for(script(Cluster(scheduler, client, recorder, str(tmp_path))), 60)
 
         asyncio.run(main())
         return record.read(path)
@@ -106,3 +107,63 @@ def test_what_a_worker_that_is_gone_had_not_finished_is_lost(recorded, tmp_path,
     parts = recorded(script).totals["parts"]
     assert (parts["lost"] > 1) != ended
     assert (parts["useful"] > 1) == ended
+
+
+def work(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def test_what_was_before_a_restart_still_counts(recorded):
+    """The scheduler forgets its tasks then, and how long they took."""
+
+    async def script(cluster):
+        async with cluster.worker(name="first"):
+            await cluster.client.gather([cluster.client.submit(work, 0.3, pure=False) for _ in range(3)])
+            await cluster.client.submit(len, "ab")
+            await looked()
+            await cluster.client.restart(wait_for_workers=False)
+            assert not cluster.scheduler.task_prefixes
+        async with cluster.worker(name="second"):
+            await cluster.client.submit(work, 0.2)
+
+    totals = recorded(script).totals
+    kinds = {name: (seconds, number) for name, seconds, number, _ in totals["kinds"]}
+    assert (totals["tasks"], totals["workers"]) == (5, 2)
+    assert kinds["work"] == (pytest.approx(1.1, abs=0.15), 4)
+    assert kinds["len"][1] == 1
+
+
+def test_a_worker_that_comes_back_under_its_address_is_a_new_one(recorded, tmp_path):
+    async def script(cluster):
+        async with cluster.worker(name="a") as worker:
+            address, port = worker.address, worker.port
+            await cluster.client.submit(work, 0.5)
+            await looked()
+        await looked()
+        async with cluster.worker(name="a", port=port) as worker:
+            assert worker.address == address
+            future = cluster.client.submit(computes_until, str(tmp_path / "end"))
+            await until(lambda: cluster.executed() > 1)
+            await looked()
+            cluster.recorder.close()
+            (tmp_path / "end").touch()
+            await future
+
+    found = recorded(script)
+    assert [event["kind"] for event in found.events] == ["up", "down", "up"]
+    assert found.totals["parts"]["useful"] > 1.4
+    assert found.totals["kinds"] == [["work", pytest.approx(0.5, abs=0.1), 1, None]]
+
+
+def test_a_worker_that_takes_the_place_of_another_comes_after_it(recorded):
+    """Where both happens between two looks."""
+
+    async def script(cluster):
+        async with cluster.worker(name="a") as worker:
+            port = worker.port
+            await looked()
+        async with cluster.worker(name="a", port=port):
+            await looked()
+
+    assert [event["kind"] for event in recorded(script).events] == ["up", "down", "up", "down"]
