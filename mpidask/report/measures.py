@@ -29,9 +29,8 @@ _ACTIVITIES = {
     "deserialize": "serialize",
     "compress": "serialize",
     "decompress": "serialize",
-    "failed": "lost",
-    "cancelled": "lost",
 }
+_VAIN = ("failed", "cancelled")  # activities that came to nothing: in "execute" a task, elsewhere a transfer
 
 
 class WorkerMeasures(WorkerPlugin):
@@ -118,7 +117,7 @@ def sums(digests: Mapping[Any, float]) -> tuple[dict[str, float], dict[str, floa
             continue
         context, activity, unit = name[0], name[-2], name[-1]
         if unit == "seconds":
-            ours = _ACTIVITIES.get(str(activity))
+            ours = "lost" if activity in _VAIN and context == "execute" else _ACTIVITIES.get(str(activity))
             if ours is not None:
                 spent[ours] += value
             elif context == "gather-dep":

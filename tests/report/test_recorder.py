@@ -153,7 +153,7 @@ def test_a_worker_that_comes_back_under_its_address_is_a_new_one(recorded, tmp_p
     found = recorded(script)
     assert [event["kind"] for event in found.events] == ["up", "down", "up"]
     assert found.totals["parts"]["useful"] > 1.4
-    assert found.totals["kinds"] == [["work", pytest.approx(0.5, abs=0.1), 1, None]]
+    assert found.totals["kinds"][0][:3] == ["work", pytest.approx(0.5, abs=0.1), 1]
 
 
 def test_a_worker_that_takes_the_place_of_another_comes_after_it(recorded):
