@@ -67,7 +67,10 @@ def _status(argv: Sequence[str]) -> int:
         handles = [handle for handle in handles if _is_recent(handle, standings[handle.name])]
     rows = [table.row(handle.record, standings[handle.name]) for handle in handles]
     if given["json"] or given["jobs"]:
-        rows = [{**each, "report": _reported(each["directory"])} for each in rows]
+        rows = [
+            {**each, "report": _reported(each["directory"], standings[handle.name])}
+            for handle, each in zip(handles, rows, strict=True)
+        ]
     if given["json"]:
         print(json.dumps(rows, indent=2))
     elif given["jobs"]:
@@ -77,12 +80,20 @@ def _status(argv: Sequence[str]) -> int:
     return 0
 
 
-def _reported(directory: str) -> dict[str, Any] | None:
+def _reported(directory: str, standing: Standing) -> dict[str, Any] | None:
     """Return what the record of a job's last run comes to; None without one."""
     from mpidask.report import closing, record, summary
 
     found = record.newest(directory)
-    return None if found is None else {**summary.summarize(found).to_json(), "lines": closing.closing_lines(found)}
+    if found is None:
+        return None
+    lines = closing.closing_lines(found, goes_on=_goes_on(standing))
+    return {**summary.summarize(found).to_json(), "lines": lines}
+
+
+def _goes_on(standing: Standing) -> bool | None:
+    """Whether a job runs; None if that is not known."""
+    return {"running": True, "unknown": None}.get(standing.state.value, False)
 
 
 def _report(argv: Sequence[str]) -> int:
@@ -110,7 +121,6 @@ def _report(argv: Sequence[str]) -> int:
 
 def _source(token: str) -> Source:
     """Return where the record of a job is, or the one in a directory; raises UsageError."""
-    from mpidask.batch.job_state import JobState
     from mpidask.batch.queries import accounting, monitor
     from mpidask.cli import table
     from mpidask.report.output import Source
@@ -120,8 +130,7 @@ def _source(token: str) -> Source:
     handle = common.find_jobs([token])[0]
     standing = monitor.look([handle.record], handle.interval)[handle.name]
     ended = standing.reason or table.why(table.row(handle.record, standing)) or None
-    goes_on = standing.state is JobState.RUNNING
-    return Source(str(handle.directory), ended, accounting.ask(handle.record), goes_on=goes_on)
+    return Source(str(handle.directory), ended, accounting.ask(handle.record), goes_on=_goes_on(standing))
 
 
 def _is_recent(handle: Handle, standing: Standing) -> bool:

@@ -28,14 +28,14 @@ class Source:
 
     path:      of a directory with records, or of one of them
     ended:     how the job ended, in the batch system's words
+    goes_on:   whether the run does; None if that is not known
     accounted: what the batch system accounts: wall and cpu (s), memory (bytes), and what else it tells, by name
-    goes_on:   whether the job still runs
     """
 
     path: str
     ended: str | None = None
     accounted: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    goes_on: bool = False
+    goes_on: bool | None = None
 
     def record(self) -> Record:
         """Return the newest record; raises UsageError if there is none."""
@@ -78,9 +78,10 @@ def write(source: Source, *, as_json: bool, file: str | None) -> str:
 def _values(record: Record, run: Summary, source: Source) -> dict[str, Any]:
     return {
         "summary": run.to_json(),
-        "lines": closing_lines(record),
+        "lines": closing_lines(record, goes_on=source.goes_on),
         "advice": advise(run),
         "ended": source.ended,
+        "goes_on": source.goes_on,
         "run": dict(record.run),
         "kinds": record.totals.get("kinds", []),
         "longest": record.totals.get("longest", []),

@@ -26,13 +26,13 @@ def page(
     ended: str | None = None,
     accounted: Sequence[tuple[str, str, str]] = (),
     *,
-    goes_on: bool = False,
+    goes_on: bool | None = None,
 ) -> str:
     """Return the page.
 
     ended:     how the run ended, where the batch system knows more than the record
+    goes_on:   whether the run does; None if that is not known
     accounted: name, the batch system's figure and ours
-    goes_on:   whether the run has not ended yet
     """
     run = summarize(record)
     title = " ".join(record.run.get("program") or ["cluster"])
@@ -66,10 +66,12 @@ def _head(record: Record, run: Summary, title: str, endings: Sequence[str]) -> I
     yield f'<div class="figures">{figures}</div>'
 
 
-def _endings(run: Summary, ended: str | None, *, goes_on: bool) -> Iterator[str]:
-    """Yield what is to be said of an end that was not in order."""
-    if goes_on:
+def _endings(run: Summary, ended: str | None, *, goes_on: bool | None) -> Iterator[str]:
+    """Yield what is to be said of an end that was not in order, or is still to come."""
+    if not run.complete and goes_on:
         yield "The run has not ended. What follows is known up to now."
+    elif not run.complete and goes_on is None and not ended:
+        yield "The record has no end: the run goes on, or was killed. What follows was known until then."
     elif not run.complete:
         yield f"The run was killed: {ended or 'its record has no end'}. What follows was known until then."
     elif run.status == WalltimeError.status:

@@ -129,6 +129,21 @@ def test_a_run_that_has_ended_was_not_killed(kept):
 
 
 @pytest.mark.parametrize(
+    ("goes_on", "said", "line"),
+    [
+        (True, "The run has not ended. What follows is known up to now.", "20 % idle (too few tasks) so far"),
+        (False, "The run was killed: its record has no end. What follows", "; the record ends there"),
+        (None, "The record has no end: the run goes on, or was killed. What follows", "; the record ends there"),
+    ],
+)
+def test_a_record_without_an_end_may_be_that_of_a_run_that_goes_on(kept, goes_on, said, line):
+    source = Source(str(kept), goes_on=goes_on)
+    write(source, as_json=False, file=None)
+    assert said in (kept / "report.html").read_text()
+    assert json.loads(write(source, as_json=True, file=None))["lines"][0].endswith(line)
+
+
+@pytest.mark.parametrize(
     ("status", "said"), [(75, "The walltime ended the run (status 75)."), (3, "ended with status 3.")]
 )
 def test_how_the_run_ended_is_said(kept, status, said):

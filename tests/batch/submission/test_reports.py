@@ -49,6 +49,10 @@ def test_a_job_that_is_killed(system):
     system.file("work.py", WORK + "time.sleep(600)")
     job = system.submit(*system.shape(1, 3), "work.py")
     system.until(job, lambda each: "computed" in system.log(job) and report(system, job)["summary"]["tasks"])
+    page = system.run("cat", system.mpidask("report", job).stdout.strip()).stdout
+    assert "The run has not ended." in page
+    (known,) = system.status()
+    assert known["report"]["lines"][0].endswith(" so far")
     system.run("kill", "-9", *map(str, system.processes()))
     system.until(job, lambda each: each["ended"])
     found = report(system, job)
