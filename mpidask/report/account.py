@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 __all__ = ["BUSY", "IDLE", "Account", "Measured", "Situation", "WorkerLoad", "causes", "split"]
 
 #: What a thread without a task waits for.
-IDLE = ("few_tasks", "stragglers", "workers", "script")
+IDLE = ("few_tasks", "stragglers", "unrunnable", "workers", "script")
 
 #: What a thread with a task is at.
 BUSY = ("useful", "gil", "lost", "transfer", "spill", "serialize", "scheduler")
@@ -36,15 +36,17 @@ class WorkerLoad:
 class Situation:
     """The cluster at a moment.
 
-    expected: threads of all workers that there are to be
-    queued:   whether the scheduler keeps tasks back that could run
-    overlong: whether a task runs that takes far longer than others of its kind
+    expected:   threads of all workers that there are to be
+    queued:     whether the scheduler keeps tasks back that could run
+    overlong:   whether a task runs that takes far longer than others of its kind
+    unrunnable: whether there are tasks that ask for what no worker has
     """
 
     expected: int
     workers: Sequence[WorkerLoad] = ()
     queued: bool = False
     overlong: bool = False
+    unrunnable: bool = False
 
     @property
     def threads(self) -> int:
@@ -72,6 +74,8 @@ def _cause(now: Situation) -> str:
     """Return why threads of a worker that takes tasks have none."""
     if now.queued:
         return "scheduler"
+    if now.unrunnable:
+        return "unrunnable"
     if not now.with_task:
         return "script"
     if now.overlong or any(worker.tasks > worker.threads for worker in now.workers):

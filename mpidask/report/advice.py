@@ -20,7 +20,7 @@ _FREE = 0.5  # of memory, and of cores, that could have more workers
 
 def advise(run: Summary) -> str | None:
     """Return what would have helped most; None for a run that needs no advice."""
-    work = run.capacity * (1 - run.share("workers", "script"))
+    work = run.capacity * (1 - run.share("unrunnable", "workers", "script"))
     found = [*_slow_start(run)]
     if work >= _WORK:
         found += [(weight / work, say) for weight, say in _of_work(run)]
@@ -33,15 +33,23 @@ def advise(run: Summary) -> str | None:
 
 
 def _slow_start(run: Summary) -> Iterator[tuple[float, Callable[[], str]]]:
-    """Yield what is to be said of threads that waited for workers, or for the script, with its share in all."""
-    if run.startup is not None and run.startup > _SLOW_START and run.share("workers") > _LEAST:
+    """Yield what is to be said of threads that waited while there was no work for them, with its share in all."""
+    seconds, waited = run.arrived
+    if seconds > _SLOW_START and waited > _LEAST * run.capacity:
         yield (
-            run.share("workers"),
+            min(run.share("workers"), waited / run.capacity),
             lambda: (
-                f"workers took {duration(run.startup or 0.0)} to start: try --import-cache, or an environment "
+                f"workers took {duration(seconds)} to start: try --import-cache, or an environment "
                 "with compiled bytecode on a faster file system"
             ),
         )
+    yield (
+        run.share("unrunnable"),
+        lambda: (
+            f"for {percent(run.share('unrunnable'))} of the time there were tasks that ask for what no worker has: look at "
+            "their resources= and workers="
+        ),
+    )
     if run.parts.get("script", 0.0) > _SLOW_START * run.threads and run.share("script") > 2 * _LEAST:
         yield (
             run.share("script"),

@@ -58,6 +58,7 @@ class Recorder:
         self._began = self._looked = float(header["t"])
         self._sampled = self._began
         self._first: float | None = None  # when the first task was there
+        self._most, self._arrived = 0, [self._began, 0.0]  # threads; since when, and threads times s until then
         self._looking: asyncio.Task[None] | None = None
 
     def start(self, scheduler: Any) -> None:
@@ -110,10 +111,13 @@ class Recorder:
             [WorkerLoad(state.nthreads, len(state.processing), state.status.name == "paused") for state in states],
             queued=bool(getattr(self._scheduler, "queued", ())),
             overlong=self._has_overlong(),
+            unrunnable=bool(self._scheduler.unrunnable),
         )
         if self._first is None and situation.with_task:
             self._first = now
         self._account.note(situation, max(0.0, now - self._looked))
+        if (threads := min(situation.threads, situation.expected)) > self._most:
+            self._most, self._arrived = threads, [now, round(self._account.idle.get("workers", 0.0), 3)]
         self._looked = now
 
     def _note_workers(self, now: float) -> None:
@@ -225,6 +229,7 @@ class Recorder:
             "peak": None if highest is None else [highest.name, highest.peak, highest.limit],
             "busiest": self._account.peak,
             "first": self._first,
+            "arrived": self._arrived,
             "restarts": sum(self._died.values()),
             "workers": len(gone.names.union(each.name for _, each in seen)),
         }

@@ -26,6 +26,7 @@ NAMES = {
     "scheduler": "scheduler and worker overhead",
     "few_tasks": "idle: too few tasks",
     "stragglers": "idle: stragglers",
+    "unrunnable": "idle: tasks ask for what no worker has",
     "workers": "idle: waiting for workers",
     "script": "idle: the script alone",
 }
@@ -39,6 +40,7 @@ class Summary:
     capacity: threads of all workers times s
     parts:    what that was there for, in the same unit
     startup:  s until the first task, None if there was none
+    arrived:  s until as many threads were there as ever, and threads times s that had been waited for them until then
     cpu:      s of processor time that tasks took
     imports:  s for which tasks imported modules
     peak:     name, bytes and limit of the worker that used most of its memory; None if that is not known
@@ -56,6 +58,7 @@ class Summary:
     workers: int
     tasks: int = 0
     startup: float | None = None
+    arrived: tuple[float, float] = (0.0, 0.0)
     cpu: float = 0.0
     imports: float = 0.0
     spilled: int = 0
@@ -98,6 +101,7 @@ class Summary:
             "workers": self.workers,
             "tasks": self.tasks,
             "startup_seconds": self.startup,
+            "arrival_seconds": self.arrived[0],
             "cpu_seconds": self.cpu,
             "import_seconds": self.imports,
             "spilled_bytes": self.spilled,
@@ -117,7 +121,7 @@ def summarize(record: Record) -> Summary:
     run, totals = record.run, record.totals
     moved, first, longest = totals.get("bytes", {}), totals.get("first"), totals.get("longest") or [None]
     tasks, kinds = totals.get("tasks", 0), totals.get("kinds", ())
-    peak = totals.get("peak")
+    peak, arrived = totals.get("peak"), totals.get("arrived")
     return Summary(
         wall=record.last - record.began,
         capacity=totals.get("capacity", 0.0),
@@ -127,6 +131,7 @@ def summarize(record: Record) -> Summary:
         workers=len(run.get("workers", ())),
         tasks=tasks,
         startup=None if first is None else round(first - record.began, 3),
+        arrived=(0.0, 0.0) if arrived is None else (round(arrived[0] - record.began, 3), arrived[1]),
         cpu=totals.get("cpu", 0.0),
         imports=totals.get("imports", 0.0),
         spilled=int(moved.get("spilled", 0)),

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.one_mpi
         (Situation(4, [WorkerLoad(2, 1), WorkerLoad(2, 0)], overlong=True), {"workers": 0, "stragglers": 3}),
         (Situation(4, [WorkerLoad(2, 1), WorkerLoad(2, 2)], queued=True), {"workers": 0, "scheduler": 1}),
         (Situation(4, [WorkerLoad(2, 0, paused=True), WorkerLoad(2, 2)], queued=True), {"workers": 0, "spill": 2}),
+        (Situation(4, [WorkerLoad(2, 0)], unrunnable=True), {"workers": 2, "unrunnable": 2}),
         (Situation(2, [WorkerLoad(2, 2), WorkerLoad(2, 2)]), {"workers": 0}),
     ],
 )

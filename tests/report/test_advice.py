@@ -52,8 +52,20 @@ RECORDED = {
         "tasks imported modules for 6.0 s in all",
     ),
     "slow start": (
-        run({"useful": 6.6, "few_tasks": 1.0, "workers": 190.8, "script": 55.8}, startup=54.6),
+        run({"useful": 6.6, "few_tasks": 1.0, "workers": 190.8, "script": 55.8}, arrived=(54.6, 190.8)),
         "workers took 54.6 s to start",
+    ),
+    "a script that is slow to give work": (
+        run({"useful": 6.6, "few_tasks": 1.0, "workers": 190.8, "script": 55.8}, startup=54.6, arrived=(8.0, 30.0)),
+        None,
+    ),
+    "workers that are lost later": (
+        run({"useful": 60.6, "few_tasks": 1.0, "workers": 190.8}, startup=54.6, arrived=(54.6, 30.0)),
+        None,
+    ),
+    "tasks that no worker can take": (
+        run({"useful": 6.6, "unrunnable": 90.0, "workers": 9.0}),
+        "for 85 % of the time there were tasks that ask for what no worker has",
     ),
     "the script alone": (
         run({"useful": 35.3, "few_tasks": 3.9, "workers": 13.0, "script": 220.7}, threads=2, startup=8.0),

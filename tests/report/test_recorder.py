@@ -167,3 +167,34 @@ def test_a_worker_that_takes_the_place_of_another_comes_after_it(recorded):
             await looked()
 
     assert [event["kind"] for event in recorded(script).events] == ["up", "down", "up", "down"]
+
+
+def test_tasks_that_no_worker_can_take_are_not_the_script_alone(recorded):
+    async def script(cluster):
+        async with cluster.worker():
+            future = cluster.client.submit(work, 0, resources={"GPU": 1})
+            await until(lambda: cluster.scheduler.unrunnable)
+            await asyncio.sleep(1)
+            future.release()
+
+    parts = recorded(script, threads=1).totals["parts"]
+    assert parts["unrunnable"] > 0.5 > parts["script"]
+
+
+def test_it_is_known_when_the_workers_had_come(recorded):
+    """Not when the first task was there, nor what was waited for workers that were lost later."""
+
+    async def script(cluster):
+        async with cluster.worker():
+            await looked()
+            async with cluster.worker():
+                await asyncio.sleep(1)
+                await cluster.client.submit(work, 0)
+        await looked()
+
+    found = recorded(script, threads=2)
+    came = [event["t"] for event in found.events if event["kind"] == "up"]
+    moment, waited = found.totals["arrived"]
+    assert moment == came[1] < found.totals["first"] - 0.5
+    assert waited == pytest.approx(came[0] + came[1] - 2 * found.began, abs=0.6)
+    assert waited < found.totals["parts"]["workers"] - 0.5
