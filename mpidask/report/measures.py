@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["METRIC", "WorkerMeasures"]
 METRIC = "mpidask-report"
 
 _LONGEST, _KINDS = 10, 20
+_SUMMING = 0.005  # part of the event loop's time that sums may take
 _IMPORTS = "<frozen importlib"  # in the name of a frame in which a module is imported
 _NOT_THE_USERS = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen", "<__array_function__")
 
@@ -46,6 +48,8 @@ class WorkerMeasures(WorkerPlugin):
         self._profiled = 0.0  # up to when the profile has been looked through
         self._samples, self._importing = 0, 0
         self._lines: dict[str, Counter[str]] = {}
+        self._sums: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]] = ({}, {}, {})
+        self._due = 0.0  # when they are to be made again
         self._received, self._counted = 0, 0.0  # bytes, and up to when they have been counted
         metrics: dict[str, Any] = worker.metrics
         metrics[METRIC] = lambda _worker: self.report()
@@ -68,9 +72,8 @@ class WorkerMeasures(WorkerPlugin):
 
     def report(self) -> dict[str, Any]:
         """Return sums since the worker began."""
-        spent, moved, kinds = sums(self._worker.digests_total)
+        spent, moved, heaviest = self._sum_up()
         self._look_through_profile()
-        heaviest = dict(heapq.nlargest(_KINDS, kinds.items(), key=lambda each: each[1]))
         lines = {kind: found.most_common(1)[0][0] for kind in heaviest if (found := self._lines.get(kind))}
         share = self._importing / self._samples if self._samples else 0.0
         return {
@@ -80,6 +83,15 @@ class WorkerMeasures(WorkerPlugin):
             "lines": lines,
             "longest": sorted(self._longest, reverse=True),
         }
+
+    def _sum_up(self) -> tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]:
+        """Return `sums`, of the heaviest kinds alone; where there are many kinds, those of a while ago."""
+        if time.monotonic() >= self._due:
+            begun = time.thread_time()
+            spent, moved, kinds = sums(self._worker.digests_total)
+            self._sums = spent, moved, dict(heapq.nlargest(_KINDS, kinds.items(), key=lambda each: each[1]))
+            self._due = time.monotonic() + (time.thread_time() - begun) / _SUMMING
+        return self._sums
 
     def _count_received(self) -> int:
         """Return the bytes that other workers have sent."""

@@ -25,6 +25,7 @@ _LOOK, _SLOW = 0.2, 1.0  # s between two looks; while there is nothing to do
 _CALM = 10.0  # s for which there has been nothing to do then
 _LOOK_EACH = 0.002  # the same for each worker, so that a thousand cost no more
 _SAMPLE, _SAMPLE_EACH, _SAMPLE_PART = 1.0, 0.02, 1 / 300  # s between two samples; for each worker; of the time so far
+_WRITING = 0.005  # part of the scheduler's time that samples may take
 _MOST_WORKERS = 2000  # beyond which samples tell of the whole run alone
 _OVERLONG, _LONG = 3.0, 0.5  # times the mean of its kind, and s, beyond which a task is a straggler
 _KNOWN = 3  # tasks of a kind of which the mean is known
@@ -59,6 +60,7 @@ class Recorder:
         self._sampled = self._began
         self._first: float | None = None  # when the first task was there
         self._most, self._arrived = 0, [self._began, 0.0]  # threads; since when, and threads times s until then
+        self._took = 0.0  # s of the processor for the last sample
         self._looking: asyncio.Task[None] | None = None
 
     def start(self, scheduler: Any) -> None:
@@ -80,7 +82,7 @@ class Recorder:
             while self._scheduler.status.name not in ("closing", "closed"):
                 self._look()
                 if time.time() - self._sampled >= self._between():
-                    self._writer.write([*self._sample(), self._totals()])
+                    self._write()
                 await asyncio.sleep(self._pause())
         self._looking = None  # a client has shut the scheduler down
         self._finish()
@@ -89,7 +91,12 @@ class Recorder:
         with _harmless():
             if self._scheduler.status.name == "running":
                 self._look()
-            self._writer.write([*self._sample(), self._totals(), {"kind": "end", "t": time.time()}])
+            self._write({"kind": "end", "t": time.time()})
+
+    def _write(self, *more: Mapping[str, Any]) -> None:
+        begun = time.thread_time()
+        self._writer.write([*self._sample(), self._totals(), *more])
+        self._took = time.thread_time() - begun
 
     def _pause(self) -> float:
         since = self._scheduler.idle_since
@@ -98,7 +105,8 @@ class Recorder:
 
     def _between(self) -> float:
         workers = len(self._scheduler.workers)
-        return max(_SAMPLE, _SAMPLE_EACH * workers, (time.time() - self._began) * _SAMPLE_PART)
+        so_far = time.time() - self._began
+        return max(_SAMPLE, _SAMPLE_EACH * workers, so_far * _SAMPLE_PART, self._took / _WRITING)
 
     # ------------------------------------------------------------------------------ looking
     def _look(self) -> None:

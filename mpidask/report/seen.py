@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from mpidask.compat.dask import seconds_computed
+
 __all__ = ["Gone", "Kinds", "Seen"]
 
 
@@ -90,9 +92,8 @@ class Kinds:
 
     def sums(self) -> list[tuple[float, int, str]]:
         """Return s, number and name of each."""
-        found = [
-            (prefix.all_durations["compute"], prefix.state_counts["memory"], prefix.name) for prefix in self._prefixes
-        ]
+        seconds_of_each = zip(seconds_computed(self._prefixes), self._prefixes, strict=True)
+        found = [(seconds, prefix.state_counts["memory"], prefix.name) for seconds, prefix in seconds_of_each]
         if not self._before:
             return found
         left = dict(self._before)

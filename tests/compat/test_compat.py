@@ -22,6 +22,7 @@ import distributed.utils
 import pytest
 from distributed import Client, LocalCluster
 from distributed.cli import dask_worker
+from distributed.scheduler import TaskPrefix
 from distributed.security import Security
 
 from mpidask.compat import dask as compat
@@ -133,6 +134,16 @@ def test_clients_and_workers_of_this_process_are_known():
     ):
         assert client in compat.clients()
         assert {each.address for each in compat.workers()} >= set(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def test_how_long_tasks_were_computed():
+    kind, public = TaskPrefix("load"), types.SimpleNamespace(all_durations={"compute": 1.5})
+    assert compat.seconds_computed([kind]) == [0]
+    kind.add_duration("compute", 1.0, 1.5)
+    kind.add_duration("compute", 2.0, 2.5)
+    kind.add_duration("transfer", 2.0, 9.0)
+    assert compat.seconds_computed([kind]) == [1.0]
+    assert compat.seconds_computed([public]) == [1.5]
 
 
 def test_the_default_client_is_found_as_it_is_told(monkeypatch):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+import types
+
 import pytest
 
-from mpidask.report.measures import sums
+from mpidask.report.measures import WorkerMeasures, sums
 
 pytestmark = pytest.mark.one_mpi
 
@@ -27,3 +30,24 @@ def test_a_transfer_that_failed_is_no_task_that_failed():
     )
     assert spent == {"cpu": 1.0, "lost": 5.0, "transfer": 200.0}
     assert (moved, kinds) == ({"spilled": 7.0}, {"load": 1.0})
+
+
+def test_sums_of_many_kinds_are_made_less_often():
+    """A script may make a kind of each task, and Dask keeps a sum of each for good."""
+    digests = {("execute", None, f"station_{number}", "thread-cpu", "seconds"): 1.0 for number in range(20_000)}
+    worker = types.SimpleNamespace(
+        state=types.SimpleNamespace(tasks={}),
+        metrics={},
+        digests_total=digests,
+        transfer_incoming_log=[],
+        profile_history=[],
+        profile_keys_history=[],
+    )
+    measures = WorkerMeasures()
+    measures.setup(worker)
+    begun = time.thread_time()
+    assert measures.report()["seconds"]["cpu"] == 20_000
+    digests[("execute", None, "last", "thread-cpu", "seconds")] = 1.0
+    assert measures.report()["seconds"]["cpu"] == 20_000
+    time.sleep(200 * (time.thread_time() - begun))
+    assert measures.report()["seconds"]["cpu"] == 20_001

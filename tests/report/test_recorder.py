@@ -13,6 +13,7 @@ from distributed import Client, Scheduler, Worker
 from mpidask.report import record
 from mpidask.report.measures import WorkerMeasures
 from mpidask.report.recorder import Recorder
+from mpidask.report.seen import Kinds
 
 pytestmark = pytest.mark.one_mpi
 
@@ -198,3 +199,23 @@ def test_it_is_known_when_the_workers_had_come(recorded):
     assert moment == came[1] < found.totals["first"] - 0.5
     assert waited == pytest.approx(came[0] + came[1] - 2 * found.began, abs=0.6)
     assert waited < found.totals["parts"]["workers"] - 0.5
+
+
+def test_samples_that_take_long_are_fewer(recorded, monkeypatch):
+    """They take long where each task is a kind of its own."""
+    sums = Kinds.sums
+
+    def slow(kinds):
+        end = time.thread_time() + 0.03
+        while time.thread_time() < end:
+            pass
+        return sums(kinds)
+
+    monkeypatch.setattr(Kinds, "sums", slow)
+
+    async def script(cluster):
+        async with cluster.worker():
+            await asyncio.sleep(4)
+
+    found = recorded(script)
+    assert len(found.samples) <= 2
