@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "append_json",
+    "append_lines",
     "is_ours",
     "json_lines",
     "make_private",
@@ -51,13 +52,17 @@ def replace_json(path: str, content: Any) -> None:
 
 
 def append_json(path: Path, values: Iterable[Any]) -> None:
-    """Append a line of JSON for each value to a file, mode 0600; raises OSError.
+    """Append a line of JSON for each value to a file, as `append_lines` does; raises OSError."""
+    import json
+
+    append_lines(path, "".join(json.dumps(value) + "\n" for value in values).encode())
+
+
+def append_lines(path: str | Path, lines: bytes) -> None:
+    """Append lines to a file, mode 0600; raises OSError.
 
     An unfinished last line, which a full disk may have left, is ended first.
     """
-    import json
-
-    lines = "".join(json.dumps(value) + "\n" for value in values).encode()
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)

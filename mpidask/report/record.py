@@ -8,7 +8,7 @@ run
 up, down, died
     A worker has come, has gone, its process has died (``what``).
 sample
-    Each worker that has changed, by name: see `SAMPLE`.
+    Each worker that has changed, by name: see `SAMPLE`. Of its kinds of tasks those alone that have changed.
 totals
     What the whole run has come to until now; the last one counts.
 end
@@ -20,13 +20,14 @@ exit
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mpidask.errors import UsageError
+from mpidask.files import append_lines
 
 __all__ = ["NAME", "SAMPLE", "VERSION", "Record", "append", "find", "newest", "read", "read_brief", "reserve"]
 
@@ -87,11 +88,11 @@ def reserve(directory: str) -> str:
             return path
 
 
-def append(path: str, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Append lines to a file that `reserve` has made; raises OSError."""
-    text = "".join(json.dumps(line, separators=(",", ":"), default=str) + "\n" for line in lines)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(text)
+def append(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
+    """Append lines to a file that `reserve` has made; return how many bytes that were; raises OSError."""
+    text = "".join(json.dumps(line, separators=(",", ":"), default=str) + "\n" for line in lines).encode()
+    append_lines(path, text)
+    return len(text)
 
 
 def find(directory: str) -> list[str]:
@@ -125,7 +126,7 @@ def newest(directory: str) -> Record | None:
 def read(path: str) -> Record:
     """Return all that is in a file; raises UsageError if it is no record, or that of a later version of mpidask."""
     with open(path, "rb") as file:
-        return _gathered(path, file.read())
+        return _gathered(path, file)
 
 
 def read_brief(path: str) -> Record:
@@ -135,29 +136,33 @@ def read_brief(path: str) -> Record:
         begins = file.tell()
         file.seek(0, os.SEEK_END)
         file.seek(max(begins, file.tell() - _TAIL))
-        return _gathered(path, first + file.read())
+        return _gathered(path, itertools.chain([first], file))
 
 
-def _gathered(path: str, content: bytes) -> Record:
-    by_kind = defaultdict[str, list[dict[str, Any]]](list)
-    for line in _lines(content):
+def _gathered(path: str, lines: Iterable[bytes]) -> Record:
+    last: dict[str, dict[str, Any]] = {}  # by kind
+    events: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
+    for line in _read(lines):
         kind = str(line.get("kind"))
-        by_kind["event" if kind in _EVENTS else kind].append(line)
-    if not by_kind["run"]:
+        if kind in (*_EVENTS, "sample"):
+            (samples if kind == "sample" else events).append(line)
+        elif kind != "run" or kind not in last:
+            last[kind] = line
+    if "run" not in last:
         raise UsageError(f"{path} is no record of a run", "name a job, or the directory that was given as --report")
-    run = by_kind["run"][0]
+    run, totals, end, left = (last.get(kind, {}) for kind in ("run", "totals", "end", "exit"))
     if run.get("version", 0) > VERSION:
         raise UsageError(
             f"{path} was written by mpidask {run.get('mpidask')}, which is newer than this one",
             "read it with that version",
         )
-    totals, end, left = (by_kind[kind][-1:] or [{}] for kind in ("totals", "end", "exit"))
-    return Record(path, run, by_kind["event"], by_kind["sample"], totals[0], end[0].get("t"), left[0].get("status"))
+    return Record(path, run, events, samples, totals, end.get("t"), left.get("status"))
 
 
-def _lines(content: bytes) -> Iterator[dict[str, Any]]:
+def _read(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the lines that can be read: the last one of a run that was killed may be half there."""
-    for line in content.splitlines():
+    for line in lines:
         try:
             value = json.loads(line)
         except ValueError:

@@ -26,6 +26,7 @@ _CALM = 10.0  # s for which there has been nothing to do then
 _LOOK_EACH = 0.002  # the same for each worker, so that a thousand cost no more
 _SAMPLE, _SAMPLE_EACH, _SAMPLE_PART = 1.0, 0.02, 1 / 300  # s between two samples; for each worker; of the time so far
 _WRITING = 0.005  # part of the scheduler's time that samples may take
+_DOUBLED = 16 << 20  # bytes of the record after which samples are half as many
 _MOST_WORKERS = 2000  # beyond which samples tell of the whole run alone
 _OVERLONG, _LONG = 3.0, 0.5  # times the mean of its kind, and s, beyond which a task is a straggler
 _KNOWN = 3  # tasks of a kind of which the mean is known
@@ -57,7 +58,7 @@ class Recorder:
         self._died: dict[str, int] = {}
         self._long: dict[str, tuple[float, str, float]] = {}  # key -> s that a task has run for, worker, begin
         self._began = self._looked = float(header["t"])
-        self._sampled = self._began
+        self._sampled = self._wrote = self._began
         self._first: float | None = None  # when the first task was there
         self._most, self._arrived = 0, [self._began, 0.0]  # threads; since when, and threads times s until then
         self._took = 0.0  # s of the processor for the last sample
@@ -81,8 +82,9 @@ class Recorder:
         with _harmless():
             while self._scheduler.status.name not in ("closing", "closed"):
                 self._look()
-                if time.time() - self._sampled >= self._between():
-                    self._write()
+                now, between = time.time(), self._between()
+                if now - self._wrote >= between:
+                    self._write(now, between)
                 await asyncio.sleep(self._pause())
         self._looking = None  # a client has shut the scheduler down
         self._finish()
@@ -91,12 +93,15 @@ class Recorder:
         with _harmless():
             if self._scheduler.status.name == "running":
                 self._look()
-            self._write({"kind": "end", "t": time.time()})
+            now = time.time()
+            self._write(now, 0.0, {"kind": "end", "t": now})
 
-    def _write(self, *more: Mapping[str, Any]) -> None:
+    def _write(self, now: float, between: float, *more: Mapping[str, Any]) -> None:
+        """Write what there is; of a long record workers are written less often."""
         begun = time.thread_time()
-        self._writer.write([*self._sample(), self._totals(), *more])
-        self._took = time.thread_time() - begun
+        is_due = now - self._sampled >= between * 2 ** (self._writer.written // _DOUBLED)
+        self._writer.write([*(self._sample(now) if is_due else ()), self._totals(), *more])
+        self._wrote, self._took = now, time.thread_time() - begun
 
     def _pause(self) -> float:
         since = self._scheduler.idle_since
@@ -182,18 +187,19 @@ class Recorder:
         return any(_is_overlong(task, duration) for state in few for task, duration in state.executing.items())
 
     # ------------------------------------------------------------------------------ writing
-    def _sample(self) -> list[Mapping[str, Any]]:
+    def _sample(self, now: float) -> list[Mapping[str, Any]]:
         """Return a line with the workers that have changed, none if none have."""
+        since, self._sampled = self._sampled, now
         if len(self._scheduler.workers) > _MOST_WORKERS:
-            self._sampled = time.time()
             return []
         changed: dict[str, list[Any]] = {}
         for seen in self._seen.values():
             entry = self._entry(seen)
             if entry != seen.written:
-                changed[seen.name] = seen.written = entry
-        since, self._sampled = self._sampled, time.time()
-        line = {"kind": "sample", "t": round(self._sampled, 2), "since": round(since, 2), "workers": changed}
+                before = seen.written[-1] if seen.written else {}
+                kinds = {kind: seconds for kind, seconds in entry[-1].items() if seconds != before.get(kind)}
+                changed[seen.name], seen.written = [*entry[:-1], kinds], entry
+        line = {"kind": "sample", "t": round(now, 2), "since": round(since, 2), "workers": changed}
         return [line] if changed else []
 
     def _entry(self, seen: Seen) -> list[Any]:

@@ -90,7 +90,7 @@ def _spent(record: Record) -> dict[str, list[tuple[float, float, dict[str, float
             begin, end = sample.get("since", sample["t"] - 1), sample["t"]
             life = name, bisect_right(begins[name], end + _ROUNDED)  # each has sums of its own
             before = last.get(life, (0, 0, 0, 0.0, 0.0, 0.0, 0.0, {}))
-            last[life] = entry
+            last[life] = [*entry[:_OF_KINDS], {**before[_OF_KINDS], **entry[_OF_KINDS]}]
             others = {
                 "transfer": entry[_TRANSFER] - before[_TRANSFER],
                 "spill": entry[_SERIALIZE] - before[_SERIALIZE] + entry[_DISK] - before[_DISK],

@@ -216,6 +216,20 @@ def test_a_worker_that_comes_back_begins_anew(tmp_path):
     assert sum(row.bins["kind load"]) * 10.0 / len(row.there) == pytest.approx(1.9, abs=0.01)
 
 
+def test_kinds_that_have_not_changed_are_not_repeated(tmp_path):
+    def sample(moment, computed, kinds):
+        entry = [1 << 30, 0, 0, computed, 0.0, 0.0, 0.0, kinds]
+        return {"kind": "sample", "t": moment, "since": moment - 1, "workers": {"1": entry}}
+
+    samples = sample(1002.0, 0.5, {"load": 0.5}), sample(1003.0, 1.0, {"add": 0.5}), sample(1004.0, 1.8, {"load": 1.3})
+    path = record.reserve(str(tmp_path))
+    record.append(path, [RUN, UP[0], *samples, TOTALS])
+    (row,) = timeline.rows(record.read(path))
+    spent = {name: sum(cells) * 10.0 / len(row.there) for name, cells in row.bins.items()}
+    assert spent["kind load"] == pytest.approx(1.3, abs=0.01)
+    assert spent["kind add"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_values_for_programs(kept):
     values = json.loads(write(Source(str(kept), None, {"wall": 10.5}), as_json=True, file=None))
     assert values["summary"]["shares"]["useful"] == pytest.approx(2 / 3, abs=0.001)

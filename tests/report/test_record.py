@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import pytest
 
@@ -101,3 +103,31 @@ def test_a_directory_that_is_gone_does_not_keep_a_writer_from_ending(tmp_path):
     writer.write([TOTALS])
     writer.close()
     assert not (tmp_path / "gone").exists()
+
+
+def test_an_unfinished_line_takes_no_other_with_it(tmp_path):
+    """A full disk may have left it."""
+    path = written(tmp_path, RUN, TOTALS)
+    with open(path, "a") as file:
+        file.write('{"kind":"totals","t":10')
+    record.append(path, [{"kind": "exit", "t": 1011.0, "status": 3}])
+    assert record.read(path).status == 3
+
+
+def test_a_file_system_that_hangs_takes_little_memory(tmp_path, monkeypatch):
+    path, goes_on = written(tmp_path, RUN), threading.Event()
+    append = record.append
+
+    def hanging(*given):
+        goes_on.wait(60)
+        return append(*given)
+
+    monkeypatch.setattr(record, "append", hanging)
+    sample = {"kind": "sample", "t": 1.0, "workers": {str(number): [0] for number in range(1000)}}
+    writer = Writer(path)
+    for _ in range(200):
+        writer.write([sample])
+    goes_on.set()
+    writer.close()
+    assert 40 < len(record.read(path).samples) < 60
+    assert 0 < writer.written < os.path.getsize(path)

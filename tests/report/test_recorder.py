@@ -10,7 +10,7 @@ import time
 import pytest
 from distributed import Client, Scheduler, Worker
 
-from mpidask.report import record
+from mpidask.report import record, recorder
 from mpidask.report.measures import WorkerMeasures
 from mpidask.report.recorder import Recorder
 from mpidask.report.seen import Kinds
@@ -219,3 +219,18 @@ def test_samples_that_take_long_are_fewer(recorded, monkeypatch):
 
     found = recorded(script)
     assert len(found.samples) <= 2
+
+
+def test_samples_of_a_large_record_are_fewer(recorded, monkeypatch):
+    monkeypatch.setattr(recorder, "_DOUBLED", 1000)
+
+    async def script(cluster):
+        async with cluster.worker():
+            for number in range(12):
+                await cluster.client.submit(work, 0.5, key=f"kind{number}-0")
+
+    found = recorded(script)
+    kinds = [kind for sample in found.samples for (entry,) in [sample["workers"].values()] for kind in entry[-1]]
+    assert len(kinds) == len(set(kinds)) > 3
+    assert len(found.samples) <= 5
+    assert found.totals["tasks"] == 12
