@@ -69,7 +69,8 @@ def write(source: Source, *, as_json: bool, file: str | None) -> str:
         return json.dumps(_values(record, run, source), indent=2)
     path = file or os.path.join(os.path.dirname(os.path.abspath(record.path)), "report.html")
     try:
-        replace(os.path.abspath(path), page(record, source.ended, rows, goes_on=source.goes_on))
+        content = page(record, source.ended, rows, goes_on=source.goes_on)
+        replace(os.path.abspath(path), content.encode(errors="replace"))  # arguments may be no UTF-8
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "name another file with --output") from None
     return path

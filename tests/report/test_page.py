@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -247,6 +248,13 @@ def test_a_comparison(kept):
     assert lines[0] == ["A", "B"]
     assert ["wall", "time", "10.0", "s", "20.0", "s", "+100", "%"] in lines
     assert ["useful", "67", "%", "33", "%", "-33", "points"] in lines
+
+
+def test_an_argument_that_is_no_text(tmp_path):
+    path = record.reserve(str(tmp_path))
+    record.append(path, [{**RUN, "program": ["s.py", os.fsdecode(b"caf\xe9.nc")]}, TOTALS])
+    write(Source(str(tmp_path)), as_json=False, file=None)
+    assert "s.py caf?.nc" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("path", ["/nowhere/report.jsonl", "."])
