@@ -109,8 +109,9 @@ def _stragglers(run: Summary) -> str:
 
 
 def _spill(run: Summary) -> str:
+    wrote = f"wrote {amount(run.spilled)} to disk" if run.spilled else f"paused for {percent(run.share('spill'))} of the time"
     return (
-        f"workers wrote {amount(run.spilled)} to disk for want of memory: give them more (fewer --workers-per-rank, "
+        f"workers {wrote} for want of memory: give them more (fewer --workers-per-rank, "
         "more nodes), or make chunks smaller"
     )
 

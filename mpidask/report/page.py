@@ -136,7 +136,8 @@ def _pictures(record: Record, run: Summary) -> Iterator[str]:
     if any(row.deaths for row in lines):
         named.append(("lost", "a worker died"))
     yield _section("Timeline", charts.timeline(lines, classes, run.wall, ends) + charts.legend(named))
-    series = dict(list(timeline.memory(record).items())[:_LINES])
+    fullest = sorted(timeline.memory(record).items(), key=lambda each: -max(size for _, size in each[1]))
+    series = dict(fullest[:_LINES])
     if series:
         limit = min((each["limit"] for each in record.events if each.get("limit")), default=0)
         yield _section("Memory of each worker", charts.memory(series, limit, run.wall))

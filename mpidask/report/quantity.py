@@ -16,7 +16,7 @@ def amount(size: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time, such as 4.2 ms, 12.3 s or 1:02:03."""
-    if seconds < 1:
+    if seconds < 0.9995:  # what rounds to less than 1000 ms
         return f"{1000 * seconds:.3g} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"

@@ -43,6 +43,10 @@ RECORDED = {
         ),
         "workers wrote 880 MiB to disk for want of memory",
     ),
+    "paused": (
+        run({"useful": 20.0, "spill": 20.0}),
+        "workers paused for 50 % of the time for want of memory: give them more",
+    ),
     "interpreter lock": (
         run({"useful": 12.0, "gil": 8.0, "scheduler": 6.1, "workers": 9.0}),
         "tasks waited for Python's interpreter lock for 23 % of the time",

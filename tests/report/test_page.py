@@ -11,7 +11,7 @@ import pytest
 from browser import opened
 
 from mpidask.errors import UsageError
-from mpidask.report import comparison, record, start, timeline
+from mpidask.report import comparison, quantity, record, start, timeline
 from mpidask.report.output import Source, write
 from mpidask.report.summary import NAMES, PARTS, summarize
 
@@ -229,6 +229,23 @@ def test_kinds_that_have_not_changed_are_not_repeated(tmp_path):
     spent = {name: sum(cells) * 10.0 / len(row.there) for name, cells in row.bins.items()}
     assert spent["kind load"] == pytest.approx(1.3, abs=0.01)
     assert spent["kind add"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_of_many_workers_the_fullest_ones_are_drawn(tmp_path):
+    entries = {f"w{number}": [number << 20, 0, 0, 0.0, 0.0, 0.0, 0.0, {}] for number in range(100)}
+    path = record.reserve(str(tmp_path))
+    ups = [{**UP[0], "name": name} for name in entries]
+    record.append(path, [RUN, *ups, {"kind": "sample", "t": 1002.0, "since": 1001.0, "workers": entries}, TOTALS])
+    write(Source(str(tmp_path)), as_json=False, file=None)
+    drawn = re.findall(r'<polyline class="memory"[^>]*><title>(\w+)</title>', (tmp_path / "report.html").read_text())
+    assert sorted(drawn) == sorted(f"w{number}" for number in range(36, 100))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.0042, "4.2 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"), (3723, "1:02:03")]
+)
+def test_times(seconds, said):
+    assert quantity.duration(seconds) == said
 
 
 def test_values_for_programs(kept):
