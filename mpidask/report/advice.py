@@ -43,13 +43,8 @@ def _slow_start(run: Summary) -> Iterator[tuple[float, Callable[[], str]]]:
                 "with compiled bytecode on a faster file system"
             ),
         )
-    yield (
-        run.share("unrunnable"),
-        lambda: (
-            f"for {percent(run.share('unrunnable'))} of the time there were tasks that ask for what no worker has: look at "
-            "their resources= and workers="
-        ),
-    )
+    if run.parts.get("unrunnable", 0.0) >= _WORK:
+        yield run.share("unrunnable"), lambda: _unrunnable(run)
     if run.parts.get("script", 0.0) > _SLOW_START * run.threads and run.share("script") > 2 * _LEAST:
         yield (
             run.share("script"),
@@ -73,6 +68,13 @@ def _of_work(run: Summary) -> Iterator[tuple[float, Callable[[], str]]]:
         spilling = max(spilling, 0.4 * run.capacity)
     yield spilling, lambda: _spill(run)
     yield parts.get("transfer", 0.0), lambda: _transfer(run)
+
+
+def _unrunnable(run: Summary) -> str:
+    return (
+        f"threads had no task for {percent(run.share('unrunnable'))} of the time, while tasks asked for what no worker "
+        "has: look at their resources= and workers="
+    )
 
 
 def _gil(run: Summary) -> str:
@@ -109,9 +111,9 @@ def _stragglers(run: Summary) -> str:
 
 
 def _spill(run: Summary) -> str:
-    wrote = f"wrote {amount(run.spilled)} to disk" if run.spilled else f"paused for {percent(run.share('spill'))} of the time"
+    wrote, paused = f"wrote {amount(run.spilled)} to disk", f"paused for {percent(run.share('spill'))} of the time"
     return (
-        f"workers {wrote} for want of memory: give them more (fewer --workers-per-rank, "
+        f"workers {wrote if run.spilled else paused} for want of memory: give them more (fewer --workers-per-rank, "
         "more nodes), or make chunks smaller"
     )
 

@@ -37,9 +37,8 @@ def page(
     run = summarize(record)
     title = " ".join(record.run.get("program") or ["cluster"])
     style = resources.files("mpidask.report").joinpath("page.css").read_text(encoding="utf-8")
-    body = "\n".join(
-        [*_head(record, run, title, list(_endings(run, ended, goes_on=goes_on))), *_sections(record, run, accounted)]
-    )
+    endings = list(_endings(run, ended, goes_on=goes_on))
+    body = "\n".join([*_head(record, run, title, endings), *_sections(record, run, accounted)])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

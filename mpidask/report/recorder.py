@@ -11,7 +11,7 @@ import contextlib
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +25,7 @@ _LOOK, _SLOW = 0.2, 1.0  # s between two looks; while there is nothing to do
 _CALM = 10.0  # s for which there has been nothing to do then
 _LOOK_EACH = 0.002  # the same for each worker, so that a thousand cost no more
 _SAMPLE, _SAMPLE_EACH, _SAMPLE_PART = 1.0, 0.02, 1 / 300  # s between two samples; for each worker; of the time so far
+_BEFORE = 0.02  # s by which what a worker did last was before another one took its place
 _WRITING = 0.005  # part of the scheduler's time that samples may take
 _DOUBLED = 16 << 20  # bytes of the record after which samples are half as many
 _MOST_WORKERS = 2000  # beyond which samples tell of the whole run alone
@@ -58,6 +59,7 @@ class Recorder:
         self._died: dict[str, int] = {}
         self._long: dict[str, tuple[float, str, float]] = {}  # key -> s that a task has run for, worker, begin
         self._began = self._looked = float(header["t"])
+        self._epoch = max(time.time(), self._began) - time.monotonic()  # the run's clock may be that of another node
         self._sampled = self._wrote = self._began
         self._first: float | None = None  # when the first task was there
         self._most, self._arrived = 0, [self._began, 0.0]  # threads; since when, and threads times s until then
@@ -82,7 +84,7 @@ class Recorder:
         with _harmless():
             while self._scheduler.status.name not in ("closing", "closed"):
                 self._look()
-                now, between = time.time(), self._between()
+                now, between = self._now(), self._between()
                 if now - self._wrote >= between:
                     self._write(now, between)
                 await asyncio.sleep(self._pause())
@@ -93,7 +95,7 @@ class Recorder:
         with _harmless():
             if self._scheduler.status.name == "running":
                 self._look()
-            now = time.time()
+            now = self._now()
             self._write(now, 0.0, {"kind": "end", "t": now})
 
     def _write(self, now: float, between: float, *more: Mapping[str, Any]) -> None:
@@ -103,6 +105,10 @@ class Recorder:
         self._writer.write([*(self._sample(now) if is_due else ()), self._totals(), *more])
         self._wrote, self._took = now, time.thread_time() - begun
 
+    def _now(self) -> float:
+        """Return the time in s since 1970 by a clock that nobody sets meanwhile."""
+        return self._epoch + time.monotonic()
+
     def _pause(self) -> float:
         since = self._scheduler.idle_since
         calm = since is not None and time.time() - since > _CALM and self._first is not None
@@ -110,12 +116,12 @@ class Recorder:
 
     def _between(self) -> float:
         workers = len(self._scheduler.workers)
-        so_far = time.time() - self._began
+        so_far = self._now() - self._began
         return max(_SAMPLE, _SAMPLE_EACH * workers, so_far * _SAMPLE_PART, self._took / _WRITING)
 
     # ------------------------------------------------------------------------------ looking
     def _look(self) -> None:
-        now = time.time()
+        now = self._now()
         self._note_workers(now)
         self._kinds.look(self._scheduler.task_prefixes)
         states = self._scheduler.workers.values()
@@ -136,11 +142,8 @@ class Recorder:
     def _note_workers(self, now: float) -> None:
         """Take note of workers that have gone or come, and of those whose process has died."""
         there = self._scheduler.workers
-        lines: list[Mapping[str, Any]] = []
-        for address in [each for each, seen in self._seen.items() if there.get(each) is not seen.state]:
-            seen = self._seen.pop(address)
-            self._let_go(seen)
-            lines.append({"kind": "down", "t": now, "name": seen.name})
+        gone = [address for address, seen in self._seen.items() if there.get(address) is not seen.state]
+        lines = self._let_go([self._seen.pop(address) for address in gone], now)
         for address in there.keys() - self._seen.keys():
             state = there[address]
             seen = self._seen[address] = Seen(state)
@@ -153,19 +156,24 @@ class Recorder:
         if lines:
             self._writer.write(lines)
         for seen in self._seen.values():
-            self._hear(seen, seen.state)
+            self._hear(seen, seen.state, now)
 
-    def _let_go(self, seen: Seen) -> None:
-        self._gone.add(seen)
-        for seconds, key, began in seen.report.get("longest", ()):
-            if seconds > self._long.get(key, (0.0,))[0]:
-                self._long[key] = seconds, seen.name, began
+    def _let_go(self, gone: Sequence[Seen], now: float) -> list[Mapping[str, Any]]:
+        """Take note of workers that have gone; return the lines that say so, after what they did last."""
+        for seen in gone:
+            self._hear(seen, seen.state, now)
+            self._gone.add(seen)
+            for seconds, key, began in seen.report.get("longest", ()):
+                if seconds > self._long.get(key, (0.0,))[0]:
+                    self._long[key] = seconds, seen.name, began
+        downs = [{"kind": "down", "t": now, "name": seen.name} for seen in gone]
+        return [*self._changes(gone, self._sampled, now - _BEFORE), *downs]
 
-    def _hear(self, seen: Seen, state: Any) -> None:
+    def _hear(self, seen: Seen, state: Any, now: float) -> None:
         """Take note of a worker's last heartbeat."""
-        if state.last_seen <= seen.heard:
+        if state.last_seen == seen.heard:
             return
-        since, seen.heard = state.last_seen - (seen.heard or state.last_seen), state.last_seen
+        since, seen.heard, seen.noted = now - (seen.noted or now), state.last_seen, now
         metrics = state.metrics
         seen.report = metrics.get(_METRIC) or seen.report
         seen.peak = max(seen.peak, metrics.get("memory", 0))
@@ -190,10 +198,13 @@ class Recorder:
     def _sample(self, now: float) -> list[Mapping[str, Any]]:
         """Return a line with the workers that have changed, none if none have."""
         since, self._sampled = self._sampled, now
+        return self._changes(self._seen.values(), since, now)
+
+    def _changes(self, workers: Iterable[Seen], since: float, now: float) -> list[Mapping[str, Any]]:
         if len(self._scheduler.workers) > _MOST_WORKERS:
             return []
         changed: dict[str, list[Any]] = {}
-        for seen in self._seen.values():
+        for seen in workers:
             entry = self._entry(seen)
             if entry != seen.written:
                 before = seen.written[-1] if seen.written else {}

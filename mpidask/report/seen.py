@@ -1,4 +1,4 @@
-"""What a recorder keeps in mind of workers and of kinds of tasks, also when the scheduler has forgotten them."""
+"""What a recorder keeps in mind of workers and kinds of tasks that the scheduler may forget."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Seen:
         self.gil = 0.0
         self.running = 0.0  # s that its tasks had been computed for when it reported last
         self.executing: Mapping[Any, float] = {}  # the same, by task
-        self.heard = 0.0  # when it reported last
+        self.heard = self.noted = 0.0  # when it reported last, by Dask's clock, and when that was noted
         self.written: list[Any] = []
 
     @property

@@ -69,7 +69,7 @@ RECORDED = {
     ),
     "tasks that no worker can take": (
         run({"useful": 6.6, "unrunnable": 90.0, "workers": 9.0}),
-        "for 85 % of the time there were tasks that ask for what no worker has",
+        "threads had no task for 85 % of the time, while tasks asked for what no worker has",
     ),
     "the script alone": (
         run({"useful": 35.3, "few_tasks": 3.9, "workers": 13.0, "script": 220.7}, threads=2, startup=8.0),

@@ -212,7 +212,8 @@ def test_a_worker_that_comes_back_begins_anew(tmp_path):
 
     path = record.reserve(str(tmp_path))
     down, again = {**DOWN[0], "t": 1003.0, "name": "1"}, {**UP[0], "t": 1004.004}
-    record.append(path, [RUN, UP[0], sample(1002.0, 1.0), down, again, sample(1004.0, 0.5), sample(1005.0, 0.9), TOTALS])
+    samples = [sample(1002.0, 1.0), down, again, sample(1004.0, 0.5), sample(1005.0, 0.9)]
+    record.append(path, [RUN, UP[0], *samples, TOTALS])
     (row,) = timeline.rows(record.read(path))
     assert sum(row.bins["kind load"]) * 10.0 / len(row.there) == pytest.approx(1.9, abs=0.01)
 
@@ -222,9 +223,9 @@ def test_kinds_that_have_not_changed_are_not_repeated(tmp_path):
         entry = [1 << 30, 0, 0, computed, 0.0, 0.0, 0.0, kinds]
         return {"kind": "sample", "t": moment, "since": moment - 1, "workers": {"1": entry}}
 
-    samples = sample(1002.0, 0.5, {"load": 0.5}), sample(1003.0, 1.0, {"add": 0.5}), sample(1004.0, 1.8, {"load": 1.3})
+    samples = [(1002.0, 0.5, {"load": 0.5}), (1003.0, 1.0, {"add": 0.5}), (1004.0, 1.8, {"load": 1.3})]
     path = record.reserve(str(tmp_path))
-    record.append(path, [RUN, UP[0], *samples, TOTALS])
+    record.append(path, [RUN, UP[0], *(sample(*each) for each in samples), TOTALS])
     (row,) = timeline.rows(record.read(path))
     spent = {name: sum(cells) * 10.0 / len(row.there) for name, cells in row.bins.items()}
     assert spent["kind load"] == pytest.approx(1.3, abs=0.01)
@@ -242,7 +243,8 @@ def test_of_many_workers_the_fullest_ones_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0042, "4.2 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"), (3723, "1:02:03")]
+    ("seconds", "said"),
+    [(0.0042, "4.2 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"), (3723, "1:02:03")],
 )
 def test_times(seconds, said):
     assert quantity.duration(seconds) == said

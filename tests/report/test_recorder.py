@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+import types
 
 import pytest
 from distributed import Client, Scheduler, Worker
@@ -190,7 +191,7 @@ def test_it_is_known_when_the_workers_had_come(recorded):
             await looked()
             async with cluster.worker():
                 await asyncio.sleep(1)
-                await cluster.client.submit(work, 0)
+                await cluster.client.submit(work, 0.5)
         await looked()
 
     found = recorded(script, threads=2)
@@ -231,6 +232,22 @@ def test_samples_of_a_large_record_are_fewer(recorded, monkeypatch):
 
     found = recorded(script)
     kinds = [kind for sample in found.samples for (entry,) in [sample["workers"].values()] for kind in entry[-1]]
-    assert len(kinds) == len(set(kinds)) > 3
+    assert len(kinds) == len(set(kinds)) >= 8
     assert len(found.samples) <= 5
     assert found.totals["tasks"] == 12
+
+
+def test_a_clock_that_is_set_costs_no_core_hours(recorded, monkeypatch):
+    ahead = [0.0]
+    clocks = {"monotonic": time.monotonic, "thread_time": time.thread_time, "time": lambda: time.time() + ahead[0]}
+    monkeypatch.setattr(recorder, "time", types.SimpleNamespace(**clocks))
+
+    async def script(cluster):
+        async with cluster.worker():
+            await looked()
+            ahead[0] = 3600.0
+            await looked()
+
+    found = recorded(script)
+    assert found.totals["capacity"] < 4 * 600
+    assert found.last - found.began < 600
