@@ -23,13 +23,15 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mpidask.errors import UsageError
 from mpidask.files import append_lines
 
-__all__ = ["NAME", "SAMPLE", "VERSION", "Record", "append", "find", "newest", "read", "read_brief", "reserve"]
+__all__ = ["NAME", "SAMPLE", "VERSION", "Record", "Writer", "append", "find", "newest", "read", "read_brief", "reserve"]
 
 VERSION = 1
 
@@ -40,6 +42,9 @@ NAME = "report.jsonl"
 SAMPLE = ("memory", "spilled", "running", "computed", "transfer", "serialize", "disk", "kinds")
 
 _EVENTS = ("up", "down", "died")
+
+_CLOSE = 1.0  # s for the last lines to be written
+_MOST = 50_000  # lines, and workers in them, kept for a file system that hangs: some 30 MB; what comes then is dropped
 
 _TAIL = 1 << 18  # bytes at the end of a file in which the last totals are
 
@@ -93,6 +98,47 @@ def append(path: str, lines: Iterable[Mapping[str, Any]]) -> int:
     text = "".join(json.dumps(line, separators=(",", ":"), default=str) + "\n" for line in lines).encode()
     append_lines(path, text)
     return len(text)
+
+
+class Writer:
+    """Appends lines to a record in a thread: a file system that hangs must not hold up the scheduler.
+
+    Nothing that goes wrong reaches who writes.
+
+    written: bytes
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.written = 0
+        self._lines: queue.SimpleQueue[Sequence[Mapping[str, Any]] | None] = queue.SimpleQueue()
+        self._given = self._taken = 0  # the one is counted by who writes, the other by the thread
+        self._thread = threading.Thread(target=self._write, name="mpidask report", daemon=True)
+        self._thread.start()
+
+    def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Have lines appended soon."""
+        if self._given - self._taken < _MOST:
+            self._given += _size(lines)
+            self._lines.put(lines)
+
+    def close(self) -> None:
+        """Return when all is written, or after a second."""
+        self._lines.put(None)
+        self._thread.join(_CLOSE)
+
+    def _write(self) -> None:
+        while (lines := self._lines.get()) is not None:
+            try:
+                self.written += append(self._path, lines)
+            except OSError:  # a full disk, a directory that is gone: there may be room again
+                continue
+            finally:
+                self._taken += _size(lines)
+
+
+def _size(lines: Sequence[Mapping[str, Any]]) -> int:
+    return sum(1 + sum(len(each) for each in line.values() if isinstance(each, list | dict)) for line in lines)
 
 
 def find(directory: str) -> list[str]:

@@ -16,8 +16,8 @@ from operator import attrgetter
 from typing import Any
 
 from mpidask.report.account import Account, Measured, Situation, WorkerLoad, rounded, split
+from mpidask.report.record import Writer
 from mpidask.report.seen import Gone, Kinds, Seen
-from mpidask.report.writer import Writer
 
 __all__ = ["Recorder"]
 

@@ -11,7 +11,6 @@ import pytest
 from mpidask.errors import UsageError
 from mpidask.report import closing, record
 from mpidask.report.summary import summarize
-from mpidask.report.writer import Writer
 
 pytestmark = pytest.mark.one_mpi
 
@@ -97,7 +96,7 @@ def test_a_summary_is_for_programs_too(tmp_path):
 
 def test_a_directory_that_is_gone_does_not_keep_a_writer_from_ending(tmp_path):
     path = written(tmp_path / "gone", RUN)
-    writer = Writer(path)
+    writer = record.Writer(path)
     (tmp_path / "gone" / "report.jsonl").unlink()
     (tmp_path / "gone").rmdir()
     writer.write([TOTALS])
@@ -124,7 +123,7 @@ def test_a_file_system_that_hangs_takes_little_memory(tmp_path, monkeypatch):
 
     monkeypatch.setattr(record, "append", hanging)
     sample = {"kind": "sample", "t": 1.0, "workers": {str(number): [0] for number in range(1000)}}
-    writer = Writer(path)
+    writer = record.Writer(path)
     for _ in range(200):
         writer.write([sample])
     goes_on.set()
