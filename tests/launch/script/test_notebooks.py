@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from notebooks import FINDS, outputs, written
 
 from mpidask import run_directory
 from mpidask.cli import command_line, submit
@@ -20,13 +20,6 @@ from mpidask.launch.script import main_module, notebook
 
 pytestmark = pytest.mark.one_mpi
 
-FINDS = """
-from distributed import Client
-client = Client()
-client.wait_for_workers(2, timeout=30)
-print("scale", scale * client.submit(sum, [1, 2]).result(timeout=30), flush=True)
-client.scheduler.address.partition(":")[0]
-"""
 SLEEPS = """
 import os, time
 open("lock", "w").close()
@@ -39,23 +32,8 @@ finally:
 
 
 def made(directory, *cells, **metadata):
-    """Write a notebook of code cells; return its path."""
-    content = [
-        {"cell_type": "code", "id": f"c{i}", "source": each, "metadata": {}, "outputs": [], "execution_count": None}
-        for i, each in enumerate(cells)
-    ]
-    path = directory / "study.ipynb"
-    path.write_text(json.dumps({"cells": content, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
-    return str(path)
-
-
-def outputs(path):
-    """Return what the cells of a notebook have printed or returned, one text each."""
-    cells = json.loads(path.read_text())["cells"]
-    texts = [
-        ["".join(out.get("text") or out.get("data", {}).get("text/plain", "")) for out in c["outputs"]] for c in cells
-    ]
-    return ["|".join(each) for each in texts]
+    """Write a notebook; return its path."""
+    return written(directory / "study.ipynb", *cells, **metadata)
 
 
 def left(ranks):
