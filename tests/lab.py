@@ -12,13 +12,41 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 TOKEN = "a-token"
+LOGIN = {"name": "ondemand", "value": "me"}  # a cookie
+
+#: The only lines of configuration that the button NEW takes here.
+FACTORY = "labextension: {factory: {module: mpidask, class: LocalJobCluster, kwargs: {cores: 1, memory: 512MiB}}}\n"
+
+#: The panes of dask-labextension's layout.
+PANES = ("Workers Memory", "Task Stream", "Progress")
+
+#: A cell whose tasks the panes show.
+WORK = """
+import time
+
+def load(month):
+    time.sleep(0.1)
+    return bytes(2_000_000)
+
+def mean(values):
+    time.sleep(0.05)
+    return sum(values[:1000]) / 1000
+
+print("computing")
+for year in range(3000):
+    months = client.map(load, range(12), pure=False)
+    client.gather(client.map(mean, months))
+"""
+
+#: JupyterLab's settings: all cells can be found, also what is scrolled out of sight.
+_SETTINGS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
 
 #: What the tables behind a plot's picture hold now, as text; "" where there is no plot yet.
 _DATA = """
@@ -44,13 +72,22 @@ return found;
 
 
 @contextlib.contextmanager
-def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", **environ: str) -> Iterator[str]:
-    """Run a server; yield its address. `dask` is the user's configuration, in YAML."""
+def started(
+    directory: Path,
+    base: str = "/",
+    *,
+    port: int = 0,
+    dask: str = "",
+    settings: Mapping[str, Any] | None = None,
+    **environ: str,
+) -> Iterator[str]:
+    """Run a server; yield its address. `dask` is the user's configuration, in YAML; `settings` those of JupyterLab."""
     port = port or free_port()
-    config = directory / "jupyter" / "labconfig"
-    config.mkdir(parents=True)
+    config = directory / "jupyter"
     silent = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-    (config / "page_config.json").write_text(json.dumps(silent))
+    _write(config / "labconfig" / "page_config.json", silent)
+    for plugin, values in {**_SETTINGS, **(settings or {})}.items():
+        _write(config / "lab" / "user-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings", values)
     (directory / "dask").mkdir()
     (directory / "dask" / "labextension.yaml").write_text(dask)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
@@ -59,7 +96,7 @@ def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", 
         f"--ServerApp.base_url={base}",
         f"--ServerApp.root_dir={directory}",
     ]
-    ours = {"HOME": str(directory), "JUPYTER_CONFIG_DIR": str(config.parent), "DASK_CONFIG": str(directory / "dask")}
+    ours = {"HOME": str(directory), "JUPYTER_CONFIG_DIR": str(config), "DASK_CONFIG": str(directory / "dask")}
     ours |= {"XDG_STATE_HOME": str(directory / "state"), "DASK_MPIDASK__BATCH__SYSTEM": "local"}
     ours["PATH"] = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
     with (directory / "lab.log").open("w") as log:
@@ -70,6 +107,11 @@ def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", 
         yield url
     finally:
         _end(server)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
 
 
 def _await(url: str, server: Any, log: Path) -> None:
@@ -105,15 +147,6 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def notebook(path: Path, *cells: str) -> None:
-    """Write a notebook of these cells."""
-    made = [
-        {"cell_type": "code", "metadata": {}, "source": each, "outputs": [], "execution_count": None} for each in cells
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}))
-
-
 class Lab:
     """JupyterLab in a browser."""
 
@@ -124,9 +157,12 @@ class Lab:
 
     def open(self, name: str) -> None:
         """Open a notebook, and the sidebar of dask-labextension."""
+        self.name = name
         self.driver.get(f"{self.url}lab/tree/{name}?token={TOKEN}")
         self.one(".jp-Notebook .jp-CodeCell")
         self.browser.wait(lambda: not self.browser.find("#jupyterlab-splash"))
+        # A cell that is run before there is a kernel is not run at all.
+        self.browser.wait(lambda: self.browser.find(".jp-Notebook-ExecutionIndicator[data-status='idle']"))
         self.click(".lm-TabBar-tab[data-id='dask-dashboard-launcher']")
 
     def one(self, selector: str, text: str = "") -> Any:
@@ -170,6 +206,8 @@ class Lab:
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
+        self.click(".lm-TabBar-tab", self.name)
+
         def chosen() -> bool:
             with contextlib.suppress(IndexError, self._unready()):  # its editor comes after the cell
                 self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index].click()
@@ -191,15 +229,70 @@ class Lab:
         """Return elements of outputs that have scroll bars."""
         return list(self.driver.execute_script(_SCROLLED))
 
+    def cluster(self, text: str) -> Any:
+        """Wait until the sidebar says this of its cluster."""
+        return self.one("li.dask-ClusterListingItem", text)
+
+    def scale(self, **wanted: int) -> None:
+        """Fill in the dialog of the button SCALE: workers, or minimum and maximum."""
+        self.click(".dask-ClusterListingItem-scale")
+        if "workers" in wanted:
+            self.type(".jp-Dialog input.dask-ScalingInput", 0, str(wanted["workers"]))
+        else:
+            self.click(".jp-Dialog input.dask-ScalingCheckbox")
+            self.type(".jp-Dialog input.dask-ScalingInput", 1, str(wanted["minimum"]))
+            self.type(".jp-Dialog input.dask-ScalingInput", 2, str(wanted["maximum"]))
+        self.click(".jp-Dialog button.jp-mod-accept")
+        self.browser.wait(lambda: not self.browser.find(".jp-Dialog"))
+
+    def new_cluster_at_work(self) -> None:
+        """Have the sidebar make a cluster of two workers; the notebook computes on it, and panes show it."""
+        self.click("[data-command='dask:launch-cluster']")
+        self.cluster("LocalJobCluster 1")
+        self.scale(workers=2)
+        self.cluster("Number of Workers: 2")
+        self.click(".dask-ClusterListingItem-code")  # puts `client = Client(ADDRESS)` into the notebook
+        self.run(0)
+        self.output("Client")
+        self.run(1)
+        self.output("computing")
+        self.one(".dask-DashboardListing-item button")
+        self.click(".lm-MenuBar-item", "File")
+        self.click(".lm-Menu-item[data-command='dask:launch-layout']")
+        self.live(*PANES)
+
+    def shut_down_cluster(self) -> None:
+        """Press SHUTDOWN; wait until it is gone."""
+        self.click(".dask-ClusterListingItem-stop")
+        self.browser.wait(lambda: not self.browser.find("li.dask-ClusterListingItem"))
+
+    def find_dashboard(self, part: str) -> None:
+        """Press the magnifying glass; wait until the address has this part."""
+        self.click(".dask-URLInput [title^='Auto-detect'], .dask-URLInput jp-button, .dask-URLInput button")
+        self.browser.wait(lambda: part in self.address())
+
+    def address(self) -> str:
+        """Return the dashboard's address, of the sidebar."""
+        (field,) = self.browser.find(".dask-URLInput input")
+        return str(field.get_attribute("value"))
+
     def panes(self, *titles: str) -> None:
-        """Open panes; each of them has data that change."""
+        """Open panes by their buttons, one above the other; each of them has data that change."""
         for title in titles:
             self.click(f".dask-DashboardListing-item button[value='{title}']")
-        self.browser.wait(lambda: len(self.browser.find(".dask-DaskDashboard-widget iframe")) == len(titles))
+        self.live(*titles)
+
+    def live(self, *titles: str) -> None:
+        """Wait until each of these panes, which are all, has data that change."""
+        self.browser.wait(lambda: len(self.frames()) == len(titles))
         for title in titles:
             self.click(".lm-TabBar-tab", title)
             first = self.browser.wait(lambda title=title: self._data(title))
             self.browser.wait(lambda title=title, first=first: self._data(title) not in ("", first))
+
+    def frames(self) -> list[str]:
+        """Return the addresses of the panes."""
+        return [each.get_attribute("src") or "" for each in self.browser.find(".dask-DaskDashboard-widget iframe")]
 
     def _data(self, title: str) -> str:
         route = f"individual-{title.lower().replace(' ', '-')}"
@@ -213,7 +306,10 @@ class Lab:
 
 @contextlib.contextmanager
 def open_ondemand() -> Iterator[str]:
-    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that."""
+    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that.
+
+    What is below /rnode is for a browser that has logged in, as one has that has this cookie: `LOGIN`.
+    """
     loop, port = asyncio.new_event_loop(), free_port()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -242,6 +338,8 @@ async def _forward(request: Any) -> Any:
     from aiohttp import ClientSession, DummyCookieJar, web
 
     there = request.match_info
+    if there["how"] == "rnode" and request.cookies.get(LOGIN["name"]) != LOGIN["value"]:
+        return web.Response(status=401)
     path = request.raw_path if there["how"] == "node" else request.raw_path.split("/", 4)[-1]
     target = f"http://{there['host']}:{there['port']}/{path.lstrip('/')}"
     headers = {name: value for name, value in request.headers.items() if not name.startswith("Sec-WebSocket")}

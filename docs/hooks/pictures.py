@@ -1,4 +1,4 @@
-"""Take the pictures of the dashboard and of `mpidask top`, docs/images/*.png and top.svg, from a real job.
+"""Take pictures for the site from real jobs: of the dashboard, JupyterLab and `mpidask top`.
 
 ::
 
@@ -25,7 +25,9 @@ from PIL import Image
 
 sys.path.insert(0, str(terminal.ROOT / "tests"))
 
+import lab as labs
 from browser import Browser, opened
+from notebooks import KERNEL, written
 
 IMAGES = terminal.ROOT / "docs" / "images"
 
@@ -68,6 +70,7 @@ PICTURES = {
 _COLOURS = 64  # as many as make no difference to the eye
 _DEADLINE = 240.0  # s
 _GLANCE = 0.5  # s
+_TO_SHOW = 8.0  # s after which the stream of tasks has something to show
 
 
 def main() -> None:
@@ -81,6 +84,23 @@ def main() -> None:
             lines = terminal.without_secrets(mpidask(Path(place), "top", number)).splitlines()
         picture = terminal.drawn([f"$ mpidask top {number}", *terminal.shortened(lines)], "The output of mpidask top")
         (IMAGES / "top.svg").write_text(picture)
+        with opened(Path(place)) as browser:
+            (IMAGES / "jupyterlab.png").write_bytes(small(jupyterlab(browser, Path(place) / "lab")))
+
+
+def jupyterlab(browser: Browser, place: Path) -> bytes:
+    """Return a picture of JupyterLab with a cluster of its sidebar at work, as PNG."""
+    place.mkdir()
+    written(place / "climate.ipynb", labs.WORK, kernelspec=KERNEL)
+    with labs.started(place, dask=labs.FACTORY) as url:
+        browser.show(1500, 800, dark=False)
+        lab = labs.Lab(browser, url)
+        lab.open("climate.ipynb")
+        lab.new_cluster_at_work()
+        time.sleep(_TO_SHOW)
+        taken = bytes(browser.driver.get_screenshot_as_png())
+        lab.shut_down_cluster()
+        return taken
 
 
 @contextlib.contextmanager
@@ -127,7 +147,7 @@ def photograph(browser: Browser, link: str, page: str, width: int, height: int, 
     browser.show(width, height, dark=dark)
     driver.get(link + page)
     browser.wait(lambda: len(browser.table()) == 4 if page == "ranks" else len(browser.find("canvas")) >= 4)
-    time.sleep(8 if page == "status" else 1)  # so that the stream of tasks has something to show
+    time.sleep(_TO_SHOW if page == "status" else 1)
     return bytes(driver.get_screenshot_as_png())
 
 

@@ -30,8 +30,6 @@ from mpidask.security import credentials
 
 pytestmark = pytest.mark.one_mpi
 
-FACTORY = "labextension: {factory: {module: mpidask, class: LocalJobCluster, kwargs: {cores: 1, memory: 512MiB}}}\n"
-
 
 def ask(url, method="GET", body=None, token=labs.TOKEN):
     """Return status and what is answered."""
@@ -53,7 +51,7 @@ def test_what_the_sidebars_buttons_ask_for(tmp_path):
     """As dask-labextension's browser side asks it, behind Open OnDemand; the only configuration is that of the factory."""
     port = labs.free_port()
     base = f"/node/127.0.0.1/{port}/"
-    with labs.open_ondemand() as site, labs.started(tmp_path, base, port=port, dask=FACTORY):
+    with labs.open_ondemand() as site, labs.started(tmp_path, base, port=port, dask=labs.FACTORY):
         url = site + base
         code, model = ask(f"{url}dask/clusters", "PUT")
         assert code == 200, model
