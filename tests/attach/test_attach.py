@@ -442,6 +442,7 @@ NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
 for cell in notebook.cells:
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
+        assert output.get("name") != "stderr", output  # JupyterLab has a red box for it
         print(output.get("text") or data.get("text/plain"), "HTML" * ("text/html" in data))
 """
 
