@@ -8,12 +8,13 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 
+from mpidask.batch.binds import Bind, literal, opened, outermost, quoted
 from mpidask.errors import UsageError
 
 __all__ = ["RUNTIMES", "Container", "Runtime", "settle"]
 
 #: Where programs of the image have their temporary files; MPI libraries and launchers meet there, too.
-_TEMPORARY = "${TMPDIR:-/tmp}"
+_TEMPORARY = Bind.parse("${TMPDIR:-/tmp}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Container:
     image:   a file, a directory, or a name that the runtime knows
     runtime: a name of `RUNTIMES`
     further: further options for it
-    binds:   directories of the node, or HERE:THERE; a shell variable in them is the node's
+    binds:   further directories of the node
     working: the current directory of the program
     gpus:    whether it is to see the GPUs
     """
@@ -86,7 +87,7 @@ class Container:
     image: str
     runtime: str
     further: tuple[str, ...] = ()
-    binds: tuple[str, ...] = ()
+    binds: tuple[Bind, ...] = ()
     working: str = ""
     gpus: bool = False
 
@@ -101,47 +102,32 @@ class Container:
         directories: what is shown besides
         """
         facts = RUNTIMES[self.runtime]
-        there = [word for word in (facts.directory and f"{facts.directory}{self.working}",) if word]
-        image = facts.unpacked if facts.unpacked and os.path.isabs(self.image) else facts.image
+        found = os.path.isabs(self.image)  # else it is a name, and a variable in it is the node's
+        image = facts.unpacked if facts.unpacked and found else facts.image
         words = [
             *facts.words,
             *(facts.gpus if self.gpus else ()),
-            *self._shown(facts, [self.working, *directories, *self.binds, _TEMPORARY]),
-            *there,
-            *self.further,
-            *(word.format(self.image) for word in image),
+            *_options(facts, [*map(Bind.of, (self.working, *directories)), *self.binds, _TEMPORARY]),
+            *([facts.directory + literal(self.working)] if facts.directory else []),
+            *map(opened, self.further),
+            *(word.format(literal(self.image) if found else opened(self.image)) for word in image),
         ]
-        return " ".join(map(_quoted, words))
-
-    def _shown(self, facts: Runtime, directories: Iterable[str]) -> list[str]:
-        if facts.bind is None:
-            return []
-        pairs = [each if ":" in each.replace(":-", "") else f"{each}:{each}" for each in _outermost(directories)]
-        if facts.between is not None:
-            return [facts.bind + facts.between.join(pairs)]
-        return [f"{facts.bind}{each}" for each in pairs]
+        return " ".join(map(quoted, words))
 
 
-def _outermost(directories: Iterable[str]) -> list[str]:
-    """Return the directories but those that are seen with an earlier one: an image may have no place for them."""
-    found: list[str] = []
-    for each in directories:
-        if not any(each == other or each.startswith(f"{other}/") for other in found):
-            found.append(each)
-    return found
-
-
-def _quoted(word: str) -> str:
-    """Return a word as the shell takes it; variables in it are the node's."""
-    if "$" not in word:
-        return shlex.quote(word)
-    return '"' + word.replace("\\", r"\\").replace('"', r"\"").replace("`", r"\`") + '"'
+def _options(facts: Runtime, binds: Iterable[Bind]) -> list[str]:
+    if facts.bind is None:
+        return []
+    pairs = [each.pair for each in outermost(binds)]
+    if facts.between is not None:
+        return [facts.bind + facts.between.join(pairs)]
+    return [f"{facts.bind}{each}" for each in pairs]
 
 
 def settle(
     image: str,
     runtime: str | None,
-    binds: Sequence[str] = (),
+    binds: Sequence[Bind] = (),
     *,
     gpus: bool = False,
     which: Callable[[str], str | None] = shutil.which,

@@ -19,6 +19,7 @@ from typing import Any
 
 from mpidask import config, configuration
 from mpidask.batch import container
+from mpidask.batch.binds import Bind
 from mpidask.batch.container import Container
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.template import fill
@@ -241,7 +242,7 @@ def _container(options: JobOptions, program: str | None) -> Container | None:
                 raise UsageError(f"{config.as_option(name)} is given, and no image", "add --container IMAGE")
         return None
     place = os.path.dirname(os.path.abspath(program)) if program and os.path.isfile(program) else None
-    binds = (*([place] if place and place != os.getcwd() else []), *options.container_bind)
+    binds = (*([Bind.of(place)] if place and place != os.getcwd() else []), *map(Bind.parse, options.container_bind))
     gpus = bool(options.gpus_per_rank)
     return container.settle(options.container, options.container_runtime, binds, gpus=gpus)
 

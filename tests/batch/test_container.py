@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from mpidask.batch import registry, settings
+from mpidask.batch.binds import Bind
 from mpidask.batch.container import RUNTIMES, Container, settle
 from mpidask.batch.job import BatchJob, Resources
 from mpidask.batch.scripts.submit_command import job_script
@@ -46,7 +47,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_golden_command_lines(name):
-    container = Container("i.sif", name, binds=("/opt/mpi:/usr/mpi",), working="/work", gpus=True)
+    container = Container("i.sif", name, binds=(Bind.parse("/opt/mpi:/usr/mpi"),), working="/work", gpus=True)
     assert container.words("/run/it") == GOLDEN[name]
 
 
@@ -55,20 +56,52 @@ def test_a_directory_is_a_root_file_system_to_podman():
     assert container.words().endswith(" --workdir=/work --read-only --rootfs /images/dask")
 
 
-def test_what_the_shell_makes_of_it(tmp_path):
-    """Variables are the node's; all else arrives as it is."""
-    odd = '/a b/$HERE/"q"/`x`\\:/there'
-    container = Container("it's.sif", "apptainer", binds=(odd,), working="/work")
-    line = f"printf '%s\\n' {container.words()}"
+def words_of(container, *directories):
+    """Return what the node's shell makes of the words before a program's."""
+    line = f"printf '%s\\n' {container.words(*directories)}"
     environment = {"PATH": os.environ["PATH"], "HERE": "h e r e", "TMPDIR": "/node local"}
     done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=20)
-    assert done.stdout.splitlines() == [
+    return done.stdout.splitlines()
+
+
+def test_variables_in_the_user_s_words_are_the_node_s():
+    """All else arrives as it is."""
+    odd = '/a b/$HERE/"q"/`x`\\:/there'
+    container = Container("it's.sif", "apptainer", ("--env", "A=$HERE"), (Bind.parse(odd),), "/work")
+    assert words_of(container) == [
         "apptainer",
         "exec",
         "--bind=/work:/work",
         '--bind=/a b/h e r e/"q"/`x`\\:/there',
         "--bind=/node local:/node local",
+        "--env",
+        "A=h e r e",
         "it's.sif",
+    ]
+
+
+def test_paths_that_were_found_here_arrive_as_they_are():
+    """A dollar sign in them begins no variable of the node."""
+    found = words_of(Container("/im$HERE/i", "podman", working="/me/$HERE/$(false)"), "/runs/`$HERE`")
+    assert found[-1] == "/im$HERE/i"
+    assert "--workdir=/me/$HERE/$(false)" in found
+    assert "--volume=/me/$HERE/$(false):/me/$HERE/$(false)" in found
+    assert "--volume=/runs/`$HERE`:/runs/`$HERE`" in found
+    assert words_of(Container("$HERE/i", "podman", working="/me"))[-1] == "h e r e/i", "that is a name"
+
+
+def test_what_is_relative_is_meant_from_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    found = [Bind.parse(each).pair for each in ("data", "~/data", "~/x:/y:ro", "./mpi/:/opt/mpi", "$A", "${A:-b}:/y")]
+    here = tmp_path.as_posix()
+    assert found == [
+        f"{here}/data:{here}/data",
+        "/home/me/data:/home/me/data",
+        "/home/me/x:/y:ro",
+        f"{here}/mpi:/opt/mpi",
+        "$A:$A",
+        "${A:-b}:/y",
     ]
 
 
@@ -164,7 +197,21 @@ def test_what_contradicts_itself_is_refused(given, what, monkeypatch, tmp_path):
         described(monkeypatch, tmp_path, **given)
 
 
+def binds_of(*given, working):
+    container = Container("i.sif", "apptainer", binds=tuple(map(Bind.parse, given)), working=working)
+    return re.findall(r"(?<=--bind=)/\S+", container.words("/data/state/run-1"))
+
+
 def test_what_is_seen_with_another_directory_is_not_shown_again():
     """The image of some runtimes must have a place for each."""
-    words = Container("i.sif", "apptainer", binds=("/data", "/database"), working="/data").words("/data/state/run-1")
-    assert words == f'apptainer exec --bind=/data:/data --bind=/database:/database "--bind={TMP}" i.sif'
+    assert binds_of("/data", "/database", "/data/a:/data/a", working="/data") == ["/data:/data", "/database:/database"]
+
+
+def test_what_has_another_name_in_the_container_is_shown():
+    """Also where it lies below the current directory."""
+    assert binds_of("/data/mpi:/opt/mpi", "/data/ro:/data/ro:ro", working="/data") == [
+        "/data:/data",
+        "/data/mpi:/opt/mpi",
+        "/data/ro:/data/ro:ro",
+    ]
+    assert binds_of("/opt:/data", working="/work") == ["/work:/work", "/data/state/run-1:/data/state/run-1", "/opt:/data"]

@@ -13,6 +13,7 @@ from distributed.security import Security
 
 from mpidask import quantities
 from mpidask.batch import container, registry
+from mpidask.batch.binds import Bind
 from mpidask.batch.container import Container
 from mpidask.errors import ArgumentError, UsageError
 from mpidask.jobqueue.jobs import hooks
@@ -302,7 +303,7 @@ def _container(settled: Mapping[str, Any]) -> Container | None:
     """Return the container in which the workers run; raises ArgumentError if it cannot be used."""
     if not settled["container"]:
         return None
-    binds = [str(each) for each in settled["container_bind"]]
+    binds = [Bind.parse(str(each)) for each in settled["container_bind"]]
     try:
         return container.settle(str(settled["container"]), settled["container_runtime"], binds)
     except UsageError as error:
