@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -201,8 +203,7 @@ class Job(JobAttributes):
         """
         logs = _path(settled["log_directory"], "log_directory")
         inside = _container(settled)
-        python = settled["python"] or ("python3" if inside else sys.executable)
-        return {**settled, "python": python, "log_directory": logs, "container": inside}
+        return {**settled, "python": _interpreter(settled), "log_directory": logs, "container": inside}
 
     def _check(self, settled: Mapping[str, Any]) -> None:
         if settled["cores"] is None or settled["memory"] is None:
@@ -297,6 +298,12 @@ def _path(value: Any, name: str) -> str | None:
         return quantities.path(str(value), name) if value else None
     except UsageError as error:
         raise ArgumentError(error.what, error.remedy) from None
+
+
+def _interpreter(settled: Mapping[str, Any]) -> str:
+    """Return the interpreter for the shell: a path that is there, or words, which may name variables of the node."""
+    python = str(settled["python"] or ("python3" if settled["container"] else sys.executable))
+    return shlex.quote(python) if os.path.exists(python) else python
 
 
 def _container(settled: Mapping[str, Any]) -> Container | None:

@@ -83,16 +83,17 @@ def _record_of_csh(system: BatchSystem, job_range: JobRange) -> tuple[list[str],
     directory = shlex.quote(str(job_range.directory))
     execution = system.execution or f"cat {directory}/$job.{run_directory.EXECUTIONS} 2>/dev/null | wc -l"
     execution = f"echo {execution}" if system.execution else execution
+    begin = f'echo "$0 $(date +%s) $(hostname)" >>{directory}/$job.{run_directory.EXECUTIONS}'
+    end = f"echo $0 >{directory}/$job.status$1"
     before = [
         f"@ number = {base} + {index or 0}",
         "setenv job $number",
         f"set execution = `sh -c {shlex.quote(execution)}`",
-        f"sh -c 'echo \"$0 $(date +%s) $(hostname)\" >>{directory}/$job.{run_directory.EXECUTIONS}' $execution",
+        f"sh -c {shlex.quote(begin)} $execution",
         'set again = ""',
         "if ( $execution > 0 ) set again = .$execution",
     ]
-    after = [f"sh -c 'echo $0 >{directory}/$job.status$1' $ended \"$again\"", "exit $ended"]
-    return before, after
+    return before, [f'sh -c {shlex.quote(end)} $ended "$again"', "exit $ended"]
 
 
 def _record(system: BatchSystem, job_range: JobRange | None, keywords: Mapping[str, Any]) -> list[str]:
@@ -113,4 +114,5 @@ def _record(system: BatchSystem, job_range: JobRange | None, keywords: Mapping[s
     ]
     if not keywords["log_directory"]:
         lines.append(f"[ -w {directory} ] && exec >>{directory}/$job.log${{again:+.$again}} 2>&1")
-    return [*lines, f"trap '{{ echo $? >{directory}/$job.status${{again:+.$again}}; }} 2>/dev/null' EXIT"]
+    end = f"{{ echo $? >{directory}/$job.status${{again:+.$again}}; }} 2>/dev/null"
+    return [*lines, f"trap {shlex.quote(end)} EXIT"]

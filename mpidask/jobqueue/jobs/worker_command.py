@@ -50,7 +50,8 @@ def worker_command(spec: JobSpec, name: str | None = None) -> str:
     words += texts(keywords["worker_extra_args"])
     if keywords["resources"]:
         words += ["--resources", shlex.quote(",".join(f"{name}={n}" for name, n in keywords["resources"].items()))]
-    return " ".join(map(str, [*_outside(spec), *words, *_pages(spec, words), *spec.arguments, *_lifetime(spec, words)]))
+    words += [*_pages(spec, words), *_arguments(spec)]
+    return " ".join(map(str, [*_outside(spec), *words, *_lifetime(spec, words)]))
 
 
 def _ports(spec: JobSpec) -> list[str]:
@@ -88,7 +89,8 @@ def _module(spec: JobSpec) -> str:
 
 def _can_be_ours(spec: JobSpec) -> bool:
     """Whether the command may be ours; with an interpreter of the user's choice there may be only Dask."""
-    return _is_dasks(spec) and (spec.keywords["container"] is not None or spec.keywords["python"] == sys.executable)
+    here = spec.keywords["python"] == shlex.quote(sys.executable)
+    return _is_dasks(spec) and (here or spec.keywords["container"] is not None)
 
 
 def _outside(spec: JobSpec) -> list[str]:
@@ -115,10 +117,19 @@ def in_container(spec: JobSpec, *directories: str) -> str:
 
 def _seen(spec: JobSpec) -> list[str]:
     """Return the directories that a worker needs: those of its keys, and the one where it spills."""
-    pairs = itertools.pairwise(spec.arguments)
-    keys = dict.fromkeys(os.path.dirname(path) for option, path in pairs if option.startswith("--tls-"))
+    keys = dict.fromkeys(map(os.path.dirname, _key_files(spec)))
     spill = spec.keywords["local_directory"]
     return [*keys, *([str(spill)] if spill else [])]
+
+
+def _key_files(spec: JobSpec) -> list[str]:
+    return [path for option, path in itertools.pairwise(spec.arguments) if option.startswith("--tls-")]
+
+
+def _arguments(spec: JobSpec) -> list[str]:
+    """Return further arguments; the paths of keys are taken as they stand."""
+    paths = _key_files(spec)
+    return [shlex.quote(word) if word in paths else word for word in spec.arguments]
 
 
 def _tries(spec: JobSpec) -> bool:

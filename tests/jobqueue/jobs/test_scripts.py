@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import dask
 import pytest
+from distributed.security import Security
 
 from mpidask.batch import registry
 from mpidask.errors import ArgumentError
@@ -18,6 +21,7 @@ from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJob, LSFJob, MoabJob, OA
 from mpidask.jobqueue.jobs.script import job_script
 from mpidask.jobqueue.jobs.spec import JobRange
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
+from mpidask.jobqueue.jobs.worker_command import worker_command
 from mpidask.jobqueue.keywords import configuration, table
 
 pytestmark = pytest.mark.one_mpi
@@ -338,26 +342,44 @@ def test_an_element_of_an_array_leaves_its_status_in_every_shell(shell, tmp_path
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"{shell} is not installed here")
-    python = tmp_path / "python"
+    place = tmp_path / "it's my $HOME"
+    place.mkdir()
+    python = place / "python"
     python.write_text('#!/bin/sh\nenv >&2\necho "$@"\nexit 3\n')
     python.chmod(0o755)
     # Array, exit status and number are kept, whatever the user's lines do to a shell of sh.
     prologue = ["setenv A b"] if shell == "tcsh" else ["trap 'echo bye' EXIT", "set -eu", "A=b; export A"]
     job = make("slurm", shebang=f"#!{path}", python=str(python), job_script_prologue=prologue)
     spec = dataclasses.replace(job.spec, name="w-{job}")
-    script = tmp_path / "job.sh"
-    script.write_text(job_script(spec, JobRange(tmp_path, 3, 10)))
+    script = place / "job.sh"
+    script.write_text(job_script(spec, JobRange(place, 3, 10)))
     for restarts in (0, 1):
         environment = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": str(restarts)}
         command = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
         assert done.returncode == 3, done
-        log = tmp_path / f"4.log{'.1' if restarts else ''}"
+        log = place / f"4.log{'.1' if restarts else ''}"
         text = done.stdout + done.stderr if shell == "tcsh" else log.read_text()
         assert "--name w-4 " in text
         assert "A=b\n" in text
-        assert (tmp_path / f"4.status{'.1' if restarts else ''}").read_text() == "3\n"
-    assert [line.split()[0] for line in (tmp_path / "4.executions").read_text().splitlines()] == ["0", "1"]
+        assert (place / f"4.status{'.1' if restarts else ''}").read_text() == "3\n"
+    assert [line.split()[0] for line in (place / "4.executions").read_text().splitlines()] == ["0", "1"]
+
+
+def test_paths_of_ours_are_one_word_each(tmp_path, monkeypatch):
+    """What the user writes for the shell is left to it."""
+    place = tmp_path / "it's my $HOME"
+    place.mkdir()
+    (place / "python").touch()
+    monkeypatch.setattr(sys, "executable", str(place / "python"))
+    files = {name: str(place / name) for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key")}
+    job = make("slurm", python=None, security=Security(require_encryption=True, **files), worker_extra_args=["$A b"])
+    words = shlex.split(worker_command(job.spec))
+    assert words[:3] == [str(place / "python"), "-m", "mpidask.jobqueue.worker"]
+    given = dict(itertools.pairwise(words))
+    assert [given[f"--tls-{name}"] for name in ("ca-file", "cert", "key")] == list(files.values())
+    assert given["$A"] == "b"
+    assert make("slurm", python="$ENV/bin/python").spec.keywords["python"] == "$ENV/bin/python"
 
 
 @pytest.mark.parametrize(
