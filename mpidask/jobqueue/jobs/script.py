@@ -13,7 +13,7 @@ from mpidask.batch.scripts.job_script import launch
 from mpidask.batch.settings import launcher
 from mpidask.batch.system import BatchSystem
 from mpidask.jobqueue.jobs.spec import CSH, SH, JobRange, JobSpec, shell
-from mpidask.jobqueue.jobs.worker_command import started_by_launcher, worker_command
+from mpidask.jobqueue.jobs.worker_command import container_of, started_by_launcher, worker_command
 
 __all__ = ["job_script"]
 
@@ -58,7 +58,7 @@ def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
         ),
         launcher=wanted or ("srun" if started_by_launcher(spec) else None),
         mpiexec=mpiexec,
-        container=spec.keywords["container"] if started_by_launcher(spec) else None,
+        container=container_of(spec) if started_by_launcher(spec) else None,
     )
     return launch(job, fields_of(spec.system, job), spec.system.launcher)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import re
@@ -10,13 +11,15 @@ import sys
 from collections.abc import Iterable
 
 from mpidask import quantities
+from mpidask.batch.binds import Bind
+from mpidask.batch.container import Container
 from mpidask.batch.template import fill, named
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue.jobs.spec import JobSpec, texts
 from mpidask.jobqueue.jobs.walltime import walltime_seconds
 from mpidask.ports.port_range import PortRange
 
-__all__ = ["in_container", "started_by_launcher", "worker_command"]
+__all__ = ["container_of", "in_container", "started_by_launcher", "worker_command"]
 
 _WORKER = "distributed.cli.dask_worker"
 _OURS = "mpidask.jobqueue.worker"  # the same command, where there is mpidask and TLS
@@ -109,17 +112,18 @@ def in_container(spec: JobSpec, *directories: str) -> str:
 
     directories: what is to be seen there, besides keys and the workers' own
     """
-    inside = spec.keywords["container"]
-    words = inside.words(*directories, *_seen(spec))
+    inside = container_of(spec)
+    words = inside.words(*directories)
     alone = f"srun --ntasks=1 --cpus-per-task={spec.asked_cores} {words}"
     return alone if inside.launches and spec.ranks == 1 else words
 
 
-def _seen(spec: JobSpec) -> list[str]:
-    """Return the directories that a worker needs: those of its keys, and the one where it spills."""
+def container_of(spec: JobSpec) -> Container:
+    """Return a job's container, with what its workers need in it: their keys, and the directory where they spill."""
+    inside, spill = spec.keywords["container"], spec.keywords["local_directory"]
     keys = dict.fromkeys(map(os.path.dirname, _key_files(spec)))
-    spill = spec.keywords["local_directory"]
-    return [*keys, *([str(spill)] if spill else [])]
+    spilled = [Bind.parse(str(spill))] if spill else []
+    return dataclasses.replace(inside, binds=(*map(Bind.of, keys), *spilled, *inside.binds))
 
 
 def _key_files(spec: JobSpec) -> list[str]:

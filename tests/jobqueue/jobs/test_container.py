@@ -6,12 +6,16 @@ import os
 import re
 
 import pytest
+from distributed.security import Security
 
 from mpidask.errors import ArgumentError
 from mpidask.jobqueue import LocalJob, SLURMJob
 from mpidask.jobqueue.jobs.worker_command import worker_command
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
+
+#: Several ranks, whose containers srun starts.
+PYXIS = {"nodes": 2, "container_runtime": "pyxis"}
 
 
 def make(kind=SLURMJob, **given):
@@ -42,7 +46,7 @@ def test_an_interpreter_of_the_image_and_further_options():
         ),
         ({"nodes": 2}, r"srun .*--ntasks=2 .* bash -c 'exec apptainer exec .* docker://dask python3 -m "),
         (
-            {"nodes": 2, "container_runtime": "pyxis"},
+            PYXIS,
             r"srun .*--ntasks=2 .*--container-image=docker://dask bash -c 'exec python3 -m ",
         ),
     ],
@@ -51,6 +55,20 @@ def test_who_starts_the_container(given, line):
     script = make(**given).job_script()
     (found,) = [each for each in script.splitlines() if "docker://dask" in each]
     assert re.match(line, found), found
+
+
+@pytest.mark.parametrize("given", [{}, {"nodes": 2}, {"container_runtime": "pyxis"}, PYXIS])
+def test_keys_and_spill_directory_are_in_the_container(given):
+    files = {name: f"/keys/{name}" for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key")}
+    keys = Security(require_encryption=True, **files)
+    script = make(**given, security=keys, local_directory="/nvme", container_bind=["/opt/mpi:/usr/mpi"]).job_script()
+    here = os.getcwd()
+    assert re.findall(r"/[^\s:,]+:/[^\s:,]+", script)[:4] == [
+        f"{here}:{here}",
+        "/keys:/keys",
+        "/nvme:/nvme",
+        "/opt/mpi:/usr/mpi",
+    ]
 
 
 def test_what_cannot_be_used_is_refused():
