@@ -111,7 +111,10 @@ class JobOptions:
         "DIR",
     )
     launch_timeout: str = option(
-        "45 s", "How long the launcher may take to start a first rank, before it is ended; 0: for ever.", "TIME"
+        "45 s",
+        "How long the launcher may take to start a first rank, before it is ended; 0: for ever. Without effect where "
+        "srun starts the containers.",
+        "TIME",
     )
     requeue: bool = option(False, "Submit the job again when the walltime ends it, until the script ends by itself.")
     requeue_limit: int = option(10, "How often at most.", "N")

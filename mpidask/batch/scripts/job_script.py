@@ -79,10 +79,7 @@ def launch(job: BatchJob, fields: Mapping[str, object], otherwise: str) -> str:
     if not _starts(job):
         return _words(_inside(job), shlex.join(job.command))
     (prefix,) = fill([line(job.launcher or otherwise)], fields)
-    around = [shlex.join(_coming(job)), _inside(job)]
-    if job.container is not None and job.container.launches:
-        around.reverse()
-    return _words(prefix, *around, shlex.join(job.command))
+    return _words(prefix, shlex.join(_coming(job)), _inside(job), shlex.join(job.command))
 
 
 def _words(*pieces: str) -> str:
@@ -98,7 +95,7 @@ def _inside(job: BatchJob) -> str:
 
 def _coming(job: BatchJob) -> list[str]:
     """Return the words before a rank's command that leave a mark in the run directory: the launcher works."""
-    if job.run_directory is None or not job.launch_timeout:
+    if not _is_watched(job):
         return []
     mark = shlex.quote(f"{job.run_directory}/{run.CAME}")
     return ["sh", "-c", f'[ -e {mark} ] || : >{mark}; exec "$@"', "rank"]
@@ -107,6 +104,12 @@ def _coming(job: BatchJob) -> list[str]:
 def _starts(job: BatchJob) -> bool:
     """Whether a launcher starts the ranks."""
     return job.resources.ranks > 1 or job.launcher is not None
+
+
+def _is_watched(job: BatchJob) -> bool:
+    """Whether the launcher has to start a rank in time. Where srun starts the containers it loads the image first."""
+    loads = job.container is not None and job.container.launches
+    return job.run_directory is not None and _starts(job) and bool(job.launch_timeout) and not loads
 
 
 def _record(job: BatchJob, system: BatchSystem) -> list[str]:
@@ -165,7 +168,7 @@ def _makes_room(system: BatchSystem) -> bool:
 
 def _run(job: BatchJob, fields: Mapping[str, object], system: BatchSystem) -> list[str]:
     """Return the lines that run the command and pass signals on, those of one moment once: a second one kills."""
-    watched = job.run_directory is not None and _starts(job) and bool(job.launch_timeout)
+    watched = _is_watched(job)
     return [
         *([f'rm -f "${run.DIRECTORY}/{run.CAME}" "${run.DIRECTORY}/{run.SILENT}"'] if watched else []),
         f"{launch(job, fields, system.launcher)} &",
