@@ -50,7 +50,7 @@ def describe(options: JobOptions, given: Mapping[str, Any], spelled: Callable[[s
         values["idle_timeout"] = chosen.idle_timeout or _IDLE
         if options.nodes * options.ranks_per_node == 1 and not inclusive(load(values)):  # there would be no worker
             values["inclusive_workers"] = True
-    job = settings.describe(options, ("python",), chosen.walltime_margin, "mpidask-cluster")
+    job = settings.describe(options, ("python",), chosen.walltime_margin, "mpidask-cluster", chosen.local_directory)
     return dataclasses.replace(job, command=(*settings.ranks_interpreter(options), *_SERVE, *_words(values)))
 
 

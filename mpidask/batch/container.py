@@ -82,6 +82,7 @@ class Container:
     binds:   further directories of the node
     working: the current directory of the program
     gpus:    whether it is to see the GPUs
+    spill:   where workers spill; it is made if it is not there, because runtimes refuse what is missing
     """
 
     image: str
@@ -90,6 +91,7 @@ class Container:
     binds: tuple[Bind, ...] = ()
     working: str = ""
     gpus: bool = False
+    spill: Bind | None = None
 
     @property
     def launches(self) -> bool:
@@ -102,17 +104,31 @@ class Container:
         directories: what is shown besides
         """
         facts = RUNTIMES[self.runtime]
+        binds = (self.spill, *self.binds) if self.spill else self.binds
         found = os.path.isabs(self.image)  # else it is a name, and a variable in it is the node's
         image = facts.unpacked if facts.unpacked and found else facts.image
         words = [
             *facts.words,
             *(facts.gpus if self.gpus else ()),
-            *_options(facts, [*map(Bind.of, (self.working, *directories)), *self.binds, _TEMPORARY]),
+            *_options(facts, [*map(Bind.of, (self.working, *directories)), *binds, _TEMPORARY]),
             *([facts.directory + literal(self.working)] if facts.directory else []),
             *map(opened, self.further),
             *(word.format(literal(self.image) if found else opened(self.image)) for word in image),
         ]
-        return " ".join(map(quoted, words))
+        return " ".join([*self._making, *map(quoted, words)])
+
+    @property
+    def _making(self) -> list[str]:
+        """The words that make the spill directory and then run what follows."""
+        if self.spill is None or self.launches:
+            return []
+        return ["sh", "-c", shlex.quote('mkdir -p "$0"; exec "$@"'), quoted(self.spill.here)]
+
+    def before(self, nodes: int) -> str:
+        """Return the command that makes the spill directory on each node before srun starts the container, if any."""
+        if self.spill is None or not self.launches or RUNTIMES[self.runtime].bind is None:
+            return ""
+        return f"srun --nodes={nodes} --ntasks={nodes} mkdir -p {quoted(self.spill.here)}"
 
 
 def _options(facts: Runtime, binds: Iterable[Bind]) -> list[str]:
@@ -129,12 +145,14 @@ def settle(
     runtime: str | None,
     binds: Sequence[Bind] = (),
     *,
+    spill: str | None = None,
     gpus: bool = False,
     which: Callable[[str], str | None] = shutil.which,
 ) -> Container:
     """Return the container for what a user names.
 
     runtime: name and further options, such as `apptainer --rocm`; None: the first that is installed here
+    spill:   where workers spill, as a user gives it
     Raises UsageError for a runtime that is not known or not there, and for an image that is not there.
     """
     name, *further = shlex.split(runtime) if runtime else [_installed(which)]
@@ -145,7 +163,9 @@ def settle(
         image = where
     elif image.endswith(".sif") or image.startswith(("/", ".", "~")):
         raise UsageError(f"there is no container image {where}", "give the path of an image, or docker://NAME")
-    return Container(image, name, tuple(further), tuple(binds), os.getcwd(), gpus)
+    return Container(
+        image, name, tuple(further), tuple(binds), os.getcwd(), gpus=gpus, spill=Bind.parse(spill) if spill else None
+    )
 
 
 def _installed(which: Callable[[str], str | None]) -> str:

@@ -196,13 +196,16 @@ def following(options: JobOptions, given: Mapping[str, Any]) -> dict[str, str]:
     return {"workers_per_rank": loading.load(given, otherwise={"workers_per_rank": "auto"}).workers_per_rank}
 
 
-def describe(options: JobOptions, command: tuple[str, ...], warning: str, program: str | None) -> BatchJob:
+def describe(
+    options: JobOptions, command: tuple[str, ...], warning: str, program: str | None, spill: str | None = None
+) -> BatchJob:
     """Return the job for these options; raises UsageError for a value that cannot be used.
 
     warning: how long before the walltime the script is to be told
     program: what the job is named after if it has no name
+    spill:   where the run's workers spill, if that is given
     """
-    inside = _container(options, program)
+    inside = _container(options, program, spill)
     python = shlex.join(interpreter(None if inside else options.python))
     memory = options.memory_per_node
     kind, mpiexec = _starting(options, inside, python)
@@ -237,7 +240,7 @@ def _memory(text: str, name: str) -> int:
     return plausible(size(text, name), text, name)
 
 
-def _container(options: JobOptions, program: str | None) -> Container | None:
+def _container(options: JobOptions, program: str | None, spill: str | None) -> Container | None:
     """Return the container in which the ranks run; the script's directory is seen there."""
     if options.container is None:
         for name in ("container_runtime", "container_bind"):
@@ -247,7 +250,7 @@ def _container(options: JobOptions, program: str | None) -> Container | None:
     place = os.path.dirname(os.path.abspath(program)) if program and os.path.isfile(program) else None
     binds = (*([Bind.of(place)] if place and place != os.getcwd() else []), *map(Bind.parse, options.container_bind))
     gpus = bool(options.gpus_per_rank)
-    return container.settle(options.container, options.container_runtime, binds, gpus=gpus)
+    return container.settle(options.container, options.container_runtime, binds, spill=spill, gpus=gpus)
 
 
 def _starting(options: JobOptions, inside: Container | None, python: str) -> tuple[str | None, str]:

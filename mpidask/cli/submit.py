@@ -140,7 +140,8 @@ def _describe(name: str, argv: Sequence[str]) -> _Described | str:
     further = [word for name, value in following for word in (f"--{name.replace('_', '-')}", value)]
     run_words = _of([option for option in command.params if option.name in of_run], ours)
     line = (*settings.ranks_interpreter(options), "-m", "mpidask", *run_words, *further, *program)
-    return _Described(settings.describe(options, line, run.walltime_margin, title), options, given)
+    job = settings.describe(options, line, run.walltime_margin, title, run.local_directory)
+    return _Described(job, options, given)
 
 
 def _of(options: Sequence[click.Parameter], ours: Sequence[str]) -> list[str]:

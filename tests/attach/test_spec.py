@@ -12,6 +12,7 @@ import pytest
 
 from mpidask import run_directory
 from mpidask.attach import spec
+from mpidask.batch.binds import Bind
 from mpidask.batch.commands.command import Command
 from mpidask.batch.records.record import Record
 from mpidask.batch.settings import JobOptions
@@ -57,6 +58,11 @@ def test_options_of_a_run_arrive_as_they_were_given():
     read = command_line.read(ranks.serve_command(), job.command[4:])
     given = {name: value for name, value in read.items() if value not in (None, ())}
     assert given == {name: value for name, value in GIVEN.items() if value is not None}
+
+
+def test_where_the_run_spills_is_shown_in_a_container():
+    options = JobOptions(container="docker://dask", container_runtime="apptainer")
+    assert spec.describe(options, {"local_directory": "/nvme/x"}).container.spill == Bind.of("/nvme/x")
 
 
 def test_a_job_that_nobody_looks_at_ends_by_itself():

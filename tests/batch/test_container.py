@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -129,12 +130,12 @@ def test_runtimes_that_are_not_known_are_refused():
     assert "apptainer, singularity, podman" in raised.value.remedy
 
 
-def described(monkeypatch, directory, **given):
+def described(monkeypatch, directory, spill=None, **given):
     (directory / "i.sif").touch()
     monkeypatch.chdir(directory)
     options = settings.JobOptions(**{"container": "i.sif", "container_runtime": "apptainer", **given})
     command = (*settings.ranks_interpreter(options), "-m", "mpidask", "script.py")
-    return settings.describe(options, command, "60 s", "script.py")
+    return settings.describe(options, command, "60 s", "script.py", spill)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,36 @@ def test_the_mark_of_a_rank_that_has_come_is_made_on_the_node(runtime, tmp_path)
     else:
         assert words.index("sh -c") < words.index("i.sif")
         assert "no rank was started within 45 s" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (
+            {},
+            [
+                'sh -c \'mkdir -p "$0"; exec "$@"\' /nvme/x apptainer exec --bind=HERE:HERE --bind=/run/it:/run/it '
+                f'--bind=/nvme/x:/nvme/x "--bind={TMP}" HERE/i.sif python3 -m mpidask script.py &'
+            ],
+        ),
+        (
+            {"container_runtime": "pyxis", "nodes": 2},
+            [
+                "srun --nodes=2 --ntasks=2 mkdir -p /nvme/x",
+                "srun --export=ALL --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 "
+                f'"--container-mounts=HERE:HERE,/run/it:/run/it,/nvme/x:/nvme/x,{TMP}" --container-workdir=HERE '
+                "--container-image=HERE/i.sif python3 -m mpidask script.py &",
+            ],
+        ),
+    ],
+)
+def test_where_the_run_spills_is_made_on_the_node_and_shown(given, lines, monkeypatch, tmp_path):
+    """Runtimes refuse a directory that is not there."""
+    job = described(monkeypatch, tmp_path, "/nvme/x", **given)
+    text = job_script(registry.find("slurm"), dataclasses.replace(job, run_directory=Path("/run/it")))
+    assert [each for each in text.splitlines() if "/nvme/x" in each] == [
+        each.replace("HERE", str(tmp_path)) for each in lines
+    ]
 
 
 def test_submitting_again_is_done_outside(monkeypatch, tmp_path):
@@ -218,4 +249,8 @@ def test_what_has_another_name_in_the_container_is_shown():
         "/data/mpi:/opt/mpi",
         "/data/ro:/data/ro:ro",
     ]
-    assert binds_of("/opt:/data", working="/work") == ["/work:/work", "/data/state/run-1:/data/state/run-1", "/opt:/data"]
+    assert binds_of("/opt:/data", working="/work") == [
+        "/work:/work",
+        "/data/state/run-1:/data/state/run-1",
+        "/opt:/data",
+    ]

@@ -243,6 +243,12 @@ def test_what_stands_after_dashes_is_the_scripts(mpidask, tmp_path):
     assert mpidask("logs", "--tail", "2").stdout == "".join(log.splitlines(keepends=True)[-2:])
 
 
+def test_where_the_run_spills_is_shown_in_a_container(mpidask):
+    words = ["--container", "docker://dask", "--container-runtime", "apptainer", "--local-directory", "/nvme/x"]
+    done = mpidask("script", "--system", "slurm", *words, "script.py")
+    assert " --bind=/nvme/x:/nvme/x " in done.stdout, done
+
+
 def test_a_dry_run_leaves_nothing(mpidask, tmp_path):
     done = mpidask("submit", "--dry-run", "--system", "slurm", "script.py")
     assert done.returncode == 0, done

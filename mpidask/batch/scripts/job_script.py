@@ -93,6 +93,11 @@ def _inside(job: BatchJob) -> str:
     return job.container.words(*([str(job.run_directory)] if job.run_directory else []))
 
 
+def _made(job: BatchJob) -> list[str]:
+    """Return the line that makes what has to be there when srun starts a container."""
+    return [*filter(None, [job.container.before(job.resources.nodes)])] if job.container else []
+
+
 def _coming(job: BatchJob) -> list[str]:
     """Return the words before a rank's command that leave a mark in the run directory: the launcher works."""
     if not _is_watched(job):
@@ -171,6 +176,7 @@ def _run(job: BatchJob, fields: Mapping[str, object], system: BatchSystem) -> li
     watched = _is_watched(job)
     return [
         *([f'rm -f "${run.DIRECTORY}/{run.CAME}" "${run.DIRECTORY}/{run.SILENT}"'] if watched else []),
+        *_made(job),
         f"{launch(job, fields, system.launcher)} &",
         "launcher=$! told=-9",
         f"trap '[ $((SECONDS - told)) -lt 2 ] || {{ told=$SECONDS; {_END_LAUNCHER}; }} 2>/dev/null || :' TERM HUP INT",

@@ -311,8 +311,9 @@ def _container(settled: Mapping[str, Any]) -> Container | None:
     if not settled["container"]:
         return None
     binds = [Bind.parse(str(each)) for each in settled["container_bind"]]
+    image, runtime = str(settled["container"]), settled["container_runtime"]
     try:
-        return container.settle(str(settled["container"]), settled["container_runtime"], binds)
+        return container.settle(image, runtime, binds, spill=settled["local_directory"])
     except UsageError as error:
         raise ArgumentError(error.what, error.remedy) from None
 

@@ -44,11 +44,14 @@ def job_script(spec: JobSpec, job_range: JobRange | None = None) -> str:
 def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
     """Return the line that starts the workers, on every rank that the job has."""
     name = (spec.name or "").replace("{job}", "$job" if job_range else "0")
-    if spec.ranks == 1:
-        return worker_command(spec, name)
+    return worker_command(spec, name) if spec.ranks == 1 else _line_of_ranks(spec, name)
+
+
+def _line_of_ranks(spec: JobSpec, name: str) -> str:
     python = spec.keywords["python"]
     own = "python3" if spec.keywords["container"] else python  # the image's MPI is not the node's
     wanted, mpiexec = launcher(spec.keywords["launcher"], own)
+    inside = container_of(spec) if started_by_launcher(spec) else None
     job = BatchJob(
         command=("bash", "-c", f"exec {worker_command(spec, f'{name}-{_RANK}')}"),
         resources=Resources(
@@ -56,11 +59,12 @@ def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
             ranks_per_node=int(spec.keywords["ranks_per_node"]),
             cores_per_rank=spec.asked_cores // int(spec.keywords["ranks_per_node"]),
         ),
-        launcher=wanted or ("srun" if started_by_launcher(spec) else None),
+        launcher=wanted or ("srun" if inside else None),
         mpiexec=mpiexec,
-        container=container_of(spec) if started_by_launcher(spec) else None,
+        container=inside,
     )
-    return launch(job, fields_of(spec.system, job), spec.system.launcher)
+    line = launch(job, fields_of(spec.system, job), spec.system.launcher)
+    return " && ".join(filter(None, [inside.before(spec.nodes) if inside else None, line]))
 
 
 def _after(epilogue: Sequence[str]) -> list[str]:

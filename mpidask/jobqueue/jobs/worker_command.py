@@ -114,16 +114,17 @@ def in_container(spec: JobSpec, *directories: str) -> str:
     """
     inside = container_of(spec)
     words = inside.words(*directories)
+    if not inside.launches or spec.ranks > 1:
+        return words
     alone = f"srun --ntasks=1 --cpus-per-task={spec.asked_cores} {words}"
-    return alone if inside.launches and spec.ranks == 1 else words
+    return " && ".join(filter(None, [inside.before(1), alone]))
 
 
 def container_of(spec: JobSpec) -> Container:
-    """Return a job's container, with what its workers need in it: their keys, and the directory where they spill."""
-    inside, spill = spec.keywords["container"], spec.keywords["local_directory"]
+    """Return a job's container, with the keys of its workers in it."""
+    inside = spec.keywords["container"]
     keys = dict.fromkeys(map(os.path.dirname, _key_files(spec)))
-    spilled = [Bind.parse(str(spill))] if spill else []
-    return dataclasses.replace(inside, binds=(*map(Bind.of, keys), *spilled, *inside.binds))
+    return dataclasses.replace(inside, binds=(*map(Bind.of, keys), *inside.binds))
 
 
 def _key_files(spec: JobSpec) -> list[str]:

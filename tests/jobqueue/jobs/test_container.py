@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 from distributed.security import Security
@@ -20,13 +22,13 @@ PYXIS = {"nodes": 2, "container_runtime": "pyxis"}
 
 def make(kind=SLURMJob, **given):
     given = {"container": "docker://dask", "container_runtime": "apptainer", **given}
-    return kind("tls://10.0.0.1:8786", "w", cores=2, memory="4GB", processes=1, **given)
+    return kind("tls://10.0.0.1:8786", "w", **{"cores": 2, "memory": "4GB", "processes": 1, **given})
 
 
 def test_the_workers_command_is_in_the_container():
     command = worker_command(make(local_directory="$TMPDIR", container_bind=["/opt/mpi"]).spec)
     here = re.escape(os.getcwd())
-    assert re.match(rf"apptainer exec --bind={here}:{here} ", command), command
+    assert re.search(rf"""; exec "\$@"' "\$TMPDIR" apptainer exec --bind={here}:{here} """, command), command
     assert ' "--bind=$TMPDIR:$TMPDIR" --bind=/opt/mpi:/opt/mpi ' in command
     assert " docker://dask python3 -m " in command
     assert "apptainer" not in worker_command(make(container=None).spec)
@@ -57,6 +59,45 @@ def test_who_starts_the_container(given, line):
     assert re.match(line, found), found
 
 
+STANDIN = """#!/bin/sh
+printf '%s\\n' "$@"
+ls -d "$HERE"/x/spill
+exit 3
+"""
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_spill_directory_is_made_on_the_node(shell, ranks, tmp_path):
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed here")
+    (tmp_path / "apptainer").write_text(STANDIN)
+    (tmp_path / "apptainer").chmod(0o755)
+    script = tmp_path / "job.sh"
+    own = {"shebang": f"#!{path}", "local_directory": "$HERE/x/spill", "launcher": "env", "ranks_per_node": ranks}
+    script.write_text(make(**own, processes=ranks).job_script())
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": f"{tmp_path}/n o d e"}
+    words = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 3, done
+    lines = done.stdout.splitlines()
+    spill = f"{tmp_path}/n o d e/x/spill"
+    assert lines[-1] == spill, done
+    assert {"exec", f"--bind={spill}:{spill}", "--bind=/tmp:/tmp"} <= {*lines}
+
+
+@pytest.mark.parametrize(("given", "nodes"), [({"container_runtime": "pyxis"}, 1), (PYXIS, 2)])
+def test_the_spill_directory_is_made_before_srun_starts_the_container(given, nodes):
+    script = make(**given, local_directory="/nvme").job_script()
+    assert f"\nsrun --nodes={nodes} --ntasks={nodes} mkdir -p /nvme && srun " in script
+
+
+def test_a_relative_spill_directory_is_meant_from_here():
+    place = os.path.dirname(os.getcwd())
+    assert f" --bind={place}/spill:{place}/spill " in worker_command(make(local_directory="../spill").spec)
+
+
 @pytest.mark.parametrize("given", [{}, {"nodes": 2}, {"container_runtime": "pyxis"}, PYXIS])
 def test_keys_and_spill_directory_are_in_the_container(given):
     files = {name: f"/keys/{name}" for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key")}
@@ -65,8 +106,8 @@ def test_keys_and_spill_directory_are_in_the_container(given):
     here = os.getcwd()
     assert re.findall(r"/[^\s:,]+:/[^\s:,]+", script)[:4] == [
         f"{here}:{here}",
-        "/keys:/keys",
         "/nvme:/nvme",
+        "/keys:/keys",
         "/opt/mpi:/usr/mpi",
     ]
 
