@@ -44,7 +44,10 @@ def job_script(spec: JobSpec, job_range: JobRange | None = None) -> str:
 def _launch_line(spec: JobSpec, job_range: JobRange | None = None) -> str:
     """Return the line that starts the workers, on every rank that the job has."""
     name = (spec.name or "").replace("{job}", "$job" if job_range else "0")
-    return worker_command(spec, name) if spec.ranks == 1 else _line_of_ranks(spec, name)
+    line = worker_command(spec, name) if spec.ranks == 1 else _line_of_ranks(spec, name)
+    if spec.keywords["container"] is not None and shell(spec.keywords["shebang"], CSH) is not None:
+        return f"sh -c {shlex.quote(line)}"  # csh knows no ${NAME:-default}
+    return line
 
 
 def _line_of_ranks(spec: JobSpec, name: str) -> str:

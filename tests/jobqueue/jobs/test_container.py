@@ -66,9 +66,10 @@ exit 3
 """
 
 
-@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("shell", ["bash", "tcsh"])
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_the_spill_directory_is_made_on_the_node(shell, ranks, tmp_path):
+    """The script of csh, too, has the lines of sh that a container needs."""
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"{shell} is not installed here")
