@@ -155,9 +155,7 @@ def settle(
     spill:   where workers spill, as a user gives it
     Raises UsageError for a runtime that is not known or not there, and for an image that is not there.
     """
-    name, *further = shlex.split(runtime) if runtime else [_installed(which)]
-    if name not in RUNTIMES:
-        raise UsageError(f"the container runtime is {name!r}", f"there are: {', '.join(RUNTIMES)}")
+    name, *further = _words(runtime) if runtime else [_installed(which)]
     where = os.path.abspath(os.path.expanduser(image))
     if os.path.exists(where):
         image = where
@@ -166,6 +164,19 @@ def settle(
     return Container(
         image, name, tuple(further), tuple(binds), os.getcwd(), gpus=gpus, spill=Bind.parse(spill) if spill else None
     )
+
+
+def _words(runtime: str) -> list[str]:
+    """Return the words of a runtime with its options; raises UsageError."""
+    try:
+        words = shlex.split(runtime)
+    except ValueError as error:
+        remedy = "a name and options are needed, such as 'apptainer --rocm'"
+        raise UsageError(f"the container runtime is {runtime!r}: {error}", remedy) from None
+    if not words or words[0] not in RUNTIMES:
+        named = words[0] if words else runtime
+        raise UsageError(f"the container runtime is {named!r}", f"there are: {', '.join(RUNTIMES)}")
+    return words
 
 
 def _installed(which: Callable[[str], str | None]) -> str:

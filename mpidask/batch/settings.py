@@ -260,7 +260,7 @@ def _starting(options: JobOptions, inside: Container | None, python: str) -> tup
         kind, mpiexec = launcher(wanted, python)
     else:
         kind, mpiexec = wanted or ("srun" if inside.launches else None), "mpiexec"
-        if inside.launches and str(kind).split()[0] != "srun":
+        if inside.launches and str(kind).split()[:1] != ["srun"]:
             raise UsageError(
                 f"the container runtime {inside.runtime} is an option of srun, and the launcher is {kind}",
                 "leave --launcher out, or name another one with --container-runtime",

@@ -130,6 +130,13 @@ def test_runtimes_that_are_not_known_are_refused():
     assert "apptainer, singularity, podman" in raised.value.remedy
 
 
+@pytest.mark.parametrize(("given", "what"), [("apptainer --env 'A", "No closing quotation"), (" ", "is ' '")])
+def test_runtimes_that_cannot_be_read_are_refused(given, what):
+    with pytest.raises(UsageError, match=what) as raised:
+        settle("image", given)
+    assert "apptainer" in raised.value.remedy
+
+
 def described(monkeypatch, directory, spill=None, **given):
     (directory / "i.sif").touch()
     monkeypatch.chdir(directory)
@@ -223,6 +230,7 @@ def test_submitting_again_is_done_outside(monkeypatch, tmp_path):
             {"container_runtime": "pyxis", "launcher": "openmpi"},
             "pyxis is an option of srun, and the launcher is openmpi",
         ),
+        ({"container_runtime": "pyxis", "launcher": " "}, "the launcher is  "),
         ({"container": None}, "--container-runtime is given, and no image"),
         ({"container": None, "container_runtime": None, "container_bind": ("/opt",)}, "--container-bind is given"),
     ],
