@@ -104,7 +104,7 @@ def plot(figures: Medians, target: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError:
-        sys.stderr.write(f"no {target.name}: matplotlib is not installed (mpidask[examples] has it)\n")
+        sys.stderr.write(f"no {target.name}: matplotlib is not installed (pip install matplotlib)\n")
         return
     mpl.use("Agg")
     import matplotlib.pyplot as plt

