@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from notebooks import FINDS, outputs, written
 
 pytestmark = pytest.mark.one_mpi
 
@@ -211,6 +212,20 @@ def test_an_interactive_python(local):
     assert (raises.returncode, raises.stdout) == (1, "__main__ ['-c', '--timeout']\n"), raises
     assert raises.stderr.startswith('Traceback (most recent call last):\n  File "'), raises
     assert '/script.py", line 3' in raises.stderr.splitlines()[1], raises
+
+
+@pytest.mark.thorough
+def test_a_notebook_on_a_job(local):
+    """Its kernel runs here, and finds the job; a failing cell ends it with status 1."""
+    job = start(local)
+    written(local.directory / "study.ipynb", FINDS, parameters="scale = 2")
+    done = local.mpidask("connect", job, "study.ipynb", "-p", "scale", "10", "--output", "ten.ipynb", timeout=90)
+    assert (done.returncode, done.stdout) == (0, "scale 30\n"), done
+    assert outputs(local.directory / "ten.ipynb") == ["", "", "scale 30\n|'tls'"]
+    written(local.directory / "study.ipynb", "print('before')", "1 / 0")
+    done = local.mpidask("connect", job, "study.ipynb", timeout=90)
+    assert (done.returncode, done.stdout) == (1, "before\n"), done
+    assert done.stderr.count("ZeroDivisionError: division by zero") == 1, done
 
 
 CLUSTER = """
