@@ -239,6 +239,7 @@ docs() {
     if [ "${1:-}" = --pictures ]; then
         environment mpich mpich,dashboard,examples,test,packaging
         .venv-mpich/bin/python docs/hooks/terminal.py
+        .venv-mpich/bin/python docs/hooks/reports.py
         exec .venv-mpich/bin/python docs/hooks/pictures.py
     fi
     environment docs docs
