@@ -58,7 +58,7 @@ def _instances(name: str) -> list[Any]:
 def seconds_computed(prefixes: Sequence[Any]) -> list[float]:
     """Return for how long tasks of some kinds were computed, each a `TaskPrefix` of a scheduler.
 
-    The public `all_durations` makes a copy at each look, which takes ten times as long; scripts may make a kind of each
+    The public `all_durations` makes a copy at each look, which takes twice as long; scripts may make a kind of each
     task.
 
     Upstream: no issue.
