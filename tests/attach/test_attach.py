@@ -251,6 +251,7 @@ with mpidask.MPICluster({shape}walltime="5min", name="mine") as cluster:
                 print(error)
 print(cluster)
 print(cluster.status.name, cluster.job.state.value, cluster.job.exit_status, list(cluster.get_logs()))
+print([cluster.dashboard_link], "state:</strong> done" in cluster._repr_html_())
 cluster.close()
 """
 
@@ -273,6 +274,7 @@ def test_a_cluster(system):
         *["the size of one large job is fixed"] * 2,
         f"MPICluster(mine, job {job}, state done, nodes {nodes}, ranks 4, workers=0, threads=N)",
         f"closed done 0 ['Job {job}']",
+        "[''] True",
     ], done
     assert f"job {job} is submitted; it ends by itself when nobody has used it for 1 h\n" in done.stderr, done
     assert "Traceback" not in done.stderr, done
