@@ -210,14 +210,14 @@ def test_pictures_are_there_small_and_used():
     assert {each.name for each in pictures if each.stat().st_size > 100_000} == set()
 
 
-#: A drawing, and pictures of pages that are files.
-TAKEN_BY_HAND = {"picture.svg", "report.png", "report-dark.png", "report-climate.png"}
+#: Pictures that show no run.
+DRAWINGS = {"picture.svg"}
 
 
 def test_pictures_of_real_runs_are_taken_anew_by_one_command():
     code = "".join(path.read_text() for path in (DOCS / "hooks").glob("*.py"))
     pictures = [*(DOCS / "images").iterdir()]
-    assert {each.name for each in pictures if not re.search(rf'"{each.stem}({each.suffix})?"', code)} == TAKEN_BY_HAND
+    assert {each.name for each in pictures if not re.search(rf'"{each.stem}({each.suffix})?"', code)} == DRAWINGS
 
 
 def test_the_citation_names_this_version():
