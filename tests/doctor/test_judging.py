@@ -79,7 +79,7 @@ CASES = {
     "mpi.library": (
         {"vendor": "MPICH", "version": "5.0.2", "abi": "mpich", "file": "/l/libmpi.so.12", "text": "MPICH Version: 5.0.2"},
         {
-            "missing": ({"error": "cannot load MPI library"}, "failure", "-m pip install 'mpidask[mpich]'"),
+            "missing": ({"error": "cannot load MPI library"}, "failure", "-m pip install mpich"),
             "stub": ({"text": "MPI ABI stub 1.0"}, "failure", "a stub, no MPI"),
         },
     ),

@@ -70,7 +70,7 @@ def _none(facts: Facts) -> Finding:
         return warning("there is no mpirun on PATH", f"call {beside['path']}, or: export PATH={folder}:$PATH")
     if facts["srun"]:
         return ok(f"there is no mpirun on PATH; {facts['srun']} starts ranks")
-    return warning("there is no mpirun on PATH", f"load your site's MPI module, or: {pip('mpidask[mpich]')}")
+    return warning("there is no mpirun on PATH", f"load your site's MPI module, or: {pip('mpich')}")
 
 
 PROBE = Probe("mpirun", measure, judge, scope=Scope.ONCE, places=frozenset({Place.LOGIN}))

