@@ -64,7 +64,7 @@ def test_a_node_that_is_lost(slurm):
         os.kill(int(process), signal.SIGKILL)
     try:
         each = slurm.until(job, lambda each: each["ended"], timeout=100)
-        assert (each["state"], each["reason"]) == ("failed", "a node failed"), each
+        assert (each["state"], each["reason"]) == ("failed", f"node {node} was lost"), each
     finally:
         subprocess.run(outside(HERE / "slurm.sh", "up"), check=True, timeout=100, capture_output=True)
 
