@@ -12,14 +12,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 TOKEN = "a-token"
-LOGIN = {"name": "ondemand", "value": "me"}  # a cookie
 
 #: The only lines of configuration that the button NEW takes here.
 FACTORY = "labextension: {factory: {module: mpidask, class: LocalJobCluster, kwargs: {cores: 1, memory: 512MiB}}}\n"
@@ -58,35 +57,16 @@ for (const document of (window.Bokeh ? Bokeh.documents : []))
                 if (column.length) found.push(name, Array.from(column).slice(-3));
 return found.length ? JSON.stringify(found) : "";
 """
-#: Elements of outputs that can be scrolled.
-_SCROLLED = """
-const found = [];
-for (const each of document.querySelectorAll(".jp-OutputArea-output *")) {
-    const style = getComputedStyle(each);
-    const scrolls = (overflow, size, room) => ["auto", "scroll"].includes(overflow) && size > room + 1;
-    if (scrolls(style.overflowX, each.scrollWidth, each.clientWidth)
-        || scrolls(style.overflowY, each.scrollHeight, each.clientHeight)) found.push(each.className || each.tagName);
-}
-return found;
-"""
 
 
 @contextlib.contextmanager
-def started(
-    directory: Path,
-    base: str = "/",
-    *,
-    port: int = 0,
-    dask: str = "",
-    settings: Mapping[str, Any] | None = None,
-    **environ: str,
-) -> Iterator[str]:
-    """Run a server; yield its address. `dask` is the user's configuration, in YAML; `settings` those of JupyterLab."""
+def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", **environ: str) -> Iterator[str]:
+    """Run a server; yield its address. `dask` is the user's configuration, in YAML."""
     port = port or free_port()
     config = directory / "jupyter"
     silent = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     _write(config / "labconfig" / "page_config.json", silent)
-    for plugin, values in {**_SETTINGS, **(settings or {})}.items():
+    for plugin, values in _SETTINGS.items():
         _write(config / "lab" / "user-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings", values)
     (directory / "dask").mkdir()
     (directory / "dask" / "labextension.yaml").write_text(dask)
@@ -221,14 +201,6 @@ class Lab:
         """Wait until a cell has printed this."""
         return self.one(".jp-OutputArea-output", text)
 
-    def red(self) -> list[str]:
-        """Return what stands in red boxes."""
-        return [each.text for each in self.browser.find("[data-mime-type='application/vnd.jupyter.stderr']")]
-
-    def scrolled(self) -> list[str]:
-        """Return elements of outputs that have scroll bars."""
-        return list(self.driver.execute_script(_SCROLLED))
-
     def cluster(self, text: str) -> Any:
         """Wait until the sidebar says this of its cluster."""
         return self.one("li.dask-ClusterListingItem", text)
@@ -266,22 +238,6 @@ class Lab:
         self.click(".dask-ClusterListingItem-stop")
         self.browser.wait(lambda: not self.browser.find("li.dask-ClusterListingItem"))
 
-    def find_dashboard(self, part: str) -> None:
-        """Press the magnifying glass; wait until the address has this part."""
-        self.click(".dask-URLInput [title^='Auto-detect'], .dask-URLInput jp-button, .dask-URLInput button")
-        self.browser.wait(lambda: part in self.address())
-
-    def address(self) -> str:
-        """Return the dashboard's address, of the sidebar."""
-        (field,) = self.browser.find(".dask-URLInput input")
-        return str(field.get_attribute("value"))
-
-    def panes(self, *titles: str) -> None:
-        """Open panes by their buttons, one above the other; each of them has data that change."""
-        for title in titles:
-            self.click(f".dask-DashboardListing-item button[value='{title}']")
-        self.live(*titles)
-
     def live(self, *titles: str) -> None:
         """Wait until each of these panes, which are all, has data that change."""
         self.browser.wait(lambda: len(self.frames()) == len(titles))
@@ -306,10 +262,7 @@ class Lab:
 
 @contextlib.contextmanager
 def open_ondemand() -> Iterator[str]:
-    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that.
-
-    What is below /rnode is for a browser that has logged in, as one has that has this cookie: `LOGIN`.
-    """
+    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that."""
     loop, port = asyncio.new_event_loop(), free_port()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -338,8 +291,6 @@ async def _forward(request: Any) -> Any:
     from aiohttp import ClientSession, DummyCookieJar, web
 
     there = request.match_info
-    if there["how"] == "rnode" and request.cookies.get(LOGIN["name"]) != LOGIN["value"]:
-        return web.Response(status=401)
     path = request.raw_path if there["how"] == "node" else request.raw_path.split("/", 4)[-1]
     target = f"http://{there['host']}:{there['port']}/{path.lstrip('/')}"
     headers = {name: value for name, value in request.headers.items() if not name.startswith("Sec-WebSocket")}

@@ -244,40 +244,27 @@ def test_a_job_that_may_have_been_submitted_is_looked_for_at_the_end(unclear):
     assert unclear.cancelled == ["101"] and not unclear.queue
 
 
-def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch):
+@pytest.mark.parametrize("earlier", [False, True])  # whether a look finds that which began before the job was there
+def test_a_job_that_is_looked_for_and_not_there_has_failed(unclear, monkeypatch, earlier):
     monkeypatch.setattr(lookup, "APPEARS", 0.0)
 
     async def given_up():
         async with cluster(max_failures=1) as held:
             with pytest.raises(UnclearError):
                 await held.scale(1)
+            if earlier:
+                await held.reconciler.stop()
             unclear.scripts.clear()
             unclear.queue.clear()
             unclear.mute = False
+            if earlier:
+                await held.dispatcher.look([])
+                held.reconciler.start()
             await until(lambda: held.failure is not None)
             assert "does not list it" in held.failure.what and not held.jobs
 
     asyncio.run(given_up())
     assert not unclear.cancelled
-
-
-def test_a_look_that_began_before_the_job_was_there_loses_no_failure(unclear, monkeypatch):
-    monkeypatch.setattr(lookup, "APPEARS", 0.0)
-
-    async def given_up():
-        async with cluster(max_failures=1) as held:
-            with pytest.raises(UnclearError):
-                await held.scale(1)
-            await held.reconciler.stop()
-            unclear.scripts.clear()
-            unclear.queue.clear()
-            unclear.mute = False
-            await held.dispatcher.look([])
-            held.reconciler.start()
-            await until(lambda: held.failure is not None)
-            assert "does not list it" in held.failure.what and not held.jobs
-
-    asyncio.run(given_up())
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,9 @@ def _alone(kept: str, facts: Facts) -> str:
 
 
 def _removal(name: str, prefix: str, *, conda: bool) -> str:
-    conda_s = ["conda", "remove", "--force", "--prefix", prefix, name]
-    return shlex.join(conda_s if conda else [sys.executable, "-m", "pip", "uninstall", "--yes", name])
+    if conda:
+        return shlex.join(["conda", "remove", "--force", "--prefix", prefix, name])
+    return shlex.join([sys.executable, "-m", "pip", "uninstall", "--yes", name])
 
 
 def _installation(package: str, prefix: str, *, conda: bool) -> str:
