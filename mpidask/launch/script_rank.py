@@ -153,7 +153,7 @@ class Script:
         heard: list[object] = [self._exit, self._channel]
         while self._status is None:
             feeding = self._feed.waits_for
-            pause = feeding.pause if meanwhile is None else min(feeding.pause or _LOOK, _LOOK)
+            pause = min(feeding.pause or _LOOK, _LOOK)  # also for a signal that came just before the call
             ready, writable, _ = select.select([*heard, *feeding.read], feeding.write, [], pause)
             if meanwhile is not None:
                 meanwhile()

@@ -26,7 +26,8 @@ print(client.submit(task, os.path.abspath("flag.py"), pure=False).result())
 """
 )
 
-SLEEPER = CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(600)\n"
+# Short sleeps: Python does not notice a signal that comes between its last look and the call that sleeps.
+SLEEPER = CLIENT + "c = Client()\nprint('ready', flush=True)\nfor _ in range(600):\n    time.sleep(1)\n"
 
 CRIMES = {
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", "died: signal 11 (SIGSEGV); it is started again"),
