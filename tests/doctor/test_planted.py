@@ -274,7 +274,6 @@ def test_ranks_whose_mpi_does_not_come_up(ranks, tmp_path):
     assert result.leftover == []
 
 
-@pytest.mark.one_mpi
 @pytest.mark.skipif(not nodes.possible(), reason="needs root and iproute2")
 def test_two_nodes(ranks, tmp_path):
     """An interface that leads nowhere beside one that connects; then a firewall of nodes that lets ssh through alone."""
@@ -282,10 +281,16 @@ def test_two_nodes(ranks, tmp_path):
     (tmp_path / "n").mkdir()
     with nodes.nodes(tmp_path / "n") as made:
         words = made.mpirun_words(mpich=MPI.is_mpich, each=1)
-        result = ranks(2, "doctor", "--json", "--time-limit", SLOW, "--probe", "network.interfaces", hosts=words)
+        probes = [word for name in ("network.interfaces", "mpi.library", "mpi.binding") for word in ("--probe", name)]
+        result = ranks(2, "doctor", "--json", "--time-limit", SLOW, *probes, hosts=words)
         findings = json.loads(result.stdout)["findings"]
         said = {each["what"].partition(":")[0]: each["level"] for each in findings}
-        assert result.status == 0, result
+        assert (result.status, result.leftover) == (0, []), result
+        found = {each["probe"]: (each["level"], each["what"]) for each in findings}
+        assert found["mpi.meeting"] == ("ok", "2 ranks met: 1 on n1, 1 on n2"), result
+        assert found["mpi.library"][0] == "ok", result
+        assert found["mpi.library"][1].startswith(f"{MPI.name} "), result
+        assert {"1 rank on n1 use", "1 rank on n2 use"} <= {each["what"][:16] for each in findings}, result
         assert said["ib0 does not connect the nodes"] == "warning", result
         assert any(re.fullmatch(r"a run takes eth0 \(.*\)", what) for what in said), result
         wall = "table ip w { chain c { type filter hook input priority 0; tcp dport 40000-40100 drop; }; }"
@@ -301,7 +306,6 @@ def test_two_nodes(ranks, tmp_path):
         assert any(what.startswith("a firewall blocks connections over eth0: ") for what in found), result
 
 
-@pytest.mark.one_mpi
 def test_a_clock_that_is_off_by_a_minute(ranks):
     """The second of two ranks has another clock than the first, by libfaketime."""
     installed("libfaketime")
