@@ -127,7 +127,9 @@ class Options:
     scheduler_port: int | None = option(None, "Port of the scheduler. Default: a free one.", "PORT")
     min_workers: int | None = option(None, "Start the script when so many workers are up. Default: all.", "N")
     idle_timeout: str | None = option(
-        None, "End a cluster without a script when it has had nothing to do for so long; 0: never.", "TIME"
+        None,
+        "End a cluster without a script when it was idle for so long; 0: never. Default: 1 h with `mpidask start`.",
+        "TIME",
     )
     startup_timeout: str | None = option(
         None, "How long to wait for the workers. Default: 300 s, more where over 250 ranks host workers.", "TIME"
@@ -152,7 +154,7 @@ class Options:
     )
     report: str | None = option(
         None,
-        "Keep a record for `mpidask report` here. Default: a batch job's run directory; --no-report (none): not.",
+        "Directory for the record that `mpidask report` reads; --no-report: none. Default: that of a batch job.",
         "DIR",
     )
     quiet: bool = option(False, "Print no banner and no closing lines.")

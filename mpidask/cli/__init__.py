@@ -52,7 +52,7 @@ def main(given: Sequence[str] | None = None) -> None:
 def _become_rank(name: str, words: list[str]) -> None:
     from mpidask.cli import ranks
 
-    if words[:1] and words[0] in (*commands.HELP[:2], "--help-all"):
+    if words[:1] and words[0] in commands.HELP[:3]:
         from mpidask.cli import command_line
 
         _print_once(f"{command_line.read(ranks.COMMANDS[name][0](), words)}\n")

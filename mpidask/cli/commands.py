@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 __all__ = ["COMPLETE", "ELSEWHERE", "HELP", "OF_RANKS", "VERSION", "is_for_ranks", "modules", "overview"]
 
 OF_RANKS = ("run", "serve")
-HELP, VERSION = ("--help", "-h", "help"), ("--version", "-V", "version")
+HELP, VERSION = ("--help", "-h", "--help-all", "help"), ("--version", "-V", "version")
 
 COMPLETE = "_MPIDASK_COMPLETE"  # the environment variable with which a shell asks how a command line may go on
 
@@ -65,7 +65,7 @@ def modules() -> dict[str, str]:
 
 def is_for_ranks(words: Sequence[str]) -> bool:
     """Whether a command line is one that every rank of an MPI job runs; asking for its help is not (pure)."""
-    if not words or any(word in (*HELP[:2], "--help-all") for word in words[1:2]):
+    if not words or any(word in HELP[:3] for word in words[1:2]):
         return False
     return words[0] in OF_RANKS or (words[0].startswith("--") and words[0] not in (*HELP, *VERSION))
 
@@ -82,4 +82,4 @@ def _lines(bold: str, end: str) -> Iterator[str]:
         yield f"\n{bold}{title}:{end}"
         for name, (_, text) in group.items():
             yield f"  {bold}{name:<10}{end}  {text}"
-    yield "\nmpidask COMMAND --help shows a command's options and examples."
+    yield "\nmpidask COMMAND --help shows options and examples; --help-all, all options."

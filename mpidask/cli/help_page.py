@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,9 @@ __all__ = ["PANELS", "REST", "CommandWithHelp"]
 
 _WIDEST = 120  # columns of a line that is read without effort
 _NARROWEST = 40
-_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+_HYPHEN, _SPACE = "\N{NON-BREAKING HYPHEN}", "\N{NO-BREAK SPACE}"
+#: What stays on one line although it has spaces: what is typed, a default, a number with its unit, the last words.
+_TOGETHER = re.compile(r"`[^`]{,32}`|(?<!\w)'[^']{,32}'|Default: \S+|\d+ (?:s|GiB|ranks)\b| \S+\Z")
 
 #: Panel -> options that everybody may want, options that are needed less often (--help-all).
 PANELS: dict[str, tuple[str, str]] = {
@@ -77,12 +80,12 @@ class CommandWithHelp(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         """Return the text, as wide as the terminal, with colours if there is one."""
         ctx.terminal_width = max(_NARROWEST, min(shutil.get_terminal_size().columns - 1, _WIDEST))
-        text = super().get_help(ctx).replace(_HYPHEN, "-")
+        text = super().get_help(ctx).replace(_HYPHEN, "-").replace(_SPACE, " ")
         return text if _is_coloured() else click.unstyle(text)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write usage, text, examples and panels."""
-        formatter.write_usage(ctx.command_path, f"[OPTIONS] {self._arguments}".rstrip())
+        formatter.write_usage(ctx.command_path, f"[OPTIONS] {self._arguments}".rstrip(), f"{_heading('Usage:')} ")
         formatter.write_paragraph()
         formatter.write_text(_unbroken(str(self.help)))
         if self._examples:
@@ -92,7 +95,7 @@ class CommandWithHelp(click.Command):
         for title, options in self._panels(every=every):
             rows = [row for option in options if (row := option.get_help_record(ctx)) is not None]
             with formatter.section(_heading(title)):
-                formatter.write_dl([(click.style(names, fg="cyan"), _unbroken(text)) for names, text in rows])
+                formatter.write_dl([(click.style(names, bold=True), _unbroken(text)) for names, text in rows])
         if self._is_long and not every:
             formatter.write_paragraph()
             formatter.write_text(f"{ctx.command_path} --help-all shows all options.")
@@ -114,8 +117,8 @@ class CommandWithHelp(click.Command):
 
 
 def _unbroken(text: str) -> str:
-    """Return a text whose options are not parted at the end of a line."""
-    return text.replace("-", _HYPHEN)
+    """Return a text in which no option, and nothing else that belongs together, is parted at the end of a line."""
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", _SPACE), text).replace("-", _HYPHEN)
 
 
 def _heading(text: str) -> str:

@@ -38,6 +38,11 @@ def test_no_line_is_wider_than_the_terminal(monkeypatch, columns, flag):
         assert [line for line in text.splitlines() if len(line) >= columns] == []
         assert "\x1b" not in text
         assert not re.search(r"-\n", text), "an option is not parted"
+        assert not re.search(r"Default:\n|\d\n +(s|GiB|ranks)\b", text), "nor a default, nor a number and its unit"
+        assert [line for line in text.splitlines() if line.count("`") % 2] == [], "nor what is to be typed"
+        panels = re.split(r"\n(?=\w.*:\n)", text)[2:]
+        lone = [line for panel in panels for line in panel.splitlines() if re.fullmatch(r" {10,}[a-z]\w*\.", line)]
+        assert lone == [], "the last word of a text does not stand alone"
     assert max(len(line) for line in commands.overview(coloured=False).splitlines()) < 80
 
 
@@ -81,6 +86,20 @@ def test_the_help_of_submit():
     assert "--client-address" not in text
     assert "--client-address" in command_line.read(describe("submit"), ["--help-all"])
     assert "--idle-timeout" in command_line.read(describe("start"), ["--help"])
+
+
+@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"], ["--help-all"]])
+def test_the_list_of_commands(capsys, words):
+    cli.main(words)
+    assert capsys.readouterr().out == commands.overview(coloured=False)
+
+
+def test_names_of_options_are_readable_whatever_colours_a_terminal_has(monkeypatch):
+    monkeypatch.setattr(help_page, "_is_coloured", lambda: True)
+    text = command_line.read(describe("status"), ["--help"])
+    assert text.startswith("\x1b[1mUsage:\x1b[0m mpidask status")
+    assert "\x1b[1m--json\x1b[0m" in text
+    assert not re.search(r"\x1b\[[39]\dm", text), "cyan on white, blue on black: some colour is lost on each ground"
 
 
 def test_the_list_of_commands_imports_nothing_that_takes_long():
