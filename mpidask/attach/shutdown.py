@@ -50,7 +50,7 @@ def await_end(handle: Handle) -> str:
     try:
         while time.monotonic() < deadline:
             if handle.record.exited is not None or handle.state.ended:
-                return "has ended in order"
+                return "has ended gracefully"
             line.show(f"waiting for job {handle.title} to end")
             time.sleep(_GLANCE)
     finally:

@@ -238,7 +238,7 @@ def _ended(system: BatchSystem, known: Standing, evidence: Evidence) -> Standing
 def _why(system: BatchSystem, report: Report | None, status: int | None, evidence: Evidence) -> str | None:
     """Return in plain words why a job failed or was cancelled, None if its script just ended with that status."""
     if status == WalltimeError.status and not (report and report.state is JobState.CANCELLED):
-        return "the walltime was reached; the run ended in order"
+        return "the walltime was reached; the run ended gracefully"
     if evidence.cancelled:
         return "cancelled by you"
     native, reason = (report.native, report.reason) if report else (None, None)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpidask.batch.commands import runner
 from mpidask.batch.job_state import JobState
@@ -17,6 +17,9 @@ from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
 from mpidask.errors import WalltimeError
 from mpidask.run_directory import Progress
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = ["details", "duration", "last_lines", "lines", "row", "show", "show_details", "why"]
 
@@ -146,7 +149,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         console = Console(highlight=False, markup=False, soft_wrap=True)
         console.print(Text(header, style="bold"))
         for each, line in zip(rows, others, strict=True):
-            console.print(Text(line, style=_STYLES.get(each["state"], "")))
+            console.print(_coloured(line, header.index("STATE"), each["state"]))
     _warn(rows)
 
 
@@ -160,6 +163,17 @@ def show_details(rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -
         if tail:
             print(f"last lines of job {each['job']}:")
             print("\n".join(f"  {line}" for line in tail))
+
+
+def _coloured(line: str, column: int, state: str) -> Text:
+    """Return a line of the table with a colour for the state, whose column begins so many cells from the left."""
+    from rich.cells import set_cell_size
+    from rich.text import Text
+
+    begin = len(set_cell_size(line, column))
+    text = Text(line)
+    text.stylize(_STYLES.get(state, ""), begin, begin + len(state))
+    return text
 
 
 def _warn(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -181,11 +195,18 @@ def _wide() -> int | None:
     return shutil.get_terminal_size().columns if said or sys.stdout.isatty() else None
 
 
-_STYLES = {"running": "green", "failed": "red", "cancelled": "magenta", "held": "yellow", "pending": "cyan"}
+#: State -> the style of its word. The rest of a line is readable whatever colours a terminal has.
+_STYLES = {
+    "running": "green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+    "held": "black on yellow",
+    "pending": "cyan",
+}
 _HEADER = ("JOB", "NAME", "STATE", "ELAPSED", "LEFT", "WORKERS", "WHY")
 _GAP = "  "
 #: Which columns are cut where a line is too long, and what is left of them: the first one first.
-_CUT = (("WHY", 20), ("NAME", 8), ("WHY", 3), ("NAME", 3))
+_CUT = (("NAME", 16), ("WHY", 20), ("NAME", 8), ("WHY", 3), ("NAME", 3))
 
 
 def lines(rows: Sequence[Mapping[str, Any]], wide: int | None, ellipsis: str = "…") -> list[str]:

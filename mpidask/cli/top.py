@@ -133,7 +133,7 @@ def _show(looks: Looks, endpoint: Endpoint | None, read: Read | None) -> bool:
 
     from mpidask.dashboard.terminal import lines
 
-    console = Console(highlight=False)
+    console, bars = Console(highlight=False), marks()  # before the view stands in for stdout
     with (
         looking(looks, read) as news,
         _signals() as signalled,
@@ -145,7 +145,7 @@ def _show(looks: Looks, endpoint: Endpoint | None, read: Read | None) -> bool:
                 raise looks.failure
             size = console.size
             # The last column stays free: some terminals begin a new line after it.
-            found = lines(looks.view, size.width - 1, size.height - 1, marks())
+            found = lines(looks.view, size.width - 1, size.height - 1, bars)
             live.update(Group(*found), refresh=True)
             ready = select.select([*keys, news, signalled], [], [], _PERIOD)[0]
             for each in ready:

@@ -18,10 +18,11 @@ _GAP = "  "
 _BAR = 20  # characters
 _MESSAGES = 5  # lines of messages that are shown however many workers there are
 _HIGH, _FULL = 0.8, 0.95  # of the memory limit
+_CAUTION = "black on yellow"  # yellow words cannot be read on white
 _STATES = {
     "running": "green",
-    "paused": "yellow",
-    "held": "yellow",
+    "paused": _CAUTION,
+    "held": _CAUTION,
     "pending": "cyan",
     "dead": "bold red",
     "gone": "bold red",
@@ -79,8 +80,11 @@ def summary(view: View, width: int, marks: str = "#-") -> list[Text]:
 def _job(view: View, width: int | None) -> list[Text]:
     """Return how the job stands."""
     text = Text(f"{view.title}: ", "bold").append(view.state, _STATES.get(view.state, "not bold"))
-    text.append(view.standing, "not bold")
-    return _wrapped(text, width) + (_wrapped(Text(view.trouble, "bold red"), width) if view.trouble else [])
+    if width is not None and text.cell_len + cell_len(view.standing) > width:
+        found = [*_wrapped(text, width), *_wrapped(Text(view.standing.lstrip(",; ")), width)]
+    else:
+        found = [text.append(view.standing, "not bold")]
+    return found + (_wrapped(Text(view.trouble, "bold red"), width) if view.trouble else [])
 
 
 def _sums(view: View, width: int | None, marks: str) -> list[Text]:
@@ -128,13 +132,13 @@ def _gauge(used: float, limit: float, words: Callable[[Any], str], marks: str) -
         return Text(words(used))
     share = min(1.0, used / limit)
     full = round(_BAR * share)
-    text = Text("[").append(marks[0] * full, _level(share) or "cyan").append(marks[1] * (_BAR - full), "dim")
+    text = Text("[").append(marks[0] * full, _level(share, "yellow") or "cyan").append(marks[1] * (_BAR - full), "dim")
     return text.append(f"] {words(used)} of {words(limit)} ({used / limit:.0%})")
 
 
-def _level(share: float) -> str:
-    """Return the style of a share of a limit."""
-    return "bold red" if share > _FULL else "yellow" if share > _HIGH else ""
+def _level(share: float, high: str = _CAUTION) -> str:
+    """Return the style of a share of a limit; high: that of a share which is high."""
+    return "bold red" if share > _FULL else high if share > _HIGH else ""
 
 
 # The table.
@@ -237,8 +241,10 @@ def _memory(used: int, limit: int | None) -> str:
 def _messages(view: View) -> tuple[list[Text], list[Text]]:
     """Return the last lines of the job, without what would move the cursor, and the last messages about workers."""
     rows = view.numbers["rows"] if view.numbers is not None else ()
-    said = [Text(f"{_who(row, view)}: {row['message']}", "yellow") for row in rows if row["message"]]
-    output = [Text(_plain(line), "yellow" if line.startswith("mpidask: ") else "") for line in view.output]
+    said = [Text.assemble((f"{_who(row, view)}:", "bold"), f" {row['message']}") for row in rows if row["message"]]
+    output = [Text(_plain(line)) for line in view.output]
+    for text in output:
+        text.highlight_regex("^mpidask:", "bold")
     return output, said
 
 

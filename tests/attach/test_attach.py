@@ -101,7 +101,7 @@ def test_several_clients_from_start_to_stop(system):
         there = system.run_on("mn4", system.python, "-c", code)
         assert (there.returncode, there.stdout) == (0, "[1, 2, 3]\n"), there
     done = system.mpidask("stop", job)
-    assert (done.returncode, done.stderr) == (0, f"mpidask: job {job} has ended in order\n"), done
+    assert (done.returncode, done.stderr) == (0, f"mpidask: job {job} has ended gracefully\n"), done
     each = system.until(job, lambda each: each["ended"])
     assert (each["state"], each["exit_status"], each["reason"]) == ("done", 0, None), each
     assert system.left_over() == []

@@ -158,6 +158,19 @@ def test_states_and_levels_have_colours():
     assert "bold red" in {str(span.style) for span in full.spans}
 
 
+def test_what_is_to_be_read_has_no_colour_that_is_lost_on_white():
+    its = dataclasses.replace(view(), output=["mpidask: warning: much", "step 1"])
+    styles = {str(span.style) for line in terminal.lines(its, 120) for span in line.spans if span.end - span.start > 1}
+    assert not styles & {"yellow", "bold yellow"}, styles
+    (said,) = [line for line in terminal.lines(its, 120) if line.plain.startswith("mpidask: warning")]
+    assert [(said.plain[span.start : span.end], span.style) for span in said.spans] == [("mpidask:", "bold")]
+
+
+def test_a_long_name_moves_how_the_job_stands_to_a_line_of_its_own():
+    long = View(TITLE.replace("quick", "a_name_that_is_long"), "running", ", 0:00:36 elapsed, 0:29:23 left")
+    assert plain(long, 70) == [f"{long.title}: running", "0:00:36 elapsed, 0:29:23 left"]
+
+
 # What it reads.
 
 
@@ -308,6 +321,7 @@ def test_a_real_job(local):
         interrupted.process.send_signal(number)
         interrupted.end(status)
     watches, follows = Terminal(local), Terminal(local, job, command=("logs", "--follow"))
+    watches.until(r"cpu +\[[█░]{20}\]")  # as a pipe has it
     watches.until(r"RANK  NODE")
     follows.until(rf"computes\r\n(.*\n)*.*job {job} \(computes\) on local: running, [\d:]+ elapsed, [\d:]+ left")
     follows.until(r"workers  2: 2 running\s+tasks +\d+ .*\s+cpu +\[.*\s+memory +\[")

@@ -42,7 +42,7 @@ SEEN = judge(SYSTEM, Standing(id="7"), evidence(SUBMITTED + 5, RUNNING))
         ({"exited": 0, "report": RUNNING, "exited_at": SUBMITTED + 99}, ("done", 0, None, False)),
         ({"exited": 0}, ("done", 0, None, True)),
         ({"exited": 3, "report": report("F", "NonZeroExitCode", 3)}, ("failed", 3, None, True)),
-        ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended in order", True)),
+        ({"exited": 75}, ("failed", 75, "the walltime was reached; the run ended gracefully", True)),
         # The batch system knows better why a script was ended.
         ({"exited": 143, "report": report("TO", "TimeLimit", 0)}, ("failed", 143, "the walltime was reached", True)),
         ({"exited": 15, "report": report("CA", None, 15)}, ("cancelled", None, "cancelled", True)),

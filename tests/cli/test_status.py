@@ -85,6 +85,24 @@ def test_what_there_is_no_room_for_is_cut_and_an_id_never(wide):
         assert found[2].endswith("…")
 
 
+def test_a_name_is_cut_before_a_reason_is():
+    reason = "the walltime was reached; the run ended gracefully"
+    line = table.lines([{**WAITS, "job": "4711", "name": "climate_of_the_last_century", "reason": reason}], 108)[1]
+    assert line.startswith("4711  climate_of_the_l…  pending "), line
+    assert line.endswith(f"  {reason}")
+
+
+@pytest.mark.parametrize("name", ["flights", "held", "模拟模拟"])
+def test_the_state_alone_has_a_colour(name):
+    """All else is readable on each ground."""
+    row = {**WAITS, "name": name, "state": "held", "reason": "held by you"}
+    header, line = table.lines([row], 80)
+    text = table._coloured(line, header.index("STATE"), "held")
+    ((begin, end, style),) = text.spans
+    assert (text.plain, line[begin:end], style) == (line, "held", "black on yellow")
+    assert begin > line.index(name)
+
+
 def test_the_ellipsis_is_one_that_can_be_printed():
     assert table.lines([WAITS], 80, "...")[1].endswith("...")
 

@@ -151,4 +151,4 @@ def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
     assert done.stdout.strip() == "42", done
     (each,) = slurm.status(third)
     assert len(each["executions"]) == 2, each
-    assert "ended in order" in slurm.mpidask("stop", third).stderr
+    assert "ended gracefully" in slurm.mpidask("stop", third).stderr

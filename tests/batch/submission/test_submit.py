@@ -140,7 +140,7 @@ def test_the_walltime_ends_the_run_in_order(system):
     assert "told 1\n" in done.stdout, done
     assert "Traceback" not in done.stdout, done
     (job,) = system.status()
-    assert (job["exit_status"], job["reason"]) == (75, "the walltime was reached; the run ended in order")
+    assert (job["exit_status"], job["reason"]) == (75, "the walltime was reached; the run ended gracefully")
     assert system.left_over() == []
 
 
