@@ -12,6 +12,7 @@ from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.utils import LoopRunner
 
+from mpidask.compat.cluster_page import FittingPage
 from mpidask.compat.missing import not_possible, report_missing
 
 __all__ = ["FixedSizeCluster"]
@@ -24,7 +25,7 @@ _OFFERED = {
 }
 
 
-class FixedSizeCluster(Cluster):
+class FixedSizeCluster(FittingPage):
     """A cluster whose size is fixed. Derived classes need no private names.
 
     Of methods that Dask replaces by private names, such as `close`, they replace the public ones: within the event

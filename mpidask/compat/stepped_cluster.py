@@ -9,6 +9,7 @@ from typing import Any
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
+from mpidask.compat.cluster_page import FittingPage
 from mpidask.compat.missing import report_missing
 
 __all__ = ["SteppedCluster"]
@@ -23,7 +24,7 @@ _STEPS = {
 }
 
 
-class SteppedCluster(SpecCluster):
+class SteppedCluster(FittingPage, SpecCluster):
     """Dask's SpecCluster, whose steps a derived class replaces by `begin`, `carry_out`, `end` and `workers_changed`.
 
     SpecCluster is meant to be derived from, but takes its steps in methods without a public name, from its constructor,
