@@ -52,11 +52,18 @@ class Relay:
         self._loop = loop
         self._socket = socket.create_server((_LOOPBACK, 0))
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Future[None]] = set()
         self.port: int = self._socket.getsockname()[1]
         loop.add_callback(self._start)
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+        self._server = await asyncio.start_server(self._accept, sock=self._socket)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: Python 3.11 prints a traceback for one that is cancelled, as it is where the event loop ends.
+        connection = asyncio.ensure_future(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -68,12 +75,17 @@ class Relay:
             await _pass_on(comm, reader, writer)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and end the connections."""
         if self._server is None:
             self._socket.close()
         else:
             with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
-                self._loop.add_callback(self._server.close)
+                self._loop.add_callback(self._end, self._server)
+
+    def _end(self, server: asyncio.Server) -> None:
+        server.close()
+        for connection in self._connections:
+            connection.cancel()
 
 
 async def _pass_on(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -83,6 +83,22 @@ def test_a_dashboard_elsewhere_is_reached_through_the_scheduler(jupyter):
     assert run(look, security) == [200, 404, None, None]
 
 
+def test_an_open_page_ends_with_the_relay_in_silence(jupyter, caplog):
+    security = credentials.make().security()
+
+    async def look(scheduler, link):
+        way = DashboardWay(scheduler.address, security, IOLoop.current())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(way.link(link, "another-node")))
+        writer.write(f"GET /{SECRET}/health HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        assert (await reader.readline()).endswith(b" 200 OK\r\n")
+        way.close()
+        await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+
+    run(look, security)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+
+
 def test_a_dashboard_on_this_node_needs_no_relay(jupyter):
     way = DashboardWay("tls://10.0.0.1:1", Security(), None)
     for host in (HERE, ""):
