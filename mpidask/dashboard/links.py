@@ -65,8 +65,9 @@ def proxied(link: str, host: str, environ: Mapping[str, str], template: str = ST
 
 
 def is_of_user(template: str) -> bool:
-    """Whether a template of Dask's configuration is the user's: neither Dask's own nor a link of ours."""
-    return template != STANDARD and not template.startswith("http://127.0.0.1:")
+    """Whether a template of Dask's configuration is the user's: neither Dask's own, nor a link of ours to some port."""
+    is_ours = template.startswith("http://127.0.0.1:") and "{" not in template
+    return template != STANDARD and not is_ours
 
 
 def of_jupyter(environ: Mapping[str, str], host: str, parent: int) -> str | None:

@@ -192,5 +192,8 @@ def test_the_proxy_is_detected_or_configured():
     assert links.proxied(LINK, "n17", {}, template) is None
     ondemand = "https://ood.site.org/rnode/{host}/{port}/status"
     assert links.proxied(LINK, "n17", {}, ondemand) == "https://ood.site.org/rnode/n17/41234/t0ken/status"
+    tunnelled = "http://127.0.0.1:8888/proxy/{port}/status"  # a Jupyter server at the end of a tunnel
+    assert links.proxied(LINK, "n17", {}, tunnelled) == "http://127.0.0.1:8888/proxy/41234/t0ken/status"
+    assert links.proxied(LINK, "n17", {}, LINK) is None
     labels = links.ways(LINK, "n17", {**hub, "USER": "ann"}, "{scheme}://{host}:{port}/status")
     assert [text.split(": ")[0] for _, text in labels] == ["from elsewhere", "by the proxy"]
