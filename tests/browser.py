@@ -76,7 +76,7 @@ class Browser:
         """Wait until something is true, and return it."""
         deadline = time.monotonic() + timeout
         while not (found := what()):
-            assert time.monotonic() < deadline, f"not within {timeout} s; the page:\n{self.text()}\n{self.table()}"
+            assert time.monotonic() < deadline, f"not within {timeout} s; the page:\n{self.text()}"
             time.sleep(0.2)
         return found
 

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 TOKEN = "a-token"
+LOGIN = {"name": "ondemand", "value": "me"}  # a cookie
 
 #: The only lines of configuration that the button NEW takes here.
 FACTORY = "labextension: {factory: {module: mpidask, class: LocalJobCluster, kwargs: {cores: 1, memory: 512MiB}}}\n"
@@ -57,16 +58,35 @@ for (const document of (window.Bokeh ? Bokeh.documents : []))
                 if (column.length) found.push(name, Array.from(column).slice(-3));
 return found.length ? JSON.stringify(found) : "";
 """
+#: Outputs, and elements of outputs, that can be scrolled.
+_SCROLLED = """
+const found = [];
+for (const each of document.querySelectorAll(".jp-OutputArea-output, .jp-OutputArea-output *")) {
+    const style = getComputedStyle(each);
+    const scrolls = (overflow, size, room) => ["auto", "scroll"].includes(overflow) && size > room + 1;
+    if (scrolls(style.overflowX, each.scrollWidth, each.clientWidth)
+        || scrolls(style.overflowY, each.scrollHeight, each.clientHeight)) found.push(each.className || each.tagName);
+}
+return found;
+"""
 
 
 @contextlib.contextmanager
-def started(directory: Path, base: str = "/", *, port: int = 0, dask: str = "", **environ: str) -> Iterator[str]:
-    """Run a server; yield its address. `dask` is the user's configuration, in YAML."""
+def started(
+    directory: Path,
+    base: str = "/",
+    *,
+    port: int = 0,
+    dask: str = "",
+    settings: Mapping[str, Any] | None = None,
+    **environ: str,
+) -> Iterator[str]:
+    """Run a server; yield its address. `dask` is the user's configuration, in YAML; `settings` those of JupyterLab."""
     port = port or free_port()
     config = directory / "jupyter"
     silent = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     _write(config / "labconfig" / "page_config.json", silent)
-    for plugin, values in _SETTINGS.items():
+    for plugin, values in {**_SETTINGS, **(settings or {})}.items():
         _write(config / "lab" / "user-settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings", values)
     (directory / "dask").mkdir()
     (directory / "dask" / "labextension.yaml").write_text(dask)
@@ -182,24 +202,39 @@ class Lab:
         self.browser.find(selector)[index].send_keys(Keys.CONTROL, "a", Keys.NULL, text)
 
     def run(self, index: int) -> None:
-        """Run a cell, with the keys a user presses."""
+        """Run a cell, with the keys a user presses: again where they come before JupyterLab is ready for them."""
+        self.click(".lm-TabBar-tab", self.name)
+        self.browser.wait(lambda: self._press(index) and self._has_begun(index))
+
+    def _press(self, index: int) -> bool:
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        self.click(".lm-TabBar-tab", self.name)
+        with contextlib.suppress(IndexError, self._unready()):  # its editor comes after the cell
+            self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index].click()
+            ActionChains(self.driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+            return True
+        return False
 
-        def chosen() -> bool:
-            with contextlib.suppress(IndexError, self._unready()):  # its editor comes after the cell
-                self.browser.find(".jp-Notebook .jp-CodeCell .cm-content")[index].click()
+    def _has_begun(self, index: int) -> bool:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if self.browser.find(".jp-Notebook .jp-CodeCell .jp-InputPrompt")[index].text.strip() != "[ ]:":
                 return True
-            return False
-
-        self.browser.wait(chosen)
-        ActionChains(self.driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+            time.sleep(0.1)
+        return False
 
     def output(self, text: str) -> Any:
         """Wait until a cell has printed this."""
         return self.one(".jp-OutputArea-output", text)
+
+    def red(self) -> list[str]:
+        """Return what stands in red boxes."""
+        return [each.text for each in self.browser.find("[data-mime-type='application/vnd.jupyter.stderr']")]
+
+    def scrolled(self) -> list[str]:
+        """Return outputs, and elements of outputs, that have scroll bars."""
+        return list(self.driver.execute_script(_SCROLLED))
 
     def cluster(self, text: str) -> Any:
         """Wait until the sidebar says this of its cluster."""
@@ -238,13 +273,33 @@ class Lab:
         self.click(".dask-ClusterListingItem-stop")
         self.browser.wait(lambda: not self.browser.find("li.dask-ClusterListingItem"))
 
+    def find_dashboard(self, part: str) -> None:
+        """Press the magnifying glass; wait until the address has this part."""
+        self.click(".dask-URLInput [title^='Auto-detect'], .dask-URLInput jp-button, .dask-URLInput button")
+        self.browser.wait(lambda: part in self.address())
+
+    def address(self) -> str:
+        """Return the dashboard's address, of the sidebar."""
+        (field,) = self.browser.find(".dask-URLInput input")
+        return str(field.get_attribute("value"))
+
+    def panes(self, *titles: str) -> None:
+        """Open panes by their buttons, one above the other; each of them has data that change."""
+        for title in titles:
+            self.click(f".dask-DashboardListing-item button[value='{title}']")
+        self.live(*titles)
+
     def live(self, *titles: str) -> None:
         """Wait until each of these panes, which are all, has data that change."""
         self.browser.wait(lambda: len(self.frames()) == len(titles))
         for title in titles:
-            self.click(".lm-TabBar-tab", title)
-            first = self.browser.wait(lambda title=title: self._data(title))
-            self.browser.wait(lambda title=title, first=first: self._data(title) not in ("", first))
+            self.changes(title)
+
+    def changes(self, title: str) -> None:
+        """Wait until a pane has data that change."""
+        self.click(".lm-TabBar-tab", title)
+        first = self.browser.wait(lambda: self._data(title))
+        self.browser.wait(lambda: self._data(title) not in ("", first))
 
     def frames(self) -> list[str]:
         """Return the addresses of the panes."""
@@ -262,7 +317,10 @@ class Lab:
 
 @contextlib.contextmanager
 def open_ondemand() -> Iterator[str]:
-    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that."""
+    """Stand for Open OnDemand's web server: /node/HOST/PORT/... as it is, /rnode/HOST/PORT/... without that.
+
+    What is below /rnode is for a browser that has logged in, as one has that has this cookie: `LOGIN`.
+    """
     loop, port = asyncio.new_event_loop(), free_port()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -280,17 +338,28 @@ async def _serve(port: int) -> Any:
     from aiohttp import web
 
     application = web.Application(client_max_size=2**26)
-    application.router.add_route("*", "/{how:r?node}/{host}/{port}{rest:.*}", _forward)
+    application.router.add_route("*", "/{how:r?node}/{host}/{port}{rest:.*}", _answer)
     runner = web.AppRunner(application, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     return runner
 
 
+async def _answer(request: Any) -> Any:
+    from aiohttp import ClientConnectorError, web
+
+    try:
+        return await _forward(request)
+    except ClientConnectorError:  # what is there has not begun, or has ended
+        return web.Response(status=502)
+
+
 async def _forward(request: Any) -> Any:
     from aiohttp import ClientSession, DummyCookieJar, web
 
     there = request.match_info
+    if there["how"] == "rnode" and request.cookies.get(LOGIN["name"]) != LOGIN["value"]:
+        return web.Response(status=401)
     path = request.raw_path if there["how"] == "node" else request.raw_path.split("/", 4)[-1]
     target = f"http://{there['host']}:{there['port']}/{path.lstrip('/')}"
     headers = {name: value for name, value in request.headers.items() if not name.startswith("Sec-WebSocket")}
