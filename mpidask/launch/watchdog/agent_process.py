@@ -10,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from mpidask.launch.watchdog import early_start
-from mpidask.launch.watchdog.launcher_environment import AGENT, TOKEN, launcher_rank, launcher_size, local_rank
+from mpidask.launch.watchdog.launcher_environment import (
+    AGENT,
+    TOKEN,
+    launcher_rank,
+    launcher_size,
+    local_rank,
+    local_size,
+)
 from mpidask.launch.watchdog.script_process import client_rank
 
-__all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "variables"]
+__all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "likely_blas_threads", "variables"]
 
 _BLAS = (
     "OMP_NUM_THREADS",
@@ -41,14 +48,15 @@ _IMPORTS = "from mpidask.launch.servers.agent_main import main"
 _RUNS = "main({{channel}}, early={early}, duty={duty})"
 
 #: Options that have servers import in another way, be elsewhere, or have other variables.
-_OTHERWISE = ("import-cache", "no-nanny", "nthreads", "scheduler-rank", "worker-class")
+_OTHERWISE = ("import-cache", "no-nanny", "scheduler-rank", "worker-class")
 _ALL_HOST = ("inclusive-workers", "workers-per-rank")  # the first rank of a node has workers, whoever it is
 
 
 def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: bool) -> bool:
     """Return whether this rank will need an agent, as far as that is known before the ranks have met (pure).
 
-    That is the scheduler's rank, and the first one of each node that hosts workers.
+    That is the scheduler's rank, and the first one of each node that hosts workers. Where ranks are more than cores,
+    Open MPI does not number those of a node by rank.
 
     words: of the command line
     """
@@ -56,17 +64,53 @@ def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: b
         return False
     rank, place = launcher_rank(environ), local_rank(environ)
     client = client_rank(environ, words) if has_script else None
-    first, all_host = 2 if client == 1 else 1, _has(environ, words, _ALL_HOST)
+    first, all_host = _first(client), _has(environ, words, _ALL_HOST)
     if rank == 0 or (place == 0 and (rank != client or all_host)):
         return True
-    return rank == place == first < launcher_size(environ) and not all_host
+    return rank == first < launcher_size(environ) and bool(place) and not all_host
+
+
+def likely_blas_threads(environ: Mapping[str, str], words: Sequence[str], cores: int, *, has_script: bool) -> int:
+    """Return how many threads numerical libraries will have in this rank's workers, as far as that is known (pure).
+
+    Dask imports numpy, which looks up how many it may have.
+
+    words: of the command line
+    cores: on which this rank may run
+    """
+    threads, per_rank = (_value(environ, words, option) for option in ("nthreads", "workers-per-rank"))
+    alone = launcher_rank(environ) == 0 and not _has(environ, words, _ALL_HOST)
+    if not threads.isdigit() or per_rank == "auto" or (alone and launcher_size(environ) > 2):  # a scheduler alone
+        return 1
+    others = _first(client_rank(environ, words) if has_script else None)  # ranks of the first node without workers
+    beside = others if launcher_rank(environ) == others and local_rank(environ) else 0
+    workers = ((local_size(environ) or 1) - beside) * (int(per_rank) if per_rank.isdigit() else 1)
+    return max(1, cores // max(1, workers) // max(1, int(threads)))
+
+
+def _first(client: int | None) -> int:
+    """Return the first rank that is neither the scheduler's nor the script's."""
+    return 2 if client == 1 else 1
 
 
 def _has(environ: Mapping[str, str], words: Sequence[str], options: Sequence[str]) -> bool:
     """Return whether one of these options is on the command line, or in the environment."""
     typed = tuple(f"--{option}" for option in options)
-    set_by = [f"DASK_MPIDASK__{option.removeprefix('no-').replace('-', '_').upper()}" for option in options]
-    return any(word.startswith(typed) for word in words) or any(name in environ for name in set_by)
+    return any(word.startswith(typed) for word in words) or any(_setting(option) in environ for option in options)
+
+
+def _value(environ: Mapping[str, str], words: Sequence[str], option: str) -> str:
+    """Return the value of an option, typed or set by the environment; "" for none."""
+    value = environ.get(_setting(option), "")
+    for index, word in enumerate(words):
+        name, equals, text = word.partition("=")
+        if name == f"--{option}":
+            value = text if equals else "".join(words[index + 1 : index + 2])
+    return value
+
+
+def _setting(option: str) -> str:
+    return f"DASK_MPIDASK__{option.removeprefix('no-').replace('-', '_').upper()}"
 
 
 class AgentProcess(early_start.OwnProcess):
@@ -86,7 +130,8 @@ class AgentProcess(early_start.OwnProcess):
         from mpidask import job_environment
 
         users = job_environment.without_what_the_batch_system_has_set(environ)
-        return cls._start({**environ, **variables(1, (), _PRE_SPAWN, users)}, early=True)
+        threads = likely_blas_threads(environ, words, len(os.sched_getaffinity(0)), has_script=has_script)
+        return cls._start({**environ, **variables(threads, (), _PRE_SPAWN, users)}, early=True)
 
     @classmethod
     def start(cls, environ: Mapping[str, str]) -> AgentProcess:

@@ -379,6 +379,7 @@ def mpich(rank, size, place=None, here=1):
         ([0, 1, 2, 3], ["x.py"], True, [0, 2]),  # scheduler; the first of the workers
         ([0, 1, 2, 3], [], False, [0, 1]),
         ([0, 1, 0, 1], ["x.py"], True, [0, 2]),  # two nodes
+        ([0, 3, 1, 2], ["x.py"], True, [0, 2]),  # Open MPI with more ranks than cores
         ([0, 0, 0, 0], ["x.py"], True, [0, 2, 3]),
         ([0, 0, 0, 0], ["--workers-per-rank=auto", "x.py"], True, [0, 1, 2, 3]),
         ([0, 1, 2, 3], ["--inclusive-workers", "x.py"], True, [0]),
@@ -398,8 +399,41 @@ def test_the_likely_agents(places, words, has_script, likely):
 
 
 def test_an_agent_is_not_early_where_the_environment_says_otherwise():
-    for more in ({"DASK_MPIDASK__NTHREADS": "2"}, {"DASK_MPIDASK__NANNY": "false"}):
-        assert not agent_process.is_likely({**mpich(0, 4, 0), **more}, ["x.py"], has_script=True)
+    no_nanny = {"DASK_MPIDASK__NANNY": "false"}
+    assert not agent_process.is_likely({**mpich(0, 4, 0), **no_nanny}, ["x.py"], has_script=True)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words", "likely"),
+    [
+        (mpich(2, 6, 2, 6), [], 1),
+        (mpich(2, 6, 2, 6), ["--nthreads=1"], 4),  # 16 cores, 4 workers
+        (mpich(2, 6, 2, 6), ["--nthreads", "2"], 2),
+        (mpich(2, 6, 2, 6), ["--nthreads", "two"], 1),
+        ({**mpich(2, 6, 2, 6), "DASK_MPIDASK__NTHREADS": "1"}, [], 4),
+        (mpich(0, 6, 0, 6), ["--nthreads=1"], 1),  # the scheduler alone
+        (mpich(0, 1, 0, 1), ["--nthreads=1"], 16),
+        (mpich(6, 10, 0, 4), ["--nthreads=1"], 4),  # the second node
+        (mpich(0, 2, 0, 2), ["--nthreads=1", "--workers-per-rank=4"], 2),
+        (mpich(0, 2, 0, 2), ["--nthreads=1", "--workers-per-rank", "auto"], 1),
+        (mpich(2, 34, 2, 34), ["--nthreads=1"], 1),
+    ],
+)
+def test_the_likely_threads_of_numerical_libraries(environ, words, likely):
+    assert agent_process.likely_blas_threads(environ, [*words, "x.py"], 16, has_script=True) == likely
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_early_agent_fits_threads_that_are_asked_for(ranks, n):
+    cores = len(os.sched_getaffinity(0))
+    script = (
+        "from distributed import Client\nimport os\n"
+        "def ancestors():\n    import psutil\n    return [' '.join(each.cmdline()) for each in psutil.Process().parents()]\n"
+        "client = Client()\nprint(client.submit(lambda: os.environ['OMP_NUM_THREADS']).result())\n"
+        "print(any('early=True' in line for line in client.submit(ancestors).result()))\n"
+    )
+    result = ranks(n, "--nthreads", "1", ranks.script(script))
+    assert (result.status, result.stdout) == (0, f"{cores}\nTrue\n"), result
 
 
 @pytest.mark.parametrize("here", [1, 100_000])
