@@ -100,5 +100,5 @@ def test_with_slurm(home, system):
         terminal.enter(bring_up.text.strip(), rf"{machine.user}@\S+:\S*\$ ", timeout=300)
         terminal.save("pi.py", laptop["pi.py"].text)
         assert terminal.follow(steps) >= 6
-        terminal.type("rm -r pi.py mpidask.yaml .local/state/mpidask\nexit")
+        terminal.type("rm -r pi.py .config/dask .local/state/mpidask\nexit")
         assert machine.left_over() == []
