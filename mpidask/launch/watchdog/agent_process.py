@@ -18,7 +18,7 @@ from mpidask.launch.watchdog.launcher_environment import (
     local_rank,
     local_size,
 )
-from mpidask.launch.watchdog.script_process import client_rank
+from mpidask.launch.watchdog.script_process import client_rank, option_value, setting
 
 __all__ = ["MODULES", "TRACKED", "AgentProcess", "begin_anew", "is_likely", "likely_blas_threads", "variables"]
 
@@ -78,7 +78,7 @@ def likely_blas_threads(environ: Mapping[str, str], words: Sequence[str], cores:
     words: of the command line
     cores: on which this rank may run
     """
-    threads, per_rank = (_value(environ, words, option) for option in ("nthreads", "workers-per-rank"))
+    threads, per_rank = (option_value(environ, words, option) for option in ("nthreads", "workers-per-rank"))
     alone = launcher_rank(environ) == 0 and not _has(environ, words, _ALL_HOST)
     if not threads.isdigit() or per_rank == "auto" or (alone and launcher_size(environ) > 2):  # a scheduler alone
         return 1
@@ -96,21 +96,7 @@ def _first(client: int | None) -> int:
 def _has(environ: Mapping[str, str], words: Sequence[str], options: Sequence[str]) -> bool:
     """Return whether one of these options is on the command line, or in the environment."""
     typed = tuple(f"--{option}" for option in options)
-    return any(word.startswith(typed) for word in words) or any(_setting(option) in environ for option in options)
-
-
-def _value(environ: Mapping[str, str], words: Sequence[str], option: str) -> str:
-    """Return the value of an option, typed or set by the environment; "" for none."""
-    value = environ.get(_setting(option), "")
-    for index, word in enumerate(words):
-        name, equals, text = word.partition("=")
-        if name == f"--{option}":
-            value = text if equals else "".join(words[index + 1 : index + 2])
-    return value
-
-
-def _setting(option: str) -> str:
-    return f"DASK_MPIDASK__{option.removeprefix('no-').replace('-', '_').upper()}"
+    return any(word.startswith(typed) for word in words) or any(setting(option) in environ for option in options)
 
 
 class AgentProcess(early_start.OwnProcess):

@@ -11,9 +11,25 @@ from collections.abc import Mapping, Sequence
 from mpidask.launch.watchdog import early_start
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size
 
-__all__ = ["ScriptProcess", "client_rank"]
+__all__ = ["ScriptProcess", "client_rank", "option_value", "setting"]
 
-_CLIENT_RANK = "--client-rank"
+
+def setting(option: str) -> str:
+    """Return the variable of Dask's configuration that stands for an option of the command line (pure)."""
+    return f"DASK_MPIDASK__{option.removeprefix('no-').replace('-', '_').upper()}"
+
+
+def option_value(environ: Mapping[str, str], words: Sequence[str], option: str) -> str:
+    """Return the value of an option, typed or set by the environment; "" for none (pure).
+
+    words: of the command line
+    """
+    value = environ.get(setting(option), "")
+    for index, word in enumerate(words):
+        name, equals, text = word.partition("=")
+        if name == f"--{option}":
+            value = text if equals else "".join(words[index + 1 : index + 2])
+    return value
 
 
 def client_rank(environ: Mapping[str, str], words: Sequence[str]) -> int:
@@ -21,10 +37,7 @@ def client_rank(environ: Mapping[str, str], words: Sequence[str]) -> int:
 
     words: of the command line
     """
-    wanted = environ.get("DASK_MPIDASK__CLIENT_RANK", "")
-    for index, word in enumerate(words):
-        if word.startswith(_CLIENT_RANK):
-            wanted = word.partition("=")[2] or "".join(words[index + 1 : index + 2])
+    wanted = option_value(environ, words, "client-rank")
     return int(wanted) if wanted.isdigit() else min(1, launcher_size(environ) - 1)
 
 
