@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib.util
+import itertools
 import os
 import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mpidask
 from mpidask import errors
@@ -190,6 +192,22 @@ def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_
     monkeypatch.setenv("DISPLAY", ":0")
     assert about.COMMANDS["docs"][1]([]) == 0
     assert opened == [f"file://{places[0]}/index.html"]
+
+
+def test_each_page_stands_once_in_one_kind(pages):
+    """`./do docs` complains of pages that are left out, not of those that stand twice or are called alike."""
+    _, *kinds = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    found = {
+        kind: [each for entry in entries for each in entry.items()] for each in kinds for kind, entries in each.items()
+    }
+    assert list(found) == ["Tutorial", "How-to", "Migration", "Reference", "Explanation"]
+    labels, paths = zip(*itertools.chain(*found.values()), strict=True)
+    assert len(set(labels)) == len(labels)
+    assert len(set(paths)) == len(paths)
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if not re.match(r"\d{4}-", path.name)}
+    assert {*paths, "index.md"} == written | {*pages.SHARED.values(), *pages.GENERATED}
+    titles = [(DOCS / path).read_text().partition("\n")[0] for path in written]
+    assert len(set(titles)) == len(titles)
 
 
 def test_pictures_follow_the_colours_of_the_site(pages):
