@@ -9,7 +9,19 @@ from machines import borrowed
 QUIET = {
     "DO_NOT_TRACK": "1",
     "DAGSTER_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
 }
+
+#: With a server of its own, as Prefect has one for tests. On a busy machine it starts later than Prefect would wait.
+WITH_SERVER = """
+import runpy
+from prefect.testing.utilities import prefect_test_harness
+
+if __name__ == "__main__":
+    with prefect_test_harness(server_startup_timeout=240):
+        runpy.run_path("recipe.py", run_name="__main__")
+"""
 
 #: ESMValCore's package and configuration stand on packages that pip does not have; what makes the cluster is its own.
 ESMVALCORE = """
@@ -61,5 +73,12 @@ def test_esmvalcore(local, recipe):
     assert "sum tls:// 6" in play(local, ESMVALCORE)
 
 
+@pytest.mark.slow("Prefect's server starts, with a database")
+def test_prefect(local, recipe):
+    """Clients in its tasks get the scheduler's address alone."""
+    local.file("recipe.py", recipe("prefect"))
+    assert "sums [45, 190]" in play(local, WITH_SERVER)
+
+
 def test_every_recipe_of_the_page_is_run(recipes):
-    assert {name for where, name in recipes if where != "in a run"} == {"dagster", "esmvalcore"}
+    assert {name for where, name in recipes if where != "in a run"} == {"dagster", "esmvalcore", "prefect"}
