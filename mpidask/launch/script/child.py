@@ -50,12 +50,18 @@ def main(descriptor: int) -> None:
 
 
 def _import() -> None:
-    """Import what every script of Dask's imports; there is nothing for the collector to find meanwhile."""
+    """Import what every script of Dask's imports, also what a client imports when it connects.
+
+    There is nothing for the collector to find meanwhile. It is not frozen, though: at the interpreter's end what the
+    script has left there would not be deleted.
+    """
     gc.disable()
     try:
         import distributed  # noqa: F401
+        import tornado.platform.asyncio  # noqa: F401
 
-        import mpidask.launch.script.run_cluster  # noqa: F401
+        import mpidask.launch.script.run_cluster
+        import mpidask.security.in_memory  # noqa: F401
     finally:
         gc.enable()
 

@@ -202,9 +202,11 @@ class RunCluster(FixedSizeCluster):
 
     async def _clean(self) -> None:
         """Restart workers if a cluster has been closed before; not under the feet of other clients."""
+        if not _Run.dirty:
+            return
         address = _Run.begin.contact.address
         living = [each for each in compat.clients() if each.status not in ("closed", "closing")]
-        if not _Run.dirty or any(getattr(each.scheduler, "address", None) == address for each in living):
+        if any(getattr(each.scheduler, "address", None) == address for each in living):
             return
         async with self._client() as client:
             for name in await client.list_datasets():
@@ -288,14 +290,15 @@ class _Scheduler:
     """The scheduler, as `Cluster.scheduler_comm`: each question has a connection of its own, closed afterwards."""
 
     def __init__(self, security: Security) -> None:
-        self._arguments = security.get_connection_args("client")
+        self._security = security
 
     def __getattr__(self, question: str) -> Any:
         if question.startswith("_"):
             raise AttributeError(question)
 
         async def ask(**arguments: Any) -> Any:
-            async with rpc(_Run.begin.contact.address, connection_args=self._arguments) as scheduler:
+            keys = self._security.get_connection_args("client")
+            async with rpc(_Run.begin.contact.address, connection_args=keys) as scheduler:
                 return await getattr(scheduler, question)(**arguments)
 
         return ask

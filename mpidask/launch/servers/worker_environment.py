@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -19,10 +21,19 @@ __all__ = ["extend_path", "import_dask", "load", "load_modules", "name_files"]
 
 
 def import_dask() -> None:
-    """Import what all servers and workers need."""
+    """Import what all servers and workers need, and load what tornado loads for the first TLS connection it accepts."""
     for name in preload.NAMES:
         with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
             importlib.import_module(name)
+    asyncio.run(_make_stream())
+
+
+async def _make_stream() -> None:
+    """Make a stream for TLS: the first one of a process reads all certificates of the machine, which takes 20 ms."""
+    from tornado.iostream import SSLIOStream  # ranks, which import this module, do without
+
+    with socket.socket() as unconnected:
+        SSLIOStream(unconnected).close()
 
 
 def load() -> None:

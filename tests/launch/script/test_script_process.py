@@ -252,6 +252,18 @@ asyncio.run(main())
     assert "the size of the run is fixed" in result.words[2], result
 
 
+def test_what_a_client_imports_is_there_before_the_script(ranks):
+    script = """
+import sys
+from distributed import Client
+before = set(sys.modules)
+Client().submit(sum, [1, 2]).result()
+print([name for name in sorted(sys.modules.keys() - before) if name.startswith(("distributed", "tornado", "mpidask"))])
+"""
+    result = ranks(3, ranks.script(script))
+    assert (result.status, result.stdout) == (0, "[]\n"), result
+
+
 @pytest.mark.parametrize(
     "way", some(["client.shutdown()", "client.close(); client.cluster.close()"], ["client.shutdown()"])
 )

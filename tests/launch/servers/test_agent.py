@@ -105,6 +105,19 @@ def test_a_module_that_cannot_be_imported(ranks, nanny):
     assert "--preload-import names 'num-py'" in result.stderr, result
 
 
+def test_workers_do_not_read_the_machines_certificates(ranks):
+    """It takes 20 ms; tornado does it for the first TLS connection of a process."""
+    ranks.script(
+        "import ssl\n"
+        "read, calls = ssl.SSLContext.load_default_certs, []\n"
+        "ssl.SSLContext.load_default_certs = lambda *given: (calls.append(given), read(*given))\n",
+        "counted.py",
+    )
+    script = ranks.script(CONNECT + "import counted\nprint(client.run(lambda: len(counted.calls)).values())\n")
+    result = ranks(3, "--preload-import", "counted", script, environ={"PYTHONPATH": str(ranks.work)})
+    assert result.stdout == "dict_values([0])\n", result
+
+
 def test_a_worker_without_a_nanny_starts_with_them_too(ranks):
     script = ranks.script(CONNECT + "print(list(client.run(lambda: 'decimal' in sys.modules).values()))\n")
     result = ranks(3, "--no-nanny", "--preload-import", "decimal", script)
