@@ -72,6 +72,7 @@ class Report:
     start:       when it started or is expected to; ISO 8601 in local time, None if it does not say
     exit_status: 128 + n for signal n; None if it does not say
     restarts:    how often it was started again; None if it does not say
+    lost:        the node that it has lost, "" if none is named
     """
 
     id: str
@@ -81,6 +82,7 @@ class Report:
     start: str | None = None
     exit_status: int | None = None
     restarts: int | None = None
+    lost: str = ""
 
 
 def by_destination(jobs: Iterable[JobId]) -> dict[tuple[str, ...], list[str]]:

@@ -13,7 +13,7 @@ from mpidask.batch.job_state import NODE_FAILED, JobState, Report
 from mpidask.batch.system import BatchSystem
 from mpidask.errors import WalltimeError
 
-__all__ = ["SIGNALS", "Evidence", "Standing", "judge"]
+__all__ = ["SIGNALS", "Evidence", "Standing", "is_interrupted", "judge"]
 
 SIGNALS = 128  # exit statuses above may tell of a signal
 _APPEARS = 30.0  # s in which a submitted job may not be listed yet
@@ -115,7 +115,7 @@ def judge(system: BatchSystem, before: Standing, evidence: Evidence) -> Standing
         asked=evidence.now,
         silent=None,
         preempted=before.preempted or bool(system.preempted and re.search(system.preempted, evidence.log)),
-        restarts=_restarts(before, evidence, earlier=earlier),
+        restarts=_restarts(system, before, evidence, earlier=earlier),
         lost=evidence.lost or (() if before.state is JobState.RUNNING else before.lost),
     )
     if report is not None:
@@ -144,18 +144,25 @@ def _is_earlier(before: Standing, evidence: Evidence) -> bool:
     return waits or (report.restarts or 0) > (evidence.execution or 0)
 
 
-def _restarts(before: Standing, evidence: Evidence, *, earlier: bool) -> int:
+def _restarts(system: BatchSystem, before: Standing, evidence: Evidence, *, earlier: bool) -> int:
     """Return how often a job has been started again, or is going to be."""
-    told = evidence.report.restarts if evidence.report is not None else None
-    begun = (evidence.execution or 0) + earlier
+    report = evidence.report
+    told = report.restarts if report is not None else None
+    interrupted = report is not None and is_interrupted(system, before, report)
+    begun = (evidence.execution or 0) + (earlier or interrupted)
     return max(before.restarts, told or 0, begun)
+
+
+def is_interrupted(system: BatchSystem, before: Standing, report: Report) -> bool:
+    """Whether a job that ran waits now: not all systems count how often they have started a job."""
+    return report.state is JobState.PENDING and system.state(before.native) is JobState.RUNNING
 
 
 def _waits(system: BatchSystem, before: Standing, known: Standing, report: Report) -> str | None:
     """Return in plain words why a job waits."""
     reason = system.plain(report.reason)
     if report.state is JobState.UNKNOWN:
-        reason = f"{system.title} says {report.native!r}"
+        reason = system.cause(report.native) or f"{system.title} says {report.native!r}"
     if reason and report.reason and report.reason not in reason:
         reason = f"{reason} ({report.reason})"
     if known.restarts and report.state is JobState.PENDING:

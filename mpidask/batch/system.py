@@ -64,8 +64,8 @@ class Query:
     here:    further words where the job was submitted to no destination of choice
     Named groups of `row` and keys of `more`, all optional but id: id, index (the element's of a job array; 0 is none),
     indices (several elements': 1-3,7 or 1-9:2), state (with + at the end of one that was cut off), reason, start,
-    restarts (or starts: that and one); exit (a status; above 255 it is 256 + a signal, below 0 no status but a
-    failure), signal (0 is none), wait (what wait(2) gives).
+    restarts (or starts: that and one), lost (a node that is said to be lost); exit (a status; above 255 it is 256 + a
+    signal, below 0 no status but a failure), signal (0 is none), wait (what wait(2) gives).
     """
 
     command: Line
@@ -191,9 +191,9 @@ class BatchSystem:
     states:    the system's words for each state
     held:      regular expression in the reason of a job that waits because it is held
     printed:   regular expression of a line that the system itself prints into a job's output when it ends it
-    reasons:   regular expression in a reason or state -> plain words; "" if it says nothing. Words that begin with
-               `cancelled` mean that somebody has cancelled the job: it did not fail. Words that end with `NEVER` mean
-               that it waits in vain
+    reasons:   regular expression in a reason or state -> plain words, with its groups as in re.sub; "" if it says
+               nothing. Words that begin with `cancelled` mean that somebody has cancelled the job: it did not fail.
+               Words that end with `NEVER` mean that it waits in vain
     refusals:  regular expression in what a failing submit prints -> plain words, with the remedy
     launcher:  what starts ranks if the job does not say
     launch_options: launcher -> words that it needs here, such as where the nodes are listed: openmpi, hydra
@@ -316,8 +316,8 @@ class BatchSystem:
         """Return plain words for what the system says; the first that is said counts, None for nothing said."""
         for text in filter(None, said):
             for pattern, words in self.reasons.items():
-                if re.search(pattern, text):
-                    return words
+                if match := re.search(pattern, text):
+                    return match.expand(words)
         return next(filter(None, said), None)
 
     def refusal(self, output: str) -> str | None:

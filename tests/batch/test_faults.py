@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from harness import MPI
-from machines import HERE
+from machines import HERE, STATE
 from namespaces import outside
 from selection import some
 
@@ -67,6 +69,33 @@ def test_a_node_that_is_lost(slurm):
         assert (each["state"], each["reason"]) == ("failed", f"node {node} was lost"), each
     finally:
         subprocess.run(outside(HERE / "slurm.sh", "up"), check=True, timeout=100, capture_output=True)
+
+
+@pytest.mark.thorough
+def test_a_node_that_crashes_and_comes_up_again(sge):
+    """Grid Engine's daemon there, and all that runs there, is killed; the next daemon has lost the job."""
+    sge.file("sleeps.py", SLEEPS)
+    job = sge.submit(*sge.shape(2, 1), "sleeps.py")
+    node = sge.until(job, lambda each: each["workers"])["node_list"][0]
+    for process in processes_on(node):
+        os.kill(process, signal.SIGKILL)
+    subprocess.run(outside(HERE / "sge.sh", "up"), check=True, timeout=100, capture_output=True)
+    each = sge.until(job, lambda each: each["ended"], timeout=100)
+    assert (each["state"], each["reason"]) == ("failed", f"node {node} was lost"), each
+
+
+def processes_on(node):
+    """Return the processes of a simulated node but those that make it one."""
+    here = Path(f"/proc/{(STATE / f'{node}.pid').read_text().strip()}")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_text()
+            if (process / "ns/uts").readlink() == (here / "ns/uts").readlink() and not re.search(
+                "sshd|infinity", words
+            ):
+                found.append(int(process.name))
+    return found
 
 
 def test_no_answer_is_no_news(slurm):

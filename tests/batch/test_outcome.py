@@ -34,6 +34,9 @@ def report(native, reason=None, status=None):
 SEEN = judge(SYSTEM, Standing(id="7"), evidence(SUBMITTED + 5, RUNNING))
 
 
+AGAIN = "requeued once; waits to run again"
+
+
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
@@ -78,8 +81,8 @@ SEEN = judge(SYSTEM, Standing(id="7"), evidence(SUBMITTED + 5, RUNNING))
         ({"report": report("TO", "TimeLimit", 0)}, ("failed", None, "the walltime was reached", True)),
         ({"report": report("CA", None, 0)}, ("cancelled", None, "cancelled", True)),
         ({"report": report("CD", None, 0)}, ("done", 0, None, True)),
-        ({"report": report("PD", "Priority")}, ("pending", None, "other jobs come first (Priority)", False)),
-        ({"report": report("PD", "NewWord")}, ("pending", None, "NewWord", False)),
+        ({"report": report("PD", "Priority")}, ("pending", None, f"{AGAIN}: other jobs come first (Priority)", False)),
+        ({"report": report("PD", "NewWord")}, ("pending", None, f"{AGAIN}: NewWord", False)),
         ({"report": report("XX")}, ("unknown", None, "Slurm says 'XX'", False)),
         ({}, ("running", None, None, False)),
     ],
@@ -241,6 +244,55 @@ def test_the_output_names_the_node_that_was_lost_also_when_it_is_up_again(monkey
     job = Watched(identity=JobId("7"), standing=SEEN, hosts=["n1", "n2"], tail=printed)
     (standing,) = monitor.judge_all(SYSTEM, [job], 0)
     assert standing.reason == "node n2 was lost"
+
+
+PBS_LISTED = "Job Id: 7.pbs\n    job_state = {}\n    run_count = 1\n    comment = {}\n"
+SGE_LISTED = "<job_list state='x'><JB_job_number>7</JB_job_number><state>{}</state>{}</job_list></job_info></job_info>"
+
+
+@pytest.mark.parametrize(
+    ("batch", "listed", "runs", "waits", "down"),
+    [
+        (pbs.SYSTEM, PBS_LISTED, ("R", "-"), ("Q", "Not Running: Not enough free nodes available"), "pbs"),
+        (sge.SYSTEM, SGE_LISTED, ("r", ""), ("Rq", ""), "sge"),
+    ],
+)
+def test_a_job_that_waits_again_was_interrupted(batch, listed, runs, waits, down, monkeypatch):
+    """Also where the batch system counts starts only, or nothing: and the nodes that are down now tell why."""
+    nodes = (RECORDED / down / "down.txt").read_text().partition("\n")[2]
+    answers = {batch.down.command.split()[0]: nodes, "qstat": listed.format(*runs)}
+    monkeypatch.setattr(runner, "run", lambda command, **_: runner.Output(command, 0, answers[command.argv[0]], ""))
+    job = Watched(
+        identity=JobId("7.pbs" if batch is pbs.SYSTEM else "7"), standing=Standing(id="7"), hosts=["n2", "mn4"]
+    )
+    (job.standing,) = monitor.judge_all(batch, [job], 0)
+    assert (job.standing.state, job.standing.restarts) == (JobState.RUNNING, 0)
+    answers["qstat"] = listed.format(*waits)
+    for _ in range(2):
+        (job.standing,) = monitor.judge_all(batch, [job], 0)
+        assert (job.standing.state, job.standing.restarts) == (JobState.PENDING, 1)
+        lost = "n2" if batch is pbs.SYSTEM else "mn4"
+        assert job.standing.reason.startswith(f"requeued once, as node {lost} was lost; waits to run again")
+    answers["qstat"] = listed.format(*runs)
+    (job.standing,) = monitor.judge_all(batch, [job], 0)
+    assert (job.standing.state, job.standing.restarts) == (JobState.RUNNING, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "job", "state", "reason"),
+    [
+        ("crashed", "177", JobState.FAILED, "node mn3 was lost"),
+        ("forced", "179", JobState.CANCELLED, "cancelled by force (qdel -f), without an answer of its node"),
+        ("killed", "8", JobState.FAILED, "killed by a signal"),
+        ("walltime", "9", JobState.FAILED, "the walltime (h_rt) was reached, or a limit on CPU time or memory"),
+    ],
+)
+def test_how_a_job_of_grid_engine_has_ended(file, job, state, reason, monkeypatch):
+    history = (RECORDED / f"sge/history-{file}.txt").read_text().partition("\n")[2]
+    answers = {"qacct": history, "qstat": "<job_info></job_info>\n</job_info>", "qhost": ""}
+    monkeypatch.setattr(runner, "run", lambda command, **_: runner.Output(command, 0, answers[command.argv[0]], ""))
+    (after,) = monitor.judge_all(sge.SYSTEM, [Watched(identity=JobId(job), standing=Standing(id=job, native="r"))], 0)
+    assert (after.state, after.reason, after.final) == (state, reason, True)
 
 
 class Watched(SimpleNamespace):

@@ -20,7 +20,7 @@ from mpidask.batch.job_state import NODE_FAILED, JobId, JobState, Report, by_des
 from mpidask.batch.queries import lookup, lost_nodes
 from mpidask.batch.queries.questions import complains, match_ids, parse_answer, query_commands
 from mpidask.batch.records.record import Record
-from mpidask.batch.status import SIGNALS, Evidence, Standing, judge
+from mpidask.batch.status import SIGNALS, Evidence, Standing, is_interrupted, judge
 from mpidask.batch.system import BatchSystem, Query
 from mpidask.errors import BatchError, MpidaskError
 
@@ -256,10 +256,11 @@ def _judge(system: BatchSystem, record: Watched, answer: _Answer, *, explain: bo
 
 def _lost_nodes(system: BatchSystem, record: Watched, report: Report | None) -> tuple[str, ...]:
     """Return the nodes that a job has lost, where that has just ended it, or has had it requeued."""
-    if report is None:
-        return ()
+    if report is None or report.lost:
+        return (report.lost,) if report else ()
+    before = record.standing
     failed = report.state.ended and system.cause(report.native, report.reason) == NODE_FAILED
-    if failed or (report.restarts or 0) > record.standing.restarts:
+    if failed or (report.restarts or 0) > before.restarts or is_interrupted(system, before, report):
         return lost_nodes.look(system, record.identity, record.hosts, record.tail)
     return ()
 

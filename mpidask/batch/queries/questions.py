@@ -231,6 +231,7 @@ def _report(system: BatchSystem, said: Mapping[str, str], *, ended: bool) -> Rep
         start=_time(said.get("start", "")),
         exit_status=status,
         restarts=_restarts(said),
+        lost=said.get("lost", ""),
     )
 
 

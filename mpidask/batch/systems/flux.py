@@ -70,6 +70,7 @@ SYSTEM = BatchSystem(
             "state": r"^[^|]*\|S\|[^|]*\|[^|]*\|[^|]*\|(held|priority-hold)\|",
             "start": r"^[^|]*\|[^|]*\|[^|]*\|-\|([^|]*)",
             "reason": r"^[^|]*\|[DPS]\|[^|]*\|[^|]*\|[^|]*\|([^|]+)\|",  # elsewhere it names the nodes
+            "lost": r"\|node-failure .*\bfailure on (\S+)",
         },
         absent=r"JobID \S+ unknown",
     ),

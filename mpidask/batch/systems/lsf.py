@@ -93,6 +93,8 @@ SYSTEM = BatchSystem(
             "memory of the job": _ACCOUNTED.format(r"[\d.]+", r"(\d[\d.]*[KMGT]?)"),
         },
     ),
+    # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-bhosts
+    down=Query(command="bhosts -w", row=r"^(?P<id>\S+)\s+(?:unavail|unreach)\b.*$"),
     spellings=(r"^(\d+(?:\[\d+\])?)(?:@|$)",),  # bjobs lists it without the cluster
     # https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=reference-environment-variables
     ignored=r"LSB_(BJOBS_\w+|DISPLAY_YEAR|SHORT_HOSTLIST|UGROUP|DEFAULT_USERGROUP|JOB\w+)",
@@ -115,6 +117,7 @@ SYSTEM = BatchSystem(
         r"TERM_(DEADLINE|WINDOW)": "its deadline, or the time in which the queue runs jobs, has ended",
         r"TERM_CWD_NOTEXIST": "its working directory is not there on the node",
         r"TERM_EXTERNAL_SIGNAL": "killed by a signal",
+        r"^UNKWN$": "LSF cannot reach its node",
         r"New job is waiting for scheduling": "just submitted",
         r"[Dd]ependency condition not satisfied": "waits for another job",
         r"specified start time": "waits until its begin time",

@@ -62,6 +62,7 @@ SYSTEM = BatchSystem(
     },
     reasons={
         r"WALLTIME": "the walltime was reached",
+        r"FRAG_JOB_REQUEST:User (\S+)": r"cancelled by \1",  # root, too, where an administrator takes a node away
         r"FRAG_JOB_REQUEST": "cancelled",
         r"OUTPUT_FILES": "its output file could not be opened",
     },

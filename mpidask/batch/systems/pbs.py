@@ -124,6 +124,7 @@ SYSTEM = BatchSystem(
     # A server that keeps no history, as a fresh one, refuses -x for jobs that wait and run, too, and exits with 0.
     history=dataclasses.replace(STATUS, command="qstat -x -f {ids}"),
     accounting=ACCOUNTING,
+    down=Query(command="pbsnodes -l", row=r"^(?P<id>\S+)\s+(?:\S*,)?(?:down|state-unknown)\b.*$"),
     # A server may be asked under another name than that under which it lists its jobs.
     spellings=(r"^([^.]+\.[^.]+)", r"^([^.]+)"),
     # What a job of PBS has, and how qstat prints; not what tells where the server is.

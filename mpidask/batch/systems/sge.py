@@ -6,7 +6,7 @@ A job of more than one slot needs a parallel environment, whose names are the si
 warn of the walltime, but then ends the job 80 s late: the run's own clock does it instead.
 """
 
-from mpidask.batch.job_state import JobState
+from mpidask.batch.job_state import NODE_FAILED, JobState
 from mpidask.batch.system import Accounting, BatchSystem, Destination, Query, Workers
 
 _PE = "name the site's parallel environment with --parallel-environment (`qconf -spl` lists them): it spreads the slots"
@@ -63,6 +63,8 @@ SYSTEM = BatchSystem(
         row=r"^job_number: +(?P<id>\d+)[\s\S]*",
         more={"reason": r"^error reason +\d+: +(.+)|^scheduling info: +(.+(?:\n +.+)*)"},
     ),
+    # A host that does not answer has no load.
+    down=Query(command="qhost", row=r"^(?P<id>\S+) +\S+ +\d+(?: +\d+)* +- .*$"),
     # https://gridscheduler.sourceforge.net/htmlman/htmlman5/accounting.html
     accounting=Accounting(
         command="qacct -j {id}",
@@ -74,8 +76,14 @@ SYSTEM = BatchSystem(
     ),
     history=Query(
         command="qacct -j {base}",
-        row=r"^jobnumber +(?P<id>\d+).*(?:\n(?!={5}).*)*",
-        more={"reason": r"^failed +([1-9].*\S)", "exit": r"^exit_status +(\d+)", "index": r"^taskid +(\d+)"},
+        row=r"^qname .*(?:\n(?!={5}).*)*?\njobnumber +(?P<id>\d+).*(?:\n(?!={5}).*)*",
+        more={
+            # What has ended by itself has used something: all zero is a job whose node no more told of its end.
+            "reason": r"^failed +([1-9].*\S)|^(ru_minflt +0) *$",
+            "exit": r"^exit_status +(\d+)",
+            "index": r"^taskid +(\d+)",
+            "lost": r"^hostname +(\S+)(?=[\s\S]*^failed +(?:19|21) )",
+        },
     ),
     destinations=(Destination(assigns="SGE_CELL", variables=("SGE_CELL",)),),
     ignored=r"SGE_(LONG_\w+|SINGLE_LINE|TASK\w*|O_\w+)|JOB_\w+",
@@ -88,8 +96,11 @@ SYSTEM = BatchSystem(
     reasons={
         r"^37 |enforced h_rt": "the walltime (h_rt) was reached, or a limit on CPU time or memory",
         r"^100 ": "killed by a signal",
+        r"^ru_minflt": "cancelled by force (qdel -f), without an answer of its node",
+        # 19: "probably program or machine crash", 21: the node does not know the job any more. sge_status(5)
+        r"^(19|21) ": NODE_FAILED,
         r"^26 |can.t open output file": "its output file could not be opened",
-        r"^(19|20|21) ": "its shell or working directory could not be used",
+        r"^(27|28) ": "its shell or working directory could not be used",
         r"not available in queues? due to too few slots|offers? only 0 slots|only offers \d+ slots": "there are not enough free slots in that parallel "
         "environment",
         r"has no permission|cannot run in queue .* because it is not contained": "no queue that it may use offers what it asks for",

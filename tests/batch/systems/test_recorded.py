@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -58,6 +59,8 @@ REPORTS = {
     "sge/explain": "17 UNKNOWN - - its output file could not be opened",
     "sge/explain-slots": "16 UNKNOWN - - there are not enough free slots in that parallel environment",
     "sge/history": "7 UNKNOWN 7 - -",
+    "sge/history-crashed": "177 UNKNOWN 0 - a node failed",
+    "sge/history-forced": "179 UNKNOWN 0 - cancelled by force (qdel -f), without an answer of its node",
     "sge/history-killed": "8 UNKNOWN 137 - killed by a signal",
     "sge/history-walltime": "9 UNKNOWN 137 - the walltime (h_rt) was reached, or a limit on CPU time or memory",
     "pbs/status": """
@@ -86,13 +89,13 @@ REPORTS = {
         48[1].torque01.bcgsc.ca DONE 143 - waits for a job that failed: it will never start
     """,
     "oar/status": """
-        8 CANCELLED - - cancelled
-        7 CANCELLED - 2026-11-21T08:02:02 cancelled
+        8 CANCELLED - - cancelled by tester
+        7 CANCELLED - 2026-11-21T08:02:02 cancelled by tester
         12 DONE 0 2026-11-21T08:03:55 -
-        13 CANCELLED - 2026-11-21T08:04:00 cancelled
+        13 CANCELLED - 2026-11-21T08:04:00 cancelled by tester
         16 FAILED - 2026-11-21T08:04:32 the walltime was reached
         17 FAILED - 2026-11-21T08:05:06 the walltime was reached
-        23 CANCELLED - 2026-11-21T08:05:43 cancelled
+        23 CANCELLED - 2026-11-21T08:05:43 cancelled by tester
         26 DONE 4 2026-11-21T08:14:15 -
         40 RUNNING - 2026-11-20T16:04:35 -
         41 PENDING - 2026-11-20T16:09:36 -
@@ -183,6 +186,9 @@ SUBMITTED = {
     "local/submit": "4711",
 }
 
+#: system/file -> the nodes that are down
+DOWN = {"sge/down": ["mn4"], "pbs/down": ["n2", "n3"], "lsf/down": ["n2", "n3"]}
+
 #: What tests/batch/queries/test_accounting.py reads.
 ACCOUNTED = {"lsf/accounting"}
 
@@ -266,6 +272,21 @@ def test_nothing_in_a_list_of_jobs_is_left_unread(name):
     assert parse_answer(system, system.status, text)[1].strip() == ""
 
 
+@pytest.mark.parametrize("name", DOWN)
+def test_nodes_that_are_down(name):
+    system, text = recorded(name)
+    assert [match["id"] for match in re.finditer(system.down.row, text, re.MULTILINE)] == DOWN[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"), [("flux/status", {"fdFmCpYwQZ5": "elcap8767"}), ("sge/history-crashed", {"177": "mn3"})]
+)
+def test_the_node_that_a_job_has_lost_is_named(name, lost):
+    system, text = recorded(name)
+    reports = parse_answer(system, getattr(system, name.split("/")[1].split("-")[0]), text)[0]
+    assert {job: each.lost for job, each in reports.items() if each.lost} == lost
+
+
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_job_ids(name):
     system, text = recorded(name)
@@ -282,7 +303,7 @@ def test_refusals(name):
 
 def test_every_file_is_read_and_every_system_is_recorded():
     files = {f"{path.parent.name}/{path.stem}" for path in RECORDED.glob("*/*.txt")}
-    assert files == {*REPORTS, *SUBMITTED, *REFUSED, *ACCOUNTED}
+    assert files == {*REPORTS, *SUBMITTED, *REFUSED, *ACCOUNTED, *DOWN}
     for name in registry.names():
         kinds = {file.split("/")[1].split("-")[0] for file in files if file.startswith(f"{name}/")}
         system = registry.find(name)
