@@ -178,6 +178,7 @@ def test_links_lead_to_pages_or_are_words(pages):
 def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_path, capsys):
     places = (tmp_path / "package", tmp_path / "clone")
     monkeypatch.setattr(about, "_PLACES", places)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.UsageError, match="no documentation") as raised:
         about.COMMANDS["docs"][1]([])
     assert "./do docs" in raised.value.remedy
@@ -192,6 +193,19 @@ def test_mpidask_docs_opens_the_site_or_says_where_it_would_be(monkeypatch, tmp_
     monkeypatch.setenv("DISPLAY", ":0")
     assert about.COMMANDS["docs"][1]([]) == 0
     assert opened == [f"file://{places[0]}/index.html"]
+
+
+def test_in_a_clone_mpidask_docs_opens_what_do_docs_has_built(monkeypatch, tmp_path, capsys):
+    """What is installed is a wheel, which does not know the clone that it is from."""
+    monkeypatch.setattr(about, "_PLACES", (tmp_path / "package",))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".site").mkdir()
+    (tmp_path / ".site" / "index.html").write_text("")
+    with pytest.raises(errors.UsageError, match="no documentation"):
+        about.COMMANDS["docs"][1]([])
+    (tmp_path / "mpidask" / "cli").mkdir(parents=True)
+    assert about.COMMANDS["docs"][1]([]) == 0
+    assert capsys.readouterr().out == f"file://{tmp_path}/.site/index.html\n"
 
 
 def test_each_page_stands_once_in_one_kind(pages):

