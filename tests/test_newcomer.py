@@ -102,3 +102,5 @@ def test_with_slurm(home, system):
         assert terminal.follow(steps) >= 6
         terminal.type("rm -r pi.py .config/dask .local/state/mpidask\nexit")
         assert machine.left_over() == []
+        networks = machine.run_on("mn2", "ls", "/sys/class/net").stdout.split()
+        assert networks == ["eth0", "lo"], "UCX looks there: it must not depend on how this machine's own are called"

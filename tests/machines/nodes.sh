@@ -46,10 +46,15 @@ start() { # NODE NUMBER
     ip -n $1 addr add $NET.$2/24 dev eth0
     ip -n $1 link set eth0 up
     ip -n $1 route add default via $NET.254
-    # Not `ip netns exec`: it mounts another /sys, without control groups, and slurmd ends.
+    # Not `ip netns exec`: its /sys has no control groups, and slurmd ends. Another /sys it must be: UCX uses the network
+    # interfaces that are in it, and those of this machine may have other names.
     setsid nsenter --net=/run/netns/$1 unshare --uts --mount --propagation private sh -c "
         hostname $1
         mount -t tmpfs -o mode=1777 shm /dev/shm
+        mkdir -p $STATE/cgroup
+        mount --rbind /sys/fs/cgroup $STATE/cgroup
+        mount -t sysfs sysfs /sys
+        mount --rbind $STATE/cgroup /sys/fs/cgroup
         mount --bind $STATE/hosts /etc/hosts
         mount --bind $STATE/resolv.conf /etc/resolv.conf
         cat /proc/sys/kernel/random/uuid > $STATE/$1.boot
