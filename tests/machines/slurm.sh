@@ -8,6 +8,7 @@ NODES="mn1 mn2 mn3 mn4"
 PACKAGES="munge slurmctld slurmd slurm-client slurmdbd mariadb-server tcsh"
 NODE="CPUs=4 RealMemory=4096 State=UNKNOWN"
 ACCOUNTS=/run/mysqld/mysqld.sock # where Slurm looks for it
+CANCEL='squeue -h -o %A | xargs -r scancel && until [ -z "$(squeue -h)" ]; do sleep 0.2; done' # slurmd leaves jobs
 MARK="mpidask-lab $(cksum < slurm.sh)" # of a configuration: that of another version of this file is replaced
 
 up() {
@@ -153,6 +154,7 @@ END
 }
 
 down() {
+    [ -z "$(processes '^slurmctld -f /etc/slurm/slurm.conf')" ] || timeout 20 bash -c "$CANCEL" || true
     stop '^slurmd -N m[fn]'
     stop '^slurmctld -f /etc'
     stop '^slurmdbd'
