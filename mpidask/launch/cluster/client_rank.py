@@ -155,9 +155,8 @@ class ClientCluster:
         self.dashboard = yield from self._world.share(self.dashboard, self._layout.reporting_rank)
         self._side.introduce(self.contact, self.dashboard)
         self._run.drop_imports()
-        if self._agent is not None:  # which is not started again beside a script that is in this process
-            again = self._run.rank.lean
-            self._replacement = watch_over(self._run, self._agent, self.contact, diverts=self._diverts, again=again)
+        if self._agent is not None:
+            self._replacement = watch_over(self._run, self._agent, self.contact, diverts=self._diverts)
         mark("begin the run")
 
     def pass_on_losses(self) -> None:

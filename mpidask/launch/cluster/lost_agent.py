@@ -5,6 +5,7 @@ What it gives up the scheduler knows: two nodes that give up would each go on fo
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import shutil
@@ -30,7 +31,8 @@ _LOOK = 0.1  # s between two looks whether another one is up
 class Replacement:
     """Starts the agent of a rank without scheduler again. Its workers' tasks are run again, as Dask does.
 
-    agent: the one that runs
+    agent:    the one that runs, or has run last as long as the next one starts
+    given_up: whether there will be none any more
     """
 
     def __init__(self, run: Run, agent: Agent, contact: Contact, *, diverts: bool) -> None:
@@ -39,9 +41,10 @@ class Replacement:
         contact: the scheduler
         diverts: as for `rank_spec`
         """
-        self.agent = agent
+        self.agent, self.given_up = agent, False
+        self._coming: Agent | None = None  # started, but not up yet
         self._run, self._contact, self._diverts = run, contact, diverts
-        self._closing = self._is_lost = False
+        self._closing = self._is_told = False
         self._lock = threading.Lock()  # of starting and closing
         self._count, self._up = 0, time.monotonic()  # losses in a row; when the last one was up
         agent.watch(self._replace)
@@ -50,7 +53,13 @@ class Replacement:
         """End the one that runs, and start none any more; kill it past the timeout (s)."""
         with self._lock:
             self._closing = True
-        self.agent.close(timeout)
+        (self._coming or self.agent).close(timeout)
+
+    async def after(self, lost: Agent) -> Agent | None:
+        """Return the one in the place of a lost one once it is up; None if none comes."""
+        while self.agent is lost and not self.given_up:  # noqa: ASYNC110 - a thread starts it
+            await asyncio.sleep(_LOOK)
+        return None if self.agent is lost else self.agent
 
     def _replace(self, status: int) -> None:
         """Start another, in the thread that has seen the last one end."""
@@ -80,7 +89,7 @@ class Replacement:
         with self._lock:
             if self._closing:
                 return
-            self.agent = agent = start_agent(run, spec)
+            self._coming = agent = start_agent(run, spec)
         agent.tell(self._contact)
         while not agent.done():
             time.sleep(_LOOK)
@@ -88,7 +97,7 @@ class Replacement:
         if isinstance(answer, MpidaskError) and not self._closing:
             agent.close(0)
             raise answer
-        self._up = time.monotonic()
+        self.agent, self._coming, self._up = agent, None, time.monotonic()
         agent.watch(self._replace)
 
     def _give_up(self, why: str) -> None:
@@ -96,7 +105,7 @@ class Replacement:
             return
         if len(self._run.layout.mine) < len(self._run.layout.workers):
             warn(f"{why}; the run goes on without them", key="lost-worker")
-            self._is_lost = True
+            self.given_up = True
             return
         lost = LostError(f"{why}; no worker is left, and the run ends")
         sys.stderr.write(lost.text())
@@ -104,21 +113,22 @@ class Replacement:
 
     def take_loss(self) -> list[str]:
         """Return the names of its workers if they have been given up, once."""
-        is_lost, self._is_lost = self._is_lost, False
-        return [str(worker.name) for worker in self._run.layout.mine] if is_lost else []
+        if not self.given_up or self._is_told:
+            return []
+        self._is_told = True
+        return [str(worker.name) for worker in self._run.layout.mine]
 
     def _whose(self) -> str:
         ranks = self._run.layout.stands_for
         return f"rank {ranks[0]}" if len(ranks) == 1 else f"{len(ranks)} ranks"
 
 
-def watch_over(run: Run, agent: Agent, contact: Contact, *, diverts: bool, again: bool) -> Replacement | None:
+def watch_over(run: Run, agent: Agent, contact: Contact, *, diverts: bool) -> Replacement | None:
     """See to the loss of an agent: another takes its place, unless the cluster ends with it; return what starts it.
 
     diverts: as for `rank_spec`
-    again:   whether it may be started again
     """
-    if run.hosts_scheduler or not again:
+    if run.hosts_scheduler:
         agent.watch(lambda status: teardown.lose_agent(run, status))
         return None
     return Replacement(run, agent, contact, diverts=diverts)

@@ -27,7 +27,7 @@ from mpidask.launch.resources.walltime import Clock
 from mpidask.launch.script import walltime_alarm
 from mpidask.launch.servers import redirection, worker_environment
 from mpidask.launch.servers.agent import Agent
-from mpidask.launch.servers.agent_messages import GivenUp
+from mpidask.launch.servers.agent_messages import Finished, GivenUp
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.launch.watchdog import OTHERS, mark
 from mpidask.security.credentials import Contact
@@ -161,8 +161,7 @@ class ServerRank:
         await wait_async(self._world.share(self._dashboard, self._layout.reporting_rank), arrivals)
         self._run.drop_imports()
         if self._agent is not None:
-            again = not self._each_for_itself
-            self._replacement = watch_over(self._run, self._agent, self._contact, diverts=self._diverts, again=again)
+            self._replacement = watch_over(self._run, self._agent, self._contact, diverts=self._diverts)
         mark("begin the run")
 
     def _shut_down(self) -> MpidaskError | None:
@@ -245,8 +244,7 @@ class ServerRank:
         if self._agent is not None:
             if self._starting is not None:
                 await asyncio.wait([self._starting])
-            await _done(self._agent)
-            ended = self._agent.ended()
+            ended = await self._agents_end(self._agent)
             if ended is None and self._run.hosts_scheduler:  # who watches over it ends the run
                 await asyncio.Event().wait()
             idle = ended is not None and ended.idle
@@ -255,6 +253,18 @@ class ServerRank:
         if idle:
             after = self._layout.options.idle_timeout
             sys.stderr.write(f"mpidask: the cluster has had nothing to do for {after} (--idle-timeout): it ends\n")
+
+    async def _agents_end(self, agent: Agent) -> Finished | None:
+        """Return how the servers of this rank's agent, or of the one in its place, have ended; None if all are lost."""
+        while True:
+            await _done(agent)
+            ended = agent.ended()
+            if ended is not None or self._replacement is None:
+                return ended
+            following = await self._replacement.after(agent)
+            if following is None:
+                return None
+            agent = following
 
     async def _until_walltime(self) -> None:
         """Return when the walltime is about to end."""

@@ -109,13 +109,39 @@ def test_a_lost_worker_rank_ends_the_cluster(ranks, file):
     assert not file.exists()
 
 
+def agent(run):
+    """Return the agent of a run's rank 0."""
+    mine = [pid for pid in marked(run.mark) if "agent_main" in read(pid, "cmdline")]
+    return next(pid for pid in mine if int(read(pid, "stat").rsplit(")", 1)[1].split()[1]) == run.rank(0))
+
+
+def test_a_lost_agent_of_a_rank_that_has_joined_is_replaced(ranks, file):
+    run = serve(ranks, 2, "serve", "--scheduler-file", file)
+    wait_for_file(run, file)
+    more = serve(ranks, 1, "serve", "--scheduler-file", file, "--no-scheduler")
+    with client(file, 2) as connection:
+
+        def places():
+            return {info["name"]: place for place, info in connection.scheduler_info(-1)["workers"].items()}
+
+        before = places()
+        os.kill(agent(more), signal.SIGKILL)
+        more.wait_for("it is started again", file="err")
+        deadline = time.monotonic() + 30
+        while (now := places()).keys() != before.keys() or now == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert connection.submit(sum, [1, 2], workers=[*(set(now.values()) - set(before.values()))]).result(20) == 3
+        connection.shutdown()
+    assert (more.result(20).status, run.result(20).status) == (0, 0)
+    assert not ranks.leftovers()
+
+
 def test_a_lost_scheduler_is_no_good_end(ranks, file):
     run = serve(ranks, 3, "serve", "--scheduler-file", file)
     wait_for_file(run, file)
     with client(file, 2):
-        mine = [pid for pid in marked(run.mark) if "agent_main" in read(pid, "cmdline")]
-        (agent,) = [pid for pid in mine if int(read(pid, "stat").rsplit(")", 1)[1].split()[1]) == run.rank(0)]
-        os.kill(agent, signal.SIGKILL)
+        os.kill(agent(run), signal.SIGKILL)
         result = run.result(20)
     assert result.status == 70, result
     assert "error: the process with this rank's servers, on rank 0 on" in result.stderr, result

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import time
 
 import pytest
@@ -340,10 +341,10 @@ def test_a_run_whose_only_agent_is_lost_again_and_again_ends(ranks):
     assert not ranks.leftovers(), result
 
 
-def apart(rank: int, *arguments: str) -> list[str]:
-    """Return a command with which this rank has an agent of its own."""
+def apart(rank: int, *arguments: str, python: bool = False) -> list[str]:
+    """Return a command with which this rank has an agent of its own; python: without the launcher."""
     other = f'[ "${{PMI_RANK:-$OMPI_COMM_WORLD_RANK}}" = {rank} ] && export OF_THE_RANK=1; exec "$0" "$@"'
-    return ["sh", "-c", other, sys.executable, "-m", "mpidask", *arguments]
+    return ["sh", "-c", other, sys.executable, *([] if python else ["-m", "mpidask"]), *arguments]
 
 
 def test_a_run_ends_when_all_its_agents_have_been_given_up(ranks):
@@ -360,20 +361,36 @@ def test_a_run_ends_when_all_its_agents_have_been_given_up(ranks):
     assert not ranks.leftovers(), result
 
 
-def test_an_agent_beside_the_script_is_replaced(ranks):
-    """The script goes on, and what it has started."""
-    script = CONNECT + (
-        "import subprocess\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        "def addresses():\n"
-        "    return {each['name']: address for address, each in client.scheduler_info(-1)['workers'].items()}\n"
-        "before = addresses()\n"
-        "print('ready', flush=True)\n"
-        "while (now := addresses()).get(1) in (None, before[1]):\n    time.sleep(0.1)\n"
-        "print(client.submit(sum, [1, 2], workers=[now[1]]).result(), now[0] == before[0], child.poll())\n"
-        "child.kill()\n"
-    )
-    run = ranks.start(2, command=apart(1, "--inclusive-workers", ranks.script(script)))
+#: A script beside an agent that is lost: it goes on, and what it has started.
+BESIDE = """
+import subprocess
+child = subprocess.Popen(['sleep', '600'])
+def addresses():
+    return {each['name']: address for address, each in client.scheduler_info(-1)['workers'].items()}
+before = addresses()
+print('ready', flush=True)
+while (now := addresses()).get(1) in (None, before[1]):
+    time.sleep(0.1)
+print(client.submit(sum, [1, 2], workers=[now[1]]).result(), now[0] == before[0], child.poll())
+child.kill()
+"""
+SESSION = """
+import os, sys, time
+import mpidask
+from distributed import Client
+with mpidask.Session(inclusive_workers=True) as session, Client(session) as client:
+"""
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["launcher", "session"])
+def test_an_agent_beside_the_script_is_replaced(ranks, own):
+    """Also where the script is in the rank itself."""
+    if own:
+        body = SESSION + textwrap.indent(BESIDE, "    ")
+        command = apart(1, ranks.script(body), python=True)
+    else:
+        command = apart(1, "--inclusive-workers", ranks.script(CONNECT + BESIDE))
+    run = ranks.start(2, command=command)
     run.wait_for("ready")
     os.kill(_agent(run, 1), signal.SIGKILL)
     result = run.result()
