@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from mpidask.batch.binds import Bind, literal, opened, outermost, quoted
 from mpidask.errors import UsageError
 
-__all__ = ["RUNTIMES", "Container", "Runtime", "settle"]
+__all__ = ["PROCESS", "RUNTIMES", "Container", "Runtime", "settle"]
+
+#: The process on the node that stands for a rank in a container: `mpidask.launch` ends the rank with it.
+PROCESS = "MPIDASK_CONTAINER_PROCESS"
 
 #: Where programs of the image have their temporary files; MPI libraries and launchers meet there, too.
 _TEMPORARY = Bind.parse("${TMPDIR:-/tmp}")
@@ -28,6 +31,8 @@ class Runtime:
     image:     the word that names the image
     unpacked:  the same for a directory
     gpus:      options for the node's GPUs
+    user:      options that keep the user's name in the container, where that is not root
+    through:   lines of bash that run the command, and give it what the runtime would hold back
     launches:  whether these are options of srun, which starts the ranks
     """
 
@@ -38,10 +43,21 @@ class Runtime:
     image: tuple[str, ...] = ("{}",)
     unpacked: tuple[str, ...] | None = None
     gpus: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
+    through: str = ""
     launches: bool = False
 
 
-_PODMAN = ("--rm", "--env-host", "--network=host", "--ipc=host", "--pid=host", "--userns=keep-id")
+_PODMAN = ("--rm", "--network=host", "--ipc=host", "--pid=host")
+
+#: Podman's own --env-host puts the node's PATH in the place of the image's. The launcher's connection is handed over as
+#: the first further descriptor. Containers outlive a `podman run` that was killed, so ranks in them look for it.
+_PODMAN_THROUGH = (
+    f"export {PROCESS}=$$ UCX_POSIX_USE_PROC_LINK=${{UCX_POSIX_USE_PROC_LINK:-n}}; given=(); "
+    "for each in $(compgen -e); do case $each in PATH|LD_LIBRARY_PATH) ;; *) given+=(--env=$each) ;; esac; done; "
+    '[ -z "$PMI_FD" ] || { exec 3<&$PMI_FD; PMI_FD=3; given+=(--preserve-fds=1); }; '
+    'exec "${@:1:2}" "${given[@]}" "${@:3}"'
+)
 
 #: In the order in which they are looked for.
 RUNTIMES: dict[str, Runtime] = {
@@ -56,6 +72,8 @@ RUNTIMES: dict[str, Runtime] = {
         directory="--workdir=",
         unpacked=("--rootfs", "{}"),
         gpus=("--device=nvidia.com/gpu=all",),
+        user=("--userns=keep-id",),
+        through=_PODMAN_THROUGH,
     ),
     # https://hpc.github.io/charliecloud/ch-run.html
     "charliecloud": Runtime(("ch-run",), directory="--cd=", image=("{}", "--")),
@@ -83,6 +101,7 @@ class Container:
     working: the current directory of the program
     gpus:    whether it is to see the GPUs
     spill:   where workers spill; it is made if it is not there, because runtimes refuse what is missing
+    root:    whether root runs it
     """
 
     image: str
@@ -92,6 +111,7 @@ class Container:
     working: str = ""
     gpus: bool = False
     spill: Bind | None = None
+    root: bool = False
 
     @property
     def launches(self) -> bool:
@@ -109,13 +129,14 @@ class Container:
         image = facts.unpacked if facts.unpacked and found else facts.image
         words = [
             *facts.words,
+            *(() if self.root else facts.user),
             *(facts.gpus if self.gpus else ()),
             *_options(facts, [*map(Bind.of, (self.working, *directories)), *binds, _TEMPORARY]),
             *([facts.directory + literal(self.working)] if facts.directory else []),
             *map(opened, self.further),
             *(word.format(literal(self.image) if found else opened(self.image)) for word in image),
         ]
-        return " ".join([*self._making, *map(quoted, words)])
+        return " ".join([*self._making, *_through(facts), *map(quoted, words)])
 
     @property
     def _making(self) -> list[str]:
@@ -129,6 +150,10 @@ class Container:
         if self.spill is None or not self.launches or RUNTIMES[self.runtime].bind is None:
             return ""
         return f"srun --nodes={nodes} --ntasks={nodes} mkdir -p {quoted(self.spill.here)}"
+
+
+def _through(facts: Runtime) -> list[str]:
+    return ["bash", "-c", shlex.quote(facts.through), "mpidask"] if facts.through else []
 
 
 def _options(facts: Runtime, binds: Iterable[Bind]) -> list[str]:
@@ -161,9 +186,9 @@ def settle(
         image = where
     elif image.endswith(".sif") or image.startswith(("/", ".", "~")):
         raise UsageError(f"there is no container image {where}", "give the path of an image, or docker://NAME")
-    return Container(
-        image, name, tuple(further), tuple(binds), os.getcwd(), gpus=gpus, spill=Bind.parse(spill) if spill else None
-    )
+    kept = Bind.parse(spill) if spill else None
+    root = os.geteuid() == 0
+    return Container(image, name, tuple(further), tuple(binds), os.getcwd(), gpus=gpus, spill=kept, root=root)
 
 
 def _words(runtime: str) -> list[str]:

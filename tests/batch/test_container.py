@@ -1,4 +1,4 @@
-"""How each container runtime is called. The command lines are golden: of these runtimes only a stand-in runs here."""
+"""How each container runtime is called. The command lines are golden: no runtime is needed here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GOLDEN = {
         f'singularity exec --nv --bind=/work:/work --bind=/run/it:/run/it --bind=/opt/mpi:/usr/mpi "--bind={TMP}" i.sif'
     ),
     "podman": (
-        "podman run --rm --env-host --network=host --ipc=host --pid=host --userns=keep-id --device=nvidia.com/gpu=all "
+        "podman run --rm --network=host --ipc=host --pid=host --userns=keep-id --device=nvidia.com/gpu=all "
         f'--volume=/work:/work --volume=/run/it:/run/it --volume=/opt/mpi:/usr/mpi "--volume={TMP}" --workdir=/work '
         "i.sif"
     ),
@@ -49,12 +49,54 @@ GOLDEN = {
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_golden_command_lines(name):
     container = Container("i.sif", name, binds=(Bind.parse("/opt/mpi:/usr/mpi"),), working="/work", gpus=True)
-    assert container.words("/run/it") == GOLDEN[name]
+    through = RUNTIMES[name].through
+    before = f"bash -c {shlex.quote(through)} mpidask " if through else ""
+    assert container.words("/run/it") == before + GOLDEN[name]
 
 
 def test_a_directory_is_a_root_file_system_to_podman():
     container = Container("/images/dask", "podman", ("--read-only",), working="/work")
     assert container.words().endswith(" --workdir=/work --read-only --rootfs /images/dask")
+
+
+def test_podman_of_root_has_no_names_to_keep():
+    """It refuses the option."""
+    assert "--userns" not in Container("i", "podman", working="/work", root=True).words()
+    assert settle("i", "podman").root == (os.geteuid() == 0)
+
+
+#: What podman is given, and what its process has.
+PODMAN = """#!/bin/sh
+printf '%s\\n' "$@"
+echo "$$ $MPIDASK_CONTAINER_PROCESS $PMI_FD $(cat <&3) $UCX_POSIX_USE_PROC_LINK"
+"""
+
+
+def test_podman_hands_over_the_environment_and_the_launcher_s_connection(tmp_path):
+    """The node's PATH would hide the programs of the image."""
+    (tmp_path / "podman").write_text(PODMAN)
+    (tmp_path / "podman").chmod(0o755)
+    (tmp_path / "said").write_text("hello")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PMI_FD": "15", "LD_LIBRARY_PATH": "", "ODD": "a b\nPATH=c"}
+    line = f"{Container('i', 'podman', working='/work').words()} program 15<{tmp_path}/said"
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=20)
+    *words, last = done.stdout.splitlines()
+    assert words[:1] == ["run"]
+    assert words[-2:] == ["i", "program"]
+    assert {"--env=PMI_FD", "--env=ODD", "--env=MPIDASK_CONTAINER_PROCESS", "--preserve-fds=1"} <= {*words}
+    assert not {"--env=PATH", "--env=LD_LIBRARY_PATH"} & {*words}
+    process, known, *others = last.split()
+    assert (process, others) == (known, ["3", "hello", "n"])
+
+
+def test_podman_is_started_without_a_launcher_too(tmp_path):
+    (tmp_path / "podman").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (tmp_path / "podman").chmod(0o755)
+    line = Container("i", "podman", working="/work").words()
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True, timeout=20)
+    assert "--preserve-fds" not in done.stdout
+    assert done.stderr == ""
 
 
 def words_of(container, *directories):

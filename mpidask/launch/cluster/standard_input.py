@@ -12,7 +12,7 @@ from mpidask.launch.cluster.run import Run
 from mpidask.launch.comm.polling import wait_async
 from mpidask.launch.comm.world import World
 from mpidask.launch.watchdog import launcher_input
-from mpidask.launch.watchdog.procfs import launcher_process
+from mpidask.launch.watchdog.procfs import launcher_of
 
 __all__ = ["Feed", "Waits", "relay"]
 
@@ -44,7 +44,7 @@ class _Source:
     """Standard input of this process."""
 
     def __init__(self) -> None:
-        self._launcher = launcher_process(os.getppid()) or os.getppid()
+        self._launcher = launcher_of(os.getppid())
         self._silent = not launcher_input.tells_the_end(self._launcher)
         self._has_come = False
 

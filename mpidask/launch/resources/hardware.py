@@ -148,7 +148,7 @@ def _upwards(mount: Path, path: str, mounted_root: str) -> Iterator[Path]:
     relative = os.path.relpath(path, mounted_root)
     directory = mount if relative.startswith("..") else Path(os.path.normpath(mount / relative))
     while True:
-        if directory.is_dir():
+        if os.path.isdir(directory):  # also where it is not: a container that shows its own storage has closed ones
             yield directory
         if directory in (mount, directory.parent):
             return

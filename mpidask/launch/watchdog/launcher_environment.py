@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "AGENT",
+    "CONTAINER",
     "RANK_VARIABLES",
     "TOKEN",
     "counts",
@@ -29,6 +30,9 @@ TOKEN = "MPIDASK_RANK_TOKEN"  # noqa: S105 - a process mark, not a secret
 
 #: Has the same value in a rank's agent and in what that starts, and in no other process of the rank.
 AGENT = "MPIDASK_AGENT_TOKEN"
+
+#: The process on the node that stands for a rank in a container whose runtime starts it from elsewhere.
+CONTAINER = "MPIDASK_CONTAINER_PROCESS"
 
 #: (launcher, rank, size, ranks on this node, place among them), asked in this order: the innermost launcher first.
 #: Slurm sets SLURM_STEP_NUM_TASKS for `srun` alone, SLURM_NTASKS for the batch script as well.
@@ -55,7 +59,7 @@ _IDENTITY = re.compile(
     r"|OMPI_(COMM|UNIVERSE|WORLD|NUM_APP|FIRST_RANKS|APP_CTX|FILE_LOCATION|COMMAND|ARGV"
     r"|TOOL_NAME|VERSION|LIBDIR)"
     r"|OMPI_MCA_(num_procs|initial_wdir|cpu_type|orte_|ess_|pmix_|PREFIXES)"
-    r"|OPAL_USER_PARAMS|SLURM_(PROCID|LOCALID|STEP_ID|STEPID|STEP_NUM_TASKS|PMI)"
+    r"|MPIDASK_CONTAINER_PROCESS$|OPAL_USER_PARAMS|SLURM_(PROCID|LOCALID|STEP_ID|STEPID|STEP_NUM_TASKS|PMI)"
 )
 
 

@@ -11,11 +11,13 @@ import signal
 import time
 from collections.abc import Iterable
 
-from mpidask.launch.watchdog.launcher_environment import RANK_VARIABLES, TOKEN, launcher_rank
+from mpidask.launch.watchdog.launcher_environment import CONTAINER, RANK_VARIABLES, TOKEN, launcher_rank
 
 __all__ = [
     "Stat",
+    "container_process",
     "kill_marked",
+    "launcher_of",
     "launcher_process",
     "launchers_above",
     "outlast_others",
@@ -40,6 +42,9 @@ _LAUNCHER_NAMES = {
     "slurmstepd", "palsd", "flux-shell",
 }  # fmt: skip
 
+
+#: Read early: a rank removes from its environment what its children must not see.
+_container = os.environ.get(CONTAINER, "")
 
 #: Processes, by number and birth, that were found to be ranks: all watchdogs of a node look for all of them.
 _ranks: dict[tuple[int, str], int] = {}
@@ -176,6 +181,17 @@ def launchers_above(pid: int) -> list[Stat]:
     return found
 
 
+def container_process() -> Stat | None:
+    """Return the process on the node that stands for this rank, None where its parent does."""
+    return read_stat(int(_container)) if _container.isdigit() else None
+
+
+def launcher_of(parent: int) -> int:
+    """Return the process that starts ranks and has started this one; its parent if there is none."""
+    container = container_process()
+    return launcher_process(container.pid if container else parent) or parent
+
+
 def launcher_process(pid: int) -> int | None:
     """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
     while pid > 1:
@@ -188,7 +204,7 @@ def launcher_process(pid: int) -> int | None:
 
 def outlast_others() -> None:
     """Wait until no other rank of this node is left, and a little for those of other nodes."""
-    launcher = launcher_process(os.getppid()) or os.getppid()
+    launcher = launcher_of(os.getppid())
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
         if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:

@@ -14,7 +14,15 @@ import time
 from collections.abc import Mapping
 
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
-from mpidask.launch.watchdog.procfs import Stat, kill_marked, launcher_process, launchers_above, ranks_under, read_stat
+from mpidask.launch.watchdog.procfs import (
+    Stat,
+    container_process,
+    kill_marked,
+    launcher_of,
+    launchers_above,
+    ranks_under,
+    read_stat,
+)
 from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
 from mpidask.launch.watchdog.waiting import Waiting
 
@@ -37,7 +45,8 @@ class Watch:
         self.rank = rank
         self.parent = parent
         self.launched = launcher_name(os.environ) is not None
-        self.launcher = launcher_process(parent) or parent
+        self.container = container_process()
+        self.launcher = launcher_of(parent)
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
@@ -113,6 +122,8 @@ class Watch:
         """Return why the rank must go ("" without a word), None if it may stay."""
         if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
             return ""  # nobody is left to read a word
+        if self.container is not None and not _is_there(self.container):
+            return ""
         if not self.cut_off and self._is_cut_off():
             self.cut_off = True
             self.deadline = min(self.deadline, time.monotonic() + _CUT_OFF)
@@ -135,8 +146,7 @@ class Watch:
 
     def _is_cut_off(self) -> bool:
         """Whether what has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone."""
-        present = {each.pid: read_stat(each.pid) for each in self.above}
-        return any((now := present[each.pid]) is None or now.born != each.born for each in self.above)
+        return not all(map(_is_there, self.above))
 
     def _end_launcher(self) -> None:
         """Pass on the signal that has ended what had started the launcher: from one of the node's watchdogs."""
@@ -235,6 +245,12 @@ class Watch:
             from mpidask.launch.watchdog import timeline
 
             timeline.finish(file, run)
+
+
+def _is_there(process: Stat) -> bool:
+    """Whether this very process is still there."""
+    now = read_stat(process.pid)
+    return now is not None and now.born == process.born and now.state not in "ZX"
 
 
 def _startup_timeout() -> float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sys
+import time
 
 import pytest
 from machines import borrowed, install
@@ -99,12 +102,29 @@ def test_a_client_outside_joins_a_scheduler_in_the_container(machine):
     machine.until(str(job["job"]), lambda each: each["state"] in ("done", "cancelled"))
 
 
-@pytest.fixture
-def real():
-    """This machine, with charliecloud, and an image without programs of its own: those of the machine are shown in it."""
+#: What Debian calls them.
+PACKAGES = {"charliecloud": ["charliecloud-runtime"], "podman": ["podman", "runc"]}
+
+#: Podman raises limits of its containers, which a test's machine may not let it do.
+RUNC = """#!{python}
+import json, os, sys
+if "--bundle" in sys.argv:
+    path = os.path.join(sys.argv[sys.argv.index("--bundle") + 1], "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    config["process"].pop("rlimits", None)
+    with open(path, "w") as file:
+        json.dump(config, file)
+os.execv("{runc}", ["runc", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture(params=PACKAGES)
+def real(request):
+    """This machine, with a runtime, and an image without programs of its own: those of the machine are shown in it."""
     if os.geteuid() != 0:
-        pytest.skip("charliecloud is installed by root")
-    install("charliecloud-runtime")
+        pytest.skip("container runtimes are installed by root")
+    install(*PACKAGES[request.param])
     with borrowed("local") as machine:
         image = machine.directory / "image"
         for each in ("dev", "etc", "home", "mnt", "proc", "root", "sys", "tmp", "usr", "var", "run"):
@@ -116,7 +136,21 @@ def real():
         (image / "image").write_text("the real container\n")
         for each in (*shown(), str(machine.directory)):
             (image / each.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        yield machine
+        if request.param == "podman":
+            machine.environment = {**machine.environment, **podman(machine)}
+        yield machine, request.param
+
+
+def podman(machine):
+    """Return the variables with which podman keeps what it writes in a directory of the test."""
+    runc = shutil.which("runc", path="/usr/sbin:/usr/bin")
+    runtime = machine.directory / machine.file("runc", RUNC.format(python=sys.executable, runc=runc))
+    runtime.chmod(0o755)
+    machine.file("containers.conf", f'[engine]\nruntime = "here"\n[engine.runtimes]\nhere = ["{runtime}"]\n')
+    places = "".join(f'{name} = "{machine.directory}/{name}"\n' for name in ("graphroot", "runroot"))
+    machine.file("storage.conf", f'[storage]\ndriver = "vfs"\n{places}')
+    names = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
+    return {variable: f"{machine.directory}/{name}" for variable, name in names.items()}
 
 
 def shown():
@@ -126,18 +160,51 @@ def shown():
 
 @pytest.mark.thorough
 def test_a_real_container(real):
+    """Ranks that the node's MPI starts in containers find each other: three workers and a script."""
+    machine, runtime = real
     binds = [word for each in shown() for word in ("--container-bind", each)]
-    words = ["--ranks-per-node", "3", "--container", "image", "--container-runtime", "charliecloud", *binds]
+    words = ["--ranks-per-node", "3", "--container", "image", "--container-runtime", runtime, *binds]
     python = ["--python", sys.executable]
-    done = real.mpidask("submit", *words, *python, "--follow", real.file("script.py", SCRIPT), timeout=120)
+    done = machine.mpidask("submit", *words, *python, "--follow", machine.file("script.py", SCRIPT), timeout=120)
     assert "script in the real container and tasks in the real container\n42\n" in done.stdout, done
     assert done.returncode == 3, done
-    assert real.left_over() == []
+    assert machine.left_over() == []
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("real", ["charliecloud"], indirect=True)
 def test_a_real_container_for_the_workers_of_a_cluster(real):
-    words = ["image", "charliecloud", *shown()]
-    done = real.run(real.python, real.file("cluster.py", CLUSTER), *words, timeout=120)
+    machine, runtime = real
+    words = ["image", runtime, *shown()]
+    done = machine.run(machine.python, machine.file("cluster.py", CLUSTER), *words, timeout=120)
     assert done.stdout == "this program in the node and tasks in the real container\n", done
-    assert real.left_over() == []
+    assert machine.left_over() == []
+
+
+ENDLESS = """
+import time
+from dask.distributed import Client
+client = Client()
+print("ready", flush=True)
+for _ in range(600):
+    time.sleep(1)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("real", ["podman"], indirect=True)
+def test_ranks_in_containers_end_with_the_job(real):
+    """Podman's containers belong to another process than the one that the launcher kills."""
+    machine, runtime = real
+    binds = [word for each in shown() for word in ("--container-bind", each)]
+    words = ["--ranks-per-node", "3", "--container", "image", "--container-runtime", runtime, *binds]
+    job = machine.submit(*words, "--python", sys.executable, machine.file("script.py", ENDLESS))
+    deadline = time.monotonic() + 60
+    while "ready" not in machine.log(job):
+        assert time.monotonic() < deadline, machine.log(job)
+        time.sleep(0.3)
+    ended = [pid for pid, line in machine.processes().items() if line.startswith("podman run ")]
+    assert len(ended) == 3
+    os.kill(min(ended), signal.SIGKILL)
+    machine.until(job, lambda each: each["state"] == "failed")
+    assert machine.left_over() == []

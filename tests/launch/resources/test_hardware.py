@@ -78,6 +78,13 @@ def test_cpu_quota_of_version_1(machine):
     assert [limit.amount for limit in hardware.cgroup_limits("cpu", machine(V1))] == [3.0]
 
 
+def test_mounts_that_cannot_be_looked_at_are_left_out(machine):
+    """Podman keeps its images in the home directory, which a container may show: other users' names, and closed."""
+    closed = f"31 23 0:26 / /home/{'x' * 300}/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+    root = machine({**V2, "proc/self/mountinfo": closed + V2["proc/self/mountinfo"]})
+    assert [limit.amount for limit in hardware.cgroup_limits("cpu", root)] == [2.5]
+
+
 def test_kills_for_want_of_memory_are_counted(machine):
     assert hardware.oom_kills(machine(V2)) == 2
     assert hardware.oom_kills(machine({"proc/self/cgroup": ""}) / "nowhere") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 
 import pytest
@@ -298,6 +299,21 @@ def test_without_mpirun_a_signal_leaves_nothing_behind(ranks, name):
     number = getattr(signal, name)
     assert result.status == (-number if name == "SIGKILL" else 128 + number), result  # the script's, in order
     assert result.stderr.count("Traceback") == (name == "SIGINT"), result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
+def test_a_rank_in_a_container_ends_with_the_process_that_stands_for_it(ranks):
+    """A container runtime may start ranks from elsewhere: killed with its launcher, it leaves them behind."""
+    with subprocess.Popen(["sleep", "100"]) as runtime:
+        environ = {"MPIDASK_CONTAINER_PROCESS": str(runtime.pid)}
+        run = ranks.start(0, ranks.script(SLEEPER), environ=environ)
+        try:
+            run.wait_for("ready")
+        finally:
+            runtime.kill()
+    result = run.result(20)
+    assert result.status == -signal.SIGKILL, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
 

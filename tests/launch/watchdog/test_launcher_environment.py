@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mpidask.batch import container
 from mpidask.launch.watchdog import launcher_environment
 
 OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
@@ -50,5 +51,10 @@ def test_without_a_launcher_there_is_one_process():
 
 def test_identity_is_removed_and_settings_stay():
     names = [*OPEN_MPI, *HYDRA, "PMIX_RANK", "SLURM_PROCID", "OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"]
+    names += [launcher_environment.CONTAINER]
     left = set(names) - set(launcher_environment.rank_identity(names))
     assert left == {"OMPI_MCA_btl", "SLURM_JOB_ID", "SLURM_NTASKS", "PATH"}
+
+
+def test_both_sides_of_a_container_use_one_name():
+    assert launcher_environment.CONTAINER == container.PROCESS
