@@ -273,11 +273,16 @@ def details(each: Mapping[str, Any]) -> list[str]:
     }
     said = [f"  {name:<9}  {text}" for name, text in fields.items() if text]
     before = [
-        f"  before     {one['id']}, submitted {_local(one['submitted'])}, exit status {one['exit_status']}"
+        f"  before     {one['id']}, submitted {_local(one['submitted'])}, {_left(one['exit_status'])}"
         for one in each["executions"][:-1]
     ]
     report = [f"  report     {line}" for line in (each.get("report") or {}).get("lines", ())]
     return [f"job {each['job'] or '-'} ({each['name']}) on {each['system']}: {each['state']}", *said, *before, *report]
+
+
+def _left(status: int | None) -> str:
+    """Return the exit status of an execution in words: one that was ended from outside has left none."""
+    return "no exit status" if status is None else f"exit status {status}"
 
 
 def _local(text: str | None) -> str:

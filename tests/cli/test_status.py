@@ -115,6 +115,8 @@ def test_one_job_is_shown_whole():
     assert "  nodes      n1, n2" in shown
     assert "  log        /state/run/job.log" in shown
     assert shown[-1] == "  before     4709, submitted 2026-11-21 14:00:00, exit status 75"
+    lost = table.details({**WAITS, "node_list": None, "executions": [{**again[0], "exit_status": None}, {}]})
+    assert lost[-1] == "  before     4709, submitted 2026-11-21 14:00:00, no exit status"
 
 
 def record_of(tmp_path, **more):

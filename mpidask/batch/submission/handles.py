@@ -98,14 +98,14 @@ class Handle:
         """Wait for the job's end; return its exit status, None if it is not known.
 
         timeout: s; raises TimeoutError after them
+        A job that wants to be submitted again and could not do it from its node is submitted again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for standing in self.follow():
-            if standing.state.ended and standing.final:
-                return standing.exit_status
+        while not self.is_over(standing := self.refresh()):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"job {self.title} is {standing.state.value} after {timeout:g} s")
-        raise AssertionError("unreachable")
+            time.sleep(_GLANCE)
+        return standing.exit_status
 
     def follow(self) -> Iterator[Standing]:
         """Yield what is known of the job, a few times a second, to the end."""
@@ -254,7 +254,7 @@ class AsyncHandle:
     async def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the job's end like `Handle.wait`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not (standing := await self.refresh()).final:
+        while not await asyncio.to_thread(self.handle.is_over, standing := await self.refresh()):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"job {self.id} is {standing.state.value} after {timeout:g} s")
             await asyncio.sleep(_GLANCE)

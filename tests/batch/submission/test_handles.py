@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+from datetime import timedelta
+
+import pytest
 
 from mpidask.batch import settings
 from mpidask.batch.job import BatchJob
@@ -22,3 +26,15 @@ def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
     handle.cancel()
     assert handle.wait(timeout=30) != 0
     assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")
+
+
+@pytest.mark.parametrize("wait", [lambda handle: handle.wait, lambda handle: handles.AsyncHandle(handle).wait])
+def test_who_waits_submits_a_job_again_that_could_not_do_it(tmp_path, wait):
+    """As whoever follows it does: some sites let nodes submit nothing."""
+    options = settings.load({"state_directory": str(tmp_path / "state")})
+    script = f"[ -e {tmp_path}/ran ] && exit 3; touch {tmp_path}/ran; exit 75"
+    job = BatchJob(command=("sh", "-c", script), requeue=1, python="false", launch_timeout=timedelta(0))
+    handle = handles.submit(job, "local", options=options)
+    status = wait(handle)(timeout=120)
+    assert (asyncio.run(status) if asyncio.iscoroutine(status) else status) == 3
+    assert len(handle.record.submissions) == 2
