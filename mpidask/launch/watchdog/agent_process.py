@@ -49,7 +49,8 @@ _RUNS = "main({{channel}}, early={early}, duty={duty})"
 
 #: Options that have servers import in another way, be elsewhere, or have other variables.
 _OTHERWISE = ("import-cache", "no-nanny", "scheduler-rank", "worker-class")
-_ALL_HOST = ("inclusive-workers", "workers-per-rank")  # the first rank of a node has workers, whoever it is
+_ALL_HOST = ("inclusive-workers", "workers-per-rank")  # the first rank of a node has workers, whoever it is ...
+_NOT_ALL = ("exclusive-workers",)  # ... unless this is asked for
 
 
 def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: bool) -> bool:
@@ -64,7 +65,7 @@ def is_likely(environ: Mapping[str, str], words: Sequence[str], *, has_script: b
         return False
     rank, place = launcher_rank(environ), local_rank(environ)
     client = client_rank(environ, words) if has_script else None
-    first, all_host = _first(client), _has(environ, words, _ALL_HOST)
+    first, all_host = _first(client), _all_host(environ, words)
     if rank == 0 or (place == 0 and (rank != client or all_host)):
         return True
     return rank == first < launcher_size(environ) and bool(place) and not all_host
@@ -79,13 +80,18 @@ def likely_blas_threads(environ: Mapping[str, str], words: Sequence[str], cores:
     cores: on which this rank may run
     """
     threads, per_rank = (option_value(environ, words, option) for option in ("nthreads", "workers-per-rank"))
-    alone = launcher_rank(environ) == 0 and not _has(environ, words, _ALL_HOST)
+    alone = launcher_rank(environ) == 0 and not _all_host(environ, words)
     if not threads.isdigit() or per_rank == "auto" or (alone and launcher_size(environ) > 2):  # a scheduler alone
         return 1
     others = _first(client_rank(environ, words) if has_script else None)  # ranks of the first node without workers
     beside = others if launcher_rank(environ) == others and local_rank(environ) else 0
     workers = ((local_size(environ) or 1) - beside) * (int(per_rank) if per_rank.isdigit() else 1)
     return max(1, cores // max(1, workers) // max(1, int(threads)))
+
+
+def _all_host(environ: Mapping[str, str], words: Sequence[str]) -> bool:
+    """Whether the ranks of the scheduler and of the script host workers, too."""
+    return _has(environ, words, _ALL_HOST) and not _has(environ, words, _NOT_ALL)
 
 
 def _first(client: int | None) -> int:

@@ -396,6 +396,7 @@ def mpich(rank, size, place=None, here=1):
         ([0, 0, 0, 0], ["--workers-per-rank=auto", "x.py"], True, [0, 1, 2, 3]),
         ([0, 1, 2, 3], ["--inclusive-workers", "x.py"], True, [0]),
         ([0, 1, 2, 3], ["--workers-per-rank=2", "x.py"], True, [0]),
+        ([0, 1, 2, 3], ["--workers-per-rank=2", "--exclusive-workers", "x.py"], True, [0, 2]),
         ([0, 1, 2, 3], ["--client-rank", "3", "x.py"], True, [0, 1]),
         ([0, 1, 2, 3], ["--no-nanny", "x.py"], True, []),
         ([0, 1, 2, 3], ["--import-cache", "x.py"], True, []),
@@ -428,6 +429,7 @@ def test_an_agent_is_not_early_where_the_environment_says_otherwise():
         (mpich(6, 10, 0, 4), ["--nthreads=1"], 4),  # the second node
         (mpich(0, 2, 0, 2), ["--nthreads=1", "--workers-per-rank=4"], 2),
         (mpich(0, 2, 0, 2), ["--nthreads=1", "--workers-per-rank", "auto"], 1),
+        (mpich(2, 3, 2, 3), ["--nthreads=1", "--workers-per-rank=4", "--exclusive-workers"], 4),
         (mpich(2, 34, 2, 34), ["--nthreads=1"], 1),
     ],
 )
@@ -435,8 +437,8 @@ def test_the_likely_threads_of_numerical_libraries(environ, words, likely):
     assert agent_process.likely_blas_threads(environ, [*words, "x.py"], 16, has_script=True) == likely
 
 
-@pytest.mark.parametrize("n", [1, 3])
-def test_an_early_agent_fits_threads_that_are_asked_for(ranks, n):
+@pytest.mark.parametrize(("n", "words"), [(1, []), (3, ["--workers-per-rank", "1", "--exclusive-workers"])])
+def test_an_early_agent_fits_threads_that_are_asked_for(ranks, n, words):
     cores = len(os.sched_getaffinity(0))
     script = (
         "from distributed import Client\nimport os\n"
@@ -444,7 +446,7 @@ def test_an_early_agent_fits_threads_that_are_asked_for(ranks, n):
         "client = Client()\nprint(client.submit(lambda: os.environ['OMP_NUM_THREADS']).result())\n"
         "print(any('early=True' in line for line in client.submit(ancestors).result()))\n"
     )
-    result = ranks(n, "--nthreads", "1", ranks.script(script))
+    result = ranks(n, "--nthreads", "1", *words, ranks.script(script))
     assert (result.status, result.stdout) == (0, f"{cores}\nTrue\n"), result
 
 
