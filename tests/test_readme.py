@@ -6,9 +6,13 @@ import ast
 import dataclasses
 import re
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from mpidask import errors
 from mpidask.batch.settings import JobOptions
@@ -179,3 +183,22 @@ def test_what_the_extras_need_is_pinned():
     files = [ROOT / "requirements" / f"{name}.txt" for name in ("constraints", "integrations")]
     pinned = {normal(line) for path in files for line in path.read_text().splitlines()}
     assert sorted({normal(each) for each in wanted} - pinned) == []
+
+
+def test_what_is_pinned_can_be_had_on_the_oldest_python():
+    """That of Debian 12, on which `./do slurm` and the others are to work; requirements/bounds.txt sees to it."""
+    pins = {}
+    for name in ("constraints", "integrations"):
+        lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+        pins[name] = {canonicalize_name(each): version for each, _, version in (line.partition("==") for line in lines)}
+    wants = {
+        (canonicalize_name(each.metadata["Name"]), each.version): each.metadata["Requires-Python"] or ""
+        for each in distributions()
+    }
+    ours = {pin: wants[pin] for each in pins.values() for pin in each.items() if pin in wants}
+    assert len(ours) > 50
+    assert {pin: python for pin, python in ours.items() if not SpecifierSet(python).contains("3.11.2")} == {}
+    bounds = (ROOT / "requirements" / "bounds.txt").read_text().splitlines()
+    for bound in map(Requirement, (line for line in bounds if not line.startswith("#"))):
+        for each in pins.values():
+            assert bound.specifier.contains(each.get(canonicalize_name(bound.name), "0")), bound
