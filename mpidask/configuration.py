@@ -101,7 +101,7 @@ def read(
     try:
         names = layers.chain(every, str(chosen)) if chosen else []
     except UsageError as error:
-        where = None if profile else stands_in("mpidask", "profile")
+        where = stands_in("mpidask", *(("profiles", profile, "like") if profile else ("profile",)))
         raise UsageError(f"{error.what} ({where})" if where else error.what, error.remedy) from None
     return Configured(layers.merge(every, names, translate), names)
 

@@ -16,7 +16,7 @@ from mpidask.doctor import profile
 from mpidask.errors import MpidaskError, UsageError
 from mpidask.options import loading
 from mpidask.profiles import layers, packaged
-from mpidask.profiles.checks import ANY, Problem, unknown_keys
+from mpidask.profiles.checks import ANY, unknown_keys
 from mpidask.profiles.file import content, tree
 
 __all__ = ["COMMANDS"]
@@ -87,18 +87,27 @@ def _defaults() -> Iterator[tuple[layers.Path, Any]]:
 def _check(profile: str | None) -> int:
     """Print what is wrong in the files, each with its line; return 2 if anything is."""
     every = list(configuration.files())
-    problems = [f"{file}, line {each.line}: {each.what}; {each.remedy}" for file in every for each in _wrong_keys(file)]
-    problems += [] if problems else _wrong_values(profile)
+    problems = [text for file in every for text in _wrong_keys(file)]
+    if not problems:
+        chosen = [profile, *([] if profile else _own_profiles())]
+        problems = [*dict.fromkeys(text for each in chosen for text in _wrong_values(each))]
     print("\n".join(problems) if problems else f"{len(every)} files, no mistakes")
     return 2 if problems else 0
 
 
-def _wrong_keys(file: str) -> list[Problem]:
+def _wrong_keys(file: str) -> list[str]:
     try:
         content(file)
     except UsageError as error:
-        return [Problem(1, error.what, error.remedy)]
-    return sorted(unknown_keys(tree(file), _schema()), key=lambda each: each.line)
+        return [f"{error.what}; {error.remedy}"]
+    found = sorted(unknown_keys(tree(file), _schema()), key=lambda each: each.line)
+    return [f"{file}, line {each.line}: {each.what}; {each.remedy}" for each in found]
+
+
+def _own_profiles() -> list[str]:
+    """Return the profiles that files have and mpidask does not bring."""
+    ours = (each.profiles for each in configuration.layers_here() if each.place != packaged.LAYER.place)
+    return sorted({name for profiles in ours for name in profiles})
 
 
 def _wrong_values(profile: str | None) -> list[str]:

@@ -243,7 +243,9 @@ MISTAKES = {
     "mpidask:\n  batch: 3\n": "line 2: mpidask.batch is no section; a mapping is needed",
     "mpidask:\n  batch:\n    nodes: two\n": "line 3) is 'two'",
     "mpidask: {profile: nowhere}\n": "there is no profile 'nowhere'",
-    "mpidask:\n  nthreads: [1\n": "is no YAML",
+    "mpidask:\n  profiles:\n    p:\n      batch: {nodes: two}\n": "mpidask.batch.nodes (profile p, ",
+    "mpidask:\n  profiles:\n    p: {like: nowhere}\n": "there is no profile 'nowhere'",
+    "mpidask:\n  nthreads: [1\n": "/mpidask.yaml, line 3, column 1 is no YAML",
 }  # fmt: skip
 
 
@@ -254,6 +256,7 @@ def test_config_check_names_file_line_and_key(written, typed, text):
     assert status == 2
     assert str(project) in printed.out
     assert MISTAKES[text] in printed.out
+    assert printed.out.count(str(project)) <= 1, "a file is named once"
 
 
 def test_config_check_is_content_with_what_mpidask_prints(written, typed):
