@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import dask.config
+import distributed  # noqa: F401 - not within a test that changes the configuration
 import pytest
 
 from mpidask.dashboard import access, links
@@ -197,3 +198,15 @@ def test_the_proxy_is_detected_or_configured():
     assert links.proxied(LINK, "n17", {}, LINK) is None
     labels = links.ways(LINK, "n17", {**hub, "USER": "ann"}, "{scheme}://{host}:{port}/status")
     assert [text.split(": ")[0] for _, text in labels] == ["from elsewhere", "by the proxy"]
+
+
+def test_what_has_the_same_keys_shares_a_context():
+    """Each nanny of a process asks for two; one takes 1 ms."""
+    keys, others = credentials.make(), credentials.make()
+
+    def context(found, kind, role="worker"):
+        return getattr(found.security(), f"get_{kind}_args")(role)["ssl_context"]
+
+    assert context(keys, "listen") is context(keys, "listen")
+    assert len({context(keys, "listen"), context(keys, "connection"), context(others, "listen")}) == 3
+    assert context(keys, "listen", "scheduler") is not context(keys, "listen")

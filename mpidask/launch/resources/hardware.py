@@ -5,6 +5,7 @@ Reads the machine, no MPI. `root` stands for / in every function, so that record
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import resource
@@ -186,13 +187,18 @@ def file_system(path: str, root: Path = _ROOT) -> str:
 # --------------------------------------------------------------------- reading
 def oom_kills(root: Path = _ROOT) -> int:
     """Return how often the kernel has killed a process in this process's cgroups for want of memory."""
-    texts = [text_of(directory / name) for directory in cgroup_directories("memory", root) for name in _OOM_FILES]
+    texts = map(text_of, _oom_files(root))
     return max(
         (int(count) for text in texts for count in re.findall(r"^oom_kill (\d+)", text, re.MULTILINE)), default=0
     )
 
 
-_OOM_FILES = ("memory.events", "memory.oom_control")
+@functools.cache
+def _oom_files(root: Path) -> list[Path]:
+    """Return the files with that number; they are looked up once: there is a question for each worker's start."""
+    names = ("memory.events", "memory.oom_control")
+    files = [directory / name for directory in cgroup_directories("memory", root) for name in names]
+    return [file for file in files if file.exists()]
 
 
 def listing(path: Path) -> list[str]:
