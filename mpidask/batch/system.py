@@ -94,10 +94,12 @@ class Accounting:
     command: fields as in `Query`
     figures: name -> regular expression, searched with MULTILINE: of all that its group matches the largest counts.
              wall and cpu (times), memory (of a rank, where the system knows that) and asked (sizes), energy (joules)
+    added:   figures of which it tells parts, that are added instead
     """
 
     command: Line
     figures: Mapping[str, str]
+    added: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,7 @@ def parse(system: BatchSystem, output: str) -> dict[str, float]:
     """Return what such an output tells (pure)."""
     assert system.accounting is not None
     found = {
-        name: max(map(_value, texts))
+        name: (sum if name in system.accounting.added else max)(map(_value, texts))
         for name, pattern in system.accounting.figures.items()
         if (texts := re.findall(pattern, output, re.MULTILINE))
     }

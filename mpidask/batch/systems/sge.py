@@ -73,6 +73,7 @@ SYSTEM = BatchSystem(
             "cpu": r"^cpu +([\d.]+)",
             "memory of the job": r"^maxvmem +(\d[\d.]*\w?)",
         },
+        added=("cpu", "memory of the job"),  # each node's task has a record of its own: sge_pe(5), accounting_summary
     ),
     history=Query(
         command="qacct -j {base}",

@@ -27,6 +27,7 @@ Job Id: 12.server
 """
 BACCT = (Path(__file__).parents[1] / "recorded" / "lsf" / "accounting.txt").read_text()
 QACCT = "ru_wallclock 100\ncpu          150.5\nmaxvmem      1.5G\n"
+QACCT_OF_TWO_NODES = f"ru_wallclock 98s\ncpu          1.500s\nmaxvmem      512.000MB\n{'=' * 62}\n{QACCT}"
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ QACCT = "ru_wallclock 100\ncpu          150.5\nmaxvmem      1.5G\n"
         ("lsf", BACCT.replace(" 1.5G ", "    - ").replace("done   ", "exit   "), {"wall": 100, "cpu": 150.5}),
         ("lsf", "No matching job found\n", {}),
         ("sge", QACCT, {"wall": 100, "cpu": 150.5, "memory of the job": 1.5 * 2**30}),
+        ("sge", QACCT_OF_TWO_NODES, {"wall": 100, "cpu": 152, "memory of the job": 2 * 2**30}),
     ],
 )
 def test_figures(name, output, found):
