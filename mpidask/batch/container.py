@@ -53,7 +53,7 @@ _PODMAN = ("--rm", "--network=host", "--ipc=host", "--pid=host")
 #: Podman's own --env-host puts the node's PATH in the place of the image's. The launcher's connection is handed over as
 #: the first further descriptor. Containers outlive a `podman run` that was killed, so ranks in them look for it.
 _PODMAN_THROUGH = (
-    f"export {PROCESS}=$$ UCX_POSIX_USE_PROC_LINK=${{UCX_POSIX_USE_PROC_LINK:-n}}; given=(); "
+    f"export {PROCESS}=$$; given=(); "
     "for each in $(compgen -e); do case $each in PATH|LD_LIBRARY_PATH) ;; *) given+=(--env=$each) ;; esac; done; "
     '[ -z "$PMI_FD" ] || { exec 3<&$PMI_FD; PMI_FD=3; given+=(--preserve-fds=1); }; '
     'exec "${@:1:2}" "${given[@]}" "${@:3}"'

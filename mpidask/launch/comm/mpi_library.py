@@ -13,17 +13,30 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mpidask.errors import StartupError
+from mpidask.job_environment import text_of
 from mpidask.launch.comm import startup_errors
 from mpidask.launch.watchdog import mark
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 
-__all__ = ["bring_up", "environ_names", "family", "is_finalized", "loaded", "parameter_files", "settings", "texts"]
+__all__ = [
+    "bring_up",
+    "environ_names",
+    "family",
+    "is_finalized",
+    "loaded",
+    "parameter_files",
+    "settings",
+    "shared_memory",
+    "texts",
+]
 
 _VARIABLE = "OMPI_MCA_btl"
 _FILE = "openmpi-mca-params.conf"
+_BY_PROC = "UCX_POSIX_USE_PROC_LINK"
 
 
 def bring_up() -> Any:
@@ -101,6 +114,7 @@ def _initialise(mpi: Any) -> None:
     """Bring the library up, with settings that are for this alone: what the script starts does not get them."""
     one_node = launcher_size(os.environ) == (local_size(os.environ) or 1)
     ours = settings(mpi.get_vendor(), os.environ, texts(os.environ), one_node=one_node)
+    ours |= shared_memory(text_of(Path("/proc/self/uid_map")), os.environ)
     os.environ.update(ours)
     try:
         mpi.Init_thread(mpi.THREAD_MULTIPLE)
@@ -136,6 +150,18 @@ def settings(
     if any(re.search(r"^\s*btl\s*=", text, re.MULTILINE) for text in given):
         return {}
     return {_VARIABLE: "^ofi"}
+
+
+def shared_memory(users: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables for UCX, which MPICH has in it (pure).
+
+    Ranks in containers of an ordinary user have a user namespace each, and may not open what another one's /proc/PID/fd
+    shows. UCX then uses names in /dev/shm.
+
+    users: the numbers of users of this process's namespace, as the kernel maps them
+    """
+    own = users.split() not in ([], ["0", "0", "4294967295"])
+    return {_BY_PROC: "n"} if own and _BY_PROC not in environ else {}
 
 
 def parameter_files(library: str, environ: Mapping[str, str]) -> list[str]:

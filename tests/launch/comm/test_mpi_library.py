@@ -25,6 +25,19 @@ def test_the_mpi_library_is_told_nothing_that_it_or_the_site_may_refuse(vendor, 
     assert mpi_library.settings(vendor, environ, texts, one_node=one_node) == expected
 
 
+@pytest.mark.parametrize(
+    ("users", "environ", "expected"),
+    [
+        ("         0          0 4294967295\n", {}, {}),
+        ("      1777       1777          1\n", {}, {"UCX_POSIX_USE_PROC_LINK": "n"}),
+        ("      1777       1777          1\n", {"UCX_POSIX_USE_PROC_LINK": "y"}, {}),
+        ("", {}, {}),
+    ],
+)
+def test_ranks_in_user_namespaces_share_memory_by_name(users, environ, expected):
+    assert mpi_library.shared_memory(users, environ) == expected
+
+
 def test_open_mpi_s_parameter_files_are_found_beside_the_library(tmp_path):
     file = tmp_path / "etc" / "openmpi-mca-params.conf"
     for library in ("lib/libmpi.so.40", "lib/x86_64-linux-gnu/libmpi.so.40", "lib64/openmpi/lib/libmpi.so"):
