@@ -192,7 +192,7 @@ def test_what_is_pinned_can_be_had_on_the_oldest_python():
         lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
         pins[name] = {canonicalize_name(each): version for each, _, version in (line.partition("==") for line in lines)}
     wants = {
-        (canonicalize_name(each.metadata["Name"]), each.version): each.metadata["Requires-Python"] or ""
+        (canonicalize_name(each.metadata["Name"]), each.version): each.metadata.get("Requires-Python", "")
         for each in distributions()
     }
     ours = {pin: wants[pin] for each in pins.values() for pin in each.items() if pin in wants}
