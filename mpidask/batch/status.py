@@ -148,14 +148,18 @@ def _restarts(system: BatchSystem, before: Standing, evidence: Evidence, *, earl
     """Return how often a job has been started again, or is going to be."""
     report = evidence.report
     told = report.restarts if report is not None else None
-    interrupted = report is not None and is_interrupted(system, before, report)
+    interrupted = report is not None and is_interrupted(system, before, report, evidence.execution)
     begun = (evidence.execution or 0) + (earlier or interrupted)
     return max(before.restarts, told or 0, begun)
 
 
-def is_interrupted(system: BatchSystem, before: Standing, report: Report) -> bool:
-    """Whether a job that ran waits now: not all systems count how often they have started a job."""
-    return report.state is JobState.PENDING and system.state(before.native) is JobState.RUNNING
+def is_interrupted(system: BatchSystem, before: Standing, report: Report, execution: int | None) -> bool:
+    """Whether a job that ran waits now: not all systems count how often they have started a job.
+
+    execution: the script's last, from 0; None if it has never begun: a start that failed before it is none
+    """
+    ran = execution is not None and system.state(before.native) is JobState.RUNNING
+    return ran and report.state is JobState.PENDING
 
 
 def _waits(system: BatchSystem, before: Standing, known: Standing, report: Report) -> str | None:

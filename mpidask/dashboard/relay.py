@@ -69,8 +69,10 @@ class Relay:
         try:
             comm = await self._connect()
             await comm.write({"op": _OPERATION, "reply": False})
-        except OSError:  # the scheduler is gone
+        except BaseException as error:
             writer.close()
+            if not isinstance(error, OSError):  # which says that the scheduler is gone
+                raise
         else:
             await _pass_on(comm, reader, writer)
 

@@ -81,8 +81,11 @@ AGAIN = "requeued once; waits to run again"
         ({"report": report("TO", "TimeLimit", 0)}, ("failed", None, "the walltime was reached", True)),
         ({"report": report("CA", None, 0)}, ("cancelled", None, "cancelled", True)),
         ({"report": report("CD", None, 0)}, ("done", 0, None, True)),
-        ({"report": report("PD", "Priority")}, ("pending", None, f"{AGAIN}: other jobs come first (Priority)", False)),
-        ({"report": report("PD", "NewWord")}, ("pending", None, f"{AGAIN}: NewWord", False)),
+        (
+            {"report": report("PD", "Priority"), "execution": 0},
+            ("pending", None, f"{AGAIN}: other jobs come first (Priority)", False),
+        ),
+        ({"report": report("PD", "NewWord"), "execution": 0}, ("pending", None, f"{AGAIN}: NewWord", False)),
         ({"report": report("XX")}, ("unknown", None, "Slurm says 'XX'", False)),
         ({}, ("running", None, None, False)),
     ],
@@ -251,31 +254,42 @@ SGE_LISTED = "<job_list state='x'><JB_job_number>7</JB_job_number><state>{}</sta
 
 
 @pytest.mark.parametrize(
-    ("batch", "listed", "runs", "waits", "down"),
+    ("batch", "listed", "runs", "waits"),
     [
-        (pbs.SYSTEM, PBS_LISTED, ("R", "-"), ("Q", "Not Running: Not enough free nodes available"), "pbs"),
-        (sge.SYSTEM, SGE_LISTED, ("r", ""), ("Rq", ""), "sge"),
+        (pbs.SYSTEM, PBS_LISTED, ("R", "-"), ("Q", "Not Running: Not enough free nodes available")),
+        (sge.SYSTEM, SGE_LISTED, ("r", ""), ("Rq", "")),
     ],
 )
-def test_a_job_that_waits_again_was_interrupted(batch, listed, runs, waits, down, monkeypatch):
-    """Also where the batch system counts starts only, or nothing: and the nodes that are down now tell why."""
-    nodes = (RECORDED / down / "down.txt").read_text().partition("\n")[2]
+@pytest.mark.parametrize("execution", [0, None])
+def test_a_job_that_waits_again_was_interrupted(batch, listed, runs, waits, execution, monkeypatch):
+    """Also where the batch system counts starts only, or nothing: and the nodes that are down now tell why.
+
+    A start that did not reach the script is none: the job's exit status would be taken for that of an earlier one.
+    """
+    nodes = (RECORDED / batch.name / "down.txt").read_text().partition("\n")[2]
     answers = {batch.down.command.split()[0]: nodes, "qstat": listed.format(*runs)}
     monkeypatch.setattr(runner, "run", lambda command, **_: runner.Output(command, 0, answers[command.argv[0]], ""))
     job = Watched(
-        identity=JobId("7.pbs" if batch is pbs.SYSTEM else "7"), standing=Standing(id="7"), hosts=["n2", "mn4"]
+        identity=JobId("7.pbs" if batch is pbs.SYSTEM else "7"),
+        standing=Standing(id="7"),
+        hosts=["n2", "mn4"],
+        execution=execution,
     )
     (job.standing,) = monitor.judge_all(batch, [job], 0)
     assert (job.standing.state, job.standing.restarts) == (JobState.RUNNING, 0)
     answers["qstat"] = listed.format(*waits)
     for _ in range(2):
         (job.standing,) = monitor.judge_all(batch, [job], 0)
-        assert (job.standing.state, job.standing.restarts) == (JobState.PENDING, 1)
+        assert (job.standing.state, job.standing.restarts) == (JobState.PENDING, 0 if execution is None else 1)
         lost = "n2" if batch is pbs.SYSTEM else "mn4"
+        if execution is None:
+            assert "requeued" not in (job.standing.reason or "")
+            continue
         assert job.standing.reason.startswith(f"requeued once, as node {lost} was lost; waits to run again")
-    answers["qstat"] = listed.format(*runs)
+    job.execution, job.exited = 0 if execution is None else 1, 0  # it ran meanwhile
+    answers["qstat"] = listed.format("", "").partition("<job_list")[0] if batch is sge.SYSTEM else ""
     (job.standing,) = monitor.judge_all(batch, [job], 0)
-    assert (job.standing.state, job.standing.restarts) == (JobState.RUNNING, 1)
+    assert (job.standing.state, job.standing.exit_status) == (JobState.DONE, 0)
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,7 @@ def _lost_nodes(system: BatchSystem, record: Watched, report: Report | None) -> 
         return (report.lost,) if report else ()
     before = record.standing
     failed = report.state.ended and system.cause(report.native, report.reason) == NODE_FAILED
-    if failed or (report.restarts or 0) > before.restarts or is_interrupted(system, before, report):
+    if failed or (report.restarts or 0) > before.restarts or is_interrupted(system, before, report, record.execution):
         return lost_nodes.look(system, record.identity, record.hosts, record.tail)
     return ()
 

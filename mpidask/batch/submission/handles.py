@@ -98,7 +98,8 @@ class Handle:
         """Wait for the job's end; return its exit status, None if it is not known.
 
         timeout: s; raises TimeoutError after them
-        A job that wants to be submitted again and could not do it from its node is submitted again.
+        A job that wants to be submitted again and could not do it from its node is submitted again; raises BatchError
+        if the batch system refuses that.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_over(standing := self.refresh()):
@@ -235,7 +236,12 @@ class AsyncHandle:
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
-        self.id, self.name, self.directory = handle.id, handle.name, handle.directory
+        self.name, self.directory = handle.name, handle.directory
+
+    @property
+    def id(self) -> str:
+        """The batch system's id of the job, the last one if it was submitted again."""
+        return self.handle.id
 
     async def refresh(self) -> Standing:
         """Return what is known of the job."""

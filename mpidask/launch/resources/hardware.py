@@ -198,7 +198,7 @@ def _oom_files(root: Path) -> list[Path]:
     """Return the files with that number; they are looked up once: there is a question for each worker's start."""
     names = ("memory.events", "memory.oom_control")
     files = [directory / name for directory in cgroup_directories("memory", root) for name in names]
-    return [file for file in files if file.exists()]
+    return [file for file in files if os.path.exists(file)]  # False, too, in a directory that may not be entered
 
 
 def listing(path: Path) -> list[str]:

@@ -25,7 +25,9 @@ def import_dask() -> None:
     for name in preload.NAMES:
         with contextlib.suppress(ModuleNotFoundError):  # Dask does without some
             importlib.import_module(name)
-    asyncio.run(_make_stream())
+    # Not `asyncio.run`, after which a module of the user's that asks for the event loop while it is imported has none.
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(_make_stream())
 
 
 async def _make_stream() -> None:

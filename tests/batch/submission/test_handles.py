@@ -35,6 +35,8 @@ def test_who_waits_submits_a_job_again_that_could_not_do_it(tmp_path, wait):
     script = f"[ -e {tmp_path}/ran ] && exit 3; touch {tmp_path}/ran; exit 75"
     job = BatchJob(command=("sh", "-c", script), requeue=1, python="false", launch_timeout=timedelta(0))
     handle = handles.submit(job, "local", options=options)
+    beside, first = handles.AsyncHandle(handle), handle.id
     status = wait(handle)(timeout=120)
     assert (asyncio.run(status) if asyncio.iscoroutine(status) else status) == 3
     assert len(handle.record.submissions) == 2
+    assert beside.id == handle.id != first
