@@ -126,7 +126,8 @@ class Running:
             name = next((name for name in RANK_VARIABLES if name in environ), None)
             command = read(pid, "cmdline")
             is_rank = re.search(r"mpidask|\.py\0", command) and "multiprocessing" not in command
-            is_rank = is_rank and "guard" not in read(pid, "comm")
+            # A rank's watchdog comes before it where the numbers of processes have begun anew.
+            is_rank = is_rank and "watchdog.watch" not in command and "mpidask-watch" not in read(pid, "comm")
             if name is not None and environ[name] == str(number) and is_rank and "python" in command.split("\0")[0]:
                 return pid
         raise AssertionError(f"no rank {number}")

@@ -45,7 +45,9 @@ class Running:
         return self.refresh().state
 
 
-LINK = "http://127.0.0.1:45671/secret/status"
+# A port that no program gets unasked, nor the tests of another process: the tunnel takes it later than it is looked at.
+PORT = 10_000 + os.getpid() * 2 % 20_000
+LINK = f"http://127.0.0.1:{PORT}/secret/status"
 
 
 @pytest.fixture
@@ -63,9 +65,9 @@ def ssh(tmp_path, monkeypatch):
     return put
 
 
-LISTENS = """
+LISTENS = f"""
 words = sys.argv[sys.argv.index("-L") + 1].split(":")
-assert (words[0], words[2:], sys.argv[-1]) == ("127.0.0.1", ["127.0.0.1", "45671"], "elsewhere"), sys.argv
+assert (words[0], words[2:], sys.argv[-1]) == ("127.0.0.1", ["127.0.0.1", "{PORT}"], "elsewhere"), sys.argv
 server = socket.create_server((words[0], int(words[1])))
 time.sleep(60)
 """
@@ -76,13 +78,12 @@ def test_a_dashboard_on_this_machine_needs_no_tunnel(ssh, capsys):
     assert tunnel.show(Running(1, dashboard=LINK, host=socket.gethostname()), None) == 0
     said = capsys.readouterr()
     assert said.out == f"{LINK}\n"
-    assert "ssh -N -L 45671:127.0.0.1:45671 " in said.err
+    assert f"ssh -N -L {PORT}:127.0.0.1:{PORT} " in said.err
 
 
 def test_a_tunnel_stands_until_the_job_ends(ssh, capsys):
     ssh(LISTENS)
-    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it is another port than the dashboard's
-        port = taken.getsockname()[1]
+    port = PORT + 1
     assert tunnel.show(Running(3, dashboard=LINK, host="elsewhere"), port) == 0
     said = capsys.readouterr()
     assert said.out == f"http://127.0.0.1:{port}/secret/status\n"
