@@ -33,7 +33,7 @@ class _Settings(dict[str, Any]):
     """The settings of a Security, as a key: some of them cannot be one."""
 
     def __hash__(self) -> int:  # type: ignore[override]
-        return hash((self["tls_ca_file"], *self))
+        return hash(self["tls_ca_file"])
 
 
 def _settings(security: Security) -> _Settings:
