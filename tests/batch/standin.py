@@ -5,6 +5,7 @@ Jobs really run, in the background. What is known of them lies in the directory 
 manuals show.
 """
 
+import fcntl
 import os
 import re
 import shlex
@@ -19,9 +20,11 @@ WORDS = sys.argv[1:]
 
 def start(script, count=None, variable=""):
     """Run a job script, or `count` of it with the index in a variable, in sessions of their own; return the number."""
-    number = 1 + max((int(path.stem.split("_")[0]) for path in PLACE.glob("*.out")), default=0)
-    for index in [None] if count is None else range(1, count + 1):
-        run(str(number) if index is None else f"{number}_{index}", script, {variable or "INDEX": str(index)})
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several are submitted at a time: no number twice
+        number = 1 + max((int(path.stem.split("_")[0]) for path in PLACE.glob("*.out")), default=0)
+        for index in [None] if count is None else range(1, count + 1):
+            run(str(number) if index is None else f"{number}_{index}", script, {variable or "INDEX": str(index)})
     return number
 
 

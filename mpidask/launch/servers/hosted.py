@@ -66,10 +66,12 @@ class HostedServers:
 
     def give_up(self, names: Sequence[str]) -> None:
         """Have the scheduler know that these workers do not come back: the run ends if they were the last."""
-        if self._scheduler is not None and isinstance(
-            found := self._scheduler.plugins.get(Postmortem.name), Postmortem
-        ):
-            found.give_up(names)
+        if (postmortem := self._postmortem()) is not None:
+            postmortem.give_up(names)
+
+    def _postmortem(self) -> Postmortem | None:
+        found = self._scheduler.plugins.get(Postmortem.name) if self._scheduler is not None else None
+        return found if isinstance(found, Postmortem) else None
 
     def is_shut_down(self) -> bool:
         """Whether a client has shut the scheduler down."""
@@ -86,6 +88,8 @@ class HostedServers:
 
     async def close(self) -> None:
         """Close all; never raises."""
+        if (postmortem := self._postmortem()) is not None:
+            await postmortem.settle()
         if self._recorder is not None:
             self._recorder.close()
         if self._kept is not None:

@@ -12,8 +12,8 @@ from distributed.core import Server
 
 from mpidask.compat.lost_connections import has_lost_connection, is_needed
 from mpidask.errors import MpidaskError, warn
-from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC
-from mpidask.launch.servers.server_start import exit_message, start_workers
+from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, exit_message
+from mpidask.launch.servers.server_start import start_workers
 from mpidask.launch.servers.specs import WorkerGroupSpec
 
 __all__ = ["keep_workers"]

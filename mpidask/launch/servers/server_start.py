@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import dask.config
-from distributed import Nanny, Scheduler, Status, Worker, rpc
+from distributed import Nanny, Scheduler, Worker, rpc
 from distributed.core import Server
 from distributed.security import Security
 
@@ -28,14 +28,13 @@ from mpidask.dashboard.measured import SelfReport
 from mpidask.errors import StartupError, as_mpidask_error, warn
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
-from mpidask.launch.resources.hardware import oom_kills
 from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, port_choice, worker_environment
 from mpidask.launch.servers.plugins import registration
 from mpidask.launch.servers.plugins.progress import ProgressWriter
 from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
 from mpidask.launch.servers.plugins.timing import scheduler_marks, worker_environ, worker_marks
-from mpidask.launch.servers.plugins.worker_exits import EXIT_TOPIC, Postmortem
+from mpidask.launch.servers.plugins.worker_exits import Postmortem, WatchedNanny
 from mpidask.launch.servers.specs import RankShare, SchedulerSpec, WorkerGroupSpec
 from mpidask.launch.watchdog import NOTE, mark
 from mpidask.launch.watchdog.agent_process import variables
@@ -48,7 +47,6 @@ from mpidask.security.credentials import Contact, answer_clients, security_of
 __all__ = [
     "contact",
     "dashboard_link",
-    "exit_message",
     "identify",
     "idled_out",
     "start_fork_server",
@@ -172,36 +170,6 @@ def idled_out(scheduler: Scheduler) -> bool:
     return bool(timeout and since and time.time() - since >= timeout)
 
 
-class WatchedNanny(idle.RestingNanny):
-    """Dask's nanny, which also tells the scheduler how its worker's process ended."""
-
-    _oom_kills = 0
-    _asked = False
-
-    async def instantiate(self) -> Status:
-        """Start the worker's process; remember how often the kernel had run out of memory."""
-        self._oom_kills, self._asked = oom_kills(), False
-        status = await super().instantiate()
-        servers.on_worker_exit(self, self._report_exit)
-        return status
-
-    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
-        """End the worker's process on somebody's wish, which is no death to report."""
-        self._asked = True
-        await super().kill(timeout=timeout, reason=reason)
-
-    def _report_exit(self, exitcode: int) -> None:
-        if self.status == Status.running and not self._asked:
-            message = exit_message(
-                self.name,
-                exitcode,
-                limit=self.memory_manager.memory_limit,
-                oom=oom_kills() > self._oom_kills,
-                disconnected=self.disconnected,
-            )
-            self.log_event(EXIT_TOPIC, message)  # type: ignore[no-untyped-call]  # Dask's
-
-
 async def start_workers(spec: WorkerGroupSpec, on_up: Callable[[int], None] = lambda rank: None) -> list[Server]:
     """Return the workers that are hosted here when the scheduler knows them.
 
@@ -271,11 +239,6 @@ async def _start(server: Server, worker: WorkerSpec, on_up: Callable[[int], None
     await server
     mark(f"worker {worker.name} is up", NOTE)
     on_up(worker.rank)
-
-
-def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
-    """Return what is logged under EXIT_TOPIC."""
-    return {"name": name, "host": os.uname().nodename, "exitcode": exitcode, **more}
 
 
 def _make(cls: type[Server], spec: WorkerGroupSpec, worker: WorkerSpec) -> Server:

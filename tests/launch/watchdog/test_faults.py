@@ -59,6 +59,16 @@ def test_a_worker_that_dies_costs_an_attempt(ranks, name):
     assert not ranks.leftovers(), result
 
 
+def test_a_death_is_told_though_the_run_ends_at_once(ranks):
+    late = "subprocess.Popen(['sh', '-c', f'kill -STOP {parent}; sleep 0.5; kill -CONT {parent}']); time.sleep(0.2)"
+    crime = f"import subprocess; parent = os.getppid(); {late}; os._exit(0)"
+    result = ranks(4, ranks.script(ONCE.format(crime=crime)))
+    assert (result.status, result.stdout) == (0, "3\n"), result
+    (death,) = result.words
+    assert "died: exit status 0; it is started again; tasks it had: task-" in death, result
+    assert not result.leftover, result
+
+
 def test_a_task_that_kills_every_worker_fails(ranks):
     script = ranks.script(
         CLIENT + "def f(): os.kill(os.getpid(), signal.SIGSEGV)\nprint(3)\nClient().submit(f, retries=0).result()"

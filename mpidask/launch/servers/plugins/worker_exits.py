@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
-from distributed import Scheduler, SchedulerPlugin
+import psutil
+from distributed import Scheduler, SchedulerPlugin, Status
 
+from mpidask.compat import servers
 from mpidask.errors import LostError
-from mpidask.launch.servers import log_filters
+from mpidask.launch.resources.hardware import oom_kills
+from mpidask.launch.servers import idle, log_filters
 
-__all__ = ["EXIT_TOPIC", "Death", "Postmortem", "describe_exit"]
+__all__ = ["EXIT_TOPIC", "Death", "Postmortem", "WatchedNanny", "describe_exit", "exit_message"]
 
 #: The nanny logs a worker's exit to the scheduler under this topic.
 EXIT_TOPIC = "mpidask-worker-exit"
@@ -24,6 +28,8 @@ EXIT_TOPIC = "mpidask-worker-exit"
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
 _AGAIN, _SOON = 5, 15.0  # deaths in a row without a task, each so soon (s) after the last: the worker cannot run
 _RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
+_WORD = 1.0  # s after a worker has left unasked in which its nanny tells why, on a busy machine
+_LOOK = 0.02  # s between two looks whether it has
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
 
@@ -45,6 +51,64 @@ def describe_exit(exitcode: int, *, memory: int | None = None, limit: int | None
         return f"signal {-exitcode} ({signal.Signals(-exitcode).name})"
     except ValueError:
         return f"signal {-exitcode}"
+
+
+def exit_message(name: Any, exitcode: int, **more: Any) -> dict[str, Any]:
+    """Return what is logged under EXIT_TOPIC."""
+    return {"name": name, "host": os.uname().nodename, "exitcode": exitcode, **more}
+
+
+class WatchedNanny(idle.RestingNanny):
+    """Dask's nanny, which also tells the scheduler how its worker's process ended."""
+
+    _oom_kills = 0
+    _asked = False
+    _telling: asyncio.Future[Any] | None = None
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process; remember how often the kernel had run out of memory."""
+        self._oom_kills, self._asked = oom_kills(), False
+        status = await super().instantiate()
+        servers.on_worker_exit(self, self._report_exit)
+        return status
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """End the worker's process on somebody's wish, which is no death to report."""
+        self._asked = True
+        await super().kill(timeout=timeout, reason=reason)
+
+    async def close(self, timeout: float = 5, reason: str = "nanny-close") -> Literal["OK"]:  # type: ignore[override]  # as Dask's
+        """Close; first tell of a worker that has just died."""
+        deadline = time.monotonic() + _WORD
+        while self._is_dead() and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
+            await asyncio.sleep(_LOOK)
+        if self._telling is not None:
+            await asyncio.wait([self._telling], timeout=_WORD)
+        return await super().close(timeout=timeout, reason=reason)
+
+    def _is_dead(self) -> bool:
+        """Whether the worker's process has ended unasked, and Dask's nanny has not noticed yet."""
+        if self.status != Status.running or self._asked or self.pid is None:
+            return False
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def _report_exit(self, exitcode: int) -> None:
+        if self.status == Status.running and not self._asked:
+            message = exit_message(
+                self.name,
+                exitcode,
+                limit=self.memory_manager.memory_limit,
+                oom=oom_kills() > self._oom_kills,
+                disconnected=self.disconnected,
+            )
+            self._telling = asyncio.ensure_future(self._tell(message))
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the scheduler is gone
+            await self.scheduler.log_event(topic=EXIT_TOPIC, msg=message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +148,14 @@ class Postmortem(SchedulerPlugin):
         self._memory: dict[str, int] = {}
         self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
         self._left: dict[str, float] = {}  # name -> when the worker left unasked
+        self._unexplained: dict[str, float] = {}  # those of them of which the nanny has not told yet
         self._closing = False
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Remember a worker's name: its process dies under another address than its nanny knows, if it dies soon."""
         state = scheduler.workers[worker]
         self._names[worker] = name = str(state.name)
+        self._unexplained.pop(name, None)
         if state.nanny:
             self._nannies[name] = scheduler, state.nanny
 
@@ -97,6 +163,7 @@ class Postmortem(SchedulerPlugin):
         """Take note of an event."""
         if topic == EXIT_TOPIC:
             name = str(msg["name"])
+            self._unexplained.pop(name, None)
             self._report(name)  # should it have died before, just now
             self._waiting[name] = msg
             if name in self._tasks:
@@ -112,6 +179,13 @@ class Postmortem(SchedulerPlugin):
                 if not self._left:
                     asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
                 self._left[name] = time.monotonic()
+                if name in self._nannies:
+                    self._unexplained[name] = time.monotonic()
+
+    async def settle(self) -> None:
+        """Wait a moment for what nannies are about to tell of workers that have just left: a run may end meanwhile."""
+        while any(time.monotonic() - when < _WORD for when in self._unexplained.values()):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(_LOOK)
 
     async def before_close(self) -> None:
         """Report what is left to report; what is lost from here on is meant to be."""
