@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from free_ports import own_port
 
 TOKEN = "a-token"
 LOGIN = {"name": "ondemand", "value": "me"}  # a cookie
@@ -82,7 +82,7 @@ def started(
     **environ: str,
 ) -> Iterator[str]:
     """Run a server; yield its address. `dask` is the user's configuration, in YAML; `settings` those of JupyterLab."""
-    port = port or free_port()
+    port = port or own_port()
     config = directory / "jupyter"
     silent = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     _write(config / "labconfig" / "page_config.json", silent)
@@ -140,11 +140,6 @@ def _end(server: Any) -> None:
 def read(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=30) as answer:
         return json.load(answer)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Lab:
@@ -321,7 +316,7 @@ def open_ondemand() -> Iterator[str]:
 
     What is below /rnode is for a browser that has logged in, as one has that has this cookie: `LOGIN`.
     """
-    loop, port = asyncio.new_event_loop(), free_port()
+    loop, port = asyncio.new_event_loop(), own_port()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     runner = asyncio.run_coroutine_threadsafe(_serve(port), loop).result(30)

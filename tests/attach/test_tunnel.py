@@ -14,6 +14,7 @@ import threading
 import urllib.request
 
 import pytest
+from free_ports import own_port
 
 from mpidask import run_directory
 from mpidask.attach import tunnel
@@ -45,8 +46,7 @@ class Running:
         return self.refresh().state
 
 
-# A port that no program gets unasked, nor the tests of another process: the tunnel takes it later than it is looked at.
-PORT = 10_000 + os.getpid() * 2 % 20_000
+PORT = own_port(2)
 LINK = f"http://127.0.0.1:{PORT}/secret/status"
 
 

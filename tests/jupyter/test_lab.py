@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("dask_labextension")
 
 import lab as labs
+from free_ports import own_port
 from notebooks import KERNEL, written
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.thorough]
@@ -79,7 +80,7 @@ print(cluster)
 
 def test_a_notebooks_cluster_behind_open_ondemand(tmp_path, browser):
     """The server is below /node/HOST/PORT: panes through its own proxy, by a client's connection, and below /rnode."""
-    port = labs.free_port()
+    port = own_port()
     base = f"/node/127.0.0.1/{port}/"
     checks = {"dask-labextension:plugin": {"browserDashboardCheck": True}}
     with labs.open_ondemand() as site, labs.started(tmp_path, base, port=port, settings=checks):

@@ -22,6 +22,7 @@ from distributed import Client
 pytest.importorskip("dask_labextension")
 
 import lab as labs
+from free_ports import own_port
 
 import mpidask
 from mpidask.dashboard import links
@@ -49,7 +50,7 @@ def ask(url, method="GET", body=None, token=labs.TOKEN):
 @pytest.mark.thorough
 def test_what_the_sidebars_buttons_ask_for(tmp_path):
     """As dask-labextension's browser side asks it, behind Open OnDemand; the only configuration is that of the factory."""
-    port = labs.free_port()
+    port = own_port()
     base = f"/node/127.0.0.1/{port}/"
     with labs.open_ondemand() as site, labs.started(tmp_path, base, port=port, dask=labs.FACTORY):
         url = site + base

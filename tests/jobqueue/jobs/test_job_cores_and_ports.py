@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 
 import pytest
 from distributed import Scheduler
+from free_ports import own_port
 
 from mpidask.errors import ArgumentError, StartupError
 from mpidask.jobqueue import FluxJob, HTCondorJob, LocalJob, LSFJob, MoabJob, OARJob, PBSJob, SGEJob, SLURMJob, worker
@@ -18,7 +18,7 @@ from mpidask.ports.port_range import PortRange
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.usefixtures("nobodys_place")]
 
-FIRST = 20_010 + os.getpid() % 500 * 20
+FIRST = own_port(4)
 
 
 def make(kind, **given):

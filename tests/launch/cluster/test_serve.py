@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from free_ports import own_port
 from harness import marked, read
 from selection import some
 
@@ -244,8 +245,8 @@ def test_one_rank_is_too_few_unless_it_does_everything(ranks, file):
 
 
 def test_a_port_of_the_users_choice(ranks, file):
-    with socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = own_port()
+    with socket.create_server(("", port)):
         result = serve(ranks, 2, "serve", "--scheduler-file", file, "--scheduler-port", port).result(30)
         assert result.status == 69, result
         assert f"port {port} on " in result.stderr, result

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import socket
 
 import pytest
+from free_ports import own_port
 
 from mpidask.errors import StartupError, UsageError
 from mpidask.options import loading
 from mpidask.ports.port_range import PortRange
 
-#: Below what Linux gives away by itself, and another one for each process that runs tests.
-FIRST = 20_000 + os.getpid() % 500 * 20
+FIRST = own_port(10)
 
 
 @pytest.mark.one_mpi
