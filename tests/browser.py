@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from free_ports import own_port
 
 ROOT = Path(__file__).parents[1]
 INSTALL = ROOT / "tests" / "machines" / "install.sh"
@@ -117,7 +118,8 @@ def opened(directory: Path) -> Iterator[Browser]:
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # which chromium refuses to root
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(driver, log_output=subprocess.DEVNULL, env={**os.environ, "HOME": str(directory)})
+    environ = {**os.environ, "HOME": str(directory)}
+    service = webdriver.ChromeService(driver, port=own_port(), log_output=subprocess.DEVNULL, env=environ)
     with _ended(service):
         chromium = webdriver.Chrome(options=options, service=service)
         try:

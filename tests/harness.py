@@ -88,10 +88,10 @@ _EXPECTED = re.compile(
 
 #: What Open MPI's launcher prints where the child it has forked calls exec first: both call setpgid, to be sure. It says
 #: so itself: https://github.com/openpmix/prrte/blob/master/src/mca/plm/ssh/plm_ssh_module.c ("Ignore this error")
-#: What a rank says where another one is late: on a busy machine any of them may be.
+#: What a rank says where another one is late, and a command where the batch system is: on a busy machine any may be.
 #: And what UCX prints where another test removes the network of its nodes while it looks at all there are.
 _RACE = re.compile(
-    r"^(mpidask: waiting for (rank|MPI)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?",
+    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?",
     re.MULTILINE,
 )
 
@@ -112,11 +112,14 @@ class Running:
         """Wait until the run has written that to stdout, or to the other file ("err")."""
         timeout *= PATIENCE
         deadline = time.monotonic() + timeout
-        while text not in (self.directory / file).read_text(errors="replace"):
+        while True:
+            has_ended = self.process.poll() is not None  # before the look: what it wrote last counts
+            if text in (self.directory / file).read_text(errors="replace"):
+                return
             assert time.monotonic() < deadline, (
                 f"no {text!r} within {timeout} s\n{self._read('out')}{self._read('err')}"
             )
-            assert self.process.poll() is None, f"ended before {text!r}\n{self._read('out')}{self._read('err')}"
+            assert not has_ended, f"ended before {text!r}\n{self._read('out')}{self._read('err')}"
             time.sleep(0.02)
 
     def rank(self, number: int) -> int:

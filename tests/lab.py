@@ -95,6 +95,7 @@ def started(
         f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.base_url={base}",
         f"--ServerApp.root_dir={directory}",
+        "--ServerApp.port_retries=0",
     ]
     ours = {"HOME": str(directory), "JUPYTER_CONFIG_DIR": str(config), "DASK_CONFIG": str(directory / "dask")}
     ours |= {"XDG_STATE_HOME": str(directory / "state"), "DASK_MPIDASK__BATCH__SYSTEM": "local"}

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,6 +133,9 @@ class Kernel:
         places = KernelSpecManager(kernel_dirs=[str(home / ".local/share/jupyter/kernels")], ensure_native_kernel=False)
         self.manager = KernelManager(kernel_name=name, kernel_spec_manager=places)
         self.manager.connection_file = str(home / "kernel.json")
+        # No ports: another program may take them before the kernel does.
+        self.place = tempfile.TemporaryDirectory(prefix="k-")
+        self.manager.transport, self.manager.ip = "ipc", f"{self.place.name}/s"
         self.manager.start_kernel(env={**environment}, cwd=str(home))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
@@ -153,3 +157,4 @@ class Kernel:
         """Shut it down."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+        self.place.cleanup()

@@ -21,6 +21,8 @@ from mpidask.launch.watchdog.procfs import kill_marked
 
 __all__ = ["BoundedProcess", "Measured", "measuring", "results", "words"]
 
+_END = 1.0  # s for a process to end that was killed
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -99,13 +101,15 @@ class BoundedProcess:
         return status, output[0], output[1]
 
     def _kill(self) -> None:
-        """Kill it and what it has started; no wait: a process in the middle of a hanging file system does not end."""
+        """Kill it and what it has started; a process in the middle of a hanging file system does not end."""
         kill_marked(self._token, trackers=True)
         if self._process.returncode is None:  # else another process may have its number
             self._process.kill()
             if self._own_session:  # of its children those, too, that do not carry its mark
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END)
 
 
 def _content(file: int) -> str:

@@ -11,6 +11,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
+from harness import PATIENCE
 
 pytestmark = [pytest.mark.one_mpi, pytest.mark.thorough]
 
@@ -56,10 +57,11 @@ def run(ranks):
 @pytest.fixture
 def link(run):
     """Return the link in the banner, once there is something behind it."""
+    run.wait_for("/status", file="err")
     said = (run.directory / "err").read_text()
     found = re.search(r"dashboard +(http://127\.0\.0\.1:\d+/\S+/status)", said)
     assert found, said
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60 * PATIENCE
     while status(found[1]) != 200:  # bokeh is imported while the run goes on
         assert time.monotonic() < deadline, "no dashboard within 60 s"
         time.sleep(0.2)
@@ -73,6 +75,8 @@ def status(url):
     except urllib.error.HTTPError as error:
         error.close()
         return error.code
+    except OSError:  # not within 20 s
+        return None
 
 
 def test_ranks_in_a_browser(ranks, run, link, browser):

@@ -43,13 +43,13 @@ async def read(url):
 
     def fetch():
         try:
-            with urllib.request.build_opener(_Stay).open(url, timeout=20) as answer:
+            with urllib.request.build_opener(_Stay).open(url, timeout=90) as answer:
                 return answer.status, answer.read().decode(errors="replace"), None
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode(), error.headers["Location"]
 
-    return await asyncio.wait_for(asyncio.to_thread(fetch), 30)
+    return await asyncio.wait_for(asyncio.to_thread(fetch), 100)
 
 
 def run(look, source=None, *, dashboard="early", prefix=PREFIX):
@@ -65,7 +65,7 @@ def run(look, source=None, *, dashboard="early", prefix=PREFIX):
             if source is not None:
                 routes.show_in_navigation(made)
                 routes.show_in_navigation(made)  # a second time changes nothing
-            return await asyncio.wait_for(look(f"http://127.0.0.1:{made.http_server.port}"), 60)
+            return await asyncio.wait_for(look(f"http://127.0.0.1:{made.http_server.port}"), 180)
 
     return asyncio.run(main())
 

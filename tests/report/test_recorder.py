@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 import types
@@ -112,35 +113,40 @@ def test_what_a_worker_that_is_gone_had_not_finished_is_lost(recorded, tmp_path,
 
 
 def work(seconds):
+    """Return how long it took: on a busy machine more than it was to."""
+    begun = time.monotonic()
     time.sleep(seconds)
-    return seconds
+    return time.monotonic() - begun
 
 
 def test_what_was_before_a_restart_still_counts(recorded):
     """The scheduler forgets its tasks then, and how long they took."""
+    took = []
 
     async def script(cluster):
         async with cluster.worker(name="first"):
-            await cluster.client.gather([cluster.client.submit(work, 0.3, pure=False) for _ in range(3)])
+            took.extend(await cluster.client.gather([cluster.client.submit(work, 0.3, pure=False) for _ in range(3)]))
             await cluster.client.submit(len, "ab")
             await looked()
             await cluster.client.restart(wait_for_workers=False)
             assert not cluster.scheduler.task_prefixes
         async with cluster.worker(name="second"):
-            await cluster.client.submit(work, 0.2)
+            took.append(await cluster.client.submit(work, 0.2))
 
     totals = recorded(script).totals
     kinds = {name: (seconds, number) for name, seconds, number, _ in totals["kinds"]}
     assert (totals["tasks"], totals["workers"]) == (5, 2)
-    assert kinds["work"] == (pytest.approx(1.1, abs=0.15), 4)
+    assert kinds["work"] == (pytest.approx(sum(took), abs=0.15), 4)
     assert kinds["len"][1] == 1
 
 
 def test_a_worker_that_comes_back_under_its_address_is_a_new_one(recorded, tmp_path):
+    took = []
+
     async def script(cluster):
         async with cluster.worker(name="a") as worker:
             address, port = worker.address, worker.port
-            await cluster.client.submit(work, 0.5)
+            took.append(await cluster.client.submit(work, 0.5))
             await looked()
         await looked()
         async with cluster.worker(name="a", port=port) as worker:
@@ -155,7 +161,7 @@ def test_a_worker_that_comes_back_under_its_address_is_a_new_one(recorded, tmp_p
     found = recorded(script)
     assert [event["kind"] for event in found.events] == ["up", "down", "up"]
     assert found.totals["parts"]["useful"] > 1.4
-    assert found.totals["kinds"][0][:3] == ["work", pytest.approx(0.5, abs=0.1), 1]
+    assert found.totals["kinds"][0][:3] == ["work", pytest.approx(took[0], abs=0.1), 1]
 
 
 def test_a_worker_that_takes_the_place_of_another_comes_after_it(recorded):
@@ -176,20 +182,32 @@ def test_tasks_that_no_worker_can_take_are_not_the_script_alone(recorded):
         async with cluster.worker():
             future = cluster.client.submit(work, 0, resources={"GPU": 1})
             await until(lambda: cluster.scheduler.unrunnable)
+            await looked()
+            before = dict(cluster.recorder._account.idle)
             await asyncio.sleep(1)
+            after = dict(cluster.recorder._account.idle)
             future.release()
+        assert after["unrunnable"] - before["unrunnable"] > 0.5
+        assert after.get("script") == before.get("script")
 
-    parts = recorded(script, threads=1).totals["parts"]
-    assert parts["unrunnable"] > 0.5 > parts["script"]
+    recorded(script, threads=1)
 
 
-def test_it_is_known_when_the_workers_had_come(recorded):
+def test_it_is_known_when_the_workers_had_come(recorded, monkeypatch):
     """Not when the first task was there, nor what was waited for workers that were lost later."""
+    looks, look = [], Recorder._look
+
+    def noting(recorder):
+        looks.append(recorder._now())
+        look(recorder)
+
+    monkeypatch.setattr(Recorder, "_look", noting)
 
     async def script(cluster):
         async with cluster.worker():
             await looked()
             async with cluster.worker():
+                await looked()
                 await asyncio.sleep(1)
                 await cluster.client.submit(work, 0.5)
         await looked()
@@ -198,7 +216,8 @@ def test_it_is_known_when_the_workers_had_come(recorded):
     came = [event["t"] for event in found.events if event["kind"] == "up"]
     moment, waited = found.totals["arrived"]
     assert moment == came[1] < found.totals["first"] - 0.5
-    assert waited == pytest.approx(came[0] + came[1] - 2 * found.began, abs=0.6)
+    unseen = max(later - sooner for sooner, later in itertools.pairwise([found.began, *looks]) if sooner < came[1])
+    assert waited == pytest.approx(came[0] + came[1] - 2 * found.began, abs=2 * unseen + 0.05)
     assert waited < found.totals["parts"]["workers"] - 0.5
 
 
@@ -219,7 +238,7 @@ def test_samples_that_take_long_are_fewer(recorded, monkeypatch):
             await asyncio.sleep(4)
 
     found = recorded(script)
-    assert len(found.samples) <= 2
+    assert len(found.samples) <= 2 + (found.last - found.began - 1) // 6  # else one each second
 
 
 def test_samples_of_a_large_record_are_fewer(recorded, monkeypatch):

@@ -79,16 +79,17 @@ def kill_marked(token: str, *, trackers: bool = False, by: str = TOKEN) -> None:
     trackers: also those that belong to this process, or to another one that is not killed
     by:       the variable with the mark
     """
-    deadline = time.monotonic() + _TRACKER
+    deadline: float | None = None  # from the first round on: a look at all processes may itself take long
     while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, by, token)}:
         tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
         awaited = {pid for pid in tracking if trackers or _is_orphan(pid)}
-        late = time.monotonic() > deadline
+        late = deadline is not None and time.monotonic() > deadline
         for pid in marked - tracking or (awaited if late else set()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if late or (tracking == marked and not awaited):
             return
+        deadline = deadline or time.monotonic() + _TRACKER
         time.sleep(0.01)
 
 
