@@ -183,10 +183,11 @@ def keys():
 
 @pytest.fixture
 def file(tmp_path, keys):
-    """Return a scheduler file whose scheduler is gone."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    """Lend a scheduler file whose scheduler is gone."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen: nobody else gets the port
         address = f"tls://127.0.0.1:{taken.getsockname()[1]}"
-    path = tmp_path / "scheduler.json"
-    path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
-    path.chmod(0o600)
-    return path
+        path = tmp_path / "scheduler.json"
+        path.write_text(json.dumps({"address": address, "id": "x", "mpidask": {"keys": dataclasses.asdict(keys)}}))
+        path.chmod(0o600)
+        yield path

@@ -158,7 +158,7 @@ class Running:
                 f"mpirun did not end within {timeout} s\n{self._read('out')}\n{self._read('err')}\n{stacks}"
             ) from None
         seconds = time.monotonic() - self.begun
-        deadline = time.monotonic() + 2 * PATIENCE
+        deadline = time.monotonic() + 5 * PATIENCE
         while marked(self.mark) and time.monotonic() < deadline:
             time.sleep(0.02)
         leftover = [read(pid, "cmdline").replace("\0", " ") for pid in marked(self.mark)]
@@ -267,7 +267,12 @@ def clean_environ() -> dict[str, str]:
 
 def segments() -> set[str]:
     """Return the names of this user's shared memory segments."""
-    return {path.name for path in SEGMENTS.iterdir() if path.lstat().st_uid == os.getuid()}
+    found = set()
+    for path in SEGMENTS.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it goes meanwhile
+            if path.lstat().st_uid == os.getuid():
+                found.add(path.name)
+    return found
 
 
 def marked(mark: str) -> list[int]:
@@ -291,4 +296,4 @@ def read_environ(pid: int) -> dict[str, str]:
 
 
 def state(pid: int) -> str:
-    return read(pid, "stat").rpartition(")")[2].split()[0] if read(pid, "stat") else "X"
+    return (read(pid, "stat").rpartition(")")[2].split() or ["X"])[0]

@@ -31,6 +31,7 @@ __all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
 _TICK = 0.5  # s between two looks while a run starts or ends
 _LONG_TICK = 1.0  # s between two looks while it goes on
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
+_REPORTER_TICKS = 20  # looks more for those that do not report it: the rank whose watchdog does may have begun late
 _STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
 _CUT_OFF = 8.0  # s for a launcher to end whose own starter was killed
@@ -107,6 +108,8 @@ class Watch:
         if reason is not None:
             self.killed = True  # its end takes a moment, in which it is looked at again
             _say(reason)
+            if reason and not self.up:
+                time.sleep(_TICK)  # to pass it on: MPICH's launcher fails where a rank goes in the midst of MPI_Init
             self.end_step()  # first: when a node has no rank left, Slurm kills its watchdogs too
             self.kill()
         return True
@@ -188,7 +191,7 @@ class Watch:
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
         reports = launcher_rank(os.environ) == min(present, default=None)
-        return self.gone_ticks >= _GONE_TICKS + (0 if reports else 2)  # let it finish
+        return self.gone_ticks >= _GONE_TICKS + (0 if reports else _REPORTER_TICKS)
 
     def _lost_rank(self) -> str:
         present = sorted(ranks_under(self.launcher))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from harness import MPI
+from harness import MPI, PATIENCE, read
 from selection import some
 
 from mpidask.launch.watchdog import agent_process, early_start, script_process
@@ -138,7 +139,7 @@ def test_a_signal_to_the_rank_is_the_scripts(ranks, number):
     """A script with a handler goes on; without one the run ends in order with 128 + n."""
     script = (
         "import signal, sys, time\n"
-        f"signal.signal({int(number)}, lambda *_: (print('told', flush=True), signal.signal({int(number)}, signal.SIG_DFL)))\n"
+        f"signal.signal({int(number)}, lambda *_: (signal.signal({int(number)}, signal.SIG_DFL), print('told', flush=True)))\n"
         "print('ready', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
     )
     run = ranks.start(4, ranks.script(script))
@@ -486,8 +487,8 @@ def test_a_terminal_is_the_scripts(ranks):
     import pty
 
     script = ranks.script(
-        "import time\nprint('hello ' + input(), flush=True)\n"
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('once', flush=True)\ntime.sleep(0.5)\nprint('end')"
+        "import time\n"
+        "try:\n    print('hello ' + input(), flush=True)\n    for _ in range(600):\n        time.sleep(0.1)\nexcept KeyboardInterrupt:\n    print('once', flush=True)\ntime.sleep(0.5)\nprint('end')"
     )
     pid, terminal = pty.fork()
     if pid == 0:
@@ -578,10 +579,20 @@ with SLURMRunner(worker_options={"nthreads": 2}) as runner, Client(runner) as cl
     assert not result.leftover, result
 
 
-@pytest.mark.parametrize("after", some([0.4, 0.8, 1.2, 1.6, 2.0], [0.8]))
+def _handles(pid, number):
+    """Whether a process has a handler for a signal."""
+    caught = re.search(r"SigCgt:\s*(\w+)", read(pid, "status"))
+    return bool(caught) and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("after", some([0.0, 0.4, 0.8, 1.2, 1.6, 2.0], [0.8]))
 def test_an_interrupt_while_a_run_starts(ranks, after):
     """One line, no traceback, nothing left, whenever it comes; here without a launcher, which may add its own."""
-    run = ranks.start(0, "-c", "import time; time.sleep(60)")
+    run = ranks.start(0, "-c", "import time\nfor _ in range(600):\n    time.sleep(0.1)")
+    deadline = time.monotonic() + 20 * PATIENCE
+    while not _handles(run.process.pid, signal.SIGTERM):  # until then Python alone is there, and says it in its way
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     time.sleep(after)
     os.kill(run.process.pid, signal.SIGINT)
     result = run.result(30)

@@ -12,7 +12,7 @@ import textwrap
 import time
 
 import pytest
-from harness import marked, read, read_environ
+from harness import PATIENCE, marked, read, read_environ
 from selection import some
 
 from mpidask import run_directory
@@ -150,7 +150,8 @@ def test_workers_are_forked_from_one_process(ranks):
 
 
 def _parent(pid: int) -> int:
-    return int(read(pid, "stat").rsplit(")", 1)[1].split()[1])
+    fields = read(pid, "stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0  # it may have ended since it was listed
 
 
 # Deaths.
@@ -179,7 +180,8 @@ def test_a_worker_that_dies_leaves_those_beside_it_alone(ranks):
 
 def _agent(run, rank: int) -> int:
     """Return the agent of a rank."""
-    mine = [pid for pid in marked(run.mark) if _parent(pid) == run.rank(rank)]
+    parent = run.rank(rank)
+    mine = [pid for pid in marked(run.mark) if _parent(pid) == parent]
     return next(pid for pid in mine if "launch.servers.agent" in read(pid, "cmdline"))
 
 
@@ -194,7 +196,8 @@ def test_an_agent_that_is_lost_is_replaced(ranks):
     """Its workers come back under their names, and what they had to do is done."""
     script = CONNECT + (
         "names = lambda: sorted(each['name'] for each in client.scheduler_info(-1)['workers'].values())\n"
-        "before, task = names(), client.submit(time.sleep, 3)\n"
+        "def work(go):\n    while not os.path.exists(go):\n        time.sleep(0.05)\n    time.sleep(3)\n"
+        "before, task = names(), client.submit(work, os.path.abspath('go.py'))\n"
         "print('ready', flush=True)\n"
         "task.result()\n"
         "client.wait_for_workers(2)\n"
@@ -203,6 +206,7 @@ def test_an_agent_that_is_lost_is_replaced(ranks):
     run = ranks.start(4, ranks.script(script))
     run.wait_for("ready")
     os.kill(_agent(run, 2), signal.SIGKILL)
+    ranks.script("", "go.py")
     result = run.result()
     assert result.status == 0, result
     assert "True\n" in result.stdout, result
@@ -226,11 +230,14 @@ def test_a_worker_that_does_not_come_back_leaves_those_beside_it_alone(ranks):
         "while not (os.path.exists('was_broken.py') and len(client.scheduler_info(-1)['workers']) == 2):\n"
         "    time.sleep(0.1)\n"
         "print(agents & set(client.run(os.getppid).values()))\n"
+        "while not os.path.exists('go.py'):\n    time.sleep(0.05)\n"
     )
     run = ranks.start(5, ranks.script(script), environ={"DASK_DISTRIBUTED__WORKER__PRELOAD": preload})
     run.wait_for("ready")
     ranks.script("", "broken.py")
     os.kill(_agent(run, 2), signal.SIGKILL)
+    run.wait_for("does not come back", file="err")
+    ranks.script("", "go.py")
     result = run.result()
     assert (result.status, result.stdout) == (0, "ready\nset()\n"), result
     lost, left_out = result.words
@@ -306,12 +313,13 @@ def test_a_signal_to_all_ranks_lets_the_script_end(ranks, nanny):
         "client.register_plugin(Slow())\n"
         "def save(number, frame):\n    time.sleep(0.5)\n    print('saved', flush=True)\n    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, save)\n"
-        "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\ntime.sleep(600)\n"
+        "task = client.submit(time.sleep, 600)\nprint('ready', flush=True)\n"
+        "for _ in range(600):\n    time.sleep(1)\n"  # a signal may come just before a sleep
     )
     run = ranks.start(4, nanny, ranks.script(script))
     run.wait_for("ready")
-    for rank in range(4):
-        os.kill(run.rank(rank), signal.SIGTERM)
+    for pid in [run.rank(rank) for rank in range(4)]:  # all at once: they are found before
+        os.kill(pid, signal.SIGTERM)
     result = run.result(30)
     assert (result.status, result.stdout) == (0, "ready\nsaved\n"), result
     assert not result.leftover, result
@@ -320,8 +328,9 @@ def test_a_signal_to_all_ranks_lets_the_script_end(ranks, nanny):
 def lose(run, *hosts: int) -> None:
     """Kill the agents of these ranks until each has been lost five times."""
     lost: dict[int, set[int]] = {rank: set() for rank in hosts}
-    deadline = time.monotonic() + 60
-    while any(len(agents) < 5 for agents in lost.values()) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60 * PATIENCE
+    while any(len(agents) < 5 for agents in lost.values()):
+        assert time.monotonic() < deadline, lost
         for rank, agents in lost.items():
             with contextlib.suppress(StopIteration, OSError, IndexError):  # it comes or goes
                 agent = _agent(run, rank)

@@ -123,8 +123,8 @@ import sys, time
 from distributed import Client
 
 client = Client()
-workers = lambda: {w["name"] for w in client.scheduler_info(n_workers=-1)["workers"].values()}
-before = workers()
+workers = lambda: {w["name"]: address for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+before = now = workers()
 
 def cut(dask_worker):
     dask_worker.loop.add_callback(dask_worker.batched_stream.comm.abort)
@@ -140,13 +140,12 @@ if sys.argv[1] == "worker":
 else:
     client.run_on_scheduler(cut_there if sys.argv[1] == "scheduler" else forget)
 deadline = time.monotonic() + 40
-while workers() == before and time.monotonic() < deadline:
-    time.sleep(0.01)
-gone = before - workers()
-while workers() != before and time.monotonic() < deadline:
+while (now == before or now.keys() != before.keys()) and time.monotonic() < deadline:
     time.sleep(0.05)
+    now = workers()
+gone = [name for name in before if now.get(name) != before[name]]
 time.sleep(3)  # should it leave again
-print(len(gone), workers() == before, sum(client.gather(client.map(lambda x: x, range(10)))))
+print(len(gone), workers() == now, sum(client.gather(client.map(lambda x: x, range(10)))))
 """
 
 

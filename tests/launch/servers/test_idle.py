@@ -30,9 +30,15 @@ client = Client()
 client.wait_for_workers({workers})
 
 def spin(seconds):
-    end = time.time() + seconds
-    while time.time() < end:
+    end = time.thread_time() + seconds  # how often a task is profiled in a second of its own does not depend on others
+    while time.thread_time() < end:
         pass
+
+def until(look, wanted):
+    deadline = time.monotonic() + 60
+    while (now := look()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return now
 
 def callbacks(dask_worker=None, dask_scheduler=None):
     server = dask_worker or dask_scheduler
@@ -73,10 +79,12 @@ def test_everything_is_back_when_a_task_begins_after_a_long_rest(ranks):
     script = (
         SCRIPT.format(workers=1, rest=RESTED)
         + """
-print("rest", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["monitor"])
+def at_rest():
+    return of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["monitor"]
+
+print("rest", *until(at_rest, (2000.0, 2000.0)))
 future = client.submit(spin, 2.0, key="work-1")
-time.sleep(1)
-print("work", of_nanny()["memory_monitor"], client.run_on_scheduler(callbacks)["idle-timeout"])
+print("work", until(lambda: of_nanny()["memory_monitor"], 100.0), client.run_on_scheduler(callbacks)["idle-timeout"])
 future.result()
 inside = client.submit(lambda: {name: each.is_running() for name, each in get_worker().periodic_callbacks.items()})
 print("running", all(inside.result().values()), sorted(name for name, each in inside.result().items() if not each))

@@ -9,6 +9,7 @@ import stat
 import time
 
 import pytest
+from harness import PATIENCE
 from selection import some
 
 from mpidask import run_directory
@@ -173,7 +174,7 @@ def test_a_cluster_without_a_script(ranks, directory):
 
     command = [sys.executable, "-m", "mpidask.cli", "serve"]
     run = ranks.start(3, command=command, environ=job(directory))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * PATIENCE
     while (progress := Progress.read(str(directory))) is None or progress.workers < 2 or progress.dashboard is None:
         assert time.monotonic() < deadline, progress
         time.sleep(0.02)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
-from harness import MPI
+from harness import MPI, marked, read
 from selection import some
 
 CLIENT = "from distributed import Client\nimport os, signal, time\n"
@@ -29,6 +31,9 @@ print(client.submit(task, os.path.abspath("flag.py"), pure=False).result())
 
 # Short sleeps: Python does not notice a signal that comes between its last look and the call that sleeps.
 SLEEPER = CLIENT + "c = Client()\nprint('ready', flush=True)\nfor _ in range(600):\n    time.sleep(1)\n"
+
+#: As long as there is no file go.py: what a test does meanwhile may take long.
+UNTIL_GO = "while not os.path.exists('go.py'):\n    time.sleep(0.05)\n"
 
 CRIMES = {
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", "died: signal 11 (SIGSEGV); it is started again"),
@@ -60,7 +65,7 @@ def test_a_worker_that_dies_costs_an_attempt(ranks, name):
 
 
 def test_a_death_is_told_though_the_run_ends_at_once(ranks):
-    late = "subprocess.Popen(['sh', '-c', f'kill -STOP {parent}; sleep 0.5; kill -CONT {parent}']); time.sleep(0.2)"
+    late = "subprocess.Popen(['sh', '-c', f'sleep 0.3; kill -CONT {parent}']); os.kill(parent, signal.SIGSTOP)"
     crime = f"import subprocess; parent = os.getppid(); {late}; os._exit(0)"
     result = ranks(4, ranks.script(ONCE.format(crime=crime)))
     assert (result.status, result.stdout) == (0, "3\n"), result
@@ -95,8 +100,6 @@ def test_without_nanny_a_crime_ends_the_run(ranks, name):
 
 def test_without_nanny_memory_that_is_not_there_is_an_error_of_the_task(ranks):
     script = ranks.script(CLIENT + "c = Client()\nprint(3)\nc.submit(bytes, 40_000_000_000).result()")
-    import sys
-
     wrapper = ["sh", "-c", 'ulimit -v 8000000; exec "$0" "$@"', sys.executable, "-m", "mpidask", "--no-nanny", script]
     result = ranks(3, command=wrapper)
     assert result.status == 1, result
@@ -125,8 +128,6 @@ def test_without_nanny_a_stuck_task_does_not_hold_up_the_end(ranks, hog):
 def test_a_rank_that_is_ended_ends_the_run(ranks, role, number):
     run = ranks.start(4, ranks.script(SLEEPER))
     run.wait_for("ready")
-    import os
-
     os.kill(run.rank(role), number)
     result = run.result(20)
     assert result.status != 0, result
@@ -143,8 +144,6 @@ def test_a_rank_that_is_ended_ends_the_run(ranks, role, number):
 def test_a_stopped_scheduler_or_script_ends_the_run(ranks, role):
     run = ranks.start(4, ranks.script(SLEEPER))
     run.wait_for("ready")
-    import os
-
     os.kill(run.rank(role), signal.SIGSTOP)
     result = run.result(40)
     assert result.status != 0, result
@@ -156,12 +155,11 @@ def test_a_stopped_scheduler_or_script_ends_the_run(ranks, role):
 
 @pytest.mark.parametrize("nanny", some(["--nanny", "--no-nanny"], ["--nanny"]))
 def test_a_stopped_worker_rank_does_not_hold_up_the_end(ranks, nanny):
-    script = CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(3)\nraise SystemExit(6)"
+    script = CLIENT + "c = Client()\nprint('ready', flush=True)\n" + UNTIL_GO + "raise SystemExit(6)"
     run = ranks.start(4, nanny, ranks.script(script))
     run.wait_for("ready")
-    import os
-
     os.kill(run.rank(2), signal.SIGSTOP)
+    ranks.script("", "go.py")
     result = run.result(30)
     assert result.status == 6, result
     assert not result.leftover, result
@@ -213,6 +211,9 @@ def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
     """All processes of the first run are killed at once, watchdogs too, as a batch system does."""
     run = ranks.start(3, nanny, ranks.script(SLEEPER))
     run.wait_for("ready")
+    for pid in marked(run.mark):  # those that would clean up first: one after another is not at once
+        if "mpidask-watch" in read(pid, "comm"):
+            os.kill(pid, signal.SIGKILL)
     run.kill()
     left = [name for name in ranks.leftovers() if "ompi" not in name]
     assert any("mpidask-" in name for name in left), left
@@ -225,8 +226,6 @@ def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
 @pytest.mark.thorough
 @pytest.mark.slow("a rank that comes 20 s late")
 def test_a_late_rank_is_waited_for(ranks):
-    import sys
-
     wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 20; exec "$0" "$@"'
     script = ranks.script(CLIENT + "print(len(Client().scheduler_info(n_workers=-1)['workers']))")
     result = ranks(4, command=["sh", "-c", wait, sys.executable, "-m", "mpidask", script], timeout=90)
@@ -238,8 +237,6 @@ DEATHS = ["exit 0", "exit 1", "kill -9 $$", "exec python3 -c 'import no_such_mod
 
 @pytest.mark.parametrize("death", some(DEATHS, ["exit 0", "kill -9 $$"]))
 def test_a_rank_that_ends_before_mpi_is_up_ends_the_run(ranks, death):
-    import sys
-
     wrapper = f'r="${{PMI_RANK:-$OMPI_COMM_WORLD_RANK}}"; [ "$r" = 2 ] && {death}; exec "$0" "$@"'
     result = ranks(4, command=["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")], timeout=30)
     assert result.status != 0, result
@@ -249,10 +246,17 @@ def test_a_rank_that_ends_before_mpi_is_up_ends_the_run(ranks, death):
     assert not ranks.leftovers(), result
 
 
+def test_a_rank_that_ends_is_told_where_the_first_rank_comes_late(ranks):
+    """Each watchdog counts from its own start on, and the first rank's says why the run ends."""
+    wrapper = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && exit 0; [ "$r" = 0 ] && sleep 3; exec "$0" "$@"'
+    result = ranks(4, command=["sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")], timeout=40)
+    assert result.status != 0, result
+    assert result.stderr.count("3 of 4 ranks are left (0, 1, 3): the others ended before MPI was up") == 1, result
+    assert not result.leftover, result
+
+
 @pytest.mark.thorough
 def test_a_wrapper_that_stays_is_no_lost_rank(ranks):
-    import sys
-
     words = f"{sys.executable} -m mpidask {ranks.script(CLIENT + 'print(Client().submit(sum, [1, 2]).result())')}"
     wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 5'
     result = ranks(3, command=["sh", "-c", f"{wait}; {words}; exit $?"], timeout=60)
@@ -280,13 +284,14 @@ if not MPI.is_mpich:  # its launcher has no such mode: it sends SIGUSR1 to the s
         Rank 2 hosts all workers, rank 3 none.
         """
         script = (
-            CLIENT + "c = Client()\nprint('ready', flush=True)\ntime.sleep(6)\nprint(c.submit(sum, [1, 2]).result())"
+            CLIENT + "c = Client()\nprint('ready', flush=True)\n" + UNTIL_GO + "print(c.submit(sum, [1, 2]).result())"
         )
         run = ranks.start(4, ranks.script(script), hosts=["--runtime-options", "recoverable,continuous"])
         run.wait_for("ready")
-        import os
-
         os.kill(run.rank(role), signal.SIGKILL)
+        if role == 3:
+            run.wait_for("is lost; the run goes on without it", file="err")
+            ranks.script("", "go.py")
         result = run.result(30)
         assert result.stderr.count(f"mpidask: error: rank {role} (") == (role != 3), result
         if role == 3:

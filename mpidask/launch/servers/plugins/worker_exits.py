@@ -28,7 +28,7 @@ EXIT_TOPIC = "mpidask-worker-exit"
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
 _AGAIN, _SOON = 5, 15.0  # deaths in a row without a task, each so soon (s) after the last: the worker cannot run
 _RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
-_WORD = 1.0  # s after a worker has left unasked in which its nanny tells why, on a busy machine
+_WORD = 2.0  # s after a worker has left unasked in which its nanny tells why, on a busy machine
 _LOOK = 0.02  # s between two looks whether it has
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
 
@@ -63,11 +63,12 @@ class WatchedNanny(idle.RestingNanny):
 
     _oom_kills = 0
     _asked = False
+    _memory: int | None = None  # bytes that its worker used when it was ended for that
     _telling: asyncio.Future[Any] | None = None
 
     async def instantiate(self) -> Status:
         """Start the worker's process; remember how often the kernel had run out of memory."""
-        self._oom_kills, self._asked = oom_kills(), False
+        self._oom_kills, self._asked, self._memory = oom_kills(), False, None
         status = await super().instantiate()
         servers.on_worker_exit(self, self._report_exit)
         return status
@@ -86,6 +87,12 @@ class WatchedNanny(idle.RestingNanny):
             await asyncio.wait([self._telling], timeout=_WORD)
         return await super().close(timeout=timeout, reason=reason)
 
+    def log_event(self, topic: str | list[str], msg: Any) -> None:
+        """Take note of why the worker is about to be ended, and tell the scheduler."""
+        if topic == _MEMORY_TOPIC:
+            self._memory = msg["rss"]
+        super().log_event(topic, msg)  # type: ignore[no-untyped-call]  # Dask's
+
     def _is_dead(self) -> bool:
         """Whether the worker's process has ended unasked, and Dask's nanny has not noticed yet."""
         if self.status != Status.running or self._asked or self.pid is None:
@@ -100,6 +107,7 @@ class WatchedNanny(idle.RestingNanny):
             message = exit_message(
                 self.name,
                 exitcode,
+                memory=self._memory,
                 limit=self.memory_manager.memory_limit,
                 oom=oom_kills() > self._oom_kills,
                 disconnected=self.disconnected,
@@ -145,7 +153,6 @@ class Postmortem(SchedulerPlugin):
         self._ending: set[asyncio.Future[None]] = set()
         self._names: dict[str, str] = {}
         self._tasks: dict[str, list[str]] = {}
-        self._memory: dict[str, int] = {}
         self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
         self._left: dict[str, float] = {}  # name -> when the worker left unasked
         self._unexplained: dict[str, float] = {}  # those of them of which the nanny has not told yet
@@ -169,8 +176,6 @@ class Postmortem(SchedulerPlugin):
             if name in self._tasks:
                 self._report(name)
             asyncio.get_running_loop().call_later(_WAIT, self._report_all)
-        elif topic == _MEMORY_TOPIC:
-            self._memory[self._names.get(msg["worker"], "")] = msg["rss"]
         elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
             name = self._names.pop(msg["worker"], "")
             self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
@@ -215,8 +220,7 @@ class Postmortem(SchedulerPlugin):
         exit_ = self._waiting.pop(name, None)
         if exit_ is None:
             return
-        tasks, memory = self._tasks.pop(name, []), self._memory.pop(name, None)
-        what = _what_happened(exit_, memory)
+        tasks, what = self._tasks.pop(name, []), _what_happened(exit_)
         hopeless = self._dies_again(name, tasks)
         then = "; it is given up: it has died so often without a task" if hopeless else "; it is started again"
         _write(f"worker {name} on {exit_['host']} {what}{then}{_with(tasks)}")
@@ -259,10 +263,11 @@ async def _end(scheduler: Scheduler, nanny: str) -> None:
             await connection.terminate()
 
 
-def _what_happened(exit_: dict[str, Any], memory: int | None) -> str:
+def _what_happened(exit_: dict[str, Any]) -> str:
     if exit_.get("disconnected"):
         return "lost its connection to the scheduler"
-    reason = describe_exit(exit_["exitcode"], memory=memory, limit=exit_.get("limit"), oom=bool(exit_.get("oom")))
+    memory, limit, oom = exit_.get("memory"), exit_.get("limit"), bool(exit_.get("oom"))
+    reason = describe_exit(exit_["exitcode"], memory=memory, limit=limit, oom=oom)
     return f"died: {reason}"
 
 
