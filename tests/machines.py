@@ -228,7 +228,7 @@ class Machine:
 
     def left_over(self, within: float = 30) -> list[str]:
         """Return what still runs for jobs after that many s."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within * PATIENCE
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.3)
         return list(left.values())
@@ -247,7 +247,7 @@ class Machine:
             process.wait(timeout=10)
 
 
-def _script(name: str, *words: str) -> str:
+def script(name: str, *words: str) -> str:
     """Run one of the scripts, one process at a time; skip the test where a system cannot be had."""
     command = outside(HERE / name, *words)
     with _locked("setup"):
@@ -259,7 +259,7 @@ def _script(name: str, *words: str) -> str:
 
 def install(*packages: str) -> None:
     """Install packages of Debian; skip the test where that cannot be done."""
-    _script("install.sh", *packages)
+    script("install.sh", *packages)
 
 
 @contextlib.contextmanager
@@ -283,7 +283,7 @@ def _ready() -> str:
     prefix = Path(sys.prefix)
     checkout = hashlib.sha256(bytes(prefix.parent)).hexdigest()[:6]
     target = f"/opt/mpidask-tests/{prefix.name.removeprefix('.venv-')}-{checkout}"
-    _script("stage.sh", sys.prefix, target)
+    script("stage.sh", sys.prefix, target)
     return target
 
 
@@ -298,14 +298,14 @@ def _up(system: str) -> tuple[str, str]:
         fcntl.flock(file, fcntl.LOCK_SH)
         _users.append(file)
     user = f"mpidask-{_SHARED.get(system, system)}"
-    _script("user.sh", user)
+    script("user.sh", user)
     (STATE / f"up.{_SHARED.get(system, system)}").touch()
-    return _script(f"{system}.sh", "up"), user
+    return script(f"{system}.sh", "up"), user
 
 
 def second_cluster() -> None:
     """Start a second cluster of the Slurm that is up: `mpidask-far`, of one node."""
-    _script("slurm.sh", "far")
+    script("slurm.sh", "far")
 
 
 #: Held open while this process uses batch systems.
@@ -428,5 +428,7 @@ def stood_in(name: str) -> Iterator[Machine]:
             (directory / "bin" / command).chmod(0o755)
         lent = Machine(name, directory, sys.executable, f"{directory}/bin:/usr/bin:/bin", user=None)
         lent.environment = {"STANDIN": f"{directory}/standin", "PBS_O_WORKDIR": place}
-        yield lent
-        lent.clean_up()
+        try:
+            yield lent
+        finally:
+            lent.clean_up()

@@ -15,6 +15,7 @@ from mpidask.compat.missing import not_possible, tolerated
 from mpidask.compat.setting import optimized
 
 __all__ = [
+    "before_signals",
     "compare_versions_by",
     "find_pages_by",
     "handle_leaving_workers_by",
@@ -110,6 +111,26 @@ def start_workers_by(command: Any, nanny: type) -> None:
         command.Nanny = nanny
     else:
         not_possible("workers come back when their connection breaks", "distributed.cli.dask_worker.Nanny is gone")
+
+
+def before_signals(command: Any, act: Callable[[], object]) -> None:
+    """Have `act` called before Dask's worker command takes signals: it puts back what was there, after the first.
+
+    command: the module distributed.cli.dask_worker
+
+    Upstream: no issue.
+    """
+    if not hasattr(command, "wait_for_signals"):
+        not_possible("a second SIGTERM leaves a worker time", "distributed.cli.dask_worker.wait_for_signals is gone")
+        return
+    wait = command.wait_for_signals
+
+    @functools.wraps(wait)
+    async def wait_for_signals() -> Any:
+        act()
+        return await wait()
+
+    command.wait_for_signals = wait_for_signals
 
 
 def switch_gpu_monitor_off() -> None:

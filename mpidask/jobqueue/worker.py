@@ -54,7 +54,8 @@ def main(words: Sequence[str]) -> None:
     servers.start_workers_by(dask_worker, ReportingNanny)
     credentials.answer_clients()  # those of tasks; a nanny hands its configuration to its worker
     access.leave_out_pages_of_workers()
-    signal.signal(signal.SIGTERM, _ignore)  # what Dask's command puts back after the first: a job gets it several times
+    signal.signal(signal.SIGTERM, _leave)  # until Dask's command sees to it: nobody may say it again
+    servers.before_signals(dask_worker, lambda: signal.signal(signal.SIGTERM, _ignore))  # a job gets it several times
     words = _joining(words)
     given = any(word.split("=")[0] == _DIRECTORY for word in words)
     try:
@@ -106,6 +107,11 @@ def _report_shortage(words: Sequence[str]) -> None:
         shortage = PortRange.parse(ports).shortage(each * int(values.get("--nworkers", "1")))
         if shortage is not None:
             sys.stderr.write(shortage.text())
+
+
+def _leave(number: int, frame: types.FrameType | None) -> None:
+    """End: there is nothing yet to be closed in order."""
+    sys.exit(128 + number)
 
 
 def _ignore(number: int, frame: types.FrameType | None) -> None:

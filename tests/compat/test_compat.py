@@ -273,6 +273,19 @@ def test_dasks_worker_command_uses_the_nannies_that_it_is_told(monkeypatch):
     assert dask_worker.Nanny is int
 
 
+def test_something_is_done_before_dasks_worker_command_takes_signals(monkeypatch):
+    said = []
+
+    async def wait_for_signals():
+        said.append("taken")
+        return 15
+
+    monkeypatch.setattr(dask_worker, "wait_for_signals", wait_for_signals)
+    servers.before_signals(dask_worker, lambda: said.append("before"))
+    assert asyncio.run(dask_worker.wait_for_signals()) == 15
+    assert said == ["before", "taken"]
+
+
 # ------------------------------------------------------------------- what a rank shares with its script
 def test_the_main_module_is_hidden_and_os_exit_ends_as_it_is_told():
     said = run(

@@ -190,6 +190,7 @@ USES = {
     "on_exit": (None, None, lambda: servers.on_worker_exit(empty("process"), print)),
     "close": (None, None, lambda: servers.note_close(empty(), print)),
     "Nanny": (None, None, lambda: servers.start_workers_by(empty(), distributed.Nanny)),
+    "wait_for_signals": (None, None, lambda: servers.before_signals(empty(), print)),
     "NVML_STATE": (distributed.diagnostics.nvml, "NVMLState", servers.switch_gpu_monitor_off),
 }
 

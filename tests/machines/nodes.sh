@@ -15,13 +15,21 @@ up() {
     ./install.sh iproute2 util-linux openssh-server openssh-client
     mkdir -p $STATE /run/sshd
     [ -d /sys/class/net/$BRIDGE ] || { ip link add $BRIDGE type bridge; ip addr add $NET.254/24 dev $BRIDGE; ip link set $BRIDGE up; }
-    { echo "127.0.0.1 localhost"; echo "$NET.254 $(hostname)"; } > $STATE/hosts
+    i=0
+    hosts="127.0.0.1 localhost
+$NET.254 $(hostname)"
+    for node in $NODES; do
+        i=$((i + 1))
+        hosts="$hosts
+$NET.$i $node"
+    done
+    # Both are mounted on nodes that are in use.
+    [ "$(cat $STATE/hosts 2>/dev/null)" = "$hosts" ] || echo "$hosts" > $STATE/hosts
     # Without a name server lookups of unknown names would wait for 40 s.
-    printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' > $STATE/resolv.conf
+    [ -s $STATE/resolv.conf ] || printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' > $STATE/resolv.conf
     i=0
     for node in $NODES; do
         i=$((i + 1))
-        echo "$NET.$i $node" >> $STATE/hosts
         grep -qw $node /etc/hosts || echo "$NET.$i $node" >> /etc/hosts
     done
     i=0

@@ -31,7 +31,7 @@ up() {
         [ -n "$(processes "^slurmd -N $node")" ] || ./nodes.sh exec $node slurmd -N $node
     done
     for node in $NODES; do
-        case $(sinfo -h -n $node -o %T) in *down* | *drain*) scontrol update nodename=$node state=resume ;; esac
+        case $(sinfo -h -n $node -o %T) in *down* | *drain*) scontrol update nodename=$node state=resume || true ;; esac # it may have come by itself
     done
     for attempt in $(seq 400); do
         [ "$(sinfo -h -N -p debug -t idle,mix,alloc -o %N 2>/dev/null | wc -l)" = 4 ] && return
@@ -73,7 +73,7 @@ SlurmdPort=$(($2 + 1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=cred_expire=5
+AuthInfo=cred_expire=10
 StateSaveLocation=/var/lib/slurm/$1
 SlurmdSpoolDir=/var/spool/slurmd.%n
 SlurmctldPidFile=/run/slurmctld.$1.pid

@@ -132,14 +132,14 @@ def _heard(
         if said is not None and now - said > _LINGERS:
             _end(process)
             return 0, printed, stderr.decode(errors="replace")
-        if now - begin > timeout:
-            raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
         if now - begin > _PATIENCE and said is None:
             waited_for = f"waiting for {os.path.basename(command.program)} ..."
             if line.is_live:
                 line.show(waited_for)
             else:
                 _tell_once(f"mpidask: {waited_for}\n", {waited_for})
+        if now - begin > timeout:
+            raise _silence(command, timeout, printed + stderr.decode(errors="replace"))
 
 
 def warn_once(what: str, remedy: str = "", *, key: str, about: str = "") -> None:

@@ -278,7 +278,7 @@ class HeldCluster(SteppedCluster):
     @property
     def jobs(self) -> list[Job]:
         """The jobs that wait or run."""
-        return [job for job in self.workers.values() if isinstance(job, Job)]
+        return [job for job in list(self.workers.values()) if isinstance(job, Job)]
 
     def _present(self, name: str) -> set[str]:
         """Return the workers of a job that are there."""

@@ -112,6 +112,7 @@ class Reconciler:
         if (jobs or self.dispatcher.unclear) and (due or news):
             self._asked = time.monotonic()
             await self.dispatcher.look(jobs)
+            self.notice_workers(jobs)  # those that have come meanwhile: the answer is older
             self._notice_vanished(jobs)
             self._notice_hopeless(jobs)
         gone = [job for job in jobs if job.standing.state.ended and job.standing.final]

@@ -141,7 +141,7 @@ def test_half_an_answer_is_none(slurm):
 
 def test_a_submit_command_that_waits_for_the_job_is_left_alone_with_it(slurm, tmp_path):
     """And without a word: Grid Engine's qsub cancels the job when it is asked to end."""
-    words = f"trap 'touch {tmp_path}/cancelled' TERM INT HUP; echo 12; sleep 600 & echo $! >{tmp_path}/child; wait"
+    words = f"trap 'touch {tmp_path}/cancelled' TERM INT HUP; sleep 600 & echo $! >{tmp_path}/child; echo 12; wait"
     assert slurm(words) == "12"
     assert not (tmp_path / "cancelled").exists()
     child = int((tmp_path / "child").read_text())
@@ -155,7 +155,7 @@ def _runs(process):
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -47,8 +47,9 @@ def preempt(slurm, job):
 
 
 def take(slurm, *where):
-    """Submit a job that takes whole nodes; return its id."""
-    words = ("--parsable", *where, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 8")
+    """Submit a job that takes whole nodes until there is a file go.txt; return its id."""
+    until_told = f"until [ -e {slurm.directory}/go.txt ]; do sleep 0.2; done"
+    words = ("--parsable", *where, "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", until_told)
     return slurm.run("/usr/bin/sbatch", *words).stdout.strip()
 
 
@@ -73,6 +74,7 @@ def test_a_job_of_another_cluster_is_found_by_its_script_and_warned_when_its_qos
     each = far.until(job, lambda each: each["state"] == "pending")
     assert each["reason"].startswith("preempted once; waits to run again"), each
     assert [execution["exit_status"] for execution in each["executions"]] == [75, None], each
+    far.file("go.txt", "")
     assert "warned" in far.log(job), "the grace time is the QOS's"
     assert "is cancelled" in far.mpidask("cancel", job).stderr
     assert far.until(job, lambda each: each["ended"])["state"] == "cancelled"
@@ -92,6 +94,7 @@ def test_a_preempted_job_waits_and_runs_again(slurm):
     assert each["reason"].startswith("preempted once; waits to run again"), each
     assert each["ended"] is None, each
     assert each["exit_status"] is None, each
+    slurm.file("go.txt", "")
     assert waiting.poll() is None, "it waits for the job's end, not for that of an execution"
     stdout, stderr = waiting.communicate(timeout=90)
     assert waiting.returncode == 0, (stdout, stderr)
@@ -121,6 +124,7 @@ def test_ranks_that_srun_has_started_are_warned_too(slurm):
     preempt(slurm, job)
     each = slurm.until(job, lambda each: each["state"] == "pending")
     assert each["reason"].startswith("preempted once; waits to run again"), each
+    slurm.file("go.txt", "")
     log = slurm.log(job)
     assert "warned" in log, log
     assert "got SIGTERM" not in log, log
@@ -137,8 +141,7 @@ def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
         slurm.run("scontrol", "requeue", job)
         each = slurm.until(job, lambda each: each["state"] == "pending")
         assert each["reason"].startswith("requeued once; waits to run again"), each
-    assert "is cancelled" in slurm.mpidask("cancel", first).stderr
-    assert "is cancelled" in slurm.mpidask("stop", second).stderr
+        assert "is cancelled" in slurm.mpidask("cancel" if job == first else "stop", job).stderr
     for job in (first, second):
         each = slurm.until(job, lambda each: each["ended"])
         assert (each["state"], each["reason"]) == ("cancelled", "cancelled by you"), each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import types
@@ -105,6 +106,18 @@ def test_a_worker_joins_where_it_gets_through(started, capsys, own, host):
         worker.main([f"{other},{address}", "--name", "w", *own, "--local-directory", "/tmp"])
     assert started[0] == [address, "--name", "w", *own, "--local-directory", "/tmp", *host]
     assert f"reaches the scheduler at {address} from 127.0.0.1" in capsys.readouterr().err
+
+
+def test_a_worker_that_is_told_to_end_before_it_has_begun_ends(monkeypatch):
+    """A batch system may say it once alone, and nobody says it again where there is none."""
+    monkeypatch.setattr(worker.dask_worker, "main", lambda words: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            worker.main(["tcp://127.0.0.1:1", "--local-directory", "/tmp"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
 
 
 def test_a_worker_that_gets_nowhere_says_so_in_the_jobs_log(started, monkeypatch, capsys):
