@@ -91,7 +91,7 @@ _EXPECTED = re.compile(
 #: What a rank says where another one is late, and a command where the batch system is: on a busy machine any may be.
 #: And what UCX prints where another test removes the network of its nodes while it looks at all there are.
 _RACE = re.compile(
-    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?",
+    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?",
     re.MULTILINE,
 )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TIMEOUT", "Way", "first_reached", "towards"]
 
 TIMEOUT = 3.0  # s for one connection
+_BUSY = 30.0  # s for a busy scheduler to do its part of TLS: its system has taken the connection
 _ROUNDS = 5  # a scheduler to which thousands connect at once may not take each connection
 _PAUSE = 2.0  # s between two rounds
 
@@ -38,6 +39,7 @@ def towards(address: str, context: ssl.SSLContext | None = None) -> str:
         with _connection(address) as connection:
             own = str(connection.getsockname()[0])
             if context is not None:
+                connection.settimeout(_BUSY)
                 context.wrap_socket(connection).close()
             return own
     except (OSError, ValueError) as error:

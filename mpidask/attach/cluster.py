@@ -215,7 +215,7 @@ class MPICluster(JobCluster):
         _open.discard(self)
         self.scheduler_info["workers"].clear()
         if self.job is not None and not self._leaving:
-            await asyncio.to_thread(shutdown.await_end, self.job)
+            await asyncio.to_thread(shutdown.await_end, self.job, quiet=self.quiet)
             await asyncio.to_thread(self.job.refresh)  # so that what is shown of it is true
 
     def close(self, timeout: float | None = None) -> Any:

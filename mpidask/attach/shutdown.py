@@ -22,7 +22,8 @@ from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["await_end", "connection", "shut_down", "stop"]
 
-_ENDS = 10.0  # s for a job to end by itself when its scheduler was asked to
+_ANSWER = 10.0  # s for a scheduler to take note that it is to shut down
+_ENDS = 30.0  # s for a job to end by itself then: a rank has 8 s, launcher and batch system take theirs
 _GLANCE = 0.2  # s
 
 
@@ -43,10 +44,13 @@ def stop(handle: Handle) -> str:
     return await_end(handle)
 
 
-def await_end(handle: Handle) -> str:
-    """Wait a little for the end of a job that was asked to end, and cancel it then; return what happened, in words."""
+def await_end(handle: Handle, *, quiet: bool = False) -> str:
+    """Wait a little for the end of a job that was asked to end, and cancel it then; return what happened, in words.
+
+    quiet: show nothing meanwhile
+    """
     deadline = time.monotonic() + _ENDS
-    line = StatusLine(after=PATIENCE)
+    line = StatusLine(enabled=not quiet, after=PATIENCE)
     try:
         while time.monotonic() < deadline:
             if handle.record.exited is not None or handle.state.ended:
@@ -69,7 +73,7 @@ def connection(entry: Entry) -> Any:
 async def shut_down(scheduler: Any) -> None:
     """Ask a scheduler to shut down; never raises because it is gone, or does not answer."""
     with contextlib.suppress(OSError):
-        await asyncio.wait_for(scheduler.terminate(), _ENDS)
+        await asyncio.wait_for(scheduler.terminate(), _ANSWER)
 
 
 async def _ask(entry: Entry) -> None:

@@ -153,6 +153,7 @@ def test_through_the_queue(slurm):
     filler = slurm.submit("-N", "4", "--cores-per-rank", "4", "-t", "10min", "sleeps.py")
     slurm.until(filler, lambda each: each["state"] == "running")
     job = start(slurm, "-t", "5min")
+    slurm.until(job, lambda each: re.search(r"\((Resources|Priority)\)", each["reason"] or ""))
     impatient = connect(slurm, job, "", "--timeout", "3s")
     assert impatient.returncode == 69, (impatient, slurm.status(), slurm.run("squeue", "-o", "%all").stdout)
     assert re.search(rf"no connection after 3 s: job {job} pending, .*\((Resources|Priority)\)", impatient.stderr), (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import fcntl
 import http.server
@@ -255,12 +256,16 @@ class Terminal:
         self.before = termios.tcgetattr(self._its)
         self.resize(columns)
         self.process = system.start(*command, *words, terminal=self._its)
+        self._decode, self._rest = codecs.getincrementaldecoder("utf-8")("replace").decode, ""
         self.all = self.text = ""  # what was printed, and what of it nobody has waited for
 
     def _read(self, timeout):
         if not select.select([self.ours], [], [], timeout)[0]:
             return False
-        new = os.read(self.ours, 65536).decode(errors="replace")
+        new = self._rest + self._decode(os.read(self.ours, 65536))
+        cut = re.search(r"\x1b(\[[\d;?]*)?$", new)  # what the terminal hands out may end within a sequence
+        self._rest = cut[0] if cut else ""
+        new = new.removesuffix(self._rest)
         self.all += new
         self.text += re.sub(r"\x1b\[[\d;]*m", "", new)  # without colours
         return True

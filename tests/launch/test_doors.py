@@ -652,10 +652,12 @@ if MPI.is_mpich:
 @pytest.mark.thorough
 def test_ranks_that_are_done_wait_asleep_for_the_last(ranks):
     """In MPI_Finalize they would use a core each."""
-    text = "import mpidask, psutil, time\nwith mpidask.Session() as s: pass\nfrom mpi4py import MPI\n"
-    text += "print('pid', psutil.Process().pid, flush=True)\nif MPI.COMM_WORLD.rank == 3: time.sleep(6)"
+    text = "import mpidask, os, time\nwith mpidask.Session() as s: pass\nfrom mpi4py import MPI\n"
+    text += "print(f'done{MPI.COMM_WORLD.rank}', flush=True)\n"
+    text += "while MPI.COMM_WORLD.rank == 3 and not os.path.exists('go.py'):\n    time.sleep(0.05)"
     run = ranks.start(4, command=[sys.executable, ranks.script(text)])
-    run.wait_for("pid")
+    for number in range(4):
+        run.wait_for(f"done{number}")
     time.sleep(1)
     import psutil
 
@@ -663,6 +665,7 @@ def test_ranks_that_are_done_wait_asleep_for_the_last(ranks):
     before = sum(sum(p.cpu_times()[:2]) for p in processes)
     time.sleep(3)
     used = sum(sum(p.cpu_times()[:2]) for p in processes) - before
+    ranks.script("", "go.py")
     result = run.result(20)
     assert used < 0.6, used
     assert (result.status, result.words) == (0, []), result

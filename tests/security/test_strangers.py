@@ -91,7 +91,7 @@ async def ask(address, arguments):
 
 async def client(address, security):
     try:
-        async with Client(address, security=security, timeout=4, asynchronous=True) as client:
+        async with Client(address, security=security, timeout=4 if orders["keys"] is None else 30, asynchronous=True) as client:
             return "answered: " + str(client.scheduler.identity)[:80]
     except Exception as error:
         return type(error).__name__

@@ -122,6 +122,8 @@ def test_a_loss_reaches_one_rank(world):
 
 @pytest.mark.mpi(min_size=3)
 def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
+    sent = []
+
     async def both():
         ticks = 0
 
@@ -130,15 +132,23 @@ def test_agree_in_an_event_loop_lets_the_loop_go_on(world):
             while True:
                 await asyncio.sleep(0.01)
                 ticks += 1
+                if ticks == 11 and world.rank != 1:
+                    sent.append(MPI.COMM_WORLD.isend(None, 1, 77))
 
         ticking = asyncio.ensure_future(tick())
-        if world.rank == 1:
-            await asyncio.sleep(0.5)
+        if world.rank == 1:  # which is late until the others have ticked
+            for _ in range(world.size - 1):
+                while not MPI.COMM_WORLD.iprobe(tag=77):  # noqa: ASYNC110 - MPI has no event for it
+                    await asyncio.sleep(0.01)
+                MPI.COMM_WORLD.recv(tag=77)
+            while ticks < 11:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
         values = await wait_async(world.agree(world.rank, WaitPolicy(20)))
         ticking.cancel()
         return ticks, values
 
     ticks, values = asyncio.run(both())
+    MPI.Request.waitall(sent)
     assert ticks > 10
     assert values == {rank: rank for rank in range(world.size)}
 
@@ -160,9 +170,9 @@ def test_an_error_on_one_rank_is_raised_on_all(world, where):
 def test_who_is_missing_is_named(world):
     hosts = dict.fromkeys(range(world.size), "n017")
     if world.rank == 2:
-        time.sleep(2)
-    with pytest.raises(StartupError, match=r"1 of \d+ ranks did not come up within 0.5 s: rank 2 on n017"):
-        wait(world.agree(1, WaitPolicy(0.5, hosts)))
+        time.sleep(8)
+    with pytest.raises(StartupError, match=r"1 of \d+ ranks did not come up within 3 s: rank 2 on n017"):
+        wait(world.agree(1, WaitPolicy(3, hosts)))
     MPI.COMM_WORLD.Barrier()
     assert len(wait(world.agree(1, WaitPolicy(20)))) == world.size  # the late report is not taken for a new one
 
@@ -170,7 +180,7 @@ def test_who_is_missing_is_named(world):
 @pytest.mark.mpi(min_size=3)
 def test_enough_ends_the_wait(world):
     if world.rank == 2:
-        time.sleep(1)
+        time.sleep(5)
     values = wait(world.agree(world.rank, WaitPolicy(20, enough=lambda up: len(up) == world.size - 1)))
     assert sorted(values) == [rank for rank in range(world.size) if rank != 2]
     MPI.COMM_WORLD.Barrier()
@@ -202,8 +212,8 @@ def test_waiting_does_not_burn_a_core(world):
 @pytest.mark.mpi(min_size=3)
 def test_meeting_to_end_has_a_deadline(world):
     if world.rank == 1:
-        time.sleep(0.6)
-        assert wait(world.meet(5))
+        time.sleep(4)
+        assert wait(world.meet(20))
     else:
         assert not wait(world.meet(0.1))
         assert MPI.COMM_WORLD.Get_size() == world.size

@@ -19,7 +19,7 @@ from mpidask.security.credentials import Contact
 
 __all__ = ["locate"]
 
-_ANSWER = 10.0  # s for the scheduler to say who it is
+_ANSWER = 30.0  # s for the scheduler to say who it is
 _TIMEOUT = "300 s"  # for the file to appear
 _WORD = 2.0  # s after which a wait for the file is told
 

@@ -107,6 +107,7 @@ def _scheduler(run: Run) -> SchedulerSpec:
         token=access.token() if options.tls else "",  # who can run code here need not be kept from looking
         dashboard=options.dashboard,
         idle=idle,
+        wanted=options.min_workers,
         ranks=rank_infos(layout),
         record=_record(run),
         report=report_start.reserve(run),

@@ -346,4 +346,5 @@ def _take_signals(run: Run, serving: ServerRank) -> None:
 def _on_term(run: Run, serving: ServerRank) -> None:
     """End the run, but first let a script that has a handler of its own do what it needs to."""
     if not walltime.take_for_warning() and not serving.is_over:
-        serving.ending = asyncio.get_running_loop().call_later(teardown.TERM_GRACE, teardown.end_after_term, run)
+        grace = teardown.KILL if run.layout.client is None else teardown.TERM_GRACE  # another rank announces the end
+        serving.ending = asyncio.get_running_loop().call_later(grace, teardown.end_after_term, run)

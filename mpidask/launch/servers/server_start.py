@@ -29,7 +29,7 @@ from mpidask.errors import StartupError, as_mpidask_error, warn
 from mpidask.launch.resources import staggering
 from mpidask.launch.resources.division import WorkerSpec
 from mpidask.launch.servers import gpu_workers, idle, imported, log_filters, port_choice, worker_environment
-from mpidask.launch.servers.plugins import registration
+from mpidask.launch.servers.plugins import idle_clock, registration
 from mpidask.launch.servers.plugins.progress import ProgressWriter
 from mpidask.launch.servers.plugins.rank_share import TakeShare
 from mpidask.launch.servers.plugins.ranks_page import RanksPlugin
@@ -72,6 +72,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
     _prepare_for_a_scheduler()
     addresses = [(spec.host, spec.port), *([spec.clients] if spec.clients is not None else [])]
     postmortem = Postmortem(workers, on_hopeless)
+    plugins = [registration.Registration(), idle_clock.IdleClock(workers if spec.wanted is None else spec.wanted)]
     try:
         made = Scheduler(
             host=[host for host, _ in addresses],  # type: ignore[arg-type]  # Dask takes lists, but does not say so
@@ -83,7 +84,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
             http_prefix=spec.token or "/",
             idle_timeout=spec.idle,
             local_directory=spec.directory,
-            plugins=[registration.Registration(), postmortem, RanksPlugin(spec.ranks, postmortem), *scheduler_marks()],
+            plugins=[*plugins, postmortem, RanksPlugin(spec.ranks, postmortem), *scheduler_marks()],
         )
         if spec.idle == 0:
             made.idle_timeout = None

@@ -48,6 +48,7 @@ class SchedulerSpec:
     clients:   host and port of a second address, for clients from outside; None for none
     token:     the first part of the path of all pages of the dashboard; "" for none: everybody may look
     idle:      s without work after which it ends, 0 for never; None leaves it to Dask's configuration
+    wanted:    number of workers without which the run does not begin, None for all
     ranks:     the run's ranks
     record:    directory and what to write there of the run's progress, None for nothing
     report:    file for the record of the run, and its first line, None for none
@@ -67,6 +68,7 @@ class SchedulerSpec:
     token: str = ""
     dashboard: bool = True
     idle: float | None = None
+    wanted: int | None = None
     ranks: Sequence[RankInfo] = ()
     record: tuple[str, Progress] | None = None
     report: tuple[str, Mapping[str, Any]] | None = None

@@ -12,7 +12,7 @@ import urllib.request
 
 import nodes
 import pytest
-from harness import MPI
+from harness import MPI, PATIENCE
 from selection import some
 
 from mpidask.security import credentials
@@ -36,7 +36,7 @@ def two_nodes(tmp_path_factory):
 
 
 def content_of(file, run):
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 40 * PATIENCE
     while not file.exists():
         assert run.process.poll() is None, run._read("err")
         assert time.monotonic() < deadline

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from free_ports import own_port
-from harness import marked, read
+from harness import PATIENCE, marked, read
 from selection import some
 
 MPIDASK = [sys.executable, "-c", "import sys; sys.argv[0] = 'mpidask'; from mpidask.cli import main; main()"]
@@ -29,7 +29,7 @@ def serve(ranks, n, *words):
 
 
 def wait_for_file(run, file, timeout=30):
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while not file.exists():
         assert run.process.poll() is None, run._read("err")
         assert time.monotonic() < deadline
@@ -44,8 +44,8 @@ def client(file, workers):
     from mpidask.security import scheduler_file
 
     entry = scheduler_file.read(str(file))
-    with Client(entry.address, security=entry.keys.security(), timeout=20) as connection:
-        connection.wait_for_workers(workers, timeout=30)
+    with Client(entry.address, security=entry.keys.security(), timeout=20 * PATIENCE) as connection:
+        connection.wait_for_workers(workers, timeout=30 * PATIENCE)
         yield connection
 
 
@@ -70,7 +70,8 @@ def test_clients_from_elsewhere_and_more_workers(ranks, file):
     with client(file, 2) as first, client(file, 2) as second:
         assert names(first) == ["mpidask-1", "mpidask-2"]
         more = serve(ranks, 2, "serve", "--scheduler-file", file, "--no-scheduler")
-        first.wait_for_workers(4, timeout=30)
+        first.wait_for_workers(4, timeout=30 * PATIENCE)
+        more.wait_for(", joined", file="err")  # its banner: from here on it can be shut down
         assert len(names(second)) == 4
         assert second.submit(sum, [1, 2]).result() == 3
         first.shutdown()
@@ -121,6 +122,7 @@ def test_a_lost_agent_of_a_rank_that_has_joined_is_replaced(ranks, file):
     wait_for_file(run, file)
     more = serve(ranks, 1, "serve", "--scheduler-file", file, "--no-scheduler")
     with client(file, 2) as connection:
+        more.wait_for(", joined", file="err")  # its banner: from here on it watches over its agent
 
         def places():
             return {info["name"]: place for place, info in connection.scheduler_info(-1)["workers"].items()}
@@ -128,7 +130,7 @@ def test_a_lost_agent_of_a_rank_that_has_joined_is_replaced(ranks, file):
         before = places()
         os.kill(agent(more), signal.SIGKILL)
         more.wait_for("it is started again", file="err")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while (now := places()).keys() != before.keys() or now == before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -173,7 +175,7 @@ def test_a_stale_file_is_refused(ranks, file):
     assert "Traceback" not in result.stderr, result
     # The run with the scheduler is the one that may overwrite it.
     run = serve(ranks, 2, "serve", "--scheduler-file", old)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * PATIENCE
     while json.loads(old.read_text()) == content:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -111,15 +111,16 @@ def test_workers_that_do_not_come_up_are_named(ranks):
         "        super().__init__(*a, name=name, **k)\n"
     )
     environ = {"PYTHONPATH": str(ranks.work)}
-    words = ["--startup-timeout", "8 s", "--worker-class", "slow.Slow"]
-    result = ranks(4, *words, ranks.script("print(3)"), environ=environ, timeout=40)
+    words = ["--startup-timeout", "20 s", "--worker-class", "slow.Slow"]
+    result = ranks(4, *words, ranks.script("print(3)"), environ=environ, timeout=60)
     assert result.status == 69, result
     assert "rank 3" in result.stderr, result
-    assert "8 s" in result.stderr, result
+    assert "20 s" in result.stderr, result
     assert "--startup-timeout" in result.stderr, result
     assert result.stderr.count("mpidask: error:") == 1, result
     assert not result.leftover, result
-    result = ranks(4, "--min-workers", "1", *words, ranks.script("print(3)"), environ=environ, timeout=40)
+    words[1] = "100 s"  # it goes on as soon as one is up
+    result = ranks(4, "--min-workers", "1", *words, ranks.script("print(3)"), environ=environ, timeout=60)
     assert (result.status, result.stdout) == (0, "3\n"), result
     assert not result.leftover, result
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import PATIENCE
 from selection import some
 
 from mpidask.launch.imports import import_cache
@@ -583,7 +584,7 @@ def test_the_recorder_ends_with_the_run(ranks, library):
     (library.directory / "slow.py").write_text("import sys, time\nopen('slow', 'w')\ntime.sleep(600)")
     words = [sys.executable, ranks.script(SHARE), str(library.file), "slow"]
     run = ranks.start(2, command=words, environ=library.environ)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 40 * PATIENCE
     while not (ranks.work / "slow").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from harness import PATIENCE
 from selection import some
 
 import mpidask
@@ -114,7 +115,7 @@ def test_nothing_runs_where_nothing_is_known(job):
     before = threading.enumerate()
     bell = walltime_alarm.Alarm(60, None, None)
     bell.set()
-    assert threading.enumerate() == before
+    assert not set(threading.enumerate()) - set(before)
     bell.stop()
 
 
@@ -197,7 +198,7 @@ def test_an_exit_handler_that_does_not_end(ranks, warned):
 @pytest.mark.both_mpis
 def test_a_script_that_holds_the_interpreter_lock(ranks):
     """Nothing of Python runs then: the watchdog ends it."""
-    environ = ending_in(20)
+    environ = ending_in(40)
     result = ranks(4, ranks.script("import ctypes\nctypes.PyDLL(None).sleep(100)"), environ=environ)
     assert time.time() < float(environ[run_directory.END]) + 20, result
     assert result.status in (9, 137), result
@@ -213,7 +214,7 @@ mpidask.on_walltime(lambda: 1 / 0)
 mpidask.on_walltime(lambda: print("second", flush=True))
 time.sleep(100)
 """
-    environ = ending_in(30)
+    environ = ending_in(45)
     result = ranks(4, ranks.script(START + script), environ=environ)
     assert time.time() < float(environ[run_directory.END]), result
     assert (result.status, result.stdout) == (75, "second\n"), result
@@ -305,7 +306,7 @@ def test_a_cluster_without_a_script(ranks, warned):
     file = ranks.directory / "cluster.json"
     words = ["serve", "--walltime-margin", "20 s", "--scheduler-file", str(file)]
     run = ranks.start(3, command=[*MPIDASK, *words], environ=warned)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * PATIENCE
     while not file.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
