@@ -26,7 +26,7 @@ class ReportingCluster(HeldCluster):
     @property
     def startup_time(self) -> float:
         """Time from the submission of a job to its first worker, in s: the median; 0 before the first."""
-        every = [*list(self.workers.values()), *list(self.reconciler.ended)]
+        every = [*self.workers.values(), *self.reconciler.ended]
         times = [job.arrived_at - job.submitted for job in every if job.arrived_at is not None]
         return statistics.median(times) if times else 0.0
 

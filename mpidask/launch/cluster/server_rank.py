@@ -346,5 +346,5 @@ def _take_signals(run: Run, serving: ServerRank) -> None:
 def _on_term(run: Run, serving: ServerRank) -> None:
     """End the run, but first let a script that has a handler of its own do what it needs to."""
     if not walltime.take_for_warning() and not serving.is_over:
-        grace = teardown.KILL if run.layout.client is None else teardown.TERM_GRACE  # another rank announces the end
+        grace = teardown.TERM_GRACE if run.layout.client is not None else teardown.END_GRACE
         serving.ending = asyncio.get_running_loop().call_later(grace, teardown.end_after_term, run)

@@ -29,6 +29,7 @@ __all__ = [
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
 TERMINATED = 128 + signal.SIGTERM
+END_GRACE = 8.0  # s in which the scheduler's rank may end a cluster without a script after another rank got SIGTERM
 TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
 _MEET = 5.0  # s after the script's end in which all ranks have to be ready to leave

@@ -111,6 +111,7 @@ def test_a_worker_joins_where_it_gets_through(started, capsys, own, host):
 def test_a_worker_that_is_told_to_end_before_it_has_begun_ends(monkeypatch):
     """A batch system may say it once alone, and nobody says it again where there is none."""
     monkeypatch.setattr(worker.dask_worker, "main", lambda words: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(worker.dask_worker, "wait_for_signals", worker.dask_worker.wait_for_signals)  # it is put back
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as ended:

@@ -18,15 +18,28 @@ def test_the_clock_runs_once_the_workers_are_up_that_are_waited_for(tmp_path, wa
         settings = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         made = Scheduler(idle_timeout="100 s", plugins=[IdleClock(wanted)], **settings)
         found = []
-        async with await made as scheduler:
+        async with made as scheduler:
             found.append(scheduler.idle_timeout)
             for number in range(3):
                 worker = Worker(scheduler.address, local_directory=str(tmp_path), name=number, dashboard=False)
-                async with await worker:
+                async with worker:
                     found.append(scheduler.idle_timeout)
                     if number == 0:
-                        async with await Worker(scheduler.address, local_directory=str(tmp_path), dashboard=False):
+                        async with Worker(scheduler.address, local_directory=str(tmp_path), dashboard=False):
                             found.append(scheduler.idle_timeout)
         return found
 
     assert asyncio.run(start()) == [None if wanted else 100] * 2 + [100] * 3
+
+
+def test_a_worker_that_was_lost_meanwhile_had_come(tmp_path):
+    async def start():
+        settings = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+        found = []
+        async with Scheduler(idle_timeout="100 s", plugins=[IdleClock(2)], **settings) as scheduler:
+            for name in ("a", "a", "b"):
+                async with Worker(scheduler.address, local_directory=str(tmp_path), name=name, dashboard=False):
+                    found.append(scheduler.idle_timeout)
+        return found
+
+    assert asyncio.run(start()) == [None, None, 100]

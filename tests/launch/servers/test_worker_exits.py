@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 
 import pytest
+from distributed import Client, Scheduler
 
-from mpidask.launch.servers.plugins.worker_exits import describe_exit
+from mpidask.launch.servers.plugins import worker_exits
+from mpidask.launch.servers.plugins.worker_exits import Postmortem, WatchedNanny, describe_exit
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,53 @@ from mpidask.launch.servers.plugins.worker_exits import describe_exit
 )
 def test_causes_of_death(exitcode, more, text):
     assert describe_exit(exitcode, **more) == text
+
+
+def played(tmp_path, script):
+    """Return what a coroutine function returns, beside a scheduler with a postmortem and a worker with a nanny."""
+
+    async def main():
+        settings = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
+        postmortem = Postmortem(1)
+        async with (
+            Scheduler(plugins=[postmortem], **settings) as scheduler,
+            WatchedNanny(
+                scheduler.address, name="w", nthreads=1, local_directory=str(tmp_path), dashboard=False
+            ) as nanny,
+        ):
+            return await asyncio.wait_for(script(scheduler, nanny, postmortem), 60)
+
+    return asyncio.run(main())
+
+
+@pytest.mark.one_mpi
+def test_a_worker_that_closes_as_it_is_told_is_not_waited_for(tmp_path, monkeypatch):
+    """Its nanny has nothing to tell: the end of a run would be late."""
+    monkeypatch.setattr(worker_exits, "_WORD", 3600.0)
+
+    async def script(scheduler, nanny, postmortem):
+        await nanny.close()
+        while scheduler.workers:  # noqa: ASYNC110 - Dask has no event for it
+            await asyncio.sleep(0.02)
+        await asyncio.wait_for(postmortem.settle(), 10)
+        return postmortem.deaths
+
+    assert played(tmp_path, script) == {}
+
+
+@pytest.mark.one_mpi
+@pytest.mark.parametrize("settles_first", [True, False])
+def test_a_worker_that_has_just_died_is_waited_for(tmp_path, settles_first):
+    async def script(scheduler, nanny, postmortem):
+        async with Client(scheduler.address, asynchronous=True, set_as_default=False) as client:
+            future = client.submit(os._exit, 3, key="a-task")
+            while scheduler.workers:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            await (postmortem.settle() if settles_first else nanny.close())
+            await future.cancel()
+        await postmortem.before_close()
+        return postmortem.deaths["w"]
+
+    death = played(tmp_path, script)
+    assert death.count == 1
+    assert death.last.endswith("died: exit status 3; tasks it had: a-task"), death

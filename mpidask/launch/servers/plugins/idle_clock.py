@@ -23,6 +23,7 @@ class IdleClock(SchedulerPlugin):
         """
         self._wanted = wanted
         self._timeout: float | None = None
+        self._came: set[object] = set()  # names of workers, also of such that have been lost since
 
     async def start(self, scheduler: Scheduler) -> None:
         """Stop the clock."""
@@ -31,5 +32,6 @@ class IdleClock(SchedulerPlugin):
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Start the clock when enough are up."""
-        if self._timeout is not None and len(scheduler.workers) >= self._wanted:
+        self._came.add(scheduler.workers[worker].name)
+        if self._timeout is not None and len(self._came) >= self._wanted:
             self._timeout, scheduler.idle_timeout, scheduler.idle_since = None, self._timeout, None

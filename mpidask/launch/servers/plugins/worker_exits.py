@@ -28,6 +28,7 @@ EXIT_TOPIC = "mpidask-worker-exit"
 _MEMORY_TOPIC = "worker-restart-memory"  # Dask's nanny: memory at the termination threshold
 _AGAIN, _SOON = 5, 15.0  # deaths in a row without a task, each so soon (s) after the last: the worker cannot run
 _RETURN = 45.0  # s for a worker to come back that has left unasked: it may first wait 30 s for its task
+_LEAVING = (Status.closing.name, Status.closing_gracefully.name)
 _WORD = 2.0  # s after a worker has left unasked in which its nanny tells why, on a busy machine
 _LOOK = 0.02  # s between two looks whether it has
 _WAIT = 0.5  # s for the scheduler to notice as well: its tasks are known when it has removed the worker
@@ -63,11 +64,14 @@ class WatchedNanny(idle.RestingNanny):
 
     _oom_kills = 0
     _asked = False
+    _ends = False
     _memory: int | None = None  # bytes that its worker used when it was ended for that
     _telling: asyncio.Future[Any] | None = None
 
     async def instantiate(self) -> Status:
         """Start the worker's process; remember how often the kernel had run out of memory."""
+        if self._ends:  # one that is started now would have to be waited for
+            return self.status
         self._oom_kills, self._asked, self._memory = oom_kills(), False, None
         status = await super().instantiate()
         servers.on_worker_exit(self, self._report_exit)
@@ -80,11 +84,11 @@ class WatchedNanny(idle.RestingNanny):
 
     async def close(self, timeout: float = 5, reason: str = "nanny-close") -> Literal["OK"]:  # type: ignore[override]  # as Dask's
         """Close; first tell of a worker that has just died."""
-        deadline = time.monotonic() + _WORD
+        self._ends, deadline = True, time.monotonic() + _WORD
         while self._is_dead() and time.monotonic() < deadline:  # noqa: ASYNC110 - Dask has no event for it
             await asyncio.sleep(_LOOK)
         if self._telling is not None:
-            await asyncio.wait([self._telling], timeout=_WORD)
+            await asyncio.wait([self._telling], timeout=max(0.0, deadline - time.monotonic()))
         return await super().close(timeout=timeout, reason=reason)
 
     def log_event(self, topic: str | list[str], msg: Any) -> None:
@@ -156,6 +160,7 @@ class Postmortem(SchedulerPlugin):
         self._waiting: dict[str, dict[str, Any]] = {}  # by the worker's name
         self._left: dict[str, float] = {}  # name -> when the worker left unasked
         self._unexplained: dict[str, float] = {}  # those of them of which the nanny has not told yet
+        self._taking_leave: set[str] = set()  # addresses of workers that close, and have said so
         self._closing = False
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
@@ -179,17 +184,21 @@ class Postmortem(SchedulerPlugin):
         elif topic == "all" and isinstance(msg, dict) and msg.get("action") == "remove-worker":
             name = self._names.pop(msg["worker"], "")
             self._tasks[name] = sorted(map(str, msg["processing-tasks"]))
-            self._report(name)
+            is_told = self._report(name)
             if not msg.get("expected"):
                 if not self._left:
                     asyncio.get_running_loop().call_later(_RETURN, self._tell_who_is_gone)
                 self._left[name] = time.monotonic()
-                if name in self._nannies:
+                if name in self._nannies and not (is_told or self._closing or msg["worker"] in self._taking_leave):
                     self._unexplained[name] = time.monotonic()
+            self._taking_leave.discard(msg["worker"])
+        elif isinstance(msg, dict) and msg.get("action") == "worker-status-change" and msg["status"] in _LEAVING:
+            self._taking_leave.add(str(topic))
 
     async def settle(self) -> None:
         """Wait a moment for what nannies are about to tell of workers that have just left: a run may end meanwhile."""
-        while any(time.monotonic() - when < _WORD for when in self._unexplained.values()):  # noqa: ASYNC110 - as above
+        due = {name: when + _WORD for name, when in self._unexplained.items()}  # not those that leave from here on
+        while any(name in self._unexplained and time.monotonic() < end for name, end in due.items()):  # noqa: ASYNC110 - as above
             await asyncio.sleep(_LOOK)
 
     async def before_close(self) -> None:
@@ -215,11 +224,11 @@ class Postmortem(SchedulerPlugin):
             left = f"{len(there)} workers are" if len(there) != 1 else "1 worker is"
             _write(f"{who} left and not come back within {_RETURN:.0f} s; {left} left")
 
-    def _report(self, name: str) -> None:
-        """Write of a death, if there is one to write of."""
+    def _report(self, name: str) -> bool:
+        """Write of a death, if there is one to write of; return whether there was."""
         exit_ = self._waiting.pop(name, None)
         if exit_ is None:
-            return
+            return False
         tasks, what = self._tasks.pop(name, []), _what_happened(exit_)
         hopeless = self._dies_again(name, tasks)
         then = "; it is given up: it has died so often without a task" if hopeless else "; it is started again"
@@ -229,6 +238,7 @@ class Postmortem(SchedulerPlugin):
         before = self.deaths.get(name, Death(0, ""))
         last = f"{time.strftime('%H:%M:%S')} {what}{_with(tasks)}"
         self.deaths[name] = Death(before.count + 1, last)
+        return True
 
     def _dies_again(self, name: str, tasks: list[str]) -> bool:
         """Take note of a death; return whether it was one too many."""
