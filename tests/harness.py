@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 MARK = "MPIDASK_TEST_MARK"
@@ -89,9 +89,12 @@ _EXPECTED = re.compile(
 #: What Open MPI's launcher prints where the child it has forked calls exec first: both call setpgid, to be sure. It says
 #: so itself: https://github.com/openpmix/prrte/blob/master/src/mca/plm/ssh/plm_ssh_module.c ("Ignore this error")
 #: What a rank says where another one is late, and a command where the batch system is: on a busy machine any may be.
+#: What Dask's sender prints where its pause of 10 ms ends as its loop does.
 #: And what UCX prints where another test removes the network of its nodes while it looks at all there are.
 _RACE = re.compile(
-    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?",
+    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?"
+    r"|^Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError\('Timeout'\)>\n"
+    r"(tornado\.util\.)?TimeoutError: Timeout\n",
     re.MULTILINE,
 )
 
@@ -278,6 +281,15 @@ def segments() -> set[str]:
 def marked(mark: str) -> list[int]:
     """Return the ids of processes with that mark, zombies left out."""
     return [pid for pid in pids() if read_environ(pid).get(MARK) == mark and state(pid) not in "ZX"]
+
+
+def kill_at_once(processes: Iterable[int]) -> None:
+    """Kill processes so that none of them acts on the end of another."""
+    stopped = list(processes)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def pids() -> Iterator[int]:

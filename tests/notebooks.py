@@ -13,8 +13,8 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 FINDS = """
 from distributed import Client
 client = Client()
-client.wait_for_workers(2, timeout=30)
-print("scale", scale * client.submit(sum, [1, 2]).result(timeout=30), flush=True)
+client.wait_for_workers(2, timeout=90)
+print("scale", scale * client.submit(sum, [1, 2]).result(timeout=90), flush=True)
 client.scheduler.address.partition(":")[0]
 """
 

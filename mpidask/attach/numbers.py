@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import urllib.error
@@ -74,7 +75,7 @@ def read(link: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         error.close()
         raise _silent(f"it answers with HTTP status {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)  # without the link, which is a secret
         raise _silent(str(getattr(reason, "strerror", None) or reason)) from None
 

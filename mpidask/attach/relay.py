@@ -13,6 +13,7 @@ import contextlib
 import functools
 import itertools
 import re
+import socket
 import sys
 import threading
 import time
@@ -172,8 +173,9 @@ def started(
 
     ready = Ready()
     with contextlib.ExitStack() as running:
+        place = running.enter_context(_taken(port))
         source, target, status = running.enter_context(runner.piped(command, quiet=quiet))
-        listening = _listen(source, target, port, ready)
+        listening = _listen(source, target, place, ready)
         thread = threading.Thread(target=asyncio.run, args=(listening,), name="mpidask relay", daemon=True)
         thread.start()
         try:
@@ -188,13 +190,25 @@ def started(
             thread.join(_ENDS)
 
 
-async def _listen(source: IO[bytes], target: IO[bytes], port: int, ready: Ready) -> None:
+def _taken(port: int) -> socket.socket:
+    """Return a socket with this port of the loopback: others may take it before the other end is up."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((_LOOPBACK, port))
+    except OSError as error:
+        place.close()
+        raise BatchError(f"port {port} cannot be used here: {error.strerror}") from error
+    return place
+
+
+async def _listen(source: IO[bytes], target: IO[bytes], place: socket.socket, ready: Ready) -> None:
     async with _streams(source, target) as (lines, out):
         while _READY not in (line := await lines.readline()):  # a site may print of its own
             if not line:
                 return
         end = _End(out)
-        server = await asyncio.start_server(end.accept, _LOOPBACK, port)
+        server = await asyncio.start_server(end.accept, sock=place)
         ready.set_result(functools.partial(_leave, asyncio.get_running_loop(), out))
         try:
             await end.listen(lines)

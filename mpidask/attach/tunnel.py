@@ -24,7 +24,7 @@ from mpidask.status_line import PATIENCE, StatusLine
 
 __all__ = ["Tunnel", "attempted", "opened", "show"]
 
-_STEP = 20.0  # s for a step of the job to start: Slurm waits for ever where it gives none
+_STEP = 40.0  # s for a step of the job to start: Slurm waits for ever where it gives none
 _OPENS = 30.0  # s for ssh to connect; it may ask for a password
 _GLANCE = 0.2  # s between two looks whether the tunnel stands
 _JOB = 2.0  # s between two looks whether the job still runs

@@ -29,6 +29,7 @@ from mpidask.status_line import StatusLine
 
 __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
 
+_BUSY = 30.0  # s for the scheduler of a job that runs to answer: it may be busy, or the job is ending
 _APPEARS = 30.0  # s for a scheduler file to appear
 CONNECT = 5.0  # s for a scheduler to answer: it listens before its file is written
 _GLANCE = 0.3  # s between two looks
@@ -60,6 +61,7 @@ class JobSearch:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._file = spec.file_of(handle.record)
+        self._silent: float | None = None  # since when the scheduler does not answer
         self.said = f"job {handle.title}"
 
     def look(self) -> Entry | None:
@@ -86,10 +88,15 @@ class JobSearch:
         return None
 
     def no_answer(self, entry: Entry, error: Exception) -> None:
-        """Raise StartupError if the job runs."""
+        """Raise StartupError if the job runs, and its scheduler has been silent for a while."""
         standing = self._handle.refresh()
-        if standing.state is JobState.RUNNING and not self._handle.record.exited:
+        if standing.state is not JobState.RUNNING or self._handle.record.exited is not None:
+            self._silent = None
+            return
+        self._silent = self._silent or time.monotonic()
+        if time.monotonic() - self._silent > _BUSY:
             raise _unreachable(f"of job {standing.id}", entry, error) from error
+        self.said = f"job {standing.id} running, its scheduler does not answer yet"
 
 
 class FileSearch:

@@ -32,7 +32,7 @@ __all__ = ["SessionRank"]
 
 T = TypeVar("T")
 
-_MEET, _MEET_LONGER = 5.0, 7.0  # s for all ranks to have closed: on the client's rank, on the others
+_MEET, _MEET_LONGER = 6.5, 7.5  # s for all ranks to have closed: on the client's rank, on the others
 
 
 class SessionRank:

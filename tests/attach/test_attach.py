@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from harness import PATIENCE
 from notebooks import FINDS, outputs, written
 
 pytestmark = pytest.mark.one_mpi
@@ -39,16 +40,10 @@ def python(system, program, timeout=90):
     return system.run(system.python, system.file("program.py", textwrap.dedent(program)), timeout=timeout)
 
 
-def without_races_of_dask(stderr):
-    """Return what was printed, without what Dask's sender prints where its pause of 10 ms ends as its loop does."""
-    end = "Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError('Timeout')>\n"
-    return re.sub(f"^{re.escape(end)}(tornado.util.)?TimeoutError: Timeout\n", "", stderr, flags=re.MULTILINE)
-
-
 def until_said(process, stream, pattern, timeout=60):
     """Read what a process prints on one of its pipes until it matches; return all of it."""
     text = ""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while not re.search(pattern, text):
         assert time.monotonic() < deadline, text
         if select.select([stream], [], [], 1)[0]:
@@ -93,7 +88,7 @@ def test_several_clients_from_start_to_stop(system):
         asyncio.run(main())
         """,
     )
-    assert (other.returncode, without_races_of_dask(other.stderr)) == (0, ""), other
+    assert (other.returncode, other.stderr) == (0, ""), other
     assert other.stdout == f"[1, 2, 3] {one.stdout.split()[-1]}\n3\n"
     (directory,) = {each["directory"] for each in system.status(job)}
     if system.nodes > 1:  # a notebook may be on a node, too
@@ -162,7 +157,7 @@ def test_through_the_queue(slurm):
     process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "connect", job, "-c", "print(Client := 1)")
     until_said(process, process.stderr, rf"job {job} pending, .*\(Resources\)")
     assert slurm.mpidask("cancel", filler).returncode == 0
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60 * PATIENCE)
     assert (process.returncode, stdout) == (0, "1\n"), stderr
     assert "Traceback" not in stderr, stderr
 
@@ -374,7 +369,7 @@ def test_clusters_that_do_not_come_up(slurm):
     said = until_said(process, process.stderr, r"job (\d+) is submitted(.|\n)*held")
     job = re.search(r"job (\d+)", said)[1]
     assert slurm.mpidask("cancel", job).returncode == 0
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60 * PATIENCE)
     assert f"mpidask.errors.BatchError: job {job} has ended: cancelled by you\n" in stderr, stderr
 
 
@@ -383,7 +378,7 @@ def test_an_interrupt_while_the_job_waits_cancels_it(slurm):
     process = slurm.spawn(slurm.python, "-c", f"import mpidask\nmpidask.MPICluster(directive={words})")
     said = until_said(process, process.stderr, r"job (\d+) (held|pending)")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=30 * PATIENCE)
     job = re.search(r"job (\d+)", said)[1]
     assert slurm.until(job, lambda each: each["ended"])["reason"] == "cancelled by you"
 
@@ -391,7 +386,7 @@ def test_an_interrupt_while_the_job_waits_cancels_it(slurm):
 def fetch(link):
     """Return the status of a page."""
     try:
-        with urllib.request.urlopen(link, timeout=20) as page:
+        with urllib.request.urlopen(link, timeout=60 * PATIENCE) as page:
             return page.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -399,7 +394,7 @@ def fetch(link):
 
 def await_page(link):
     """Wait for the dashboard's pages: they come a little after the scheduler."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * PATIENCE
     while fetch(link) != 200:
         assert time.monotonic() < deadline, link
         time.sleep(0.5)
@@ -426,16 +421,16 @@ def test_the_dashboard_by_a_tunnel(slurm):
     await_page(link)
     assert fetch(re.sub(r"(\d/).*", r"\1status", link)) == 404
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=20 * PATIENCE)
     assert (process.returncode, "Traceback" in stderr) == (0, False), stderr
     assert f"the tunnel goes through srun in job {job}; Ctrl-C ends it" in stderr, stderr
     process = slurm.spawn(slurm.python, "-m", "mpidask.cli", "dashboard", job)
     until_said(process, process.stdout, r"status\n", timeout=30)
     by_ssh = dashboard_without_steps(slurm, job)
     assert slurm.mpidask("stop", job).returncode == 0
-    _, stderr = process.communicate(timeout=40)
+    _, stderr = process.communicate(timeout=40 * PATIENCE)
     assert (process.returncode, f"job {job} has ended" in stderr) == (0, True), stderr
-    _, stderr = by_ssh.communicate(timeout=40)
+    _, stderr = by_ssh.communicate(timeout=40 * PATIENCE)
     assert (by_ssh.returncode, f"job {job} has ended" in stderr) == (0, True), stderr
     assert f"srun in job {job} ended with status 1; ssh to mn" in stderr, stderr
     assert "the tunnel goes through ssh to mn" in stderr, stderr

@@ -72,6 +72,26 @@ def test_the_time_is_up(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(wait.spec, "file_of", lambda record: "scheduler.json")
+    record = SimpleNamespace(exited=None)
+    running = Standing(id="7", state=JobState.RUNNING)
+    search = wait.JobSearch(SimpleNamespace(record=record, title="7", refresh=lambda: running))
+    entry = SimpleNamespace(address="tls://10.0.0.1:1", host="n1")
+    search.no_answer(entry, OSError("timed out"))
+    assert search.said == "job 7 running, its scheduler does not answer yet"
+    now[0] += 31
+    record.exited = 0  # it was about to end
+    search.no_answer(entry, OSError("timed out"))
+    record.exited = None
+    search.no_answer(entry, OSError("timed out"))
+    now[0] += 31
+    with pytest.raises(StartupError, match="the scheduler of job 7 does not answer"):
+        search.no_answer(entry, OSError("timed out"))
+
+
 def test_connecting_needs_no_mpi():
     code = "import sys, mpidask; mpidask.connect, mpidask.MPICluster; print(*sys.modules)"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout

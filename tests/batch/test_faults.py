@@ -13,7 +13,7 @@ from pathlib import Path
 
 import machines
 import pytest
-from harness import MPI
+from harness import MPI, kill_at_once
 from machines import HERE, STATE
 from selection import some
 
@@ -78,8 +78,7 @@ def test_a_node_that_crashes_and_comes_up_again(sge):
     sge.file("sleeps.py", SLEEPS)
     job = sge.submit(*sge.shape(2, 1), "sleeps.py")
     node = sge.until(job, lambda each: each["workers"])["node_list"][0]
-    for process in processes_on(node):
-        os.kill(process, signal.SIGKILL)
+    kill_at_once(processes_on(node))
     machines.script("sge.sh", "up")
     each = sge.until(job, lambda each: each["ended"], timeout=100)
     assert (each["state"], each["reason"]) == ("failed", f"node {node} was lost"), each

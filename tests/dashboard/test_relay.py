@@ -26,7 +26,7 @@ SECRET = "a-secret"
 
 def status(url):
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=90) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:

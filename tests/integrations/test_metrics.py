@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 def fetch(link):
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(link, timeout=30) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(link, timeout=180) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""

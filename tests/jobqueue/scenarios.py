@@ -530,7 +530,7 @@ def bursts(system):
         jobs.adapt(minimum_jobs=0, maximum_jobs=3)
         begin = time.monotonic()
         rounds = 0
-        while time.monotonic() - begin < 120:
+        while rounds < 5 or time.monotonic() - begin < 120:
             rounds += 1
             work = client.map(lambda x: time.sleep(0.2) or x, range(60), pure=False)
             client.gather(work)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import signal
 import time
 
 import pytest
-from harness import marked
+from harness import kill_at_once, marked
 from selection import some
 
 from mpidask import run_directory
@@ -158,9 +155,7 @@ def test_a_killed_run_leaves_what_was_known(ranks, kept):
     run = ranks.start(3, "--report", kept, ranks.script(GOES_ON))
     run.wait_for("going")
     until_computed(kept, 1)
-    for pid in [run.rank(0), run.process.pid, *marked(run.mark)]:  # the one that writes the record first
-        with contextlib.suppress(ProcessLookupError):  # it has ended with those before
-            os.kill(pid, signal.SIGKILL)
+    kill_at_once(marked(run.mark))
     run.result()
     found = read(kept)
     assert (found.end, found.status) == (None, None)

@@ -231,8 +231,7 @@ class Dispatcher:
         closing = [job for job in left if job.present or (job.arrived_at is not None and not _waits(job))]
         now = [job for job in left if job not in closing]
         await self._cancel(now)
-        while closing and time.monotonic() < deadline:
-            closing = [job for job in closing if not self._has_ended(job)]
+        while (closing := [job for job in closing if not self._has_ended(job)]) and time.monotonic() < deadline:  # noqa: ASYNC110 - files tell
             await asyncio.sleep(0.05)
         await self._cancel(closing)
 
@@ -259,8 +258,9 @@ class Dispatcher:
             return
         standings = await asyncio.to_thread(monitor.judge_all, self.system, mine, 1)
         for job, standing in zip(mine, standings, strict=True):
-            job.standing = standing
-            if standing.final:
+            if not job.standing.final:  # else its end was noticed meanwhile
+                job.standing = standing
+            if job.standing.final:
                 self._over.add(job.identity)
 
     async def confirm(self, jobs: Sequence[TrackedJob], timeout: float) -> None:

@@ -211,9 +211,9 @@ class ClientCluster:
     def close_agent(self) -> None:
         """End the servers beside the client."""
         if self._replacement is not None:
-            self._replacement.close(2 * teardown.CLOSE)
+            self._replacement.close(teardown.AGENT)
         elif self._agent is not None:
-            self._agent.close(2 * teardown.CLOSE)
+            self._agent.close(teardown.AGENT)
 
 
 class Up:

@@ -283,9 +283,9 @@ class ServerRank:
         if self._starting is not None:
             self._starting.cancel()
         if self._replacement is not None:
-            self._replacement.close(2 * teardown.CLOSE)
+            self._replacement.close(teardown.AGENT)
         elif self._agent is not None:
-            self._agent.close(2 * teardown.CLOSE)
+            self._agent.close(teardown.AGENT)
         mark("wait for the agent's end", OTHERS)
         if self._hosted is not None:
             await self._hosted.close()

@@ -26,14 +26,15 @@ __all__ = [
     "own_status",
 ]
 
+AGENT = 5.0  # s for an agent to close its servers: what nannies tell, the record, workers, scheduler
 CLOSE = 1.5  # s for a worker to close by itself; a task that still runs then is given up
 KILL = 8.0  # s after the script's end at which a rank's watchdog kills it
 TERMINATED = 128 + signal.SIGTERM
 END_GRACE = 8.0  # s in which the scheduler's rank may end a cluster without a script after another rank got SIGTERM
 TERM_GRACE = 3.0  # s in which the script may end by itself after another rank got SIGTERM
 
-_MEET = 5.0  # s after the script's end in which all ranks have to be ready to leave
-_MEET_LONGER = 2.0  # s more for the others: the script's rank knows the exit status and is to be first
+_MEET = 6.5  # s after the script's end in which all ranks have to be ready to leave
+_MEET_LONGER = 1.0  # s more for the others: the script's rank knows the exit status and is to be first
 
 
 def lose_agent(run: Run, status: int) -> None:

@@ -118,7 +118,7 @@ async def close_all(servers: Sequence[Server], scheduler: Scheduler | None, time
         registration.let_go(scheduler)
     closing = [asyncio.ensure_future(_close(server, timeout)) for server in servers]
     if closing:
-        await asyncio.wait(closing, timeout=2.5 * timeout)
+        await asyncio.wait(closing, timeout=2 * timeout)
     if scheduler is not None:
         await _until_empty(scheduler, timeout)
         with contextlib.suppress(Exception):

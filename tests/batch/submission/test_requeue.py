@@ -150,6 +150,7 @@ def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
     third = slurm.mpidask("start").stdout.strip()
     slurm.until(third, lambda each: each["workers"] == 1)
     slurm.run("scontrol", "requeue", third)
+    slurm.until(third, lambda each: each["state"] == "pending" or len(each["executions"]) == 2)  # not the first one's
     done = slurm.mpidask("connect", third, "-c", COMPUTE)
     assert done.stdout.strip() == "42", done
     (each,) = slurm.status(third)

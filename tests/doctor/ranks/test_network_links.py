@@ -48,12 +48,12 @@ def test_a_network_that_takes_little_is_slow_and_no_error(monkeypatch):
 
 
 def test_a_port_where_nobody_listens_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        offer = ("lo", *server.getsockname())
-    link = Link(offer)
-    network.connect([link])
-    link.time_round_trips()
-    link.send()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen: nobody else gets the port
+        link = Link(("lo", *taken.getsockname()))
+        network.connect([link])
+        link.time_round_trips()
+        link.send()
     found = link.found()
     assert (found["error"], found["host_answers"]) == ("Connection refused", True)
     assert (found["latency"], found["rate"]) == (None, None)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import PATIENCE
 
 pytestmark = pytest.mark.one_mpi
 
@@ -32,7 +33,7 @@ def play(system, scenario, status=0, timeout=150):
     assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
     assert system.left_over() == []
     if system.name in QUEUES:
-        deadline = time.monotonic() + 20  # Grid Engine lists a job for a while whose script has ended
+        deadline = time.monotonic() + 20 * PATIENCE  # Grid Engine lists a job for a while whose script has ended
         while waits_or_runs(system) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert waits_or_runs(system) == "", "the queue is empty"

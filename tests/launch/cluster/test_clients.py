@@ -23,7 +23,7 @@ CONNECT = (
     "import os, sys, time\nfrom mpidask.security import scheduler_file\nfrom distributed import Client\n"
     "while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
     "entry = scheduler_file.read(sys.argv[1])\n"
-    "client = Client(entry.address, security=entry.keys.security(), timeout=20)\nclient.wait_for_workers(2, timeout=30)\n"
+    "client = Client(entry.address, security=entry.keys.security(), timeout=60)\nclient.wait_for_workers(2, timeout=90)\n"
 )
 
 
@@ -49,7 +49,7 @@ def python(code, file, node=None):
     where = ["nsenter", f"--net=/run/netns/{node}"] if node else []
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     words = [*where, sys.executable, "-W", "ignore", "-c", CONNECT + code, str(file)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=90, env=environ, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90 * PATIENCE, env=environ, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -75,7 +75,7 @@ def test_an_address_for_workers_and_one_for_clients(ranks, two_nodes):
     first = python(get + "client.publish_dataset(more=[client.submit(len, 'abc', key='more')])", file, f"{name}1")
     # The second node is not on the clients' network: it uses the workers' address, as workers do.
     there = get.replace("client.", "other.") + "print(other.gather(other.get_dataset('more')))"
-    there = "other = Client(entry.inner, security=entry.keys.security(), timeout=20)\n" + there
+    there = "other = Client(entry.inner, security=entry.keys.security(), timeout=60)\n" + there
     second = python("pass", file) + _on_second_node(there, file, f"{name}2")
     assert (first, second) == ("42 answer\n", "42 answer more\n[3]\n")
     python("client.shutdown()", file)
@@ -99,7 +99,7 @@ def _on_second_node(code, file, node):
         before + code,
         str(file),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=90, env=environ, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90 * PATIENCE, env=environ, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -219,7 +219,7 @@ def test_without_tls_clients_of_dask_itself_may_come(ranks):
     file = ranks.directory / "cluster.json"
     run = ranks.start(2, command=[*MPIDASK, "serve", "--scheduler-file", str(file), "--no-tls"])
     assert content_of(file, run)["mpidask"]["keys"] is None
-    with Client(scheduler_file=str(file), timeout=20) as client:
+    with Client(scheduler_file=str(file), timeout=20 * PATIENCE) as client:
         assert client.submit(sum, [1, 2]).result() == 3
         port = client.scheduler_info()["services"]["dashboard"]
         assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20).status == 200

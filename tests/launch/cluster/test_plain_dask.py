@@ -29,11 +29,11 @@ PROGRAM = """
 import sys
 from distributed import Client
 
-with Client(scheduler_file=sys.argv[1], timeout=30) as client, Client(client.scheduler.address, timeout=30) as second:
-    client.wait_for_workers(2, timeout=60)
+with Client(scheduler_file=sys.argv[1], timeout=90) as client, Client(client.scheduler.address, timeout=90) as second:
+    client.wait_for_workers(2, timeout=180)
     workers = second.scheduler_info(n_workers=-1)["workers"]
     (plain,) = [address for address, each in workers.items() if each["name"] == "plain"]
-    print(second.submit(sum, [20, 22], workers=[plain]).result(timeout=30), "mpidask" in sys.modules)
+    print(second.submit(sum, [20, 22], workers=[plain]).result(timeout=90), "mpidask" in sys.modules)
     client.shutdown()
 """
 
@@ -50,7 +50,7 @@ wait $!
 
 
 def until_there(path, run):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not path.exists():
         assert run.process.poll() is None and time.monotonic() < deadline, run._read("err")
         time.sleep(0.02)
@@ -64,7 +64,7 @@ def test_dasks_own_worker_and_client_join(ranks, tmp_path):
     program.write_text(PROGRAM)
     words = ["bash", "-c", SHELL, sys.executable, str(file), str(program), str(scratch)]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=150, env=environ, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=450, env=environ, check=False)
     assert (done.returncode, done.stdout) == (0, "42 False\n"), (done, run._read("err"))
     result = run.result(30)
     assert (result.status, result.leftover) == (0, []), result

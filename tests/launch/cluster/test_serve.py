@@ -197,11 +197,12 @@ def test_a_file_of_another_run_is_not_removed(ranks, file):
 
 def test_workers_wait_for_a_file_that_is_not_there_yet(ranks, file):
     more = serve(ranks, 1, "serve", "--scheduler-file", file, "--no-scheduler")
-    time.sleep(3)
+    more.wait_for(f"mpidask: waiting for the scheduler file {file}", file="err")
     run = serve(ranks, 2, "serve", "--scheduler-file", file, "--name", "first")
     wait_for_file(run, file)
     with client(file, 2) as connection:
         assert "first-1" in names(connection)
+        more.wait_for(", joined", file="err")
         connection.shutdown()
     result = more.result(20)
     assert result.status == 0, result
@@ -264,8 +265,9 @@ def test_a_port_of_the_users_choice(ranks, file):
 @pytest.mark.thorough
 def test_a_run_with_a_script_may_write_the_file_or_join(ranks, file):
     script = ranks.script(
-        "from distributed import Client\nimport time\nc = Client()\nprint('ready', flush=True)\n"
-        "c.wait_for_workers(2)\nprint(c.submit(sum, [1, 2]).result())\ntime.sleep(3)"
+        "from distributed import Client\nimport os, time\nc = Client()\nprint('ready', flush=True)\n"
+        "c.wait_for_workers(2)\nprint(c.submit(sum, [1, 2]).result())\n"
+        "while not os.path.exists('go.py'):\n    time.sleep(0.05)"
     )
     run = ranks.start(3, "--scheduler-file", str(file), script)
     wait_for_file(run, file)
@@ -277,6 +279,7 @@ def test_a_run_with_a_script_may_write_the_file_or_join(ranks, file):
         "-c",
         "from distributed import Client\nprint(len(Client().scheduler_info(n_workers=-1)['workers']))",
     )
+    ranks.script("", "go.py")
     assert (joined.status, joined.stdout, joined.words) == (0, "2\n", []), joined
     result = run.result(30)
     assert (result.status, result.stdout, result.words) == (0, "ready\n3\n", []), result
@@ -307,6 +310,7 @@ def test_execute_with_a_scheduler_elsewhere(ranks, file):
     second = ranks.start(2, command=[sys.executable, script])
     second.wait_for("more")
     with client(file, 3) as connection:
+        second.wait_for("roles        workers on rank 0-1", file="err")  # the banner of its second cluster
         connection.shutdown()
     result = second.result(20)
     assert (result.status, result.stdout, result.words) == (0, "['more-0', 'mpidask-1']\n", []), result

@@ -75,7 +75,12 @@ class Library:
         """Run Python in a directory without modules; return what it printed."""
         environ = {**os.environ, **self.environ, **more}
         done = subprocess.run(
-            [sys.executable, *words], env=environ, cwd=self.file.parent, capture_output=True, text=True, timeout=60
+            [sys.executable, *words],
+            env=environ,
+            cwd=self.file.parent,
+            capture_output=True,
+            text=True,
+            timeout=60 * PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr

@@ -293,7 +293,7 @@ def test_a_scheduler_that_is_lost_while_workers_start_is_no_good_end(ranks):
     (ranks.directory / "late.py").write_text(f"import time\nopen({str(coming)!r}, 'w').close()\ntime.sleep(600)\n")
     options = ["--preload-import", "late", "--scheduler-file", str(up)]
     run = ranks.start(4, *options, ranks.script(SLEEPER), environ={"PYTHONPATH": str(ranks.directory)})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60 * PATIENCE
     while not (coming.exists() and up.exists()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -164,12 +164,13 @@ def test_a_worker_whose_connection_breaks_comes_back(ranks, n, options, side):
 
 
 LEAVES = """
-import time
+import os, time
 from distributed import Client
 
 client = Client()
 client.run(lambda dask_worker: dask_worker.loop.add_callback(dask_worker.close), workers=[next(iter(client.scheduler_info()["workers"]))])
-time.sleep(48)
+while not os.path.exists("go.py"):
+    time.sleep(0.1)
 """
 
 
@@ -225,7 +226,10 @@ def test_a_worker_that_is_retired_stays_away(ranks, options):
 @pytest.mark.thorough
 @pytest.mark.one_mpi
 def test_a_worker_that_leaves_for_good_is_reported(ranks):
-    result = ranks(4, ranks.script(LEAVES))
+    run = ranks.start(4, ranks.script(LEAVES))
+    run.wait_for("has left and not come back within 45 s", timeout=90, file="err")
+    ranks.script("", "go.py")
+    result = run.result()
     (line,) = result.words
     assert "has left and not come back within 45 s; 1 worker is left" in line, result
 

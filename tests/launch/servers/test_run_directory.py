@@ -24,7 +24,7 @@ START = "import json, os, signal, subprocess, sys, time\nimport mpidask\nfrom di
 #: Waits in a script until the progress file says what is wanted.
 UNTIL = """
 def until(**wanted):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             with open(os.environ["MPIDASK_RUN_DIRECTORY"] + "/progress.json") as file:
@@ -183,7 +183,7 @@ def test_a_cluster_without_a_script(ranks, directory):
     assert progress == Progress(
         2, 2, None, None, names, progress.dashboard, node, [node], progress.began, progress.pages
     )
-    assert 0 < time.time() - progress.began < 60
+    assert 0 < time.time() - progress.began < 200
     entry = scheduler_file.read(str(directory / run_directory.SCHEDULER))  # for clients from elsewhere
     assert (entry.dashboard, entry.keys is not None) == (progress.dashboard, True)
     run.kill()

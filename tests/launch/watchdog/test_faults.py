@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from harness import MPI, marked, read
+from harness import MPI, kill_at_once, marked
 from selection import some
 
 CLIENT = "from distributed import Client\nimport os, signal, time\n"
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_everything(ranks):
 def test_the_script_may_handle_signals_itself(ranks):
     script = CLIENT + (
         "c, got = Client(), []\nsignal.signal(signal.SIGUSR1, lambda *_: got.append(c.submit(sum, [1, 2]).result()))\n"
-        "print('ready', flush=True)\nfor _ in range(60): time.sleep(0.1)\nprint(*got, 'end', sep='\\n')"
+        "print('ready', flush=True)\nwhile not got: time.sleep(0.1)\nprint(*got, 'end', sep='\\n')"
     )
     run = ranks.start(4, ranks.script(script))
     run.wait_for("ready")
@@ -211,9 +211,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(ranks, nanny):
     """All processes of the first run are killed at once, watchdogs too, as a batch system does."""
     run = ranks.start(3, nanny, ranks.script(SLEEPER))
     run.wait_for("ready")
-    for pid in marked(run.mark):  # those that would clean up first: one after another is not at once
-        if "mpidask-watch" in read(pid, "comm"):
-            os.kill(pid, signal.SIGKILL)
+    kill_at_once(marked(run.mark))
     run.kill()
     left = [name for name in ranks.leftovers() if "ompi" not in name]
     assert any("mpidask-" in name for name in left), left
