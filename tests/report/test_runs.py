@@ -43,7 +43,11 @@ FAULTS = {
         "threads waited for a few tasks that took longer than others, the longest one work-",
     ),
     "spilling": (
-        "kept = [client.submit(lambda n: bytes(40 << 20), n) for n in range(24)]\nclient.gather([client.submit(len, each) for each in kept])",
+        "def large(n):\n    time.sleep(0.1)\n    return os.urandom(40 << 20)\n"
+        "kept = client.map(large, range(30))\nclient.gather(client.map(len, kept))\n"
+        # Workers tell it with their next heartbeat, twice a second.
+        "while not any(each['metrics']['spilled_bytes']['disk'] for each in client.scheduler_info(-1)['workers'].values()):\n"
+        "    time.sleep(0.1)",
         ("--memory-limit", "600 MB"),
         "workers wrote ",
     ),

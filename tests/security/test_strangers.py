@@ -188,9 +188,8 @@ def test_every_open_port_is_known(ranks):
     """Dask's are on loopback and need keys or the link; all others are MPI's: its library's and its launcher's."""
     steady = Steady(ranks)
     found = listening(steady.run)
-    ours = {place: pids for place, pids in found.items() if place[1] in steady.ports}
-    assert {port for _, port in ours} == set(steady.ports)
-    assert {address for address, _ in ours} == {LOOPBACK}
+    ours = {(LOOPBACK, port) for port in steady.ports}  # MPI may have the same numbers on other addresses
+    assert ours <= found.keys()
     rest = {place: pids for place, pids in found.items() if place not in ours and not any(map(is_launchers, pids))}
     processes = [steady.run.rank(number) for number in range(4)]
     assert set().union(*rest.values(), set()) <= set(processes), rest
