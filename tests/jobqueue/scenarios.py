@@ -525,12 +525,12 @@ def waiting(system):
 
 
 def bursts(system):
-    """Two minutes of a load that comes and goes: jobs do not come and go with it."""
+    """Bursts of a load that comes and goes: jobs do not come and go with it."""
     with cluster(system) as jobs, Client(jobs) as client:
         jobs.adapt(minimum_jobs=0, maximum_jobs=3)
         begin = time.monotonic()
         rounds = 0
-        while rounds < 5 or time.monotonic() - begin < 120:
+        while rounds < 5 or time.monotonic() - begin < 80:
             rounds += 1
             work = client.map(lambda x: time.sleep(0.2) or x, range(60), pure=False)
             client.gather(work)

@@ -186,7 +186,7 @@ def test_waiting(system):
     play(system, "waiting")
 
 
-@pytest.mark.slow("two minutes of a load that comes and goes")
+@pytest.mark.slow("five bursts of a load that comes and goes")
 def test_bursts(system):
     play(system, "bursts", timeout=200)
 
