@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from unittest import mock
 
 import pytest
 from distributed import Client, Scheduler
@@ -41,7 +42,8 @@ def played(tmp_path, script):
         ):
             return await asyncio.wait_for(script(scheduler, nanny, postmortem), 60)
 
-    return asyncio.run(main())
+    with mock.patch.dict(os.environ):  # a nanny sets variables in its own process, which later tests would pass on
+        return asyncio.run(main())
 
 
 @pytest.mark.one_mpi
