@@ -21,7 +21,7 @@ _UNSEEN = 600.0  # s in which a job may be on its way to the server that it is r
 _LEAVES = 12.0  # s that a job's exit status or its record may come after it has left the queue
 _STAYS = 300.0  # s that a job whose script a signal has ended may be listed as running: it may be run again
 _MOVES = 60.0  # s after which a job that changes no file may have ended
-
+_TICK = 0.02  # s by which times of files may lag behind the clock
 
 _WAITING = (JobState.PENDING, JobState.HELD)
 
@@ -58,6 +58,10 @@ class Standing:
     lost: tuple[str, ...] = ()
     final: bool = False
     silent: str | None = None
+
+    def is_outdated(self, exited_at: float) -> bool:
+        """Whether the job's script, which ended at that time (s since 1970), did so after the last question."""
+        return not self.state.ended and exited_at > self.asked - _TICK
 
     def to_json(self) -> dict[str, Any]:
         """Return it as values that JSON knows."""

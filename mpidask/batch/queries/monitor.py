@@ -76,8 +76,8 @@ def _revived(before: Standing, report: Report) -> Standing:
 
 
 def _due(record: Record, standing: Standing, interval: float) -> bool:
-    """Whether it is time to ask; at once when the job script has ended, once: times of files lag by 10 ms."""
-    just_ended = record.exited is not None and not standing.state.ended and record.exited_at > standing.asked - 0.02
+    """Whether it is time to ask; at once when the job script has ended, once."""
+    just_ended = record.exited is not None and standing.is_outdated(record.exited_at)
     return just_ended or not 0 <= time.time() - standing.asked < interval
 
 

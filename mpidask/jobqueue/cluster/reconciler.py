@@ -235,5 +235,5 @@ class Reconciler:
 
 
 def _just_exited(job: Job) -> bool:
-    """Whether a job's script has ended since the batch system was asked about it; times of files lag by 10 ms."""
-    return job.exited is not None and not job.standing.state.ended and job.exited_at > job.standing.asked - 0.02
+    """Whether a job's script has ended since the batch system was asked about it."""
+    return job.exited is not None and job.standing.is_outdated(job.exited_at)
