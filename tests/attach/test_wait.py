@@ -82,7 +82,9 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
     entry = SimpleNamespace(address="tls://10.0.0.1:1", host="n1")
     search.no_answer(entry, OSError("timed out"))
     assert search.said == "job 7 running, its scheduler does not answer yet"
-    now[0] += 31
+    now[0] += 29
+    search.no_answer(entry, OSError("timed out"))
+    now[0] += 2
     record.exited = 0  # it was about to end
     search.no_answer(entry, OSError("timed out"))
     record.exited = None

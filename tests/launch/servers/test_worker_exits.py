@@ -63,15 +63,23 @@ def test_a_worker_that_closes_as_it_is_told_is_not_waited_for(tmp_path, monkeypa
 
 @pytest.mark.one_mpi
 @pytest.mark.parametrize("settles_first", [True, False])
-def test_a_worker_that_has_just_died_is_waited_for(tmp_path, settles_first):
+def test_a_worker_that_has_just_died_is_waited_for(tmp_path, monkeypatch, settles_first):
+    tell = WatchedNanny._tell
+
+    async def tell_late(nanny, message):
+        await asyncio.sleep(0.3)
+        await tell(nanny, message)
+
+    monkeypatch.setattr(WatchedNanny, "_tell", tell_late)
+
     async def script(scheduler, nanny, postmortem):
         async with Client(scheduler.address, asynchronous=True, set_as_default=False) as client:
             future = client.submit(os._exit, 3, key="a-task")
             while scheduler.workers:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
             await (postmortem.settle() if settles_first else nanny.close())
+            await postmortem.before_close()  # at once: what is told later is lost
             await future.cancel()
-        await postmortem.before_close()
         return postmortem.deaths["w"]
 
     death = played(tmp_path, script)
