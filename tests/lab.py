@@ -106,6 +106,10 @@ def started(
         url = f"http://127.0.0.1:{port}{base}"
         _await(url, server, directory / "lab.log")
         yield url
+    except BaseException:
+        for each in sorted([*directory.rglob("*.log"), *directory.rglob("*.out"), *directory.rglob("*.err")]):
+            print(f"--- {each.relative_to(directory)}\n{each.read_text(errors='replace')[-4000:]}")
+        raise
     finally:
         _end(server)
 
@@ -191,11 +195,16 @@ class Lab:
         return WebDriverException
 
     def type(self, selector: str, index: int, text: str) -> None:
-        """Replace what an input holds."""
+        """Replace what an input holds: again where a dialog that opens has given the focus to something else."""
         from selenium.webdriver.common.keys import Keys
 
-        self.one(selector)
-        self.browser.find(selector)[index].send_keys(Keys.CONTROL, "a", Keys.NULL, text)
+        def typed() -> bool:
+            with contextlib.suppress(IndexError, self._unready()):
+                self.browser.find(selector)[index].send_keys(Keys.CONTROL, "a", Keys.NULL, text)
+                return self.browser.find(selector)[index].get_attribute("value") == text
+            return False
+
+        self.browser.wait(typed)
 
     def run(self, index: int) -> None:
         """Run a cell, with the keys a user presses: again where they come before JupyterLab is ready for them."""
