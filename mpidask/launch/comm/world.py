@@ -21,8 +21,8 @@ from mpidask.launch.comm import mpi_library, startup_errors
 from mpidask.launch.comm.polling import End, News, Running, SoFar, Steps, WaitPolicy, wait
 from mpidask.launch.comm.wakeup import Arrivals, Wakeups, WakeupSocket
 from mpidask.launch.watchdog.launcher_environment import rank_identity
-from mpidask.launch.watchdog.procfs import outlast_others
 from mpidask.launch.watchdog.shared_memory import remove, segments_of
+from mpidask.launch.watchdog.siblings import outlast_others
 
 if TYPE_CHECKING:
     from mpi4py import MPI

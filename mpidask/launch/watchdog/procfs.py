@@ -9,9 +9,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
 
-from mpidask.launch.watchdog.launcher_environment import CONTAINER, RANK_VARIABLES, TOKEN, launcher_rank
+from mpidask.launch.watchdog.launcher_environment import CONTAINER, TOKEN
 
 __all__ = [
     "Stat",
@@ -20,16 +19,13 @@ __all__ = [
     "launcher_of",
     "launcher_process",
     "launchers_above",
-    "outlast_others",
+    "pids",
     "program_name",
-    "ranks_in_mpi",
-    "ranks_under",
+    "read",
     "read_stat",
 ]
 
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
-_OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
-_NOTICED = 0.1  # s for the launcher to notice that they are gone
 
 #: Words on the command lines of processes that others need to the end: Open MPI 4 starts a daemon where there is no
 #: launcher, and reports an error if it has gone before MPI_Finalize.
@@ -45,9 +41,6 @@ _LAUNCHER_NAMES = {
 
 #: Read early: a rank removes from its environment what its children must not see.
 _container = os.environ.get(CONTAINER, "")
-
-#: Processes, by number and birth, that were found to be ranks: all watchdogs of a node look for all of them.
-_ranks: dict[tuple[int, str], int] = {}
 
 
 class Stat:
@@ -80,8 +73,8 @@ def kill_marked(token: str, *, trackers: bool = False, by: str = TOKEN) -> None:
     by:       the variable with the mark
     """
     deadline: float | None = None  # from the first round on: a look at all processes may itself take long
-    while marked := {pid for pid in _pids() if pid != os.getpid() and _carries(pid, by, token)}:
-        tracking = {pid for pid in marked if any(word in _read(pid, "cmdline") for word in _LAST)}
+    while marked := {pid for pid in pids() if pid != os.getpid() and _carries(pid, by, token)}:
+        tracking = {pid for pid in marked if any(word in read(pid, "cmdline") for word in _LAST)}
         awaited = {pid for pid in tracking if trackers or _is_orphan(pid)}
         late = deadline is not None and time.monotonic() > deadline
         for pid in marked - tracking or (awaited if late else set()):
@@ -97,19 +90,20 @@ def _is_orphan(pid: int) -> bool:
     """Whether a tracker's own process has gone: it was another one's that was marked, too."""
     stat = read_stat(pid)
     parent = read_stat(stat.parent) if stat is not None and stat.parent > 1 else None
-    return stat is not None and (parent is None or "python" not in _read(parent.pid, "cmdline"))
+    return stat is not None and (parent is None or "python" not in read(parent.pid, "cmdline"))
 
 
 def _carries(pid: int, variable: str, token: str) -> bool:
-    return f"{variable}={token}" in _read(pid, "environ").split("\0")
+    return f"{variable}={token}" in read(pid, "environ").split("\0")
 
 
 def program_name(pid: int) -> str:
     """Return the name of a process's program, at most 15 characters; empty if there is no such process."""
-    return _read(pid, "comm").strip()
+    return read(pid, "comm").strip()
 
 
-def _read(pid: int, file_name: str) -> str:
+def read(pid: int, file_name: str) -> str:
+    """Return what a file of a process holds, empty where it cannot be read."""
     try:
         with open(f"/proc/{pid}/{file_name}", "rb") as file:
             return file.read().decode(errors="replace")
@@ -117,54 +111,9 @@ def _read(pid: int, file_name: str) -> str:
         return ""
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
+    """Return all processes of this node."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def ranks_under(launcher: int) -> dict[int, Stat]:
-    """Return each rank that this launcher process started and that lives; empty if it started none."""
-    # The kernel's list may leave one out while another one ends: none at all is looked at twice.
-    return _ranks_among(_children(launcher), launcher) or _ranks_among(_pids(), launcher)
-
-
-def _ranks_among(pids: Iterable[int], launcher: int) -> dict[int, Stat]:
-    ranks: dict[int, Stat] = {}
-    for pid in pids:
-        stat = read_stat(pid)
-        if stat is not None and stat.parent == launcher and stat.state not in "ZX":
-            born = (pid, stat.born)
-            if born not in _ranks and (rank := _rank_of(pid)) is not None:
-                _ranks[born] = rank
-            ranks.update({_ranks[born]: stat} if born in _ranks else {})
-    return ranks
-
-
-def _children(pid: int) -> list[int]:
-    """Return the children of a process as the kernel lists them; none where it does not."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, _read(pid, f"task/{thread}/children").split())
-    return found
-
-
-def ranks_in_mpi(launcher: int) -> set[int]:
-    """Return the ranks under this launcher process that have loaded an MPI library, be it below a wrapper script."""
-    ranks = {pid: rank for pid in _pids() if (rank := _rank_of(pid)) is not None}
-    return {rank for pid, rank in ranks.items() if "/libmpi" in _read(pid, "maps") and _is_below(pid, launcher)}
-
-
-def _is_below(pid: int, ancestor: int) -> bool:
-    while pid > 1 and pid != ancestor:
-        stat = read_stat(pid)
-        pid = stat.parent if stat else 0
-    return pid == ancestor
-
-
-def _rank_of(pid: int) -> int | None:
-    environ = dict(entry.partition("=")[::2] for entry in _read(pid, "environ").split("\0"))
-    known = any(name in environ for name in RANK_VARIABLES)
-    return launcher_rank(environ) if known else None
 
 
 def launchers_above(pid: int) -> list[Stat]:
@@ -201,14 +150,3 @@ def launcher_process(pid: int) -> int | None:
         stat = read_stat(pid)
         pid = stat.parent if stat else 0
     return None
-
-
-def outlast_others() -> None:
-    """Wait until no other rank of this node is left, and a little for those of other nodes."""
-    launcher = launcher_of(os.getppid())
-    begun = time.monotonic()
-    while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
-        if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
-            break
-        time.sleep(0.02)
-    time.sleep(_NOTICED)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size
-from mpidask.launch.watchdog.procfs import ranks_in_mpi
+from mpidask.launch.watchdog.siblings import Siblings, ranks_in_mpi
 
 __all__ = ["Waiting", "words"]
 
@@ -28,19 +28,19 @@ class Waiting:
         self._said = ""
         self._quiet = "--quiet" in sys.argv
 
-    def line(self, present: Collection[int], launcher: int) -> str:
+    def line(self, present: Siblings, launcher: int, *, speaks: bool) -> str:
         """Return the line to print now, "" for none.
 
         present:  ranks of this node that are there
         launcher: the process that has started them
+        speaks:   whether this is the one that says it
         """
-        rank = launcher_rank(os.environ)
-        if self._quiet or time.monotonic() < self._next or rank != min(present, default=None):
+        if self._quiet or not speaks or time.monotonic() < self._next:
             return ""
         self._next = time.monotonic() + _LOOK
-        late = set(present) - ranks_in_mpi(launcher)
-        size = launcher_size(os.environ)
-        said = words(late, others=size - len(present) if rank == 0 else 0, host=os.uname().nodename)
+        late = set(present.named) - ranks_in_mpi(launcher)
+        others = launcher_size(os.environ) - len(present) if launcher_rank(os.environ) == 0 else 0
+        said = words(late, others, os.uname().nodename)
         if said in ("", self._said):
             return ""
         self._next, self._said = time.monotonic() + _PAUSE, said

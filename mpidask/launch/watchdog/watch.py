@@ -11,7 +11,6 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
 
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
 from mpidask.launch.watchdog.procfs import (
@@ -20,10 +19,10 @@ from mpidask.launch.watchdog.procfs import (
     kill_marked,
     launcher_of,
     launchers_above,
-    ranks_under,
     read_stat,
 )
 from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
+from mpidask.launch.watchdog.siblings import Siblings, ranks_under
 from mpidask.launch.watchdog.waiting import Waiting
 
 __all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
@@ -136,8 +135,8 @@ class Watch:
         if not self.up:
             present = ranks_under(self.launcher)
             if self._node_has_lost_a_rank(present):
-                return self._lost_rank()
-            _say(self.waiting.line(present, self.launcher))
+                return self._lost_rank(present)
+            _say(self.waiting.line(present, self.launcher, speaks=self._speaks(present)))
         if self.up and self.vital and self._is_stopped(stat):
             who = self.who if stat.state == "T" else f"the process with the scheduler, beside {self.who},"
             return (
@@ -153,7 +152,7 @@ class Watch:
 
     def _end_launcher(self) -> None:
         """Pass on the signal that has ended what had started the launcher: from one of the node's watchdogs."""
-        if launcher_rank(os.environ) == min(ranks_under(self.launcher), default=None):
+        if self._speaks(ranks_under(self.launcher)):
             living = [each.pid for each in self.above if read_stat(each.pid) is not None]
             with contextlib.suppress(OSError):
                 os.kill(living[-1] if living else self.launcher, signal.SIGTERM)
@@ -178,31 +177,30 @@ class Watch:
         launcher = read_stat(self.launcher)
         ranks = ranks_under(self.launcher)
         suspended = (
-            launcher is None
-            or launcher.state == "T"
-            or (len(ranks) > 1 and {rank.state for rank in ranks.values()} == {"T"})
+            launcher is None or launcher.state == "T" or (len(ranks) > 1 and {rank.state for rank in ranks} == {"T"})
         )
         lost = self.launched and not suspended
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
 
-    def _node_has_lost_a_rank(self, present: Mapping[int, Stat]) -> bool:
+    def _speaks(self, present: Siblings) -> bool:
+        """Whether this is the one of the node's watchdogs that speaks for all."""
+        return present.first(launcher_rank(os.environ), self.container.pid if self.container else self.rank)
+
+    def _node_has_lost_a_rank(self, present: Siblings) -> bool:
         expected = local_size(os.environ)
         lost = expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
-        reports = launcher_rank(os.environ) == min(present, default=None)
-        return self.gone_ticks >= _GONE_TICKS + (0 if reports else _REPORTER_TICKS)
+        return self.gone_ticks >= _GONE_TICKS + (0 if self._speaks(present) else _REPORTER_TICKS)
 
-    def _lost_rank(self) -> str:
-        present = sorted(ranks_under(self.launcher))
-        if present and launcher_rank(os.environ) != present[0]:
+    def _lost_rank(self, present: Siblings) -> str:
+        if not self._speaks(present):
             return ""  # one of the node's watchdogs reports, all of them act
-        left = ", ".join(map(str, present))
+        left = f" ({', '.join(map(str, sorted(present.named)))})" if not present.unnamed else ""
         return (
-            f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left "
-            f"({left}): the others ended before MPI was up.\n"
-            "remedy: see their messages above; check that the same Python environment and mpidask are "
-            "on every node; more: mpidask docs missing-ranks"
+            f"error: on {os.uname().nodename} {len(present)} of {local_size(os.environ)} ranks are left{left}: the "
+            "others ended before MPI was up.\nremedy: see their messages above; check that the same Python "
+            "environment and mpidask are on every node; more: mpidask docs missing-ranks"
         )
 
     def end_step(self) -> None:
@@ -216,7 +214,7 @@ class Watch:
         """End the other ranks if the launcher does not, now that this one is gone and the run needs it."""
         deadline = time.monotonic() + _LAUNCHER
         while time.monotonic() < deadline:
-            if not (self.up and self.launched and ranks_under(self.launcher)):
+            if not (self.up and self.launched and len(ranks_under(self.launcher))):
                 return
             time.sleep(_TICK / 5)
         if not self.needed:
@@ -224,7 +222,7 @@ class Watch:
             return
         _say(f"error: {self.who} is lost; the run cannot go on without it and ends; more: mpidask docs LostError")
         self.end_step()
-        for other in ranks_under(self.launcher).values():
+        for other in ranks_under(self.launcher):
             with contextlib.suppress(OSError):
                 os.kill(other.pid, signal.SIGKILL)
 

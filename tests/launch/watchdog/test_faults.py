@@ -253,6 +253,27 @@ def test_a_rank_that_ends_is_told_where_the_first_rank_comes_late(ranks):
     assert not result.leftover, result
 
 
+#: Apptainer and Charliecloud give each rank a user namespace, from which the others' environments cannot be read.
+APART = ["unshare", "--user", "--map-current-user"]
+
+
+def test_a_late_rank_in_a_user_namespace_of_its_own_is_waited_for(ranks):
+    wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 5; exec "$0" "$@"'
+    script = ranks.script(CLIENT + "print(Client().submit(sum, [1, 2]).result())")
+    result = ranks(3, command=[*APART, "sh", "-c", wait, sys.executable, "-m", "mpidask", script], timeout=60)
+    assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
+
+
+def test_a_rank_that_ends_before_mpi_is_up_ends_ranks_in_user_namespaces(ranks):
+    wrapper = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && exit 0; exec "$0" "$@"'
+    words = [*APART, "sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")]
+    result = ranks(4, command=words, timeout=40)
+    assert result.status != 0, result
+    assert result.stderr.count("3 of 4 ranks are left: the others ended before MPI was up") == 1, result
+    assert not result.leftover, result
+    assert not ranks.leftovers(), result
+
+
 @pytest.mark.thorough
 def test_a_wrapper_that_stays_is_no_lost_rank(ranks):
     words = f"{sys.executable} -m mpidask {ranks.script(CLIENT + 'print(Client().submit(sum, [1, 2]).result())')}"
