@@ -18,11 +18,12 @@ from mpidask.errors import LostError, MpidaskError, caught, warn
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
+from mpidask.launch.comm.polling import Steps, WaitPolicy
 from mpidask.launch.servers.agent import Agent
 from mpidask.launch.servers.specs import RankSpec
 from mpidask.security.credentials import Contact
 
-__all__ = ["Replacement", "pass_on_losses", "watch_over"]
+__all__ = ["Replacement", "all_lost", "pass_on_losses", "watch_over"]
 
 _AGAIN, _SOON = 5, 60.0  # losses in a row, each so soon (s) after it was up: it cannot run
 _LOOK = 0.1  # s between two looks whether another one is up
@@ -146,6 +147,20 @@ def pass_on_losses(run: Run, own: Replacement | None, tell: Callable[[Sequence[s
     if run.hosts_scheduler:
         for names in run.world.losses():
             tell(names)
+
+
+def all_lost(run: Run, own: Replacement | None) -> Steps[int]:
+    """At the end of a run whose scheduler is elsewhere: return its exit status, 0 unless all workers were given up.
+
+    own: what this rank starts again
+    """
+    ends = yield from run.world.agree(None if own is None else own.given_up, WaitPolicy(float("inf")))
+    if {each for each in ends.values() if each is not None} != {True}:
+        return 0
+    lost = LostError("all workers have been given up; the run ends")
+    if run.is_reporting:
+        sys.stderr.write(lost.text())
+    return lost.status
 
 
 def _again(spec: RankSpec) -> RankSpec:

@@ -16,10 +16,10 @@ from mpidask.errors import LostError, MpidaskError, ShutdownError, as_mpidask_er
 from mpidask.launch.cluster import teardown
 from mpidask.launch.cluster.announce import StartupProgress, print_banner, print_closing
 from mpidask.launch.cluster.contact import share_scheduler
-from mpidask.launch.cluster.lost_agent import Replacement, pass_on_losses, watch_over
+from mpidask.launch.cluster.lost_agent import Replacement, all_lost, pass_on_losses, watch_over
 from mpidask.launch.cluster.rank_spec import rank_spec, start_agent
 from mpidask.launch.cluster.run import Run
-from mpidask.launch.comm.polling import End, Running, Steps, wait_async
+from mpidask.launch.comm.polling import End, Parts, Running, Steps, wait_async
 from mpidask.launch.comm.wakeup import Arrivals
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering, walltime
@@ -146,7 +146,7 @@ class ServerRank:
         """Start this rank's workers and wait for all others; raises StartupError on all ranks."""
         self._starting, arrivals = asyncio.ensure_future(_caught(self._make_workers)), self._world.arrivals()
         self._starting.add_done_callback(arrivals.tell)
-        coming = WorkersComing(self._starting, self._up)
+        coming = Parts(self._starting, self._up)
         watch = StartupProgress(self._layout)
         try:
             policy = dataclasses.replace(watch.policy, over=self._shut_down)
@@ -221,6 +221,7 @@ class ServerRank:
             self._world.announce_end(None)
         elif self._each_for_itself:
             await wait_async(self._world.meet())  # in MPI_Finalize the first to come would burn a core
+            self._status = await wait_async(all_lost(self._run, self._replacement)) or self._status
         return End(self._status, self._world.rank)
 
     def _until_end(self) -> Steps[End]:
@@ -290,25 +291,6 @@ class ServerRank:
         if self._hosted is not None:
             await self._hosted.close()
             mark("close servers")
-
-
-class WorkersComing:
-    """What comes: rank -> number of its workers, of those that a rank hosts."""
-
-    def __init__(self, all_up: asyncio.Future[Any], up: Callable[[], Counter[int]]) -> None:
-        self._all_up, self._up = all_up, up
-
-    def done(self) -> bool:
-        """Whether all are up, or will not be."""
-        return self._all_up.done()
-
-    def result(self) -> Any:
-        """Return it, or the error that keeps some from coming."""
-        return self._all_up.result()
-
-    def so_far(self) -> dict[int, int]:
-        """Return it as it is now."""
-        return dict(self._up())
 
 
 async def _done(agent: Agent) -> None:

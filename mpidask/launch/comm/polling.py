@@ -66,6 +66,25 @@ class Growing(Coming, Protocol):
         """Return what is there; false for nothing."""
 
 
+class Parts:
+    """A Growing value: a future's, which says itself what is there so far."""
+
+    def __init__(self, whole: Coming, so_far: Callable[[], Mapping[int, int]]) -> None:
+        self._whole, self._so_far = whole, so_far
+
+    def done(self) -> bool:
+        """Whether all is there, or will not be."""
+        return self._whole.done()
+
+    def result(self) -> Any:
+        """Return it, or the error that keeps some from coming."""
+        return self._whole.result()
+
+    def so_far(self) -> dict[int, int]:
+        """Return it as it is now."""
+        return dict(self._so_far())
+
+
 @dataclasses.dataclass(frozen=True)
 class SoFar:
     """A part of a rank's value."""

@@ -372,6 +372,24 @@ def test_a_run_ends_when_all_its_agents_have_been_given_up(ranks):
     assert not ranks.leftovers(), result
 
 
+def test_workers_of_a_cluster_elsewhere_that_have_all_been_given_up_are_no_good_end(ranks):
+    words = ["-c", "import sys; sys.argv[0] = 'mpidask'; from mpidask.cli import main; main()", "serve"]
+    words += ["--scheduler-file", str(ranks.directory / "cluster.json")]
+    cluster = ranks.start(2, command=[sys.executable, *words])
+    cluster.wait_for("mpidask: scheduler", file="err")
+    joined = ranks.start(2, command=apart(1, *words, "--no-scheduler", python=True))
+    joined.wait_for(", joined", file="err")  # its banner: from here on it watches over its agents
+    lose(joined, 0, 1)
+    result = joined.result()
+    assert result.status == 70, result
+    assert result.stderr.count("again and again; the run goes on without them") == 2, result
+    assert "error: all workers have been given up; the run ends" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+    cluster.signal(signal.SIGTERM)
+    assert not cluster.result(20).leftover
+
+
 #: A script beside an agent that is lost: it goes on, and what it has started.
 BESIDE = """
 import subprocess
