@@ -1,11 +1,12 @@
-"""What a batch system says to a job in its environment, for all who start workers there."""
+"""What a batch system says to a job in its environment, and whose job it is."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["number", "set_by_the_batch_system", "slot", "text_of", "without_what_the_batch_system_has_set"]
+__all__ = ["account", "number", "set_by_the_batch_system", "slot", "text_of", "without_what_the_batch_system_has_set"]
 
 
 def set_by_the_batch_system(environ: Mapping[str, str], root: Path = Path("/")) -> set[str]:
@@ -23,6 +24,19 @@ def without_what_the_batch_system_has_set(environ: Mapping[str, str]) -> dict[st
     """Return an environment without these variables: what the user has set stays where workers are started."""
     theirs = set_by_the_batch_system(environ)
     return {name: value for name, value in environ.items() if name not in theirs}
+
+
+def account() -> str:
+    """Return the name of the account that runs this, for a batch system or ssh: LOGNAME may tell of another one.
+
+    Where nobody knows its name, as in a container that has no account of the user, its number.
+    """
+    import pwd  # not at the top: ranks that only wait do without
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def number(environ: Mapping[str, str], name: str) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import re
 
+from mpidask import job_environment
 from mpidask.batch.commands import runner
 from mpidask.batch.commands.command import Command, filled_words
 from mpidask.batch.registry import find_here
@@ -48,7 +48,7 @@ def _printed(line: Line) -> str:
     if not line:
         return ""
     try:
-        output = runner.run(Command(argv=filled_words(line, {"user": getpass.getuser()})), _LONGEST)
+        output = runner.run(Command(argv=filled_words(line, {"user": job_environment.account()})), _LONGEST)
     except BatchError:
         return ""
     return output.stdout if output.status == 0 else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from mpidask import job_environment
+
 __all__ = ["JUPYTER", "NUMBERS", "STANDARD", "configured", "is_of_user", "of_jupyter", "proxied", "tunnel", "ways"]
 
 #: Variables in which batch systems name the host where a job was submitted: a login node.
@@ -36,16 +38,10 @@ def tunnel(link: str, host: str, environ: Mapping[str, str], port: int | None = 
     port: on one's own computer; the same one if None
     """
     parts = urlsplit(link)
-    user = environ.get("USER") or _user()
+    user = environ.get("USER") or job_environment.account()
     login = _login(environ, host)
     jump = "" if login is None else f"-J {user}@{login} "
     return f"ssh -N -L {port or parts.port}:{parts.hostname}:{parts.port} {jump}{user}@{host}"
-
-
-def _user() -> str:
-    import getpass  # not at the top: ranks that only wait do without
-
-    return getpass.getuser()
 
 
 def proxied(link: str, host: str, environ: Mapping[str, str], template: str = STANDARD) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pwd
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from mpidask import job_environment
 from mpidask.batch.commands.command import Command, filled_words, option_value
 from mpidask.batch.job_state import JobId, JobState, Report, by_destination
 from mpidask.batch.system import BatchSystem, Query
@@ -49,7 +49,9 @@ def listing_command(system: BatchSystem, job_name: str) -> Command:
 
 
 def _about_user(system: BatchSystem, line: Line, job_name: str) -> Command:
-    return Command(argv=filled_words(line, {"user": _user(), "name": job_name}), without=system.ignored)
+    return Command(
+        argv=filled_words(line, {"user": job_environment.account(), "name": job_name}), without=system.ignored
+    )
 
 
 def parse_search(system: BatchSystem, output: str, script: Path, besides: Iterable[str] = ()) -> str | None:
@@ -236,15 +238,7 @@ def _report(system: BatchSystem, said: Mapping[str, str], *, ended: bool) -> Rep
 
 
 def _about(job_ids: Sequence[str]) -> dict[str, object]:
-    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": _user()}
-
-
-def _user() -> str:
-    """Return the name of the account that runs this: LOGNAME may tell of another one."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+    return {"ids": job_ids, "id_list": ",".join(job_ids), "user": job_environment.account()}
 
 
 def _spelt_as(spelling: str, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -36,8 +36,8 @@ def has_ended(launcher: int, *, quiet: bool) -> bool:
         if stat.S_ISSOCK(mode):
             return quiet
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:  # it has closed it
-        return True
+    except OSError as error:  # it has closed it; or we are in a container with a user namespace of its own
+        return quiet or not isinstance(error, PermissionError)
     try:
         if stat.S_ISFIFO(mode):
             poll = select.poll()

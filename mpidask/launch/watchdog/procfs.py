@@ -15,6 +15,8 @@ from mpidask.launch.watchdog.launcher_environment import CONTAINER, TOKEN
 __all__ = [
     "Stat",
     "container_process",
+    "is_gone",
+    "is_launcher",
     "kill_marked",
     "launcher_of",
     "launcher_process",
@@ -34,8 +36,8 @@ _LAST = ("resource_tracker", "--singleton-died-pipe")
 #: Names (as the kernel cuts them, 15 characters) of the processes that start ranks on a node.
 _LAUNCHER_NAMES = {
     "hydra_pmi_proxy", "hydra_bstrap_pr", "pmi_proxy", "mpiexec.hydra", "mpirun", "mpiexec", "prterun", "prted",
-    "orterun", "orted",
-    "slurmstepd", "palsd", "flux-shell",
+    "prte", "orterun", "orted", "mpirun.openmpi", "mpiexec.openmpi", "orterun.openmpi",
+    "slurmstepd", "palsd", "flux-shell", "jsmd",
 }  # fmt: skip
 
 
@@ -61,6 +63,24 @@ def read_stat(pid: int) -> Stat | None:
             return Stat(file.read())
     except OSError:
         return None
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended: one that is out of sight has not.
+
+    Others' processes are so where /proc is mounted with hidepid, and all that are not in one's own pid namespace:
+    https://www.kernel.org/doc/html/latest/filesystems/proc.html#mount-options
+    """
+    if pid < 1:  # the parent is outside of this namespace
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    stat = read_stat(pid)
+    return stat is not None and stat.state in "ZX"
 
 
 def kill_marked(token: str, *, trackers: bool = False, by: str = TOKEN) -> None:
@@ -144,9 +164,16 @@ def launcher_of(parent: int) -> int:
 
 def launcher_process(pid: int) -> int | None:
     """Climb from a rank's parent (it may be a wrapper script) to the process that starts ranks."""
-    while pid > 1:
+    while pid > 0:
         if program_name(pid) in _LAUNCHER_NAMES:
             return pid
         stat = read_stat(pid)
-        pid = stat.parent if stat else 0
+        if stat is None:  # of a daemon that nobody may look at (hidepid) it is known only that it is there
+            return None if is_gone(pid) else pid
+        pid = stat.parent
     return None
+
+
+def is_launcher(pid: int) -> bool:
+    """Return whether a process is known as one that starts ranks."""
+    return program_name(pid) in _LAUNCHER_NAMES

@@ -10,18 +10,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from mpidask.launch.watchdog.launcher_environment import CONTAINER, RANK_VARIABLES, launcher_rank
-from mpidask.launch.watchdog.procfs import Stat, launcher_of, pids, read, read_stat
+from mpidask.launch.watchdog.procfs import Stat, container_process, launcher_of, pids, program_name, read, read_stat
 
-__all__ = ["Siblings", "outlast_others", "ranks_in_mpi", "ranks_under"]
+__all__ = ["Siblings", "Sight", "outlast_others", "ranks_in_mpi"]
 
 _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
 _NOTICED = 0.1  # s for the launcher to notice that they are gone
+_REFUSALS = 4  # looks after which a process is taken to stay closed: one that is being started is so for a moment
 
-#: Processes, by number and birth, that were found to be ranks: all watchdogs of a node look for all of them.
-_ranks: dict[tuple[int, str], int] = {}
+#: A launcher's children that are no ranks: watchdogs that it has inherited, and its way to other nodes.
+_NO_RANKS = {
+    "mpidask-watch", "orted", "prted", "ssh", "rsh", "srun", "qrsh", "blaunch", "pbsdsh", "pbs_tmrsh", "lsrun",
+}  # fmt: skip
+
+#: Which of the runs it is that one daemon has started. Read early: a rank removes from its environment what its
+#: children must not see.
+_run = {name: os.environ.get(name) for name in ("PMIX_NAMESPACE", "PALS_APID")}
 
 
 class Siblings:
@@ -41,43 +49,81 @@ class Siblings:
         yield from self.named.values()
         yield from self.unnamed
 
-    def first(self, rank: int, pid: int) -> bool:
-        """Return whether this one is to speak for them all, of which each asks the same.
+
+class Sight:
+    """What one rank sees of its siblings.
+
+    launcher: the process that has started them
+    most:     how many it has seen at a time
+    """
+
+    def __init__(self, launcher: int, rank: int, pid: int) -> None:
+        """Look once at who stands for this rank.
 
         rank: its number
         pid:  its process, or the one on the node that stands for its container
         """
-        if not self.unnamed:
-            return rank == min(self.named, default=None)
-        children = {each.pid for each in self}
-        while pid > 1 and pid not in children:
+        self.launcher, self.most = launcher, 0
+        self._rank, self._own = rank, _child_above(pid, launcher)
+        self._ranks: dict[tuple[int, str], int] = {}  # by number and birth: who is one stays one
+        self._closed: Counter[tuple[int, str]] = Counter()  # by number and birth, too: how often it was refused
+
+    def look(self) -> Siblings:
+        """Return the ranks that are there."""
+        # The kernel's list may leave one out while another one ends: none at all is looked at twice.
+        found = self._among(_children(self.launcher))
+        found = found if len(found) else self._among(pids())
+        self.most = max(self.most, len(found))
+        return found
+
+    def speaks(self, present: Siblings) -> bool:
+        """Return whether this one is to speak for those that are there, of which each asks the same."""
+        if not present.unnamed:
+            return self._rank == min(present.named, default=None)
+        return self._own == min(each.pid for each in present)
+
+    def _among(self, candidates: Iterable[int]) -> Siblings:
+        found = Siblings({}, [])
+        for pid in candidates:
             stat = read_stat(pid)
-            pid = stat.parent if stat else 0
-        return pid == min(children)
+            if stat is not None and stat.parent == self.launcher and stat.state not in "ZX":
+                self._sort(stat, found)
+        return found
 
+    def _sort(self, stat: Stat, found: Siblings) -> None:
+        """Take a child of the launcher for a rank, if it is one."""
+        born = (stat.pid, stat.born)
+        if stat.pid == self._own:
+            self._ranks[born] = self._rank
+        elif born not in self._ranks and not self._is_closed(born):
+            return
+        if born in self._ranks:
+            found.named.setdefault(self._ranks[born], stat)
+        else:
+            found.unnamed.append(stat)
 
-def ranks_under(launcher: int) -> Siblings:
-    """Return the ranks that this launcher process has started."""
-    # The kernel's list may leave one out while another one ends: none at all is looked at twice.
-    found = _ranks_among(_children(launcher), launcher)
-    return found if len(found) else _ranks_among(pids(), launcher)
-
-
-def _ranks_among(among: Iterable[int], launcher: int) -> Siblings:
-    named: dict[int, Stat] = {}
-    unnamed: list[Stat] = []
-    for pid in among:
-        stat = read_stat(pid)
-        if stat is None or stat.parent != launcher or stat.state in "ZX":
-            continue
-        born = (pid, stat.born)
+    def _is_closed(self, born: tuple[int, str]) -> bool:
+        """Whether a process is a rank of which no more can be seen; note its number if it can."""
+        if self._closed[born] >= _REFUSALS:
+            return True
+        if program_name(born[0]) in _NO_RANKS:
+            return False
         try:
-            if born not in _ranks and (rank := _rank_of(_environ(pid))) is not None:
-                _ranks[born] = rank
+            rank = _rank_of(_environ(born[0]))
         except PermissionError:
-            unnamed += [stat] if _is_ours(pid) else []
-        named.update({_ranks[born]: stat} if born in _ranks else {})
-    return Siblings(named, unnamed)
+            is_ours = _is_ours(born[0])
+            self._closed[born] += is_ours
+            return is_ours
+        if rank is not None:
+            self._ranks[born] = rank
+        return rank is not None
+
+
+def _child_above(pid: int, ancestor: int) -> int:
+    """Return the process at or above a process that an ancestor has started; 0 if it is not below that one."""
+    while (stat := read_stat(pid)) is not None and stat.parent != ancestor:
+        pid = stat.parent
+    return 0 if stat is None else pid
 
 
 def _is_ours(pid: int) -> bool:
@@ -109,11 +155,7 @@ def ranks_in_mpi(launcher: int) -> set[int]:
 
 def _is_below(pid: int, environ: dict[str, str], launcher: int) -> bool:
     container = environ.get(CONTAINER, "")
-    pid = int(container) if container.isdigit() else pid
-    while pid > 1 and pid != launcher:
-        stat = read_stat(pid)
-        pid = stat.parent if stat else 0
-    return pid == launcher
+    return _child_above(int(container) if container.isdigit() else pid, launcher) > 0
 
 
 def _environ(pid: int) -> dict[str, str]:
@@ -132,15 +174,19 @@ def _environ(pid: int) -> dict[str, str]:
 
 
 def _rank_of(environ: dict[str, str]) -> int | None:
-    return launcher_rank(environ) if any(name in environ for name in RANK_VARIABLES) else None
+    """Return which rank of this run has that environment, None if none has."""
+    other = any(value is not None and environ.get(name, value) != value for name, value in _run.items())
+    is_rank = any(name in environ for name in RANK_VARIABLES) and not other
+    return launcher_rank(environ) if is_rank else None
 
 
 def outlast_others() -> None:
     """Wait until no other rank of this node is left, and a little for those of other nodes."""
-    launcher = launcher_of(os.getppid())
+    container = container_process()
+    sight = Sight(launcher_of(os.getppid()), -1, container.pid if container else os.getpid())
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
-        if waited > _OUTLAST and len(ranks_under(launcher)) <= 1:
+        if waited > _OUTLAST and len(sight.look()) <= 1:
             break
         time.sleep(0.02)
     time.sleep(_NOTICED)

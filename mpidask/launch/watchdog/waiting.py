@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Collection
 
-from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size
+from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 from mpidask.launch.watchdog.siblings import Siblings, ranks_in_mpi
 
 __all__ = ["Waiting", "words"]
@@ -35,24 +35,29 @@ class Waiting:
         launcher: the process that has started them
         speaks:   whether this is the one that says it
         """
-        if self._quiet or not speaks or time.monotonic() < self._next:
+        rank = launcher_rank(os.environ)
+        if self._quiet or time.monotonic() < self._next or not (rank == 0 if present.unnamed else speaks):
             return ""
         self._next = time.monotonic() + _LOOK
         late = set(present.named) - ranks_in_mpi(launcher)
-        others = launcher_size(os.environ) - len(present) if launcher_rank(os.environ) == 0 else 0
-        said = words(late, others, os.uname().nodename)
+        others = launcher_size(os.environ) - len(present) if rank == 0 and len(present) == local_size(os.environ) else 0
+        said = words(late, others, os.uname().nodename, unnamed=len(present.unnamed))
         if said in ("", self._said):
             return ""
         self._next, self._said = time.monotonic() + _PAUSE, said
         return said
 
 
-def words(late: Collection[int], others: int, host: str) -> str:
+def words(late: Collection[int], others: int, host: str, *, unnamed: int = 0) -> str:
     """Return what is waited for, "" for nothing that is known here (pure).
 
-    late:   ranks of this node that do not bring MPI up yet
-    others: how many ranks there are on other nodes, if this one is to speak for them
+    late:    ranks of this node that do not bring MPI up yet
+    others:  how many ranks there are on other nodes, if this one is to speak for them
+    unnamed: how many of this node cannot be told from each other
     """
+    if unnamed:
+        elsewhere = f", {others} are on other nodes" if others > 0 else ""
+        return f"waiting for MPI to come up: it cannot be seen which ranks on {host} are late, in containers{elsewhere}"
     if late:
         named = ", ".join(map(str, sorted(late)[:_MANY]))
         more = f" and {len(late) - _MANY} more" if len(late) > _MANY else ""

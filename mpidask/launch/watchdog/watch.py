@@ -16,13 +16,15 @@ from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher
 from mpidask.launch.watchdog.procfs import (
     Stat,
     container_process,
+    is_gone,
+    is_launcher,
     kill_marked,
     launcher_of,
     launchers_above,
     read_stat,
 )
 from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
-from mpidask.launch.watchdog.siblings import Siblings, ranks_under
+from mpidask.launch.watchdog.siblings import Siblings, Sight
 from mpidask.launch.watchdog.waiting import Waiting
 
 __all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
@@ -47,10 +49,11 @@ class Watch:
         self.launched = launcher_name(os.environ) is not None
         self.container = container_process()
         self.launcher = launcher_of(parent)
+        self.sight = Sight(self.launcher, launcher_rank(os.environ), self.container.pid if self.container else rank)
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"
-        self.up = self.vital = self.needed = self.bye = self.cut_off = self.killed = False
+        self.up = self.vital = self.needed = self.bye = self.cut_off = self.killed = self.reports = False
         self.scheduler = 0  # the process with it, where that is beside the rank
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
@@ -122,7 +125,7 @@ class Watch:
 
     def _reason_to_kill(self, stat: Stat) -> str | None:
         """Return why the rank must go ("" without a word), None if it may stay."""
-        if self.launched and (stat.parent != self.parent or read_stat(self.launcher) is None):
+        if self.launched and (stat.parent != self.parent or is_gone(self.launcher)):
             return ""  # nobody is left to read a word
         if self.container is not None and not _is_there(self.container):
             return ""
@@ -133,16 +136,15 @@ class Watch:
         if time.monotonic() > self.deadline:
             return self._late()
         if not self.up:
-            present = ranks_under(self.launcher)
+            present = self.sight.look()
             if self._node_has_lost_a_rank(present):
                 return self._lost_rank(present)
-            _say(self.waiting.line(present, self.launcher, speaks=self._speaks(present)))
+            _say(self.waiting.line(present, self.launcher, speaks=self.sight.speaks(present)))
         if self.up and self.vital and self._is_stopped(stat):
             who = self.who if stat.state == "T" else f"the process with the scheduler, beside {self.who},"
             return (
-                f"error: {who} has been stopped (SIGSTOP) for "
-                f"{_LONG_TICK * _STOPPED_TICKS:.0f} s; the run cannot go on without it and ends; "
-                "more: mpidask docs LostError"
+                f"error: {who} has been stopped (SIGSTOP) for {_LONG_TICK * _STOPPED_TICKS:.0f} s; "
+                "the run cannot go on without it and ends; more: mpidask docs LostError"
             )
         return None
 
@@ -152,7 +154,7 @@ class Watch:
 
     def _end_launcher(self) -> None:
         """Pass on the signal that has ended what had started the launcher: from one of the node's watchdogs."""
-        if self._speaks(ranks_under(self.launcher)):
+        if self.sight.speaks(self.sight.look()):
             living = [each.pid for each in self.above if read_stat(each.pid) is not None]
             with contextlib.suppress(OSError):
                 os.kill(living[-1] if living else self.launcher, signal.SIGTERM)
@@ -175,7 +177,7 @@ class Watch:
             self.stopped_ticks = 0
             return False
         launcher = read_stat(self.launcher)
-        ranks = ranks_under(self.launcher)
+        ranks = self.sight.look()
         suspended = (
             launcher is None or launcher.state == "T" or (len(ranks) > 1 and {rank.state for rank in ranks} == {"T"})
         )
@@ -183,18 +185,17 @@ class Watch:
         self.stopped_ticks = self.stopped_ticks + 1 if lost else 0
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
 
-    def _speaks(self, present: Siblings) -> bool:
-        """Whether this is the one of the node's watchdogs that speaks for all."""
-        return present.first(launcher_rank(os.environ), self.container.pid if self.container else self.rank)
-
     def _node_has_lost_a_rank(self, present: Siblings) -> bool:
         expected = local_size(os.environ)
-        lost = expected is not None and 0 < len(present) < expected
+        known = self.sight.most > 1 or is_launcher(self.launcher)  # else one may be the launcher's only child
+        lost = known and expected is not None and 0 < len(present) < expected
         self.gone_ticks = self.gone_ticks + 1 if lost else 0
-        return self.gone_ticks >= _GONE_TICKS + (0 if self._speaks(present) else _REPORTER_TICKS)
+        if self.gone_ticks == 1:  # whoever speaks then is killed itself, and the next one does not say it again
+            self.reports = self.sight.speaks(present)
+        return self.gone_ticks >= _GONE_TICKS + (0 if self.reports else _REPORTER_TICKS)
 
     def _lost_rank(self, present: Siblings) -> str:
-        if not self._speaks(present):
+        if not self.reports and not self.sight.speaks(present):
             return ""  # one of the node's watchdogs reports, all of them act
         left = f" ({', '.join(map(str, sorted(present.named)))})" if not present.unnamed else ""
         return (
@@ -214,7 +215,7 @@ class Watch:
         """End the other ranks if the launcher does not, now that this one is gone and the run needs it."""
         deadline = time.monotonic() + _LAUNCHER
         while time.monotonic() < deadline:
-            if not (self.up and self.launched and len(ranks_under(self.launcher))):
+            if not (self.up and self.launched and len(self.sight.look())):
                 return
             time.sleep(_TICK / 5)
         if not self.needed:
@@ -222,7 +223,9 @@ class Watch:
             return
         _say(f"error: {self.who} is lost; the run cannot go on without it and ends; more: mpidask docs LostError")
         self.end_step()
-        for other in ranks_under(self.launcher):
+        others = self.sight.look()
+        # More than this run has: they are another's.
+        for other in others if len(others) <= (local_size(os.environ) or 0) else others.named.values():
             with contextlib.suppress(OSError):
                 os.kill(other.pid, signal.SIGKILL)
 
@@ -234,9 +237,8 @@ class Watch:
             _remove_tree(path)
         for text, path in self.files:
             remove_if_holding(text, path)
-        launcher = read_stat(self.launcher)
         session = os.environ.get("PMIX_SERVER_TMPDIR", "")
-        if launcher is None and os.path.basename(session).startswith(("ompi.", "prte.")):
+        if is_gone(self.launcher) and os.path.basename(session).startswith(("ompi.", "prte.")):
             _remove_tree(session)
 
     def write_timeline(self) -> None:

@@ -14,6 +14,9 @@ def test_what_is_waited_for_while_ranks_meet(monkeypatch, capsys):
     assert waiting.words(range(10), 0, "n1").startswith("waiting for ranks 0, 1, 2, 3, 4, 5, 6, 7 and 2 more on n1")
     assert waiting.words((), 4, "n1").endswith("all ranks on n1 are there, 4 are on other nodes")
     assert waiting.words((), 0, "n1") == ""
+    assert waiting.words({0}, 4, "n1", unnamed=3).endswith(
+        "cannot be seen which ranks on n1 are late, in containers, 4 are on other nodes"
+    )
     monkeypatch.setattr(announce, "PATIENCE", 0.0)
     for quiet, said in ((False, "mpidask: waiting for rank 1, rank 2 on n1\n"), (True, "")):
         with announce.meeting(SimpleNamespace(size=3), loading.load({"quiet": quiet}), {2: "n1"}) as show:

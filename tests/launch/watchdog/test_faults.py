@@ -253,25 +253,50 @@ def test_a_rank_that_ends_is_told_where_the_first_rank_comes_late(ranks):
     assert not result.leftover, result
 
 
-#: Apptainer and Charliecloud give each rank a user namespace, from which the others' environments cannot be read.
-APART = ["unshare", "--user", "--map-current-user"]
+#: Where ranks cannot see what the others are: in user namespaces of their own, as those of Charliecloud; there below a
+#: parent without the launcher's variables, as Apptainer has one; and in pid namespaces, where Open MPI itself fails.
+APART = {
+    "user namespaces": ["unshare", "--user", "--map-current-user"],
+    "parents without variables": ["unshare", "--user", "--map-root-user", "sh", "parent.py"],
+}
+if MPI.is_mpich:
+    APART["pid namespaces"] = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+FORGET = """given="$(export -p)"; exec env -i given="$given" sh -c 'eval "$given"; "$@"; exit $?' sh "$@"\n"""
+ADD = CLIENT + "print(Client().submit(sum, [1, 2]).result())"
 
 
-def test_a_late_rank_in_a_user_namespace_of_its_own_is_waited_for(ranks):
+@pytest.mark.parametrize("place", some(APART, ["user namespaces", "parents without variables"]))
+def test_a_late_rank_that_cannot_be_seen_is_waited_for(ranks, place):
+    ranks.script(FORGET, "parent.py")
     wait = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && sleep 5; exec "$0" "$@"'
-    script = ranks.script(CLIENT + "print(Client().submit(sum, [1, 2]).result())")
-    result = ranks(3, command=[*APART, "sh", "-c", wait, sys.executable, "-m", "mpidask", script], timeout=60)
+    words = [*APART[place], "sh", "-c", wait, sys.executable, "-m", "mpidask", ranks.script(ADD)]
+    result = ranks(3, command=words, timeout=60)
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
 
 
-def test_a_rank_that_ends_before_mpi_is_up_ends_ranks_in_user_namespaces(ranks):
+@pytest.mark.parametrize("place", ["user namespaces", "parents without variables"])
+def test_a_rank_that_ends_before_mpi_is_up_ends_those_that_cannot_see_it(ranks, place):
+    ranks.script(FORGET, "parent.py")
     wrapper = 'r="${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"; [ "$r" = 2 ] && exit 0; exec "$0" "$@"'
-    words = [*APART, "sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")]
+    words = [*APART[place], "sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")]
     result = ranks(4, command=words, timeout=40)
     assert result.status != 0, result
     assert result.stderr.count("3 of 4 ranks are left: the others ended before MPI was up") == 1, result
     assert not result.leftover, result
     assert not ranks.leftovers(), result
+
+
+@pytest.mark.one_mpi  # Open MPI's launcher takes no connection of another user's
+@pytest.mark.skipif("os.geteuid() != 0")
+def test_a_launcher_of_another_user_is_no_lost_one_where_proc_does_not_show_it(ranks):
+    """Slurm's and PALS's are root's; many sites mount /proc with hidepid. The user has no name on that node."""
+    user = ["--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=+dac_override"]
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh"]
+    wait = '[ "$PMI_RANK" = 2 ] && sleep 5; exec "$0" "$@"'
+    words = [*hidden, MPI.mpirun, "-n", "3", "setpriv", *user, "--ambient-caps=+dac_override", "sh", "-c", wait]
+    command = [*words, sys.executable, "-m", "mpidask", ranks.script(ADD)]
+    result = ranks(0, command=command, environ={"USER": ""}, timeout=60)
+    assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
 
 
 @pytest.mark.thorough

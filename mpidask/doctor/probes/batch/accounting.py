@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mpidask import job_environment
 from mpidask.doctor.finding import Finding, ok, warning
 from mpidask.doctor.probe import Facts, Place, Probe, Scope
 from mpidask.doctor.time_limit import share
@@ -31,7 +31,7 @@ def measure(_root: Path) -> dict[str, Any]:
         return {"command": "", "error": "", "title": unknown.what, "silent": True}
     if system.history is None:
         return {"command": "", "error": "", "title": system.title, "silent": False}
-    fields = {"id_list": "1", "ids": ["1"], "id": "1", "base": "1", "user": getpass.getuser()}
+    fields = {"id_list": "1", "ids": ["1"], "id": "1", "base": "1", "user": job_environment.account()}
     words = filled_words(system.history.command, fields)
     try:
         output = runner.run(Command(argv=words), share(_ANSWERS))
