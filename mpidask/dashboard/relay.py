@@ -52,12 +52,18 @@ class Relay:
         self._loop = loop
         self._socket = socket.create_server((_LOOPBACK, 0))
         self._server: asyncio.Server | None = None
+        self._is_closed = False
         self._connections: set[asyncio.Future[None]] = set()
         self.port: int = self._socket.getsockname()[1]
         loop.add_callback(self._start)
 
     async def _start(self) -> None:
+        if self._is_closed:  # before it began
+            self._socket.close()
+            return
         self._server = await asyncio.start_server(self._accept, sock=self._socket)
+        if self._is_closed:
+            self._end()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Not a coroutine: Python 3.11 prints a traceback for one that is cancelled, as it is where the event loop ends.
@@ -78,14 +84,13 @@ class Relay:
 
     def close(self) -> None:
         """Listen no more, and end the connections."""
-        if self._server is None:
-            self._socket.close()
-        else:
-            with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
-                self._loop.add_callback(self._end, self._server)
+        self._is_closed = True
+        with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
+            self._loop.add_callback(self._end)
 
-    def _end(self, server: asyncio.Server) -> None:
-        server.close()
+    def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
         for connection in self._connections:
             connection.cancel()
 

@@ -14,7 +14,7 @@ from distributed import Scheduler
 from distributed.security import Security
 from tornado.ioloop import IOLoop
 
-from mpidask.dashboard import access, links, routes
+from mpidask.dashboard import access, links, relay, routes
 from mpidask.dashboard.notebook import DashboardWay
 from mpidask.security import credentials
 
@@ -97,6 +97,18 @@ def test_an_open_page_ends_with_the_relay_in_silence(jupyter, caplog):
 
     run(look, security)
     assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+
+
+def test_a_relay_that_is_closed_before_it_began_is_silent(caplog):
+    async def main():
+        made = relay.Relay(lambda: pytest.fail("it connects"), IOLoop.current())
+        made.close()
+        await asyncio.sleep(0.1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", made.port), 10)
+
+    asyncio.run(main())
+    assert caplog.text == ""
 
 
 def test_a_dashboard_on_this_node_needs_no_relay(jupyter):

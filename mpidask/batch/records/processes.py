@@ -14,21 +14,28 @@ class Process:
     """A process of a host.
 
     started: when it was started, in the kernel's ticks: numbers of processes are used again
+    space:   the pid namespace in which it has that number: containers may have their own under the host's name
     """
 
     host: str
     id: int
     started: int
+    space: str
 
     @classmethod
     def here(cls) -> Process:
         """Return the process that asks."""
-        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()))
+        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()), _space())
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended; False where that cannot be seen: on another host."""
-        return self.host == socket.gethostname() and _started(self.id) != self.started
+        """Whether it has ended; False where that cannot be seen: on another host, or beside another container."""
+        here = (self.host, self.space) == (socket.gethostname(), _space())
+        return here and _started(self.id) != self.started
+
+
+def _space() -> str:
+    return os.readlink("/proc/self/ns/pid")
 
 
 def _started(process: int) -> int:

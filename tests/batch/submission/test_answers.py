@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -445,9 +445,10 @@ def test_a_script_that_had_ended_before_was_not_cancelled(record):
     assert record.cancelled, "a signal: ours, it may be, by a clock that differs"
 
 
-DEAD = Process(socket.gethostname(), os.getpid(), 1)  # this number was another process's once
+DEAD = dataclasses.replace(Process.here(), started=1)  # this number was another process's once
 LIVES = Process.here()
-ELSEWHERE = Process("elsewhere", 1, 1)
+CONTAINED = dataclasses.replace(DEAD, space="pid:[1]")  # this number says nothing outside of its container
+ELSEWHERE = dataclasses.replace(DEAD, host="elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -456,6 +457,7 @@ ELSEWHERE = Process("elsewhere", 1, 1)
         (LIVES, 0.0, True),
         (LIVES, 1000.0, False),
         (DEAD, 0.0, False),
+        (CONTAINED, 0.0, True),
         (ELSEWHERE, 0.0, True),
         (ELSEWHERE, 1000.0, False),
     ],
