@@ -83,7 +83,8 @@ def _group(item):
     words = (
         {_parameters(item).get("system"), *item.fixturenames} if "system" in item.fixturenames else item.fixturenames
     )
-    real = [name for name in REAL if name in words]
+    stood_in = vars(getattr(item, "module", object))  # a module's own fixture of that name is no batch system
+    real = [name for name in REAL if name in words and name not in stood_in]
     return machines.group(real[0]) if real else None
 
 

@@ -107,11 +107,19 @@ def started(
         _await(url, server, directory / "lab.log")
         yield url
     except BaseException:
-        for each in sorted([*directory.rglob("*.log"), *directory.rglob("*.out"), *directory.rglob("*.err")]):
-            print(f"--- {each.relative_to(directory)}\n{each.read_text(errors='replace')[-4000:]}")
+        _show(directory)
         raise
     finally:
         _end(server)
+
+
+def _show(directory: Path) -> None:
+    """Print the logs of the server and of its jobs; the browser's own files change all the time."""
+    places = [path for path in directory.iterdir() if path.name != "browser"]
+    found = [each for path in places for each in (path.rglob("*") if path.is_dir() else [path])]
+    for each in sorted(each for each in found if each.suffix in (".log", ".out", ".err")):
+        with contextlib.suppress(OSError):
+            print(f"--- {each.relative_to(directory)}\n{each.read_text(errors='replace')[-4000:]}")
 
 
 def _write(path: Path, content: Any) -> None:
@@ -224,8 +232,10 @@ class Lab:
     def _has_begun(self, index: int) -> bool:
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            if self.browser.find(".jp-Notebook .jp-CodeCell .jp-InputPrompt")[index].text.strip() != "[ ]:":
-                return True
+            with contextlib.suppress(IndexError, self._unready()):  # drawn anew at that moment
+                prompt = self.browser.find(".jp-Notebook .jp-CodeCell .jp-InputPrompt")[index]
+                if prompt.text.strip() != "[ ]:":
+                    return True
             time.sleep(0.1)
         return False
 
@@ -261,6 +271,7 @@ class Lab:
         """Have the sidebar make a cluster of two workers; the notebook computes on it, and panes show it."""
         self.click("[data-command='dask:launch-cluster']")
         self.cluster("LocalJobCluster 1")
+        self.one(".dask-DashboardListing-item button")  # the list moves what is below: no click may come in between
         self.scale(workers=2)
         self.cluster("Number of Workers: 2")
         self.click(".dask-ClusterListingItem-code")  # puts `client = Client(ADDRESS)` into the notebook
@@ -268,7 +279,6 @@ class Lab:
         self.output("Client")
         self.run(1)
         self.output("computing")
-        self.one(".dask-DashboardListing-item button")
         self.click(".lm-MenuBar-item", "File")
         self.click(".lm-Menu-item[data-command='dask:launch-layout']")
         self.live(*PANES)
@@ -312,7 +322,10 @@ class Lab:
 
     def _data(self, title: str) -> str:
         route = f"individual-{title.lower().replace(' ', '-')}"
-        (frame,) = [each for each in self.browser.find("iframe") if (each.get_attribute("src") or "").endswith(route)]
+        frames = [each for each in self.browser.find("iframe") if (each.get_attribute("src") or "").endswith(route)]
+        if not frames:  # the pane has no address yet
+            return ""
+        (frame,) = frames
         self.driver.switch_to.frame(frame)
         try:
             return str(self.driver.execute_script(_DATA))

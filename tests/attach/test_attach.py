@@ -280,6 +280,7 @@ def test_a_cluster(system):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("system", ["local"], indirect=True)  # on Slurm: test_a_cluster
 def test_a_cluster_in_an_event_loop(system):
     program = f"""
     import asyncio, mpidask
@@ -299,6 +300,7 @@ def test_a_cluster_in_an_event_loop(system):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("system", ["local"], indirect=True)  # on Slurm: test_in_a_notebook
 def test_a_cluster_that_is_not_closed_ends_with_the_program(system):
     program = f"""
     import mpidask
@@ -323,6 +325,7 @@ def test_a_cluster_that_is_closed_at_once(system):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("system", ["local"], indirect=True)  # on Slurm: test_a_job_that_nobody_uses_ends_in_order
 def test_the_cluster_of_a_killed_program_ends_by_its_idle_timeout(system):
     program = f"""
     import os, mpidask, signal
@@ -451,7 +454,9 @@ import nbformat
 from nbclient import NotebookClient
 
 notebook = nbformat.read(sys.argv[1], as_version=4)
-NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+client = NotebookClient(notebook, timeout=360, startup_timeout=180, kernel_name="python3")
+client.create_kernel_manager().shutdown_wait_time = 60  # else it is killed 2.5 s after it was asked to end
+client.execute()
 for cell in notebook.cells:
     for output in cell.get("outputs", ()):
         data = output.get("data", {})

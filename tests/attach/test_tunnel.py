@@ -165,15 +165,15 @@ def ask(link, text):
 
 
 #: The second one stands for an address of the node's that the user has named: --dashboard-address 10.0.0.5:8787.
-@pytest.mark.parametrize(("system", "host"), [("slurm", "127.0.0.1"), ("flux", "127.0.0.2")])
-def test_a_step_of_the_job_carries_what_goes_both_ways(ssh, pages, system, tmp_path, monkeypatch):
-    command, line = LINES[system]
+@pytest.mark.parametrize(("scheduler", "host"), [("slurm", "127.0.0.1"), ("flux", "127.0.0.2")])
+def test_a_step_of_the_job_carries_what_goes_both_ways(ssh, pages, scheduler, tmp_path, monkeypatch):
+    command, line = LINES[scheduler]
     note = tmp_path / "line"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     ssh("raise SystemExit('not by ssh')")
     ssh(STEP.format(note=str(note)), command)
     link, large = pages
-    job = Running(9, system, dashboard=link, host="elsewhere.site", nodes=["n1", "n2", "elsewhere.site"])
+    job = Running(9, scheduler, dashboard=link, host="elsewhere.site", nodes=["n1", "n2", "elsewhere.site"])
     texts = [bytes([65 + number]) * 1000 * number for number in range(5)]
     with tunnel.opened(job, "elsewhere.site", link) as opened, concurrent.futures.ThreadPoolExecutor(5) as pool:
         assert opened.link.startswith("http://127.0.0.1:") and opened.link != link, "the port is taken here"

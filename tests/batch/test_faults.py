@@ -161,7 +161,6 @@ def test_a_running_job_survives_its_follower(slurm):
 SRUN = {
     "ends": ("", 0),
     "exits": ("sys.exit(7)", 7),
-    "raises": ("raise ValueError('so')", 1),
     "a lost scheduler": ("os.kill(scheduler, signal.SIGKILL); time.sleep(600)", None),
 }
 

@@ -70,12 +70,12 @@ def link(run):
 
 def status(url):
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=20 * PATIENCE) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         error.close()
         return error.code
-    except OSError:  # not within 20 s
+    except OSError:  # not in time
         return None
 
 

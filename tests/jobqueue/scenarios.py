@@ -156,9 +156,17 @@ def busy(system):
     with cluster(system) as jobs, Client(jobs) as client:
         jobs.scale(jobs=3)
         client.wait_for_workers(3, timeout=180)
-        long = client.submit(lambda: time.sleep(12) or __import__("distributed").get_worker().name)
+        told = os.path.abspath("go.txt")
+
+        def works():
+            while not os.path.exists(told):
+                time.sleep(0.1)
+            return __import__("distributed").get_worker().name
+
+        long = client.submit(works)
         jobs.adapt(minimum=0, maximum=3, interval="100ms", cooldown="1s")
         until(lambda: len(jobs.jobs) == 1)
+        open(told, "w").close()
         assert long.result(timeout=120) == jobs.jobs[0].name
         del long  # Dask keeps a worker for what is in memory
         until(lambda: not jobs.jobs)
@@ -191,7 +199,7 @@ def a_lost_node(system):
 
 def a_requeued_job(system):
     """It keeps its id and runs again: one job is wanted, and there is one; when the cluster is closed none is left."""
-    with cluster(system, queue="scavenge", job_extra_directives=["-w mn4"]) as jobs, Client(jobs) as client:
+    with cluster(system, queue="scraps", job_extra_directives=["-w mn4"]) as jobs, Client(jobs) as client:
         jobs.scale(jobs=1)
         client.wait_for_workers(1, timeout=180)
         first = jobs.jobs[0].id
@@ -528,17 +536,13 @@ def bursts(system):
     """Bursts of a load that comes and goes: jobs do not come and go with it."""
     with cluster(system) as jobs, Client(jobs) as client:
         jobs.adapt(minimum_jobs=0, maximum_jobs=3)
-        begin = time.monotonic()
-        rounds = 0
-        while rounds < 5 or time.monotonic() - begin < 80:
-            rounds += 1
+        for _ in range(5):
             work = client.map(lambda x: time.sleep(0.2) or x, range(60), pure=False)
             client.gather(work)
             del work
             time.sleep(8)
         ids = (jobs.dispatcher.directory / "jobs").read_text().splitlines()
-        print(rounds, "bursts", len(ids), "jobs")
-        assert rounds >= 5
+        print(len(ids), "jobs in five bursts")
         assert len(ids) <= 3, "no more jobs than are there at once"
 
 

@@ -23,6 +23,7 @@ pytest.importorskip("dask_labextension")
 
 import lab as labs
 from free_ports import own_port
+from harness import PATIENCE
 
 import mpidask
 from mpidask.dashboard import links
@@ -64,7 +65,7 @@ def test_what_the_sidebars_buttons_ask_for(tmp_path):
         secret = model["dashboard_link"].split("/")[-2]
         assert ask(link.replace(secret, "x" * len(secret)))[0] == 404, "and the dashboard for the secret"
         assert ask(one, "PATCH", {"workers": 1, "adapt": None})[0] == 200
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 60 * PATIENCE
         while ask(one)[1]["workers"] != 1:
             assert time.monotonic() < deadline, (tmp_path / "lab.log").read_text()
             time.sleep(0.3)
@@ -110,10 +111,10 @@ def test_an_mpicluster_is_not_scaled_when_it_is_made(configured, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("system", "name"), [("slurm", "SLURMCluster"), ("torque", "PBSCluster"), ("local", "LocalJobCluster")]
+    ("batch_system", "name"), [("slurm", "SLURMCluster"), ("torque", "PBSCluster"), ("local", "LocalJobCluster")]
 )
-def test_the_class_for_a_batch_system(system, name):
-    assert labextension._class_for(system).__name__ == name
+def test_the_class_for_a_batch_system(batch_system, name):
+    assert labextension._class_for(batch_system).__name__ == name
 
 
 def test_without_a_batch_system_it_has_tls_and_the_secret(tmp_path, monkeypatch, caplog):

@@ -48,7 +48,8 @@ configure() {
 NodeName=mn[1-4] NodeHostname=mn[1-4] NodeAddr=10.177.0.[1-4] $NODE
 PartitionName=debug Nodes=mn[1-4] Default=YES MaxTime=60 DefaultTime=10 State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=small Nodes=mn1 MaxTime=5 DefaultTime=5 State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=scavenge Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
+PartitionName=scavenge Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=25
+PartitionName=scraps Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE
 END
     } > /etc/slurm/slurm.conf
     {
@@ -92,7 +93,7 @@ SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=1024
 MpiDefault=none
 ReturnToService=2
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=1
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=5,bf_interval=1
 KillWait=5
 MinJobAge=300
 SlurmctldTimeout=30
