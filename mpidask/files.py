@@ -20,13 +20,42 @@ __all__ = [
     "json_lines",
     "make_private",
     "mark",
+    "memory_file",
     "open_plain",
     "open_private",
     "replace",
     "replace_json",
 ]
 
+_CLOEXEC, _NOEXEC_SEAL = 1, 8  # https://man7.org/linux/man-pages/man2/memfd_create.2.html
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def memory_file(name: str) -> int:
+    """Return the descriptor of a new file that is in memory alone and in no directory; raises OSError.
+
+    Python has no memfd_create where it was built with a C library before 2.27, as conda-forge's, whatever the node has.
+    A kernel may ask for MFD_NOEXEC_SEAL: https://www.kernel.org/doc/html/latest/userspace-api/mfd_noexec.html
+    """
+    for flags in (_CLOEXEC, _CLOEXEC | _NOEXEC_SEAL):
+        with contextlib.suppress(OSError):
+            return os.memfd_create(name, flags) if hasattr(os, "memfd_create") else _memfd_create(name, flags)
+    import tempfile
+
+    descriptor, path = tempfile.mkstemp(prefix="mpidask-", dir="/dev/shm")
+    os.unlink(path)
+    return descriptor
+
+
+def _memfd_create(name: str, flags: int) -> int:
+    """Call the C library's; raises OSError."""
+    import ctypes
+
+    create = getattr(ctypes.CDLL(None, use_errno=True), "memfd_create", None)
+    descriptor = -1 if create is None else int(create(name.encode(), ctypes.c_uint(flags)))
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "no file in memory can be made")
+    return descriptor
 
 
 def replace(path: str, content: str | bytes) -> None:
@@ -36,6 +65,8 @@ def replace(path: str, content: str | bytes) -> None:
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as file:
+            with contextlib.suppress(OSError):
+                os.fchmod(descriptor, 0o600)  # a directory's inherited ACL may have given it to others
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(unfinished, path)
     except BaseException:
@@ -91,9 +122,12 @@ def mark(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))  # when it was made first stays
 
 
-def open_plain(path: str) -> IO[str]:
-    """Open a text file to read it; raises OSError for what is no file: of a FIFO that is planted one would wait."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_plain(path: str, flags: int = os.O_RDONLY) -> IO[str]:
+    """Open a text file to read it; raises OSError for what is no file: of a FIFO that is planted one would wait.
+
+    flags: as `os.open` takes them; to lock a file, NFS wants it to be open for writing, too
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no plain file", path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidask.doctor.time_limit import ALARM
+from mpidask.files import memory_file
 from mpidask.launch.watchdog.launcher_environment import TOKEN
 from mpidask.launch.watchdog.procfs import kill_marked
 
@@ -56,7 +57,7 @@ class BoundedProcess:
         self.seconds = seconds
         self._own_session = own_session
         self._token = uuid.uuid4().hex
-        self._files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]  # no disk: it may be full
+        self._files = [memory_file(name) for name in ("stdin", "stdout", "stderr")]  # no disk: it may be full
         os.write(self._files[0], stdin.encode())
         os.lseek(self._files[0], 0, os.SEEK_SET)
         self._deadline = time.monotonic() + seconds

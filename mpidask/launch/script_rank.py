@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mpidask import quantities
 from mpidask.errors import InterruptedStartError, MpidaskError, StartupError
@@ -154,12 +154,12 @@ class Script:
         while self._status is None:
             feeding = self._feed.waits_for
             pause = min(feeding.pause or _LOOK, _LOOK)  # also for a signal that came just before the call
-            ready, writable, _ = select.select([*heard, *feeding.read], feeding.write, [], pause)
+            ready, writable = _ready([*heard, *feeding.read], feeding.write, pause)
             if meanwhile is not None:
                 meanwhile()
             if self._channel in ready and not self._listen():
                 heard.remove(self._channel)
-            self._feed.go_on(writable=bool(writable))
+            self._feed.go_on(writable=writable)
             if self._exit in ready:
                 self._wait_for_exit(_EXITED)
         self._feed.close()
@@ -200,6 +200,18 @@ class Script:
         deadline = time.monotonic() + seconds
         while self._status is None and time.monotonic() < deadline:
             time.sleep(0.001)
+
+
+def _ready(reading: Sequence[Any], writing: Sequence[Any], seconds: float) -> tuple[list[Any], bool]:
+    """Return what of these can be read, and whether one can be written to; their descriptors may be beyond 1023."""
+    with selectors.PollSelector() as looking:
+        for each in reading:
+            looking.register(each, selectors.EVENT_READ)
+        for each in writing:
+            looking.register(each, selectors.EVENT_WRITE)
+        events = looking.select(seconds)
+    readable = [key.fileobj for key, event in events if event & selectors.EVENT_READ]
+    return readable, any(event & selectors.EVENT_WRITE for _, event in events)
 
 
 def _words(status: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mpidask.compat import dask as compat
+from mpidask.files import memory_file
 
 if TYPE_CHECKING:
     import ssl
@@ -189,7 +190,7 @@ def lend() -> None:
 
 def _file_in_memory() -> int:
     """Return the descriptor of a new file that processes which this one starts find by their environment."""
-    made = os.memfd_create("mpidask")
+    made = memory_file("mpidask")
     descriptor = fcntl.fcntl(made, fcntl.F_DUPFD, _FIRST)  # what this process becomes by exec has it, too
     os.close(made)
     os.fchmod(descriptor, 0o600)

@@ -10,6 +10,7 @@ from typing import Any
 
 from distributed.security import Security
 
+from mpidask.files import memory_file
 from mpidask.security import tls_sockets
 
 __all__ = ["MemorySecurity"]
@@ -61,7 +62,7 @@ def _readable(settings: dict[str, Any], role: str) -> Iterator[Security]:
 @contextlib.contextmanager
 def _memory_file(text: str) -> Iterator[str]:
     """Give the path of a file that is in memory alone, and of this process."""
-    descriptor = os.memfd_create("mpidask", os.MFD_CLOEXEC)
+    descriptor = memory_file("mpidask")
     try:
         os.write(descriptor, text.encode())
         yield f"/proc/self/fd/{descriptor}"

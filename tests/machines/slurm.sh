@@ -107,8 +107,8 @@ END
 }
 
 far() {
-    sacctmgr --immediate add qos low GraceTime=20 PreemptMode=requeue >/dev/null || true # they may be there
-    sacctmgr --immediate modify qos low set GraceTime=20 >/dev/null || true # as an earlier version of this file had it
+    sacctmgr --immediate add qos low GraceTime=25 PreemptMode=requeue >/dev/null || true # they may be there
+    sacctmgr --immediate modify qos low set GraceTime=25 >/dev/null || true # as an earlier version of this file had it
     sacctmgr --immediate add qos high Preempt=low >/dev/null || true
     mkdir -p /var/lib/slurm/mpidask-far /var/spool/slurmd.mf4
     install -d -m 1777 /var/tmp/slurm.mf4

@@ -78,7 +78,7 @@ def _header(run: Run) -> dict[str, Any]:
         "program": None if program is None else [program.name, *program.arguments],
         "python": sys.executable,
         "job": job_id(os.environ),
-        "directory": os.getcwd(),
+        "directory": os.readlink("/proc/self/cwd"),
         "ranks": [
             {"rank": rank, "host": facts.host, "role": str(role), "began": facts.began}
             for rank, (facts, role) in enumerate(zip(layout.facts, layout.roles, strict=True))

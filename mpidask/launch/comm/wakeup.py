@@ -68,7 +68,9 @@ class WakeupSocket:
 
     def wait(self, seconds: float) -> bool:
         """Sleep until it is woken or the time is over; return whether it was woken."""
-        select.select([self._socket], [], [], seconds)
+        poll = select.poll()  # not select(): the descriptor may be beyond 1023
+        poll.register(self._socket, select.POLLIN)
+        poll.poll(seconds * 1000)
         return self.was_woken()
 
     async def wait_async(self, seconds: float) -> bool:

@@ -20,6 +20,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from mpidask.errors import warn
+from mpidask.files import memory_file
 from mpidask.launch.imports.listing_finder import ListingFinder
 
 __all__ = [
@@ -109,7 +110,7 @@ def is_whole(block: memoryview) -> bool:
 # ------------------------------------------------------------------------------ who may use it
 def fixed_path() -> list[str]:
     """Return sys.path without the directory of the script, or the working directory, which Python puts first."""
-    own = {os.getcwd(), os.path.dirname(os.path.realpath(sys.argv[0]))}
+    own = {os.readlink("/proc/self/cwd"), os.path.dirname(os.path.realpath(sys.argv[0]))}
     entries = sys.path[1:] if sys.path and os.path.abspath(sys.path[0]) in own else sys.path
     return list(dict.fromkeys(os.path.abspath(entry) for entry in entries))
 
@@ -165,7 +166,7 @@ class ImportCache:
     @classmethod
     def of_size(cls, size: int) -> ImportCache:
         """Return one that is to be filled; raises OSError, also where so much memory cannot be had."""
-        made = cls(os.memfd_create("mpidask imports", os.MFD_CLOEXEC))
+        made = cls(memory_file("mpidask imports"))
         try:
             os.fchmod(made.descriptor, 0o600)
             os.posix_fallocate(made.descriptor, 0, size)

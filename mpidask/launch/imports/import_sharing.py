@@ -218,7 +218,7 @@ def _shadow(recording: Recording, directory: str, names: Collection[str]) -> str
 def _make(token: str, path: str, names: Sequence[str]) -> Steps[None]:
     """Have the file made by a process of its own; raises _UnusableError."""
     program = [sys.executable, *interpreter_options(sys.orig_argv), "-m", "mpidask.launch.imports.import_recorder"]
-    with os.fdopen(os.memfd_create("recorder"), "w+", errors="replace") as said:
+    with os.fdopen(files.memory_file("recorder"), "w+", errors="replace") as said:
         import subprocess  # not at the top: ranks that only wait do without
 
         process = subprocess.Popen(  # noqa: S603 - our own module

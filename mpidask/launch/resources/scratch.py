@@ -8,6 +8,7 @@ shared-memory segments that they list.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -100,14 +101,25 @@ def host_label() -> str:
     return f"{re.sub(r'[^A-Za-z0-9]', '', name.partition('.')[0])[:12]}-{zlib.crc32(name.encode()):08x}"
 
 
+def _is_utf8(path: str) -> bool:
+    """Whether a path is text: workers tell the scheduler where they spill."""
+    return path == path.encode(errors="replace").decode()
+
+
 def _is_usable(path: str) -> bool:
-    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK) and not _others_can_rename(path)
+    return (
+        _is_utf8(path) and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK) and not _others_can_rename(path)
+    )
 
 
 def _locked(path: str, files: Iterable[str]) -> IO[str]:
     """Return the locked file that lists the rank's shared-memory files; it takes its name only when it is locked."""
     lock = open(path + ".new", "w", encoding="utf-8")  # noqa: SIM115 - held as long as the rank lives
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # without locks nobody removes what is left there, either
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
     lock.write("\n".join(files))
     lock.flush()
     os.rename(path + ".new", path)
@@ -135,6 +147,12 @@ def choose(given: str | None, environ: Mapping[str, str], *, shared: bool = Fals
 
 
 def _check(path: str, root: Path, *, shared: bool) -> str:
+    if not _is_utf8(path):
+        raise StartupError(
+            f"the directory for spilling {path!a} has a name that is not UTF-8, which Dask cannot pass on",
+            "choose another place with --local-directory",
+            key="no-place-to-spill",
+        )
     kind = file_system(path, root)
     if kind in NETWORK_FILE_SYSTEMS and not shared:
         raise StartupError(
@@ -221,7 +239,7 @@ def _held(path: Path) -> Iterator[IO[str] | None]:
     if (path / "run").is_symlink() or not is_ours(path / "run"):
         yield None
         return
-    with open_plain(str(path / "run")) as lock:
+    with open_plain(str(path / "run"), os.O_RDWR | os.O_NOFOLLOW) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # its rank lives

@@ -62,7 +62,9 @@ class _Before:
     """The process as it was before the script."""
 
     def __init__(self) -> None:
-        self.directory = os.getcwd()
+        self.directory: str | None = None
+        with contextlib.suppress(OSError):  # it has been removed
+            self.directory = os.getcwd()
         self.environ = dict(os.environ)
         self.config = copy.deepcopy(dask.config.config)
         self.path = set(sys.path)

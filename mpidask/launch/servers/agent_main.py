@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mpidask.compat import dask_settings
 from mpidask.compat.python import forked_servers
 from mpidask.errors import LostError, StartupError, as_mpidask_error
+from mpidask.files import memory_file
 from mpidask.launch.imports import import_cache
 from mpidask.launch.resources import staggering
 from mpidask.launch.servers import log_filters, redirection, worker_environment
@@ -85,7 +86,7 @@ def main(descriptor: int, *, early: bool, duty: int | None = None) -> None:
 
 def _keep(duty: Duty) -> int:
     """Write it to a file in memory; return the file's descriptor."""
-    descriptor = os.memfd_create("mpidask-duty")
+    descriptor = memory_file("mpidask-duty")
     with open(descriptor, "wb", closefd=False) as file:
         pickle.dump(duty, file)
     return descriptor

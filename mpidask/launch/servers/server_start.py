@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 _HTTP = "127.0.0.1:0"
+_OPEN_FILES = 1 << 20  # at most: programs that tasks start may close each number up to the limit
 
 
 async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] = lambda: None) -> Scheduler:
@@ -297,7 +298,8 @@ def start_fork_server() -> None:
 
 def raise_open_files() -> tuple[int, int]:
     """Raise the soft limit on open files to the hard one, and return both: a scheduler needs several per worker."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if 0 <= hard <= _OPEN_FILES else max(soft, _OPEN_FILES)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if soft >= 0 else soft, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -54,4 +54,7 @@ def remove(paths: Iterable[str], but: Collection[int] = ()) -> None:
 
 def _matching(pattern: str) -> list[str]:
     prefix = os.path.basename(pattern)[:-1]
-    return [_PLACE + name for name in os.listdir(_PLACE) if name.startswith(prefix)]
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # it is missing, or not to be listed
+        names = os.listdir(_PLACE)
+    return [_PLACE + name for name in names if name.startswith(prefix)]

@@ -337,7 +337,7 @@ def _listen(watch: Watch, read_end: int) -> None:
             data = os.read(read_end, 65536)
             *lines, received = (received + data).split(b"\n")
             for line in lines:
-                watch.receive(line.decode(errors="replace"))
+                watch.receive(line.decode(errors="surrogateescape"))
             if not data:  # the rank is gone, or closed the pipe
                 _wait_until_gone(watch)
                 return

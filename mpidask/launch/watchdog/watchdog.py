@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 
 from mpidask.launch.watchdog.launcher_environment import TOKEN
@@ -22,6 +23,20 @@ from mpidask.launch.watchdog.watch import Watch, run_watchdog
 __all__ = ["Watchdog"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+def _mend() -> None:
+    """Mend what a launcher may have left: descriptors that a pipe would get, children for which nobody can wait."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - as Python's own
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # each waitpid would fail, and statuses be lost
+        with contextlib.suppress(ValueError):  # of a program that calls us from another thread
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class Watchdog:
@@ -34,6 +49,7 @@ class Watchdog:
     @classmethod
     def start(cls) -> Watchdog:
         """Fork the watchdog; call it before MPI_Init and before any thread is started."""
+        _mend()
         token = os.urandom(8).hex()
         rank, parent = os.getpid(), os.getppid()
         read_end, write_end = os.pipe()
@@ -52,11 +68,14 @@ class Watchdog:
         """Start a watchdog at any time: MPI may be up, threads may run; what the rank starts is not marked yet."""
         import subprocess
 
+        _mend()
         token = os.urandom(8).hex()
         read_end, write_end = os.pipe()
         program = f"import sys; sys.path.insert(0, {_ROOT!r}); from mpidask.launch.watchdog.watch import main; main()"
-        words = [sys.executable, "-I", "-S", "-c", program, str(os.getpid()), str(os.getppid()), token, str(read_end)]
-        environ = {name: value for name, value in os.environ.items() if name != TOKEN}
+        words = [sys.executable, "-P", "-s", "-S", "-c", program]
+        words += [str(os.getpid()), str(os.getppid()), token, str(read_end)]
+        theirs = {name for name in os.environ if name.startswith("PYTHON")} - {"PYTHONHOME"}  # as with -I
+        environ = {name: value for name, value in os.environ.items() if name not in {TOKEN, *theirs}}
         subprocess.run(  # noqa: S603 - ourselves
             words, pass_fds=(read_end,), env=environ, stdin=subprocess.DEVNULL, check=True
         )
@@ -68,7 +87,7 @@ class Watchdog:
         if self._pipe is None:
             return
         with contextlib.suppress(OSError):
-            os.write(self._pipe, f"{word} {value}\n".encode())
+            os.write(self._pipe, f"{word} {value}\n".encode(errors="surrogateescape"))
 
     def mpi_is_up(self, who: str, *, vital: bool) -> None:
         """Say that MPI is up, how to call this rank, and whether the run can do without it, lost or stopped."""
@@ -84,11 +103,13 @@ class Watchdog:
 
     def remove_later(self, path: str) -> None:
         """Have a directory or a shared-memory file removed should the rank die."""
-        self.tell("path", path)
+        if "\n" not in path:  # else a part of it would be
+            self.tell("path", path)
 
     def remove_if_holding(self, text: str, path: str) -> None:
         """Have a file removed, should the rank die, if it holds that text: others may have written it anew."""
-        self.tell("file", f"{text} {path}")
+        if "\n" not in path:
+            self.tell("file", f"{text} {path}")
 
     def write_timeline(self, what: str) -> None:
         """Have a timeline (run and file) written, should the rank die: without the rank's own farewell."""
