@@ -2,6 +2,9 @@
 # One-word commands of the project: ./do help
 set -eu
 cd "$(dirname "$0")"
+# What modules and pip's configuration say is not meant for environments of their own.
+unset PYTHONPATH PYTHONHOME
+export PIP_USER=0
 
 help() {
     cat <<'END'

@@ -144,7 +144,7 @@ def project_file() -> str | None:
     """
     try:
         place = os.getcwd()
-    except FileNotFoundError:  # somebody has removed it
+    except OSError:  # somebody has removed it
         return None
     while True:
         file = os.path.join(place, "mpidask.yaml")
@@ -302,7 +302,10 @@ def files() -> Iterator[str]:
 def _dask_files() -> Iterator[str]:
     """Yield the files that Dask reads, those that count first."""
     for place in map(str, reversed(_dask_config().paths)):
-        names = sorted(os.listdir(place), reverse=True) if os.path.isdir(place) else [os.path.basename(place)]
+        try:
+            names = sorted(os.listdir(place), reverse=True) if os.path.isdir(place) else [os.path.basename(place)]
+        except OSError:  # Dask leaves it out, too
+            continue
         directory = place if os.path.isdir(place) else os.path.dirname(place)
         yield from (os.path.join(directory, name) for name in names if name.endswith((".yaml", ".yml", ".json")))
 

@@ -67,7 +67,7 @@ def replace(path: str, content: str | bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(OSError):
                 os.fchmod(descriptor, 0o600)  # a directory's inherited ACL may have given it to others
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
         os.replace(unfinished, path)
     except BaseException:
         with contextlib.suppress(OSError):

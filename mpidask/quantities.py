@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from mpidask.errors import UsageError
 
-__all__ = ["Parsed", "checked", "memory", "path", "plausible", "seconds", "size"]
+__all__ = ["Parsed", "checked", "memory", "path", "plausible", "seconds", "size", "working_directory"]
 
 _LEAST_MEMORY = 1 << 20  # bytes below which no worker's memory is meant
 
@@ -143,3 +143,15 @@ def _of_type(value: Any, declared: str, label: Callable[[str], str], key: str) -
     if type(value) is not kind and not isinstance(value, Parsed):
         raise UsageError(f"{label(key)} is {value!r}", f"{words} is needed there")
     return value
+
+
+def working_directory() -> str:
+    """Return it; raises UsageError if somebody has removed it."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        here = os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
+        raise UsageError(
+            f"the working directory {here} is not there any more: {error.strerror}",
+            f"make it again: mkdir -p {here}; cd {here}",
+        ) from None

@@ -35,7 +35,7 @@ class StatusLine:
     """
 
     def __init__(self, *, enabled: bool = True, after: float = 0.0, calm: bool = False) -> None:
-        self.is_live = sys.stderr.isatty()
+        self.is_live = sys.stderr is not None and sys.stderr.isatty()
         self._output: Any = None  # a notebook's, which can be changed
         self._enabled = enabled
         self._next = time.monotonic() + after
@@ -55,7 +55,7 @@ class StatusLine:
         if _in_notebook():
             self._display(f"mpidask: {text}")
         elif self.is_live:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
             self._write(f"\r\x1b[K{f'mpidask: {text}'[: width - 1]}")
             self._shown = text
         elif (plain := text if in_logs is None else in_logs) != self._shown:

@@ -19,6 +19,7 @@ from mpidask.batch.queries import monitor
 from mpidask.batch.records import record, store
 from mpidask.batch.records.record import Record
 from mpidask.batch.status import Standing
+from mpidask.errors import UsageError
 from mpidask.files import is_ours
 
 __all__ = ["Remains", "look", "remove", "tidy"]
@@ -113,8 +114,12 @@ def _title(job: Record, standing: Standing) -> str:
 
 def _clusters(before: float, kept: list[str]) -> list[Remains]:
     """Return the directories of clusters that were closed before that time."""
-    found = []
-    for directory in _made_before(store.home(None, "clusters"), before):
+    found: list[Remains] = []
+    try:
+        home = store.home(None, "clusters")
+    except UsageError:  # there is no place for them
+        return found
+    for directory in _made_before(home, before):
         with contextlib.suppress(*_BROKEN):
             lease = leases.read(directory)
             if lease.is_released and record.newest(directory) <= before:
@@ -127,7 +132,7 @@ def _clusters(before: float, kept: list[str]) -> list[Remains]:
 def _made_before(home: Path, before: float) -> Iterator[Path]:
     """Yield this user's directories that were made before that time, by their names, the oldest first."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(before))
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         for path in sorted(home.iterdir()):
             match = _NAME.fullmatch(path.name)
             if match and match[1] <= stamp and path.is_dir() and not path.is_symlink() and is_ours(path):

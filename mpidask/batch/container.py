@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mpidask.batch.binds import Bind, literal, opened, outermost, quoted
 from mpidask.errors import UsageError
+from mpidask.quantities import working_directory
 
 __all__ = ["PROCESS", "RUNTIMES", "Container", "Runtime", "settle"]
 
@@ -188,7 +189,7 @@ def settle(
         raise UsageError(f"there is no container image {where}", "give the path of an image, or docker://NAME")
     kept = Bind.parse(spill) if spill else None
     root = os.geteuid() == 0
-    return Container(image, name, tuple(further), tuple(binds), os.getcwd(), gpus=gpus, spill=kept, root=root)
+    return Container(image, name, tuple(further), tuple(binds), working_directory(), gpus=gpus, spill=kept, root=root)
 
 
 def _words(runtime: str) -> list[str]:

@@ -17,11 +17,19 @@ from mpidask.cli import commands
 __all__ = ["main"]
 
 
+def _open_what_is_closed() -> None:
+    """Have standard files where the descriptors are closed, and Python has none."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as Python's own
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Entry point of the console command.
 
     given: the words after its name; None for those of this process
     """
+    _open_what_is_closed()
     words = [*(sys.argv[1:] if given is None else given)]
     if commands.COMPLETE in os.environ:
         from mpidask.cli import about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
@@ -196,9 +197,9 @@ def _docs(argv: Sequence[str]) -> int:
 def _places() -> Iterator[Path]:
     """Yield where the documentation may be; in a clone also where `./do docs` puts it."""
     yield from _PLACES
-    here = Path.cwd()
-    if (here / "mpidask" / "cli").is_dir():
-        yield here / ".site"
+    with contextlib.suppress(OSError):  # somebody has removed it
+        if (here := Path.cwd()).joinpath("mpidask", "cli").is_dir():
+            yield here / ".site"
 
 
 def _print_entry(key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ __all__ = ["choose", "find_jobs", "guarded", "job_argument", "live_jobs", "read"
 
 def guarded(run: Callable[[], int]) -> int:
     """Run a command; return its exit status. What goes wrong is reported in plain words."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":  # a locale without UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run()
     except MpidaskError as error:

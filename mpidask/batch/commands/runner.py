@@ -66,6 +66,7 @@ def run(
     enough: whether what was printed so far is all that is wanted: a command that goes on then is ended, with status 0
     Raises BatchError if it cannot be started, SilenceError if it takes longer than `timeout` s.
     """
+    line, environ = StatusLine(), _environment(command, directory, passed_on=enough is not None)
     try:
         process = subprocess.Popen(
             command.argv,
@@ -73,14 +74,13 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env=_environment(command, directory, passed_on=enough is not None),
+            env=environ,
         )
     except OSError as error:
         name = command.argv[0]
         raise BatchError(
             f"{name} cannot be run: {error.strerror}", f"see that {name} is on PATH; some sites need `module load`"
         ) from None
-    line = StatusLine()
     try:
         status, stdout, stderr = _heard(process, command, timeout, enough, line)
     except BaseException:
@@ -103,8 +103,21 @@ def _environment(command: Command, directory: str | None, *, passed_on: bool) ->
         if everything := kept.pop("LC_ALL", ""):
             kept = {name: value for name, value in kept.items() if not name.startswith("LC_")}
             locale["LANG"] = everything
-    # OAR takes the directory from PWD.
-    return {**kept, **locale, "PWD": directory or os.getcwd()}
+    place = _called(directory or "")
+    return {**kept, **locale, **({"PWD": place} if place else {})}
+
+
+def _called(directory: str) -> str:
+    """Return a directory as the user's shell calls it if that is in it; the working directory for none, if it is there.
+
+    PBS, Torque and OAR take the job's directory from PWD: by its other name it may not be there on a node.
+    """
+    said = os.environ.get("PWD", "")
+    with contextlib.suppress(OSError):
+        if os.path.isabs(said) and os.path.samefile(said, directory or "."):
+            return said
+        return directory or os.getcwd()
+    return directory
 
 
 def _heard(
@@ -117,7 +130,7 @@ def _heard(
     """Return exit status and output of a process at its end, or when it has said enough."""
     begin = time.monotonic()
     said: float | None = None  # when it had said enough
-    text: bytes | None = (command.stdin or "").encode()
+    text: bytes | None = (command.stdin or "").encode(errors="surrogateescape")
     while True:
         try:
             stdout, stderr = process.communicate(text, timeout=_GLANCE)

@@ -35,7 +35,10 @@ class Process:
 
 
 def _space() -> str:
-    return os.readlink("/proc/self/ns/pid")
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # there are none
+        return ""
 
 
 def _started(process: int) -> int:

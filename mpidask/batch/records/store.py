@@ -40,7 +40,7 @@ def create(job: BatchJob, system: BatchSystem, state_directory: str | None) -> t
         directory=directory,
         system=system.name,
         job=job.name,
-        origin=os.getcwd(),
+        origin=quantities.working_directory(),
         words=job.command,
         nodes=job.resources.nodes,
         ranks=job.resources.ranks,
@@ -93,7 +93,7 @@ def _typed(job_id: str) -> str:
 
 
 def _all(home: Path) -> Iterator[Record]:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         for directory in home.iterdir():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # half written, or not ours
                 if is_ours(directory):
@@ -107,10 +107,14 @@ def home(state_directory: str | None, kind: str = "jobs") -> Path:
         or configuration.section("batch").get("state-directory")
         or configuration.section("batch").get("state_directory")
     )
-    default = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "mpidask"
-    place = (
-        Path(os.path.abspath(quantities.path(str(state), "state-directory") if state else default.expanduser())) / kind
-    )
+    default = os.path.join(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "mpidask")
+    named = quantities.path(str(state), "state-directory") if state else os.path.expanduser(default)
+    if named.startswith("~"):
+        raise UsageError(
+            "this account has no home directory here, where records of jobs are kept",
+            "set HOME, or name another place: export DASK_MPIDASK__BATCH__STATE_DIRECTORY=/path",
+        )
+    place = Path(os.path.abspath(named)) / kind
     if any(character.isspace() for character in str(place)):
         raise UsageError(
             f"the state directory's path has blanks: {str(place)!r}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from mpidask.batch.job import BatchJob
 from mpidask.batch.system import BatchSystem
 from mpidask.batch.template import kept, named
 from mpidask.errors import UsageError
+from mpidask.quantities import working_directory
 
 __all__ = ["allotted", "checked_directives", "fields_of", "is_of_chunk", "unsupported_requests"]
 
@@ -48,7 +48,7 @@ def fields_of(system: BatchSystem, job: BatchJob, script: Path | None = None) ->
         "lead": job.lead,
         "script": script,
         "output": directory / "system.log" if directory else None,
-        "directory": os.getcwd(),
+        "directory": working_directory(),
     }
 
 

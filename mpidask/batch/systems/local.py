@@ -24,9 +24,9 @@ SYSTEM = BatchSystem(
         besides=r"^\s*\d+\s.*$",
     ),
     cancel="""bash -c 'for id; do kill -TERM -- "-$id"; done' cancel {ids}""",
-    # The first process, so that ps finds one. The path tells the job from another process with its number.
+    # The command itself, so that ps finds one. The path tells the job from another process with its number.
     status=Query(
-        command="ps -ww -o pid=,stat=,args= -p 1,{id_list}",
+        command="""bash -c 'exec ps -ww -o pid=,stat=,args= -p "$$,$0"' {id_list}""",
         row=r"^\s*(?P<id>\d+)\s+(?P<state>\w)\S*\s+.*/job\.sh\s*$",
         besides=r"^\s*\d+\s.*$",  # other programs have these numbers
     ),

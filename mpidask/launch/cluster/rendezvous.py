@@ -36,6 +36,7 @@ from mpidask.launch.resources import (
 from mpidask.launch.resources.division import Facts, WorkerSpec
 from mpidask.launch.resources.roles import Role
 from mpidask.launch.watchdog import OTHERS, mark, time_run
+from mpidask.quantities import working_directory
 from mpidask.security import credentials
 from mpidask.security.credentials import Contact
 
@@ -84,23 +85,11 @@ def _settle(world: World, read: Callable[[], Invocation]) -> Settled:
 
 def _read(read: Callable[[], Invocation]) -> Settled:
     """On rank 0: return what all ranks are to have; raises WalltimeError if there is no time left for a cluster."""
-    _check_directory()
+    working_directory()  # without one Dask's servers would fail, each in its own way
     invocation = read()
     walltime.check()
     _check_timeline(invocation.options.timeline)
     return Settled(invocation, _configuration(), os.urandom(16).hex(), _of_the_job())
-
-
-def _check_directory() -> None:
-    """Raise UsageError if the working directory has been removed: Dask's servers would fail, each in its own way."""
-    try:
-        os.getcwd()
-    except OSError as error:
-        here = os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
-        raise UsageError(
-            f"the working directory {here} is not there any more: {error.strerror}",
-            f"make it again: mkdir -p {here}; cd {here}",
-        ) from None
 
 
 def _check_timeline(file: str | None) -> None:
