@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
     # The working directory, which may hold files that are named like modules of Python's, unless it is gone.
     here = os.readlink("/proc/self/cwd")
-    if sys.path[0] == here not in [name.rpartition("/")[0] for name in mpidask.__path__]:
+    if not sys.flags.safe_path and sys.path[0] == here not in [name.rpartition("/")[0] for name in mpidask.__path__]:
         del sys.path[0]
 
     if sys.argv[1:2] == ["doctor"]:  # which brings MPI up in a process that may hang

@@ -132,11 +132,10 @@ def _clusters(before: float, kept: list[str]) -> list[Remains]:
 def _made_before(home: Path, before: float) -> Iterator[Path]:
     """Yield this user's directories that were made before that time, by their names, the oldest first."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(before))
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        for path in sorted(home.iterdir()):
-            match = _NAME.fullmatch(path.name)
-            if match and match[1] <= stamp and path.is_dir() and not path.is_symlink() and is_ours(path):
-                yield path
+    for path in store.entries(home):
+        match = _NAME.fullmatch(path.name)
+        if match and match[1] <= stamp and path.is_dir() and not path.is_symlink() and is_ours(path):
+            yield path
 
 
 def _size(directory: Path) -> int:

@@ -163,11 +163,10 @@ def orphans() -> list[Lease]:
 
 
 def _all(home: Path) -> Iterator[Lease]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        for directory in sorted(home.iterdir()):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
-                if is_ours(directory):
-                    yield read(directory)
+    for directory in store.entries(home):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # half written, or not ours
+            if is_ours(directory):
+                yield read(directory)
 
 
 def watch(directory: Path) -> None:

@@ -21,7 +21,9 @@ def _open_what_is_closed() -> None:
     """Have standard files where the descriptors are closed, and Python has none."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as Python's own
+            file = open(os.devnull, mode)  # noqa: SIM115 - as Python's own
+            os.set_inheritable(file.fileno(), True)
+            setattr(sys, name, file)
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -182,7 +182,7 @@ class SessionRank:
         if end.sender == self._met.layout.client:
             yield from self._all_closed(_MEET_LONGER)
         self._return()
-        if end.sender == self.rank.world.rank and end.status:  # the walltime is about to end
+        if end.sender == self.rank.world.rank and end.status:  # the walltime is about to end, or all workers are lost
             EXIT_HOOK.fail(end.status)
             sys.exit(end.status)
         if self.exit:

@@ -33,7 +33,7 @@ def shell(code):
 
 
 def test_a_job_is_noted_also_where_stderr_is_closed(typed):
-    done = typed("submit", "quick.py", before=shell("exec 2>&-"))
+    done = typed("submit", "--wait", "quick.py", before=shell("exec 2>&-"))
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.strip() in typed("status", "--all").stdout, done
 
@@ -61,6 +61,19 @@ def test_an_account_without_home(typed):
     given = ["--state-directory", "state", "--dry-run", "quick.py"]
     done = typed("submit", *given, before=nobody, without=("HOME", "XDG_STATE_HOME", "USER", "LOGNAME"))
     assert done.returncode == 0, done
+
+
+def test_records_that_may_not_be_read(typed, tmp_path):
+    (tmp_path / "state" / "mpidask" / "jobs").mkdir(parents=True, mode=0o700)
+    (tmp_path / "state" / "mpidask" / "jobs").chmod(0)
+    user = (
+        ["unshare", "--user", "--map-user=54321"]
+        if os.geteuid()
+        else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    )
+    done = typed("status", before=user)
+    assert done.returncode == 2, done
+    assert "cannot be read: Permission denied" in done.stderr, done
 
 
 def test_a_locale_without_utf_8(typed, tmp_path):

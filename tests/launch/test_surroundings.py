@@ -56,14 +56,15 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-@pytest.mark.parametrize("words", [["-m", "mpidask"], []])
+@pytest.mark.parametrize("words", [["-m", "mpidask"], ["-m", "mpidask.cli", "run"], []])
 def test_children_that_are_ignored_and_no_standard_input(ranks, words):
     """In a script of one's own, the watchdog's pipe had the number of the standard input, and was lost."""
-    wait = "import time\ntime.sleep(3)\n"
-    text = f"{ADD}\n{wait}" if words else f"import mpidask\nmpidask.initialize()\n{ADD}\n{wait}"
-    script = ranks.script(text)
+    if words:
+        script = ranks.script(ADD)
+    else:  # whose watchdog would end the rank after the time for a start: it has not heard that MPI is up
+        script = ranks.script(f"import mpidask, time\nmpidask.initialize()\n{ADD}\ntime.sleep(21)")
     command = [sys.executable, "-c", PARENT, *words, script]
-    result = ranks(3, command=command, environ={"DASK_MPIDASK__STARTUP_TIMEOUT": "2"} if not words else {})
+    result = ranks(3, command=command, environ={} if words else {"DASK_MPIDASK__STARTUP_TIMEOUT": "20"}, timeout=90)
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
     assert not result.leftover, result
 

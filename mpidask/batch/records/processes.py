@@ -20,7 +20,7 @@ class Process:
     host: str
     id: int
     started: int
-    space: str
+    space: str = ""
 
     @classmethod
     def here(cls) -> Process:
@@ -30,7 +30,7 @@ class Process:
     @property
     def has_ended(self) -> bool:
         """Whether it has ended; False where that cannot be seen: on another host, or beside another container."""
-        here = (self.host, self.space) == (socket.gethostname(), _space())
+        here = self.host == socket.gethostname() and self.space in ("", _space())
         return here and _started(self.id) != self.started
 
 

@@ -93,11 +93,23 @@ def _typed(job_id: str) -> str:
 
 
 def _all(home: Path) -> Iterator[Record]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        for directory in home.iterdir():
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # half written, or not ours
-                if is_ours(directory):
-                    yield read(directory)
+    for directory in entries(home):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # half written, or not ours
+            if is_ours(directory):
+                yield read(directory)
+
+
+def entries(home: Path) -> list[Path]:
+    """Return what is in a directory of records, by name; raises UsageError if it may not be read."""
+    try:
+        return sorted(home.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UsageError(
+            f"the records in {home} cannot be read: {error.strerror}",
+            f"see whose they are: ls -ld {home}; or name another place with --state-directory",
+        ) from None
 
 
 def home(state_directory: str | None, kind: str = "jobs") -> Path:

@@ -52,5 +52,5 @@ async def serve(told: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # one for each worker and client
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard // 2), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 1 << 20)), hard))
     asyncio.run(serve(json.loads(Path(sys.argv[1]).read_text())))

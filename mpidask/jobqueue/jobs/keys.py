@@ -158,7 +158,9 @@ class KeyFiles:
         lease = self._guarded()
         directory = lease.directory
         if self._shared:
-            directory = Path(os.path.expandvars(self._shared)).expanduser() / f"{KEY_FILES}{secrets.token_hex(8)}"
+            directory = (
+                Path(quantities.path(self._shared, "shared_temp_directory")) / f"{KEY_FILES}{secrets.token_hex(8)}"
+            )
             try:
                 lease.note_keys(directory)  # before it is there: whoever cleans up knows of it
                 directory.mkdir(mode=0o700)

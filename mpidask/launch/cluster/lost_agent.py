@@ -150,7 +150,9 @@ def pass_on_losses(run: Run, own: Replacement | None, tell: Callable[[Sequence[s
 
 
 def all_lost(run: Run, own: Replacement | None) -> Steps[int]:
-    """At the end of a run whose scheduler is elsewhere: return its exit status, 0 unless all workers were given up.
+    """At the end of a run whose scheduler is elsewhere: return this rank's exit status if all workers were given up.
+
+    As where the walltime ends a run, that of the rank which reports it alone is not 0.
 
     own: what this rank starts again
     """
@@ -158,8 +160,9 @@ def all_lost(run: Run, own: Replacement | None) -> Steps[int]:
     if {each for each in ends.values() if each is not None} != {True}:
         return 0
     lost = LostError("all workers have been given up; the run ends")
-    if run.is_reporting:
-        sys.stderr.write(lost.text())
+    if not run.is_reporting:
+        return 0
+    sys.stderr.write(lost.text())
     return lost.status
 
 

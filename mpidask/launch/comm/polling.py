@@ -16,6 +16,7 @@ __all__ = [
     "End",
     "Growing",
     "News",
+    "Parts",
     "Running",
     "SoFar",
     "Steps",

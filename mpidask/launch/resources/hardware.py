@@ -58,7 +58,7 @@ def read_facts(
         node=boot,
         network=f"{boot}:{_network_namespace()}",
         cores=cores,
-        node_cores=os.cpu_count() or len(cores),
+        node_cores=os.sysconf("SC_NPROCESSORS_ONLN"),  # os.cpu_count() heeds PYTHON_CPU_COUNT
         cpu=tuple(cpu_limits(environ, root)),
         memory=tuple(memory_limits(environ, root)),
         addresses=tuple(addresses(interface)) if listens else (),
@@ -68,10 +68,23 @@ def read_facts(
 
 
 # ---------------------------------------------------------------------- memory
+def _set_aside(about: str) -> int:
+    """Return how many bytes are huge pages, which a program gets that asks for them alone (pure).
+
+    https://docs.kernel.org/admin-guide/mm/hugetlbpage.html
+
+    about: /proc/meminfo
+    """
+    pages, size = (re.search(rf"^{each}:\s+(\d+)", about, re.MULTILINE) for each in ("HugePages_Total", "Hugepagesize"))
+    return int(pages[1]) * int(size[1]) * 1024 if pages and size else 0
+
+
 def memory_limits(environ: Mapping[str, str], root: Path = _ROOT) -> Iterator[Limit]:
     """Yield every limit on memory that holds here, in bytes; the node's comes first."""
-    match = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"))
+    about = text_of(root / "proc/meminfo")
+    match = re.search(r"MemTotal:\s+(\d+) kB", about)
     total = int(match[1]) * 1024 if match else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total -= min(_set_aside(about), total // 2)
     yield Limit("node", total, "node")
     host = socket.gethostname()
     known = [limit for limit in cgroup_limits("memory", root) if limit.amount < total]

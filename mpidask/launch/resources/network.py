@@ -130,7 +130,13 @@ def best(
     for name, address, _ in offers:
         if all(address in theirs for theirs in reached.values()):
             return name, address
-    tried = ", ".join(f"{name} ({address})" for name, address, _ in offers) or "no interface"
+    if not offers:
+        raise StartupError(
+            f"the scheduler's node {hosts[scheduler]} has no network interface with an IPv4 address for other nodes",
+            "`ip -4 addr` shows what there is; bridges and tunnels are used if they are named: --interface NAME",
+            key="no-common-network",
+        )
+    tried = ", ".join(f"{name} ({address})" for name, address, _ in offers)
     unreachable = sorted(rank for rank, theirs in reached.items() if not theirs)
     who = (
         ", ".join(f"rank {rank} on {hosts[rank]}" for rank in unreachable[:8]) or "each rank reached some of them only"

@@ -42,7 +42,7 @@ class Scratch:
 
     def __init__(self, path: str, lock: IO[str], short: Scratch | None) -> None:
         self.path = path
-        self.sockets = path if len(path) < _LONGEST else short.path if short is not None else ""
+        self.sockets = path if len(os.fsencode(path)) < _LONGEST else short.path if short is not None else ""
         self._lock, self._short = lock, short
 
     @property
@@ -68,7 +68,7 @@ class Scratch:
                 "choose another place with --local-directory",
                 key="no-place-to-spill",
             ) from error
-        return cls(path, lock, cls._make_short(rank) if len(path) >= _LONGEST else None)
+        return cls(path, lock, cls._make_short(rank) if len(os.fsencode(path)) >= _LONGEST else None)
 
     @classmethod
     def _make_short(cls, rank: int) -> Scratch | None:
@@ -117,9 +117,10 @@ def _locked(path: str, files: Iterable[str]) -> IO[str]:
     lock = open(path + ".new", "w", encoding="utf-8")  # noqa: SIM115 - held as long as the rank lives
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # without locks nobody removes what is left there, either
+    except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
+        return lock  # without its name: no other run takes the directory for one that nobody holds
     lock.write("\n".join(files))
     lock.flush()
     os.rename(path + ".new", path)

@@ -115,10 +115,11 @@ def check() -> None:
     """Raise WalltimeError if there is no use in starting any more, UsageError for an end that cannot be read."""
     left = time_left()
     if left is not None and left < _LEAST:
+        name = run_directory.END if os.environ.get(run_directory.END, "").strip() else _SLURM
         state = f"ends in {left:.0f} s: too late to start" if left else "is over"
         raise WalltimeError(
             f"the walltime {state}",
-            f"ask for a longer one; if {run_directory.END} is another job's, unset it",
+            f"ask for a longer one; if {name} is another job's, or older than the job's present limit: unset {name}",
         )
 
 

@@ -126,14 +126,20 @@ async def _announce(scheduler: Scheduler, spec: SchedulerSpec) -> None:
 
 
 def _taken(addresses: Sequence[tuple[str, int]], error: Exception) -> StartupError | None:
-    """Return what is wrong if it is a port that the user has chosen."""
+    """Return what is wrong if it is a port or an address that the user has chosen."""
     cause = error.__cause__ or error
-    chosen = [f"port {port} on {host}" for host, port in addresses if port]
-    if not chosen or not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
-        return None
-    return StartupError(
-        f"{' or '.join(chosen)} is taken", "choose another with --scheduler-port or --client-address, or leave it out"
-    )
+    number = cause.errno if isinstance(cause, OSError) else None
+    chosen = " or ".join(f"port {port} on {host}" for host, port in addresses if port)
+    another = "choose another with --scheduler-port or --client-address, or leave it out"
+    if number == errno.EADDRNOTAVAIL:
+        hosts = " or ".join(host for host, _ in addresses)
+        return StartupError(
+            f"no network interface of {os.uname().nodename} has the address {hosts}",
+            "give one of its own, as `ip addr` shows them: one that a gateway translates is not here",
+        )
+    if number == errno.EACCES and chosen:
+        return StartupError(f"{chosen} is not for ordinary users", another)
+    return StartupError(f"{chosen} is taken", another) if number == errno.EADDRINUSE and chosen else None
 
 
 def contact(scheduler: Scheduler, spec: SchedulerSpec) -> Contact:

@@ -42,7 +42,7 @@ def is_crowded(environ: Mapping[str, str]) -> bool:
     Ranks that wait in MPI_Init take the cores in turns with those that are late: whatever makes one rank later than the
     others, such as a process beside it that imports, costs all of them.
     """
-    return (local_size(environ) or 1) > _CROWDED * (os.cpu_count() or 1)
+    return (local_size(environ) or 1) > _CROWDED * os.sysconf("SC_NPROCESSORS_ONLN")
 
 
 def interpreter_options(words: Sequence[str]) -> list[str]:

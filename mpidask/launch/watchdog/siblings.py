@@ -65,6 +65,7 @@ class Sight:
         """
         self.launcher, self.most = launcher, 0
         self._rank, self._own = rank, _child_above(pid, launcher)
+        self._is_bare = _is_bare(self._own)  # as those of its siblings are then
         self._ranks: dict[tuple[int, str], int] = {}  # by number and birth: who is one stays one
         self._closed: Counter[tuple[int, str]] = Counter()  # by number and birth, too: how often it was refused
 
@@ -116,7 +117,14 @@ class Sight:
             return is_ours
         if rank is not None:
             self._ranks[born] = rank
-        return rank is not None
+        return rank is not None or (self._is_bare and _is_ours(born[0]))
+
+
+def _is_bare(pid: int) -> bool:
+    """Whether a process has none of the launcher's variables, though one of its descendants is a rank."""
+    with contextlib.suppress(PermissionError):
+        return pid > 0 and _rank_of(_environ(pid)) is None
+    return False
 
 
 def _child_above(pid: int, ancestor: int) -> int:

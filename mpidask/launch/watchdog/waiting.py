@@ -40,7 +40,11 @@ class Waiting:
             return ""
         self._next = time.monotonic() + _LOOK
         late = set(present.named) - ranks_in_mpi(launcher)
-        others = launcher_size(os.environ) - len(present) if rank == 0 and len(present) == local_size(os.environ) else 0
+        others = (
+            launcher_size(os.environ) - len(present)
+            if rank == 0 and local_size(os.environ) in (None, len(present))
+            else 0
+        )
         said = words(late, others, os.uname().nodename, unnamed=len(present.unnamed))
         if said in ("", self._said):
             return ""
@@ -56,8 +60,8 @@ def words(late: Collection[int], others: int, host: str, *, unnamed: int = 0) ->
     unnamed: how many of this node cannot be told from each other
     """
     if unnamed:
-        elsewhere = f", {others} are on other nodes" if others > 0 else ""
-        return f"waiting for MPI to come up: it cannot be seen which ranks on {host} are late, in containers{elsewhere}"
+        elsewhere = f"; {others} are on other nodes" if others > 0 else ""
+        return f"waiting for MPI to come up: which ranks on {host} are late cannot be seen from a container{elsewhere}"
     if late:
         named = ", ".join(map(str, sorted(late)[:_MANY]))
         more = f" and {len(late) - _MANY} more" if len(late) > _MANY else ""

@@ -224,8 +224,8 @@ class Watch:
         _say(f"error: {self.who} is lost; the run cannot go on without it and ends; more: mpidask docs LostError")
         self.end_step()
         others = self.sight.look()
-        # More than this run has: they are another's.
-        for other in others if len(others) <= (local_size(os.environ) or 0) else others.named.values():
+        # This one has gone: if there are as many as this run has, some are another's.
+        for other in others if len(others) < (local_size(os.environ) or 0) else others.named.values():
             with contextlib.suppress(OSError):
                 os.kill(other.pid, signal.SIGKILL)
 

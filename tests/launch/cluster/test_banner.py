@@ -15,7 +15,7 @@ def test_what_is_waited_for_while_ranks_meet(monkeypatch, capsys):
     assert waiting.words((), 4, "n1").endswith("all ranks on n1 are there, 4 are on other nodes")
     assert waiting.words((), 0, "n1") == ""
     assert waiting.words({0}, 4, "n1", unnamed=3).endswith(
-        "cannot be seen which ranks on n1 are late, in containers, 4 are on other nodes"
+        "which ranks on n1 are late cannot be seen from a container; 4 are on other nodes"
     )
     monkeypatch.setattr(announce, "PATIENCE", 0.0)
     for quiet, said in ((False, "mpidask: waiting for rank 1, rank 2 on n1\n"), (True, "")):

@@ -103,6 +103,18 @@ def test_limits_of_batch_systems(machine, environ, amount):
     assert min(limit.amount for limit in hardware.memory_limits(environ, root)) == amount
 
 
+def test_huge_pages_are_set_aside(machine):
+    pages = "HugePages_Total:    2048\nHugePages_Free:     2048\nHugepagesize:       2048 kB\n"
+    root = machine({"proc/meminfo": f"MemTotal:       16777216 kB\n{pages}"})
+    assert [limit.amount for limit in hardware.memory_limits({}, root)] == [12 * GIB]
+
+
+def test_the_cores_of_the_node_are_those_that_it_has(monkeypatch):
+    """Python 3.13 and later let PYTHON_CPU_COUNT say otherwise."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert hardware.read_facts(os.environ).node_cores == os.sysconf("SC_NPROCESSORS_ONLN")
+
+
 def test_this_machine_is_read():
     facts = hardware.read_facts(os.environ)
     assert set(facts.cores) == os.sched_getaffinity(0)
@@ -142,6 +154,14 @@ def test_node_local_places_come_in_order(tmp_path):
     assert scratch.choose(None, {"TMPDIR": str(second), "SLURM_TMPDIR": str(tmp_path / "nowhere")}) == str(
         second.resolve()
     )
+
+
+def test_a_path_is_as_long_as_its_bytes(tmp_path):
+    place = tmp_path / ("\u00fc" * 40)
+    place.mkdir()
+    made = scratch.Scratch.make(str(place), 2, [])
+    assert len(os.fsencode(made.sockets)) < 70
+    made.remove()
 
 
 def test_scratch_is_private_and_a_living_one_is_not_swept(tmp_path):

@@ -25,3 +25,8 @@ def test_addresses_are_tried_by_connecting():
     assert network.probe(targets.offers) == {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.1"}
     targets.close()
     assert network.probe(targets.offers) == {}
+
+
+def test_a_node_without_ipv4_is_said_to_be_one():
+    with pytest.raises(StartupError, match="node n1 has no network interface with an IPv4 address"):
+        network.best([], {1: {}}, {0: "n1", 1: "n2"})

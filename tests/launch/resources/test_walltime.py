@@ -91,6 +91,14 @@ def test_too_little_time_is_said_at_the_start(job):
         with pytest.raises(WalltimeError) as raised:
             walltime.check()
         assert raised.value.status == 75
+        assert "unset MPIDASK_END_TIME" in raised.value.remedy
+
+
+def test_slurm_s_end_may_be_older_than_the_job_s_limit(job):
+    job(SLURM_JOB_END_TIME=int(time.time()) - 100)
+    with pytest.raises(WalltimeError) as raised:
+        walltime.check()
+    assert "unset SLURM_JOB_END_TIME" in raised.value.remedy
 
 
 def test_the_clock(job, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import socket
 
@@ -11,6 +12,7 @@ import pytest
 from free_ports import own_port
 
 from mpidask.errors import StartupError, UsageError
+from mpidask.launch.servers import server_start
 from mpidask.options import loading
 from mpidask.ports.port_range import PortRange
 
@@ -97,3 +99,18 @@ def test_a_range_that_is_used_up_is_named(ranks):
     assert result.stderr.count(f"the port range {FIRST}:{FIRST + 3} is used up on ") == 1, result
     assert "Traceback" not in result.stderr, result
     assert "never" not in result.stdout, result
+
+
+@pytest.mark.one_mpi
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EADDRINUSE, "port 443 on 198.51.100.7 is taken"),
+        (errno.EACCES, "port 443 on 198.51.100.7 is not for ordinary users"),
+        (errno.EADDRNOTAVAIL, "has the address 198.51.100.7"),
+        (errno.ENOMEM, None),
+    ],
+)
+def test_why_a_scheduler_does_not_listen(number, said):
+    found = server_start._taken([("198.51.100.7", 443)], OSError(number, "as the system has it"))
+    assert (found is None) if said is None else (said in str(found))

@@ -257,7 +257,8 @@ def test_a_rank_that_ends_is_told_where_the_first_rank_comes_late(ranks):
 #: parent without the launcher's variables, as Apptainer has one; and in pid namespaces, where Open MPI itself fails.
 APART = {
     "user namespaces": ["unshare", "--user", "--map-current-user"],
-    "parents without variables": ["unshare", "--user", "--map-root-user", "sh", "parent.py"],
+    "parents without variables": ["sh", "parent.py"],
+    "parents without variables, in user namespaces": ["unshare", "--user", "--map-root-user", "sh", "parent.py"],
 }
 if MPI.is_mpich:
     APART["pid namespaces"] = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
