@@ -20,7 +20,6 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from mpidask.errors import warn
-from mpidask.files import memory_file
 from mpidask.launch.imports.listing_finder import ListingFinder
 
 __all__ = [
@@ -166,6 +165,8 @@ class ImportCache:
     @classmethod
     def of_size(cls, size: int) -> ImportCache:
         """Return one that is to be filled; raises OSError, also where so much memory cannot be had."""
+        from mpidask.files import memory_file  # not at the top: it is imported before the cache can help
+
         made = cls(memory_file("mpidask imports"))
         try:
             os.fchmod(made.descriptor, 0o600)
