@@ -73,7 +73,7 @@ class Browser:
         code = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
         return str(self.driver.execute_script(code, selector, name))
 
-    def wait(self, what: Callable[[], Any], timeout: float = 180) -> Any:
+    def wait(self, what: Callable[[], Any], timeout: float = 360) -> Any:
         """Wait until something is true, and return it."""
         deadline = time.monotonic() + timeout
         while not (found := what()):

@@ -67,19 +67,24 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
     # What takes long by itself begins first.
-    items.sort(key=lambda item: not (_group(item) or item.get_closest_marker("slow")))
+    items.sort(key=lambda item: not (_turns(item) or item.get_closest_marker("slow")))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session):
     """Say which tests one process runs one after another."""
     if hasattr(session.config, "workerinput"):
-        groups = {item.nodeid: _group(item) for item in session.items if _group(item)}
+        groups = {item.nodeid: _turns(item) for item in session.items if _turns(item)}
         sharing_out.write_groups(session.config, groups)
 
 
+def _turns(item):
+    """Return the name that tests share which run one after another in one process: of a batch system, or browsers."""
+    return _group(item) or ("browser" if "browser" in item.fixturenames else None)
+
+
 def _group(item):
-    """Return the name that tests share which run one after another in one process."""
+    """Return the name that tests of one batch system share, or of several that cannot run at the same time."""
     words = (
         {_parameters(item).get("system"), *item.fixturenames} if "system" in item.fixturenames else item.fixturenames
     )
