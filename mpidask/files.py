@@ -65,8 +65,9 @@ def replace(path: str, content: str | bytes) -> None:
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as file:
-            with contextlib.suppress(OSError):
-                os.fchmod(descriptor, 0o600)  # a directory's inherited ACL may have given it to others
+            if os.fstat(descriptor).st_mode & _OTHERS:  # given by the directory's inherited ACL
+                with contextlib.suppress(OSError):
+                    os.fchmod(descriptor, 0o600)
             file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
         os.replace(unfinished, path)
     except BaseException:

@@ -157,11 +157,9 @@ def all_lost(run: Run, own: Replacement | None) -> Steps[int]:
     own: what this rank starts again
     """
     ends = yield from run.world.agree(None if own is None else own.given_up, WaitPolicy(float("inf")))
-    if {each for each in ends.values() if each is not None} != {True}:
+    if not run.is_reporting or {each for each in ends.values() if each is not None} != {True}:
         return 0
     lost = LostError("all workers have been given up; the run ends")
-    if not run.is_reporting:
-        return 0
     sys.stderr.write(lost.text())
     return lost.status
 

@@ -61,10 +61,11 @@ class Sight:
         """Look once at who stands for this rank.
 
         rank: its number
-        pid:  its process, or the one on the node that stands for its container
+        pid:  its process
         """
         self.launcher, self.most = launcher, 0
-        self._rank, self._own = rank, _child_above(pid, launcher)
+        container = container_process()
+        self._rank, self._own = rank, _child_above(container.pid if container else pid, launcher)
         self._is_bare = _is_bare(self._own)  # as those of its siblings are then
         self._ranks: dict[tuple[int, str], int] = {}  # by number and birth: who is one stays one
         self._closed: Counter[tuple[int, str]] = Counter()  # by number and birth, too: how often it was refused
@@ -94,30 +95,27 @@ class Sight:
     def _sort(self, stat: Stat, found: Siblings) -> None:
         """Take a child of the launcher for a rank, if it is one."""
         born = (stat.pid, stat.born)
-        if stat.pid == self._own:
-            self._ranks[born] = self._rank
-        elif born not in self._ranks and not self._is_closed(born):
-            return
+        if born not in self._ranks and self._closed[born] < _REFUSALS:
+            self._ask(born)
         if born in self._ranks:
             found.named.setdefault(self._ranks[born], stat)
-        else:
+        elif self._closed[born]:
             found.unnamed.append(stat)
 
-    def _is_closed(self, born: tuple[int, str]) -> bool:
-        """Whether a process is a rank of which no more can be seen; note its number if it can."""
-        if self._closed[born] >= _REFUSALS:
-            return True
-        if program_name(born[0]) in _NO_RANKS:
-            return False
-        try:
-            rank = _rank_of(_environ(born[0]))
-        except PermissionError:
-            is_ours = _is_ours(born[0])
-            self._closed[born] += is_ours
-            return is_ours
+    def _ask(self, born: tuple[int, str]) -> None:
+        """Note which rank a child of the launcher is, or that it is one and does not tell."""
+        pid, rank, hides = born[0], None, False
+        if pid == self._own:
+            rank = self._rank
+        elif program_name(pid) not in _NO_RANKS:
+            try:
+                rank = _rank_of(_environ(pid))
+                hides = rank is None and self._is_bare
+            except PermissionError:
+                hides = True
         if rank is not None:
             self._ranks[born] = rank
-        return rank is not None or (self._is_bare and _is_ours(born[0]))
+        self._closed[born] = self._closed[born] + 1 if hides and _is_ours(pid) else 0
 
 
 def _is_bare(pid: int) -> bool:
@@ -190,8 +188,7 @@ def _rank_of(environ: dict[str, str]) -> int | None:
 
 def outlast_others() -> None:
     """Wait until no other rank of this node is left, and a little for those of other nodes."""
-    container = container_process()
-    sight = Sight(launcher_of(os.getppid()), -1, container.pid if container else os.getpid())
+    sight = Sight(launcher_of(os.getppid()), -1, os.getpid())
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
         if waited > _OUTLAST and len(sight.look()) <= 1:

@@ -49,7 +49,7 @@ class Watch:
         self.launched = launcher_name(os.environ) is not None
         self.container = container_process()
         self.launcher = launcher_of(parent)
-        self.sight = Sight(self.launcher, launcher_rank(os.environ), self.container.pid if self.container else rank)
+        self.sight = Sight(self.launcher, launcher_rank(os.environ), rank)
         self.above = launchers_above(self.launcher) if self.launched else []
         self.token = token
         self.who = f"rank {launcher_rank(os.environ)} on {os.uname().nodename}"

@@ -358,18 +358,23 @@ def apart(rank: int, *arguments: str, python: bool = False) -> list[str]:
     return ["sh", "-c", other, sys.executable, *([] if python else ["-m", "mpidask"]), *arguments]
 
 
+def ends_without_workers(run, *hosts: int, says: str):
+    """Have these ranks, which are all that host workers, lose their agents until they give them up."""
+    lose(run, *hosts)
+    result = run.result()
+    assert result.status == 70, result
+    assert result.stderr.count("again and again; the run goes on without them") == len(hosts), result
+    assert f"error: all workers have {says}; the run ends" in result.stderr, result
+    assert "Traceback" not in result.stderr, result
+    assert not result.leftover, result
+
+
 def test_a_run_ends_when_all_its_agents_have_been_given_up(ranks):
     """None of them goes on for the sake of the others' workers."""
     run = ranks.start(4, command=apart(3, ranks.script(SLEEPER)))
     run.wait_for("ready")
-    lose(run, 2, 3)
-    result = run.result()
-    assert result.status == 70, result
-    assert result.stderr.count("again and again; the run goes on without them") == 2, result
-    assert "error: all workers have died again and again and are given up; the run ends" in result.stderr, result
-    assert "Traceback" not in result.stderr, result
-    assert not result.leftover, result
-    assert not ranks.leftovers(), result
+    ends_without_workers(run, 2, 3, says="died again and again and are given up")
+    assert not ranks.leftovers()
 
 
 def test_workers_of_a_cluster_elsewhere_that_have_all_been_given_up_are_no_good_end(ranks):
@@ -379,13 +384,7 @@ def test_workers_of_a_cluster_elsewhere_that_have_all_been_given_up_are_no_good_
     cluster.wait_for("mpidask: scheduler", file="err")
     joined = ranks.start(2, command=apart(1, *words, "--no-scheduler", python=True))
     joined.wait_for(", joined", file="err")  # its banner: from here on it watches over its agents
-    lose(joined, 0, 1)
-    result = joined.result()
-    assert result.status == 70, result
-    assert result.stderr.count("again and again; the run goes on without them") == 2, result
-    assert "error: all workers have been given up; the run ends" in result.stderr, result
-    assert "Traceback" not in result.stderr, result
-    assert not result.leftover, result
+    ends_without_workers(joined, 0, 1, says="been given up")
     cluster.signal(signal.SIGTERM)
     assert not cluster.result(20).leftover
 
