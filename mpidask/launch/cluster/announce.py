@@ -35,8 +35,9 @@ def meeting(world: World, options: Options, hosts: Mapping[int, str]) -> Iterato
     line = StatusLine(enabled=not options.quiet, after=PATIENCE, calm=True)
 
     def show(reported: Mapping[int, Any]) -> None:
-        if line.is_due:
-            line.show(banner.waiting([rank for rank in range(world.size) if rank not in reported], hosts))
+        missing = [rank for rank in range(world.size) if rank not in reported] if line.is_due else []
+        if missing:  # the last one may have been late: then nobody is waited for any more
+            line.show(banner.waiting(missing, hosts))
 
     try:
         yield show
@@ -66,8 +67,10 @@ class StartupProgress:
         if not self._line.is_due:
             return
         up = _sum(reported)
-        missing = banner.missing_workers(list(self._wanted), self._wanted.keys() - self._lacking(up), self._hosts)
-        self._line.show(banner.progress(up.total(), len(self._layout.workers), missing))
+        late = self._lacking(up) or self.missing(reported)
+        if late:
+            missing = banner.missing_ranks(sorted(late), self._hosts)
+            self._line.show(banner.progress(up.total(), len(self._layout.workers), missing))
 
     def _lacking(self, up: Counter[int]) -> set[int]:
         return {rank for rank, number in self._wanted.items() if up[rank] < number}

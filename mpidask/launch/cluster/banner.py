@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mpidask.errors import warning_text
 from mpidask.launch.resources.division import Facts, Gpu, Limit, WorkerSpec
 from mpidask.launch.resources.roles import Role
 
-__all__ = ["banner", "closing", "doubts", "encryption", "gpu_warnings", "missing_workers", "progress"]
+__all__ = ["banner", "closing", "doubts", "encryption", "gpu_warnings", "missing_ranks", "progress"]
 
 
 def amount(size: float) -> str:
@@ -189,18 +189,14 @@ def encryption(address: str, *, made: bool) -> str:
     return f"encrypted, with {'keys of this run' if made else 'the keys of distributed.comm.tls in your configuration'}"
 
 
-def missing_workers(hosting: Sequence[int], up: Collection[int], hosts: Mapping[int, str]) -> str:
-    """Return who is missing, such as ``rank 3 on n017``.
-
-    up: ranks whose workers are there; to be looked up in it must be cheap
-    """
-    missing = [rank for rank in hosting if rank not in up]
-    return _few([f"rank {rank} on {hosts[rank]}" for rank in missing])
+def missing_ranks(ranks: Sequence[int], hosts: Mapping[int, str]) -> str:
+    """Return who is missing, such as ``rank 3 on n017``."""
+    return _few([f"rank {rank} on {hosts[rank]}" for rank in ranks])
 
 
 def progress(number: int, wanted: int, missing: str) -> str:
     """Return the line shown while workers start."""
-    return f"{number}/{wanted} workers" + (f", missing: {missing}" if missing else "")
+    return f"{number}/{wanted} workers, missing: {missing}"
 
 
 def waiting(missing: Sequence[int], hosts: Mapping[int, str]) -> str:

@@ -5,10 +5,11 @@ Imports nothing but the standard library's smallest modules: it is part of the w
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 from mpidask.launch.watchdog.siblings import Siblings, ranks_in_mpi
@@ -18,6 +19,7 @@ __all__ = ["Waiting", "words"]
 _PATIENCE = 2.0  # s before it is said what is waited for
 _LOOK, _PAUSE = 1.0, 10.0  # s between two looks, and between two lines
 _MANY = 8  # ranks that are named
+_LAST = ("--", "-c", "-m")  # what follows is the script, or its own
 
 
 class Waiting:
@@ -26,7 +28,7 @@ class Waiting:
     def __init__(self) -> None:
         self._next = time.monotonic() + _PATIENCE
         self._said = ""
-        self._quiet = "--quiet" in sys.argv
+        self._quiet = _is_quiet(sys.argv[1:])
 
     def line(self, present: Siblings, launcher: int, *, speaks: bool) -> str:
         """Return the line to print now, "" for none.
@@ -50,6 +52,12 @@ class Waiting:
             return ""
         self._next, self._said = time.monotonic() + _PAUSE, said
         return said
+
+
+def _is_quiet(arguments: Sequence[str]) -> bool:
+    """Whether nothing is to be said; what stands after the script is its own."""
+    own = itertools.takewhile(lambda word: word not in _LAST and not word.endswith((".py", ".ipynb")), arguments)
+    return "--quiet" in own or os.environ.get("DASK_MPIDASK__QUIET", "").lower() in ("1", "true")
 
 
 def words(late: Collection[int], others: int, host: str, *, unnamed: int = 0) -> str:

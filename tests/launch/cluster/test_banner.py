@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from mpidask.launch.cluster import announce, banner
+from mpidask.launch.comm.polling import SoFar
 from mpidask.launch.watchdog import waiting
 from mpidask.options import loading
 
@@ -23,6 +24,33 @@ def test_what_is_waited_for_while_ranks_meet(monkeypatch, capsys):
             show({0: None})
             show({0: None, 1: None})  # a log has a line now and then
         assert capsys.readouterr().err == said
+    with announce.meeting(SimpleNamespace(size=2), loading.load({}), {}) as show:
+        show({0: None, 1: None})  # the last one came late: nobody is waited for any more
+    assert capsys.readouterr().err == ""
+
+
+def test_whoever_keeps_a_run_from_starting_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(announce, "PATIENCE", 0.0)
+    workers = [SimpleNamespace(rank=2), SimpleNamespace(rank=3)]
+    hosts = dict.fromkeys(range(4), "n1")
+    layout = SimpleNamespace(
+        options=loading.load({}), hosts=hosts, workers=workers, roles=[None] * 4, hosting=(2,), startup_timeout=9.0
+    )
+    for reported, said in (
+        ({0: {}, 1: {}, 2: SoFar({2: 1}), 3: {}}, "mpidask: 1/2 workers, missing: rank 3 on n1\n"),
+        ({0: {}, 2: {2: 1, 3: 1}, 3: {}}, "mpidask: 2/2 workers, missing: rank 1 on n1\n"),
+        ({0: {}, 1: {}, 2: {2: 1, 3: 1}, 3: {}}, ""),
+    ):
+        announce.StartupProgress(layout).show(reported)
+        assert capsys.readouterr().err == said
+
+
+def test_what_stands_after_the_script_is_its_own(monkeypatch):
+    assert waiting._is_quiet(["--quiet", "script.py"])
+    assert not waiting._is_quiet(["script.py", "--quiet"])
+    assert not waiting._is_quiet(["-m", "module", "--quiet"])
+    monkeypatch.setenv("DASK_MPIDASK__QUIET", "True")
+    assert waiting._is_quiet(["script.py"])
 
 
 def test_ranks_and_sizes_are_written_as_people_read_them():

@@ -180,7 +180,7 @@ def meeting(size, per_node, **how):
     up = dict.fromkeys(range(5, size), 1)
     texts = [
         banner.banner("1", assigned, facts, plans, []),
-        banner.missing_workers([rank for rank, hosts in enumerate(hosting) if hosts], up.keys(), layout.hosts),
+        banner.missing_ranks([rank for rank, hosts in enumerate(hosting) if hosts and rank not in up], layout.hosts),
         startup_errors.missing(set(range(size)), layout.hosts, 300.0, size).text(),
     ]
     assert len(plans) == size - 2
