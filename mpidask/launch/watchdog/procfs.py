@@ -21,6 +21,7 @@ __all__ = [
     "launcher_of",
     "launcher_process",
     "launchers_above",
+    "name_process",
     "pids",
     "program_name",
     "read",
@@ -115,6 +116,12 @@ def _is_orphan(pid: int) -> bool:
 
 def _carries(pid: int, variable: str, token: str) -> bool:
     return f"{variable}={token}" in read(pid, "environ").split("\0")
+
+
+def name_process() -> None:
+    """Give this process the name by which a watchdog is known, also after the launcher has inherited it."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
+        file.write("mpidask-watch")
 
 
 def program_name(pid: int) -> str:

@@ -19,7 +19,7 @@ from mpidask.launch.watchdog.procfs import Stat, container_process, launcher_of,
 __all__ = ["Siblings", "Sight", "outlast_others", "ranks_in_mpi"]
 
 _OUTLAST, _OUTLAST_MOST = 0.2, 6.0  # s that a rank that fails stays after the others, at least and at most
-_NOTICED = 0.1  # s for the launcher to notice that they are gone
+_NOTICED = 0.1  # s for the launcher to act once it knows that they are gone
 _REFUSALS = 4  # looks after which a process is taken to stay closed: one that is being started is so for a moment
 
 #: A launcher's children that are no ranks: watchdogs that it has inherited, and its way to other nodes.
@@ -191,7 +191,12 @@ def outlast_others() -> None:
     sight = Sight(launcher_of(os.getppid()), -1, os.getpid())
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < _OUTLAST_MOST:
-        if waited > _OUTLAST and len(sight.look()) <= 1:
+        if waited > _OUTLAST and len(sight.look()) <= 1 and not _is_behind(sight.launcher):
             break
         time.sleep(0.02)
     time.sleep(_NOTICED)
+
+
+def _is_behind(launcher: int) -> bool:
+    """Whether a launcher has yet to take note of the end of processes that it has started."""
+    return any(stat is not None and stat.state == "Z" for stat in map(read_stat, _children(launcher)))

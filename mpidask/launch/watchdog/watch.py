@@ -21,6 +21,7 @@ from mpidask.launch.watchdog.procfs import (
     kill_marked,
     launcher_of,
     launchers_above,
+    name_process,
     read_stat,
 )
 from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphores
@@ -33,6 +34,7 @@ _TICK = 0.5  # s between two looks while a run starts or ends
 _LONG_TICK = 1.0  # s between two looks while it goes on
 _GONE_TICKS = 4  # looks in which a rank of the node is missing before MPI is up
 _REPORTER_TICKS = 20  # looks more for the watchdogs that do not report it: the one that does may have begun late
+_UNSEEN_TICKS = 8  # looks more where it has never been seen: the launcher may not have started it yet
 _STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
 _CUT_OFF = 8.0  # s for a launcher to end whose own starter was killed
@@ -58,7 +60,7 @@ class Watch:
         self.paths: set[str] = set()
         self.files: set[tuple[str, str]] = set()
         self.timeline = ""
-        self.gone_ticks = self.stopped_ticks = 0
+        self.present = self.gone_ticks = self.stopped_ticks = 0
         stat = read_stat(rank)
         self.born = stat.born if stat else ""
         self.deadline = time.monotonic() + _startup_timeout()
@@ -129,7 +131,8 @@ class Watch:
             return ""  # nobody is left to read a word
         if self.container is not None and not _is_there(self.container):
             return ""
-        if not self.cut_off and self._is_cut_off():
+        # What has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone.
+        if not self.cut_off and not all(map(_is_there, self.above)):
             self.cut_off = True
             self.deadline = min(self.deadline, time.monotonic() + _CUT_OFF)
             self._end_launcher()
@@ -147,10 +150,6 @@ class Watch:
                 "the run cannot go on without it and ends; more: mpidask docs LostError"
             )
         return None
-
-    def _is_cut_off(self) -> bool:
-        """Whether what has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone."""
-        return not all(map(_is_there, self.above))
 
     def _end_launcher(self) -> None:
         """Pass on the signal that has ended what had started the launcher: from one of the node's watchdogs."""
@@ -186,13 +185,15 @@ class Watch:
         return self.stopped_ticks >= _STOPPED_TICKS * (1 if len(ranks) > 1 else _ALONE)
 
     def _node_has_lost_a_rank(self, present: Siblings) -> bool:
-        expected = local_size(os.environ)
+        expected = local_size(os.environ) or 0
         known = self.sight.most > 1 or is_launcher(self.launcher)  # else one may be the launcher's only child
-        lost = known and expected is not None and 0 < len(present) < expected
-        self.gone_ticks = self.gone_ticks + 1 if lost else 0
+        lost = known and 0 < len(present) < expected
+        grows, self.present = len(present) > self.present, len(present)
+        self.gone_ticks = self.gone_ticks + 1 if lost and not grows else 0
         if self.gone_ticks == 1:  # whoever speaks then is killed itself, and the next one does not say it again
             self.reports = self.sight.speaks(present)
-        return self.gone_ticks >= _GONE_TICKS + (0 if self.reports else _REPORTER_TICKS)
+        more = _UNSEEN_TICKS * (self.sight.most < expected) + _REPORTER_TICKS * (not self.reports)
+        return self.gone_ticks >= _GONE_TICKS + more
 
     def _lost_rank(self, present: Siblings) -> str:
         if not self.reports and not self.sight.speaks(present):
@@ -289,6 +290,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Become the watchdog of another process: of the caller of `Watchdog.start_apart`."""
     rank, parent, token, read_end = sys.argv[1:]
+    name_process()
     if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
         run_watchdog(Watch(int(rank), int(parent), token), int(read_end))
     os._exit(0)
@@ -323,8 +325,6 @@ def _detach(read_end: int) -> None:
                 os.close(descriptor)
     os.chdir("/")
     sys.stdin = sys.stdout = None
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
-        file.write("mpidask-watch")
 
 
 def _listen(watch: Watch, read_end: int) -> None:

@@ -18,6 +18,7 @@ import signal
 import sys
 
 from mpidask.launch.watchdog.launcher_environment import TOKEN
+from mpidask.launch.watchdog.procfs import name_process
 from mpidask.launch.watchdog.watch import Watch, run_watchdog
 
 __all__ = ["Watchdog"]
@@ -55,6 +56,7 @@ class Watchdog:
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
+            name_process()
             if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
                 run_watchdog(Watch(rank, parent, token), read_end)
             os._exit(0)

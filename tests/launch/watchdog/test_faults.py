@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -282,7 +283,9 @@ def test_a_rank_that_ends_before_mpi_is_up_ends_those_that_cannot_see_it(ranks, 
     words = [*APART[place], "sh", "-c", wrapper, sys.executable, "-m", "mpidask", ranks.script("")]
     result = ranks(4, command=words, timeout=40)
     assert result.status != 0, result
-    assert result.stderr.count("3 of 4 ranks are left: the others ended before MPI was up") == 1, result
+    # At its first look a watchdog may have seen which they are: before `sh` has given the variables up.
+    said = re.findall(r"3 of 4 ranks are left(?: \(0, 1, 3\))?: the others ended before MPI was up", result.stderr)
+    assert len(said) == 1, result
     # What MPI has made in /dev/shm may be younger than the last look of a watchdog: ranks start slowly here.
     assert not result.leftover, result
 

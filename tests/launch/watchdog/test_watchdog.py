@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 
+import pytest
+
+from mpidask.launch.watchdog import siblings, watch
 from mpidask.launch.watchdog.watchdog import Watchdog
 
 
@@ -22,3 +25,43 @@ def test_a_watchdog_that_was_dismissed_gets_no_more_lines(tmp_path):
     with contextlib.suppress(OSError):  # it may have been the file's own number
         os.close(writing)
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_launcher_is_behind_until_it_has_taken_note_of_those_that_ended():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert siblings._is_behind(os.getpid())
+    os.waitpid(child, 0)
+    assert not siblings._is_behind(os.getpid())
+
+
+class Ranks:
+    """A launcher's ranks, as one of them sees them: how many there are at each look."""
+
+    def __init__(self):
+        self.present, self.most = 0, 0
+
+    def speaks(self, present):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("size", "counts", "lost"),
+    [(2, [2, 1], 4), (2, [1, 1], 12), (2, [1] * 10 + [2], None), (3, [1] * 10 + [2] * 8 + [3], None)],
+)
+def test_a_rank_that_the_launcher_has_not_started_yet_has_time_to_come(monkeypatch, size, counts, lost):
+    """One that has been there, and is gone, is lost soon."""
+    own = watch.Watch(os.getpid(), os.getppid(), "token")
+    own.sight = sight = Ranks()
+    monkeypatch.setattr(watch, "local_size", lambda environ: size)
+    monkeypatch.setattr(watch, "is_launcher", lambda pid: True)
+    found = None
+    for look in range(20):
+        present = range(counts[min(look, len(counts) - 1)])
+        sight.most = max(sight.most, len(present))
+        if own._node_has_lost_a_rank(present):
+            found = look
+            break
+    assert found == lost
