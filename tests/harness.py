@@ -92,7 +92,7 @@ _EXPECTED = re.compile(
 #: What Dask's sender prints where its pause of 10 ms ends as its loop does.
 #: And what UCX prints where another test removes the network of its nodes while it looks at all there are.
 _RACE = re.compile(
-    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?"
+    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|mpidask: (job \S+ running, its scheduler|the scheduler that \S+ tells of) does not answer yet|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?"
     r"|^Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError\('Timeout'\)>\n"
     r"(tornado\.util\.)?TimeoutError: Timeout\n",
     re.MULTILINE,

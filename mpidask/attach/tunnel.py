@@ -85,7 +85,9 @@ def _hold(handle: Handle, host: str, link: str, port: int | None) -> int:
         _tell(tunnel.link)
         sys.stderr.write(f"mpidask: the tunnel goes through {tunnel.way}; Ctrl-C ends it\n")
         try:
-            while tunnel.status() is None and not handle.state.ended:
+            while tunnel.status() is None:
+                if handle.state.ended and _has_ended(handle):  # not given up for a moment only
+                    break
                 time.sleep(_JOB)
         except KeyboardInterrupt:
             sys.stderr.write("\n")

@@ -109,7 +109,8 @@ class FileSearch:
         self._path = path
         self._patient = patient
         self._until = time.monotonic() + _APPEARS
-        self.said = f"waiting for the scheduler file {path}"
+        self._silent: float | None = None  # since when somebody is there who does not answer
+        self.said = self._missing = f"waiting for the scheduler file {path}"
 
     def look(self) -> Entry | None:
         """Return where the scheduler is, None for a file that is not there yet: its run may just have been started.
@@ -117,6 +118,7 @@ class FileSearch:
         Raises StartupError for one that does not come, or cannot be used.
         """
         if not os.path.exists(self._path):
+            self.said = self._missing
             if time.monotonic() < self._until:
                 return None
             raise StartupError(
@@ -126,7 +128,12 @@ class FileSearch:
         return scheduler_file.read(self._path)
 
     def no_answer(self, entry: Entry, error: Exception) -> None:
-        """Raise StartupError: the file is stale."""
+        """Raise StartupError if the file is stale, or its scheduler has been silent for a while."""
+        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):  # else nobody is there
+            self._silent = self._silent or time.monotonic()
+            if time.monotonic() - self._silent < _BUSY:
+                self.said = f"the scheduler that {self._path} tells of does not answer yet"
+                return
         if self._patient and time.monotonic() < self._until:
             self.said = f"waiting for a run to replace the scheduler file {self._path}: its scheduler does not answer"
             return

@@ -103,6 +103,21 @@ def test_a_port_that_is_taken_is_not_the_tunnels(ssh):
     assert own != port
 
 
+def test_a_job_that_seemed_to_have_ended_keeps_its_tunnel(ssh, capsys, monkeypatch):
+    monkeypatch.setattr(tunnel, "_FOLLOWS", 0.0)
+
+    class GivenUp(Running):
+        def refresh(self):
+            standing = super().refresh()
+            return Standing(id="7", state=JobState.FAILED) if self.looks == 3 else standing
+
+    ssh(LISTENS)
+    job = GivenUp(8, dashboard=LINK, host="elsewhere")
+    assert tunnel.show(job, None) == 0
+    assert job.looks < 0
+    assert capsys.readouterr().err.endswith("mpidask: job 7 has ended\n")
+
+
 def test_an_ssh_that_refuses_is_told(ssh):
     ssh("raise SystemExit(255)")
     with pytest.raises(BatchError, match="ssh to elsewhere ended with status 255") as refused:

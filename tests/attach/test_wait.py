@@ -94,6 +94,29 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
         search.no_answer(entry, OSError("timed out"))
 
 
+def test_a_scheduler_that_a_file_tells_of_has_time_to_answer_if_somebody_is_there(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    path = str(tmp_path / "cluster.json")
+    search = wait.FileSearch(path)
+    entry = SimpleNamespace(address="tls://10.0.0.1:1", host="n1", origin="on n1")
+    late = OSError("Timed out during handshake")
+    late.__cause__ = TimeoutError()
+    for error in (late, TimeoutError()):
+        search.no_answer(entry, error)
+        assert search.said == f"the scheduler that {path} tells of does not answer yet"
+        now[0] += 14
+    assert search.look() is None
+    assert search.said == f"waiting for the scheduler file {path}"
+    refused = OSError("Timed out trying to connect")
+    refused.__cause__ = ConnectionRefusedError()
+    with pytest.raises(StartupError, match="does not answer"):
+        search.no_answer(entry, refused)
+    now[0] += 3
+    with pytest.raises(StartupError, match="does not answer"):
+        search.no_answer(entry, late)
+
+
 def test_connecting_needs_no_mpi():
     code = "import sys, mpidask; mpidask.connect, mpidask.MPICluster; print(*sys.modules)"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout

@@ -136,7 +136,7 @@ def test_keys_of_a_stale_file_are_not_given(file, impatient, capsys):
     assert not os.path.exists(run_directory.key_file(str(file)))
 
 
-def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, impatient, monkeypatch, capsys):
+def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, monkeypatch, capsys):
     refuse = wait.FileSearch.no_answer
     monkeypatch.setattr(wait, "_APPEARS", 60.0)
     with serving(keys) as new:
