@@ -85,6 +85,9 @@ class Relay:
     def close(self) -> None:
         """Listen no more, and end the connections."""
         self._is_closed = True
+        if self._server is None and not self._loop.asyncio_loop.is_running():  # nobody will begin it
+            self._socket.close()
+            return
         with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
             self._loop.add_callback(self._end)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import dask.config
 import pytest
@@ -99,7 +101,19 @@ def test_an_open_page_ends_with_the_relay_in_silence(jupyter, caplog):
     assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
 
 
+def test_a_relay_whose_loop_does_not_run_listens_no_more():
+    loop = asyncio.new_event_loop()
+    made = relay.Relay(lambda: pytest.fail("it connects"), SimpleNamespace(asyncio_loop=loop, add_callback=print))
+    made.close()
+    loop.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", made.port), 10)
+
+
 def test_a_relay_that_is_closed_before_it_began_is_silent(caplog):
+    gc.collect()  # what others have left may have something to say
+    caplog.clear()
+
     async def main():
         made = relay.Relay(lambda: pytest.fail("it connects"), IOLoop.current())
         made.close()
