@@ -274,7 +274,9 @@ class Lab:
         self.one(".dask-DashboardListing-item button")  # the list moves what is below: no click may come in between
         self.scale(workers=2)
         self.cluster("Number of Workers: 2")
+        cells = len(self.browser.find(".jp-Notebook .jp-CodeCell"))
         self.click(".dask-ClusterListingItem-code")  # puts `client = Client(ADDRESS)` into the notebook
+        self.browser.wait(lambda: len(self.browser.find(".jp-Notebook .jp-CodeCell")) > cells)
         self.run(0)
         self.output("Client")
         self.run(1)
@@ -318,17 +320,20 @@ class Lab:
 
     def frames(self) -> list[str]:
         """Return the addresses of the panes."""
-        return [each.get_attribute("src") or "" for each in self.browser.find(".dask-DaskDashboard-widget iframe")]
+        code = "return [...document.querySelectorAll('.dask-DaskDashboard-widget iframe')].map((each) => each.src)"
+        return list(self.driver.execute_script(code))
 
     def _data(self, title: str) -> str:
         route = f"individual-{title.lower().replace(' ', '-')}"
-        frames = [each for each in self.browser.find("iframe") if (each.get_attribute("src") or "").endswith(route)]
+        frames = self.browser.find(f"iframe[src$='{route}']")
         if not frames:  # the pane has no address yet
             return ""
         (frame,) = frames
-        self.driver.switch_to.frame(frame)
         try:
+            self.driver.switch_to.frame(frame)
             return str(self.driver.execute_script(_DATA))
+        except self._unready():  # it is being loaded, or moved
+            return ""
         finally:
             self.driver.switch_to.default_content()
 

@@ -37,7 +37,7 @@ def test_the_sidebars_buttons_under_jupyterhub(tmp_path, browser):
 START = """
 import mpidask
 from IPython.display import HTML, display
-cluster = mpidask.MPICluster(ranks_per_node=3, walltime="10min", name="mine", dashboard_address=":0")
+cluster = mpidask.MPICluster(ranks_per_node=3, walltime="1h", name="mine", dashboard_address=":0")
 client = cluster.get_client()
 client.wait_for_workers(2)
 display(HTML(cluster._repr_html_()))  # as where there is no ipywidgets
@@ -57,11 +57,15 @@ threading.Thread(target=work, daemon=True).start()
 print("computing")
 """
 
-#: As from another node, whose loopback cannot be reached from here.
+#: As from another node, whose loopback cannot be reached from here: so says the scheduler file.
 CONNECT = """
-import dataclasses
-from mpidask.attach import client as clients
-attached = clients.JobClient(dataclasses.replace(cluster.entry, host="another-node"))
+import json, os, pathlib
+content = json.loads(pathlib.Path(cluster.entry.path).read_text())
+content["mpidask"]["host"] = "another-node"
+private = lambda path, flags: os.open(path, flags, 0o600)
+with open("cluster.json", "w", opener=private) as file:
+    json.dump(content, file)
+attached = mpidask.connect("cluster.json")
 print("by its connection:", attached.dashboard_link)
 """
 
