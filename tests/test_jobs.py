@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import PATIENCE
 from selection import some
 
 JOBS = Path(__file__).parent.parent / "jobs"
@@ -15,7 +16,7 @@ JOBS = Path(__file__).parent.parent / "jobs"
 @pytest.mark.parametrize("n", some([0, 4], [4]))
 def test_flights(ranks, n):
     plain = subprocess.run(
-        [sys.executable, str(JOBS / "flights.py")], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, str(JOBS / "flights.py")], capture_output=True, text=True, check=True, timeout=120 * PATIENCE
     ).stdout
     assert plain.startswith("336,776 flights from New York City in 2013"), plain
     assert "ExpressJet Airlines Inc.     51356  20.0    548.0    30.5" in plain, plain

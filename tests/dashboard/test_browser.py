@@ -32,7 +32,7 @@ def die(flag):
 client = Client()
 print("ready", flush=True)
 begun, done = time.monotonic(), False
-while not os.path.exists("stop.py") and time.monotonic() < begun + 400:
+while not os.path.exists("stop.py") and time.monotonic() < begun + 3000:
     numbers = client.map(step, range(20), pure=False)
     if os.path.exists("crime.py") and not done:
         client.submit(die, os.path.abspath("flag.py"), key="crime-1").result()

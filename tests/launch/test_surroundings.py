@@ -62,9 +62,10 @@ def test_children_that_are_ignored_and_no_standard_input(ranks, words):
     if words:
         script = ranks.script(ADD)
     else:  # whose watchdog would end the rank after the time for a start: it has not heard that MPI is up
-        script = ranks.script(f"import mpidask, time\nmpidask.initialize()\n{ADD}\ntime.sleep(21)")
+        start = 'mpidask.Session(exit=True, startup_timeout="5 min").open()'  # the variable is the servers', too
+        script = ranks.script(f"import mpidask, time\n{start}\n{ADD}\ntime.sleep(26)")
     command = [sys.executable, "-c", PARENT, *words, script]
-    result = ranks(3, command=command, environ={} if words else {"DASK_MPIDASK__STARTUP_TIMEOUT": "20"}, timeout=90)
+    result = ranks(3, command=command, environ={} if words else {"DASK_MPIDASK__STARTUP_TIMEOUT": "25"}, timeout=90)
     assert (result.status, result.stdout, result.words) == (0, "3\n", []), result
     assert not result.leftover, result
 

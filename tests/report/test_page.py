@@ -8,7 +8,6 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from browser import opened
 
 from mpidask.errors import UsageError
 from mpidask.report import comparison, quantity, record, start, timeline
@@ -284,17 +283,16 @@ def test_where_there_is_no_record(tmp_path, monkeypatch, path):
 
 
 @pytest.mark.thorough
-def test_in_a_browser(kept, tmp_path):
+def test_in_a_browser(kept, browser):
     """On a wide and on a narrow screen, in light and in dark colours."""
     write(Source(str(kept)), as_json=False, file=None)
-    with opened(tmp_path) as browser:
-        browser.driver.get(f"file://{kept}/report.html")
-        papers = set()
-        for width in (1100, 420):
-            for dark in (False, True):
-                browser.show(width, 900, dark=dark)
-                assert browser.overflow() <= 0
-                assert len(browser.find("svg.chart")) == 3
-                papers.add(browser.style("body", "backgroundColor"))
-        assert papers == {"rgb(255, 255, 255)", "rgb(20, 24, 29)"}
-        assert browser.errors() == []
+    browser.driver.get(f"file://{kept}/report.html")
+    papers = set()
+    for width in (1100, 420):
+        for dark in (False, True):
+            browser.show(width, 900, dark=dark)
+            assert browser.overflow() <= 0
+            assert len(browser.find("svg.chart")) == 3
+            papers.add(browser.style("body", "backgroundColor"))
+    assert papers == {"rgb(255, 255, 255)", "rgb(20, 24, 29)"}
+    assert browser.errors() == []

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import MPI
+from harness import MPI, PATIENCE
 
 PROGRAM = """
 import os, time
@@ -96,7 +96,7 @@ def test_a_preempted_job_waits_and_runs_again(slurm):
     assert each["exit_status"] is None, each
     slurm.file("go.txt", "")
     assert waiting.poll() is None, "it waits for the job's end, not for that of an execution"
-    stdout, stderr = waiting.communicate(timeout=90)
+    stdout, stderr = waiting.communicate(timeout=90 * PATIENCE)
     assert waiting.returncode == 0, (stdout, stderr)
     (each,) = slurm.status(job)
     assert (each["state"], each["exit_status"]) == ("done", 0), each

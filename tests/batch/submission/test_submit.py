@@ -31,7 +31,7 @@ print("answer", client.submit(lambda: print("in a task") or 42).result(), *sys.a
 def flights_alone():
     """Return what the script prints without mpidask: the same for every system."""
     words = [sys.executable, str(FLIGHTS)]
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60 * PATIENCE).stdout
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120 * PATIENCE).stdout
 
 
 @pytest.mark.both_mpis

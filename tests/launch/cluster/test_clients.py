@@ -222,7 +222,7 @@ def test_without_tls_clients_of_dask_itself_may_come(ranks):
     with Client(scheduler_file=str(file), timeout=20 * PATIENCE) as client:
         assert client.submit(sum, [1, 2]).result() == 3
         port = client.scheduler_info()["services"]["dashboard"]
-        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20).status == 200
+        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20 * PATIENCE).status == 200
         client.shutdown()
     assert run.result(30).status == 0
 

@@ -122,7 +122,7 @@ def test_a_lost_agent_of_a_rank_that_has_joined_is_replaced(ranks, file):
     wait_for_file(run, file)
     more = serve(ranks, 1, "serve", "--scheduler-file", file, "--no-scheduler")
     with client(file, 2) as connection:
-        more.wait_for(", joined", file="err")  # its banner: from here on it watches over its agent
+        more.wait_for(", joined", file="err")  # whoever is lost before it is watched over is noticed as well
 
         def places():
             return {info["name"]: place for place, info in connection.scheduler_info(-1)["workers"].items()}

@@ -383,7 +383,7 @@ def test_workers_of_a_cluster_elsewhere_that_have_all_been_given_up_are_no_good_
     cluster = ranks.start(2, command=[sys.executable, *words])
     cluster.wait_for("mpidask: scheduler", file="err")
     joined = ranks.start(2, command=apart(1, *words, "--no-scheduler", python=True))
-    joined.wait_for(", joined", file="err")  # its banner: from here on it watches over its agents
+    joined.wait_for(", joined", file="err")  # whoever is lost before it is watched over is noticed as well
     ends_without_workers(joined, 0, 1, says="been given up")
     cluster.signal(signal.SIGTERM)
     assert not cluster.result(20).leftover
