@@ -86,7 +86,7 @@ def _hold(handle: Handle, host: str, link: str, port: int | None) -> int:
         sys.stderr.write(f"mpidask: the tunnel goes through {tunnel.way}; Ctrl-C ends it\n")
         try:
             while tunnel.status() is None:
-                if handle.state.ended and _has_ended(handle):  # not given up for a moment only
+                if handle.state.ended and handle.recheck().state.ended:  # it may have been given up for a moment only
                     break
                 time.sleep(_JOB)
         except KeyboardInterrupt:

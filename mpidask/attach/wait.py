@@ -29,7 +29,7 @@ from mpidask.status_line import StatusLine
 
 __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "newest", "reach", "reach_async"]
 
-_BUSY = 30.0  # s for the scheduler of a job that runs to answer: it may be busy, or the job is ending
+_BUSY = 30.0  # s for a scheduler that is there to answer: it may be busy, or its job is ending
 _APPEARS = 30.0  # s for a scheduler file to appear
 CONNECT = 5.0  # s for a scheduler to answer: it listens before its file is written
 _GLANCE = 0.3  # s between two looks
@@ -109,7 +109,7 @@ class FileSearch:
         self._path = path
         self._patient = patient
         self._until = time.monotonic() + _APPEARS
-        self._silent: float | None = None  # since when somebody is there who does not answer
+        self._silent: tuple[str, float] | None = None  # who is there and does not answer, and since when
         self.said = self._missing = f"waiting for the scheduler file {path}"
 
     def look(self) -> Entry | None:
@@ -129,9 +129,10 @@ class FileSearch:
 
     def no_answer(self, entry: Entry, error: Exception) -> None:
         """Raise StartupError if the file is stale, or its scheduler has been silent for a while."""
-        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):  # else nobody is there
-            self._silent = self._silent or time.monotonic()
-            if time.monotonic() - self._silent < _BUSY:
+        if _listens(entry.address):
+            if self._silent is None or self._silent[0] != entry.address:
+                self._silent = entry.address, time.monotonic()
+            if time.monotonic() - self._silent[1] < _BUSY:
                 self.said = f"the scheduler that {self._path} tells of does not answer yet"
                 return
         if self._patient and time.monotonic() < self._until:
@@ -257,6 +258,16 @@ def _ended(handle: Handle, standing: Standing) -> BatchError:
     return BatchError(
         "\n".join([ended(handle.title, standing), *(f"| {line}" for line in lines)]), "`mpidask start` gets another one"
     )
+
+
+def _listens(address: str) -> bool:
+    """Whether somebody is there: the system takes connections for a scheduler that is busy, too."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _unreachable(whose: str, entry: Entry, error: Exception) -> StartupError:

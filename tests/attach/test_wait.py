@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -95,26 +96,31 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
 
 
 def test_a_scheduler_that_a_file_tells_of_has_time_to_answer_if_somebody_is_there(tmp_path, monkeypatch):
-    now = [100.0]
+    now, late = [100.0], OSError("Timed out during handshake")
     monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: now[0]))
     path = str(tmp_path / "cluster.json")
     search = wait.FileSearch(path)
-    entry = SimpleNamespace(address="tls://10.0.0.1:1", host="n1", origin="on n1")
-    late = OSError("Timed out during handshake")
-    late.__cause__ = TimeoutError()
-    for error in (late, TimeoutError()):
-        search.no_answer(entry, error)
+
+    def entry(port):
+        return SimpleNamespace(address=f"tls://127.0.0.1:{port}", host="n1", origin="on n1")
+
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
+        first, second = (entry(each.getsockname()[1]) for each in (one, another))
+        search.no_answer(first, late)
         assert search.said == f"the scheduler that {path} tells of does not answer yet"
-        now[0] += 14
-    assert search.look() is None
-    assert search.said == f"waiting for the scheduler file {path}"
-    refused = OSError("Timed out trying to connect")
-    refused.__cause__ = ConnectionRefusedError()
-    with pytest.raises(StartupError, match="does not answer"):
-        search.no_answer(entry, refused)
-    now[0] += 3
-    with pytest.raises(StartupError, match="does not answer"):
-        search.no_answer(entry, late)
+        assert search.look() is None
+        assert search.said == f"waiting for the scheduler file {path}"
+        now[0] += 29
+        for each in (first, second):
+            search.no_answer(each, late)
+        now[0] += 29
+        search.no_answer(second, late)
+        now[0] += 3
+        with pytest.raises(StartupError, match="does not answer"):
+            search.no_answer(second, late)
+    for nobody in (first, entry("x")):
+        with pytest.raises(StartupError, match="does not answer"):
+            wait.FileSearch(path).no_answer(nobody, late)
 
 
 def test_connecting_needs_no_mpi():
