@@ -63,17 +63,23 @@ class _End:
     def _hear(self, number: int, what: bytes, piece: bytes) -> None:
         if what == b"open" and self._place is not None:
             self._heard[number] = asyncio.Queue()
-            opening = asyncio.ensure_future(self._open(number, self._place))
-            self._opening.add(opening)
-            opening.add_done_callback(self._opening.discard)
+            self._keep(asyncio.ensure_future(self._open(number, self._place)))
         elif number in self._heard:
             self._heard[number].put_nowait(base64.b64decode(piece))
 
     def _say(self, number: int, what: bytes, piece: bytes = b"") -> None:
         self._out.write(b"%d %s %s\n" % (number, what, base64.b64encode(piece)))
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Have the other end open a connection for one that has come to this end."""
+        # Not a coroutine: Python 3.11 prints a traceback for one that is cancelled, as it is where the loop ends.
+        self._keep(asyncio.ensure_future(self._accept(reader, writer)))
+
+    def _keep(self, opening: asyncio.Task[None]) -> None:
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = next(self._numbers)
         self._heard[number] = asyncio.Queue()
         self._say(number, b"open")
@@ -91,15 +97,18 @@ class _End:
     async def _carry(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what a connection brings, and give it what the other end says, until both have ended."""
         giving = asyncio.ensure_future(_give(self._heard[number], writer))
-        with contextlib.suppress(OSError):
-            while piece := await reader.read(_PIECE):
-                self._say(number, b"data", piece)
-                while self._out.get_write_buffer_size() > _FULL:  # noqa: ASYNC110 - a transport has no event for it
-                    await asyncio.sleep(_NAP)
-        self._say(number, b"close")
-        await giving
-        writer.close()
-        del self._heard[number]
+        try:
+            with contextlib.suppress(OSError):
+                while piece := await reader.read(_PIECE):
+                    self._say(number, b"data", piece)
+                    while self._out.get_write_buffer_size() > _FULL:  # noqa: ASYNC110 - a transport has no event for it
+                        await asyncio.sleep(_NAP)
+            self._say(number, b"close")
+            await giving
+        finally:  # also where the loop ends
+            giving.cancel()
+            writer.close()
+            del self._heard[number]
 
 
 async def _give(heard: asyncio.Queue[bytes], writer: asyncio.StreamWriter) -> None:
@@ -174,10 +183,13 @@ def started(
     ready = Ready()
     with contextlib.ExitStack() as running:
         place = running.enter_context(_taken(port))
+        # Its end is waited for after that of the command, and before that of the port, which it is not to find closed.
+        ends = running.enter_context(contextlib.ExitStack())
         source, target, status = running.enter_context(runner.piped(command, quiet=quiet))
         listening = _listen(source, target, place, ready)
         thread = threading.Thread(target=asyncio.run, args=(listening,), name="mpidask relay", daemon=True)
         thread.start()
+        ends.callback(thread.join, _ENDS)
         try:
             yield ready.done, status
         finally:
@@ -186,8 +198,6 @@ def started(
                 deadline = time.monotonic() + _ENDS
                 while status() is None and time.monotonic() < deadline:
                     time.sleep(_NAP)
-            running.close()
-            thread.join(_ENDS)
 
 
 def _taken(port: int) -> socket.socket:
@@ -213,7 +223,8 @@ async def _listen(source: IO[bytes], target: IO[bytes], place: socket.socket, re
         try:
             await end.listen(lines)
         finally:
-            server.close()
+            with contextlib.suppress(ValueError):  # the port has been closed: something held the output open
+                server.close()
 
 
 def _leave(loop: asyncio.AbstractEventLoop, out: asyncio.WriteTransport) -> None:

@@ -41,6 +41,9 @@ class Running:
         self.looks -= 1
         return Standing(id="7", state=JobState.RUNNING if self.looks >= 0 else JobState.DONE)
 
+    def recheck(self):
+        return self.refresh()
+
     @property
     def state(self):
         return self.refresh().state
@@ -103,18 +106,22 @@ def test_a_port_that_is_taken_is_not_the_tunnels(ssh):
     assert own != port
 
 
-def test_a_job_that_seemed_to_have_ended_keeps_its_tunnel(ssh, capsys, monkeypatch):
-    monkeypatch.setattr(tunnel, "_FOLLOWS", 0.0)
-
+def test_a_job_that_seemed_to_have_ended_keeps_its_tunnel(ssh, capsys):
     class GivenUp(Running):
+        asked = 0
+
         def refresh(self):
             standing = super().refresh()
-            return Standing(id="7", state=JobState.FAILED) if self.looks == 3 else standing
+            return Standing(id="7", state=JobState.FAILED) if self.looks <= 3 and not self.asked else standing
+
+        def recheck(self):
+            self.asked += 1
+            return super().refresh()
 
     ssh(LISTENS)
     job = GivenUp(8, dashboard=LINK, host="elsewhere")
     assert tunnel.show(job, None) == 0
-    assert job.looks < 0
+    assert job.asked == 2, "the second time it has ended"
     assert capsys.readouterr().err.endswith("mpidask: job 7 has ended\n")
 
 
@@ -217,6 +224,21 @@ def test_a_step_that_never_starts_gives_way_to_ssh(ssh, capsys, monkeypatch):
     ssh("time.sleep(60)", "srun")
     assert tunnel.show(Running(3, "slurm", dashboard=LINK, host="elsewhere"), None) == 0
     assert "srun in job 7 is not there after 0.5 s; ssh to elsewhere is tried" in capsys.readouterr().err
+
+
+def test_a_connection_that_is_open_at_the_end_is_closed_in_silence(ssh, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    ssh(STEP.format(note=str(tmp_path / "line")), "srun")
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        there.settimeout(60)
+        link = f"http://127.0.0.1:{there.getsockname()[1]}/secret/status"
+        with tunnel.opened(Running(9, "slurm", host="elsewhere"), "elsewhere", link, 0) as opened:
+            here = int(opened.link.split(":")[2].split("/")[0])
+            near = socket.create_connection(("127.0.0.1", here), 60)
+            far, _ = there.accept()
+    with near, far:
+        assert near.recv(1) == b""
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
 
 
 def test_a_port_where_nobody_listens_closes_the_connection(ssh, tmp_path, monkeypatch):
