@@ -100,7 +100,7 @@ def _queued() -> float:
 
 def finish(file: str, run: str) -> None:
     """Write the timeline from its parts, which are removed, and print the longest waits; never raises."""
-    from mpidask.launch.watchdog import trace
+    from mpidask.launch.watchdog import trace, waiting
 
     directory, beginning = os.path.split(_parts(file, run))
     try:
@@ -115,7 +115,7 @@ def finish(file: str, run: str) -> None:
     else:
         said = [f"{file}, which https://ui.perfetto.dev and chrome://tracing show; the longest waits:"]
         said += trace.waits(spans)
-    if "--quiet" not in sys.argv:
+    if not waiting.is_quiet(sys.argv[1:]):
         with contextlib.suppress(OSError):
             os.write(2, "".join(f"{_SAID}{line}\n" for line in said).encode())
 

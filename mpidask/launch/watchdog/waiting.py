@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from mpidask.launch.watchdog.launcher_environment import launcher_rank, launcher_size, local_size
 from mpidask.launch.watchdog.siblings import Siblings, ranks_in_mpi
 
-__all__ = ["Waiting", "words"]
+__all__ = ["Waiting", "is_quiet", "words"]
 
 _PATIENCE = 2.0  # s before it is said what is waited for
 _LOOK, _PAUSE = 1.0, 10.0  # s between two looks, and between two lines
@@ -28,7 +28,7 @@ class Waiting:
     def __init__(self) -> None:
         self._next = time.monotonic() + _PATIENCE
         self._said = ""
-        self._quiet = _is_quiet(sys.argv[1:])
+        self._quiet = is_quiet(sys.argv[1:])
 
     def line(self, present: Siblings, launcher: int, *, speaks: bool) -> str:
         """Return the line to print now, "" for none.
@@ -54,10 +54,11 @@ class Waiting:
         return said
 
 
-def _is_quiet(arguments: Sequence[str]) -> bool:
-    """Whether nothing is to be said; what stands after the script is its own."""
+def is_quiet(arguments: Sequence[str]) -> bool:
+    """Return whether nothing is to be said; what stands after the script is its own."""
     own = itertools.takewhile(lambda word: word not in _LAST and not word.endswith((".py", ".ipynb")), arguments)
-    return "--quiet" in own or os.environ.get("DASK_MPIDASK__QUIET", "").lower() in ("1", "true")
+    said = [word for word in own if word in ("--quiet", "--no-quiet")]
+    return said[-1] == "--quiet" if said else os.environ.get("DASK_MPIDASK__QUIET", "").lower() in ("1", "true")
 
 
 def words(late: Collection[int], others: int, host: str, *, unnamed: int = 0) -> str:

@@ -131,8 +131,7 @@ class Watch:
             return ""  # nobody is left to read a word
         if self.container is not None and not _is_there(self.container):
             return ""
-        # What has started the launcher has gone: a script, as Intel MPI's mpirun, is killed alone.
-        if not self.cut_off and not all(map(_is_there, self.above)):
+        if not self.cut_off and not all(map(_is_there, self.above)):  # a script, as Intel MPI's mpirun, is killed alone
             self.cut_off = True
             self.deadline = min(self.deadline, time.monotonic() + _CUT_OFF)
             self._end_launcher()
@@ -192,7 +191,8 @@ class Watch:
         self.gone_ticks = self.gone_ticks + 1 if lost and not grows else 0
         if self.gone_ticks == 1:  # whoever speaks then is killed itself, and the next one does not say it again
             self.reports = self.sight.speaks(present)
-        more = _UNSEEN_TICKS * (self.sight.most < expected) + _REPORTER_TICKS * (not self.reports)
+        unseen = self.sight.most < expected or not self.reports  # the one that reports may not have seen it
+        more = _UNSEEN_TICKS * unseen + _REPORTER_TICKS * (not self.reports)
         return self.gone_ticks >= _GONE_TICKS + more
 
     def _lost_rank(self, present: Siblings) -> str:

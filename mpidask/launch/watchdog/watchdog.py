@@ -56,10 +56,12 @@ class Watchdog:
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            name_process()
-            if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
-                run_watchdog(Watch(rank, parent, token), read_end)
-            os._exit(0)
+            try:
+                name_process()
+                if os.fork() == 0:  # not the rank's child: `os.wait()` in a script must not find it
+                    run_watchdog(Watch(rank, parent, token), read_end)
+            finally:  # never run on as a second rank
+                os._exit(0)
         os.waitpid(child, 0)
         os.close(read_end)
         os.environ[TOKEN] = token

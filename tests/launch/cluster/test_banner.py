@@ -46,11 +46,13 @@ def test_whoever_keeps_a_run_from_starting_is_named(monkeypatch, capsys):
 
 
 def test_what_stands_after_the_script_is_its_own(monkeypatch):
-    assert waiting._is_quiet(["--quiet", "script.py"])
-    assert not waiting._is_quiet(["script.py", "--quiet"])
-    assert not waiting._is_quiet(["-m", "module", "--quiet"])
+    monkeypatch.delenv("DASK_MPIDASK__QUIET", raising=False)
+    assert waiting.is_quiet(["--quiet", "script.py"])
+    assert not waiting.is_quiet(["script.py", "--quiet"])
+    assert not waiting.is_quiet(["-m", "module", "--quiet"])
     monkeypatch.setenv("DASK_MPIDASK__QUIET", "True")
-    assert waiting._is_quiet(["script.py"])
+    assert waiting.is_quiet(["script.py"])
+    assert not waiting.is_quiet(["--no-quiet", "script.py"])
 
 
 def test_ranks_and_sizes_are_written_as_people_read_them():

@@ -27,11 +27,13 @@ def test_a_watchdog_that_was_dismissed_gets_no_more_lines(tmp_path):
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_a_launcher_is_behind_until_it_has_taken_note_of_those_that_ended():
+def test_a_launcher_is_behind_until_it_has_taken_note_of_those_that_ended(monkeypatch):
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert child in siblings._children(os.getpid())
+    monkeypatch.setattr(siblings, "_children", lambda pid: [child])  # others' may be there, too
     assert siblings._is_behind(os.getpid())
     os.waitpid(child, 0)
     assert not siblings._is_behind(os.getpid())
@@ -40,25 +42,28 @@ def test_a_launcher_is_behind_until_it_has_taken_note_of_those_that_ended():
 class Ranks:
     """A launcher's ranks, as one of them sees them: how many there are at each look."""
 
-    def __init__(self):
-        self.present, self.most = 0, 0
-
-    def speaks(self, present):
-        return True
+    def __init__(self, speaks):
+        self.speaks, self.most = lambda present: speaks, 0
 
 
 @pytest.mark.parametrize(
-    ("size", "counts", "lost"),
-    [(2, [2, 1], 4), (2, [1, 1], 12), (2, [1] * 10 + [2], None), (3, [1] * 10 + [2] * 8 + [3], None)],
+    ("size", "counts", "speaks", "lost"),
+    [
+        (2, [2, 1], True, 4),
+        (2, [2, 1], False, 32),
+        (2, [1, 1], True, 12),
+        (2, [1] * 10 + [2], True, None),
+        (3, [1] * 10 + [2] * 8 + [3], True, None),
+    ],
 )
-def test_a_rank_that_the_launcher_has_not_started_yet_has_time_to_come(monkeypatch, size, counts, lost):
+def test_a_rank_that_the_launcher_has_not_started_yet_has_time_to_come(monkeypatch, size, counts, speaks, lost):
     """One that has been there, and is gone, is lost soon."""
     own = watch.Watch(os.getpid(), os.getppid(), "token")
-    own.sight = sight = Ranks()
+    own.sight = sight = Ranks(speaks)
     monkeypatch.setattr(watch, "local_size", lambda environ: size)
     monkeypatch.setattr(watch, "is_launcher", lambda pid: True)
     found = None
-    for look in range(20):
+    for look in range(40):
         present = range(counts[min(look, len(counts) - 1)])
         sight.most = max(sight.most, len(present))
         if own._node_has_lost_a_rank(present):
