@@ -85,10 +85,13 @@ class Relay:
     def close(self) -> None:
         """Listen no more, and end the connections."""
         self._is_closed = True
-        if self._server is None and not self._loop.asyncio_loop.is_running():  # nobody will begin it
+        if not self._loop.asyncio_loop.is_running():  # nobody would do it
+            with contextlib.suppress(RuntimeError):
+                if self._server is not None:
+                    self._server.close()
             self._socket.close()
             return
-        with contextlib.suppress(RuntimeError):  # the event loop has ended, and the port with it
+        with contextlib.suppress(RuntimeError):  # the event loop has just been closed
             self._loop.add_callback(self._end)
 
     def _end(self) -> None:

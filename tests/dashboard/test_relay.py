@@ -101,9 +101,12 @@ def test_an_open_page_ends_with_the_relay_in_silence(jupyter, caplog):
     assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
 
 
-def test_a_relay_whose_loop_does_not_run_listens_no_more():
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_relay_whose_loop_does_not_run_listens_no_more(begun):
     loop = asyncio.new_event_loop()
     made = relay.Relay(lambda: pytest.fail("it connects"), SimpleNamespace(asyncio_loop=loop, add_callback=print))
+    if begun:
+        loop.run_until_complete(made._start())
     made.close()
     loop.close()
     with pytest.raises(ConnectionRefusedError):
