@@ -27,7 +27,7 @@ class Plan:
 
     def names(self, group: str | None) -> list[str]:
         """Return the names of a group's jobs, the oldest first."""
-        return [name for name, each in self.jobs.items() if each.get("of") == group]
+        return [name for name, each in self.jobs.copy().items() if each.get("of") == group]
 
     def lost(self, group: str | None) -> int:
         """Return how many jobs of a group are to be replaced."""
@@ -42,7 +42,7 @@ class Plan:
         names = self.names(group)
         youngest = names[::-1]
         for name in sorted(youngest, key=value)[: max(0, len(names) - wanted)]:
-            del self.jobs[name]
+            self.jobs.pop(name, None)  # the event loop's thread may have lost it meanwhile
         self.add(wanted - len(names), group)
 
     def add(self, count: int, group: str | None = None) -> None:

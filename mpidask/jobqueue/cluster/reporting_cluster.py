@@ -117,7 +117,7 @@ class ReportingCluster(HeldCluster):
         return [note for note in (self._warning, getattr(self.scheduler, "note", None)) if note]
 
     def __repr__(self) -> str:
-        workers = self.scheduler_info["workers"]
+        workers = self.scheduler_info["workers"].copy()  # the event loop's thread changes it
         threads = sum(worker["nthreads"] for worker in workers.values())
         expected = sum(job.worker_processes for job in self.jobs)
         address = getattr(self, "scheduler_address", "<Not Connected>")
