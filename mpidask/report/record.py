@@ -43,7 +43,7 @@ SAMPLE = ("memory", "spilled", "running", "computed", "transfer", "serialize", "
 
 _EVENTS = ("up", "down", "died")
 
-_CLOSE = 1.0  # s for the last lines to be written
+_CLOSE = 3.0  # s for the last lines to be written, on a busy machine; a file system may hang
 _MOST = 50_000  # lines, and workers in them, kept for a file system that hangs: some 30 MB; what comes then is dropped
 
 _TAIL = 1 << 18  # bytes at the end of a file in which the last totals are
@@ -123,7 +123,7 @@ class Writer:
             self._lines.put(lines)
 
     def close(self) -> None:
-        """Return when all is written, or after a second."""
+        """Return when all is written, or after some seconds."""
         self._lines.put(None)
         self._thread.join(_CLOSE)
 

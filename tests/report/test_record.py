@@ -122,6 +122,7 @@ def test_a_file_system_that_hangs_takes_little_memory(tmp_path, monkeypatch):
         return append(*given)
 
     monkeypatch.setattr(record, "append", hanging)
+    monkeypatch.setattr(record, "_CLOSE", 60.0)
     sample = {"kind": "sample", "t": 1.0, "workers": {str(number): [0] for number in range(1000)}}
     writer = record.Writer(path)
     for _ in range(200):

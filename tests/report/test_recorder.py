@@ -51,8 +51,9 @@ class Cluster:
 
 
 @pytest.fixture
-def recorded(tmp_path):
+def recorded(tmp_path, monkeypatch):
     """Return what runs a coroutine function with a cluster, and returns the record of that."""
+    monkeypatch.setattr(record, "_CLOSE", 60.0)
 
     def run(script, threads=4):
         path = record.reserve(str(tmp_path))
