@@ -44,6 +44,7 @@ def pytest_configure(config):
 def _occupy(port, config):
     """Hold the usual port of Dask's page: tests run side by side, so that none may count on having it."""
     holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # another run of tests, as the soak, may hold it, too
     config.add_cleanup(holder.close)
     with contextlib.suppress(OSError):  # another program has it: as good
         holder.bind(("", port))

@@ -90,9 +90,11 @@ _EXPECTED = re.compile(
 #: so itself: https://github.com/openpmix/prrte/blob/master/src/mca/plm/ssh/plm_ssh_module.c ("Ignore this error")
 #: What a rank says where another one is late, and a command where the batch system is: on a busy machine any may be.
 #: What Dask's sender prints where its pause of 10 ms ends as its loop does.
+#: What Dask says of a disk that is slow for a moment.
 #: And what UCX prints where another test removes the network of its nodes while it looks at all there are.
 _RACE = re.compile(
-    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|mpidask: (job \S+ running, its scheduler|the scheduler that \S+ tells of) does not answer yet|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for ompidask).*\n?"
+    r"^(mpidask: waiting for (rank|MPI|\S+ \.\.\.$|job \S+ to end|(srun|flux) in job|ssh to)|mpidask: (job \S+ running, its scheduler|the scheduler that \S+ tells of) does not answer yet|.*plm:ssh: Warning: setpgid\(|.*UCX +ERROR +failed to get interface index for (ompidask|ib0)).*\n?"
+    r"|^.*UserWarning: Creating scratch directories is taking a surprisingly long time.*\n.*\n"
     r"|^Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError\('Timeout'\)>\n"
     r"(tornado\.util\.)?TimeoutError: Timeout\n",
     re.MULTILINE,

@@ -103,7 +103,7 @@ class Machine:
             command,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
             cwd=self.directory,
             env=self._environment(),
@@ -237,14 +237,14 @@ class Machine:
         """Cancel the jobs and end what still runs, by its id."""
         if self.cancel_all:
             self.run("sh", "-c", shlex.join(self.cancel_all), timeout=60)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while self.processes() and time.monotonic() < deadline:
             for process in self.processes():
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
             time.sleep(0.2)
         for process in self.started:
-            process.wait(timeout=10)
+            process.wait(timeout=10 * PATIENCE)
 
 
 def script(name: str, *words: str) -> str:

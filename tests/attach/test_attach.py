@@ -197,7 +197,7 @@ def test_a_job_that_nobody_uses_ends_in_order(system):
 def test_an_interactive_python(local):
     job = start(local)
     process = local.spawn(local.python, "-m", "mpidask.cli", "connect")
-    stdout, stderr = process.communicate("print(client.submit(sum, [1, 2]).result())\n", timeout=60)
+    stdout, stderr = process.communicate("print(client.submit(sum, [1, 2]).result())\n", timeout=60 * PATIENCE)
     assert process.returncode == 0, stderr
     assert "3" in stdout, stdout
     assert "`client` is connected to the newest job" in stderr, stderr
@@ -354,7 +354,7 @@ def test_a_cluster_whose_job_ends_says_so(system):
     job = until_said(process, process.stdout, r"\d+\n", timeout=90).strip()
     assert system.mpidask("cancel", job).returncode == 0
     until_said(process, process.stderr, rf"mpidask: job {job} has ended: .*\n")
-    stdout, stderr = process.communicate("\n", timeout=30)
+    stdout, stderr = process.communicate("\n", timeout=30 * PATIENCE)
     assert process.returncode == 0, stderr
     assert re.search("state (done|failed|cancelled)", stdout), (stdout, stderr)
 

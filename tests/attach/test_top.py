@@ -20,6 +20,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from harness import PATIENCE
 
 from mpidask.attach import numbers
 from mpidask.cli import follow, top
@@ -275,7 +276,7 @@ class Terminal:
 
     def until(self, pattern, timeout=60):
         """Read until it matches what was printed since the last time."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while not (found := re.search(pattern, self.text)):
             assert time.monotonic() < deadline, self.all[-5000:]
             self._read(1)
@@ -283,7 +284,7 @@ class Terminal:
 
     def end(self, status):
         """Check that the view has ended with a status and has left the terminal as it was."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.all
             self._read(0.1)

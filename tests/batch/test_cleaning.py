@@ -186,7 +186,7 @@ def clean(*words, status=0, **environ):
 def test_the_command(state):
     made = [
         handles.submit(BatchJob(command=("sh", "-c", line), name="x"), "local", options=settings.load({}))
-        for line in ("exit 0", "sleep 60")
+        for line in ("exit 0", "sleep 600")
     ]
     made[0].wait(timeout=60)
     refused = job(0, (), refused="")

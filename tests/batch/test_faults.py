@@ -38,8 +38,8 @@ print(batch.submit(batch.Job(command=command, walltime=timedelta(seconds=15))).i
 def test_the_walltime_kills_a_job_that_does_not_end(system):
     system.file("program.py", STUBBORN)
     job = system.run(system.python, "program.py").stdout.strip()
-    system.until(job, lambda each: each["state"] == "running")
     if system.name == "slurm":  # which gives a minute at least, and looks every 30 s
+        system.until(job, lambda each: each["state"] == "running")
         subprocess.run(["scontrol", "update", f"jobid={job}", "EndTime=now"], check=True, timeout=20)
     each = system.until(job, lambda each: each["ended"] and each["reason"], timeout=120)
     assert each["state"] == "failed", each
@@ -142,7 +142,7 @@ def test_a_job_that_someone_else_cancels(slurm):
     job = slurm.submit("--ranks-per-node", "3", "sleeps.py")
     slurm.until(job, lambda each: each["workers"] == 1)
     slurm.run("scancel", job)
-    each = slurm.until(job, lambda each: each["ended"])
+    each = slurm.until(job, lambda each: each["ended"] and each["native"] == "CA")
     assert (each["state"], each["reason"]) == ("cancelled", "cancelled"), each
     assert slurm.left_over() == []
 

@@ -13,7 +13,9 @@ pytestmark = pytest.mark.one_mpi
 
 
 def dask(*words):
-    return subprocess.run([sys.executable, "-m", "dask", "mpidask", *words], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "dask", "mpidask", *words], capture_output=True, text=True, timeout=180
+    )
 
 
 def test_a_command_of_a_login_node_runs(tmp_path):

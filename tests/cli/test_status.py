@@ -211,7 +211,7 @@ def mpidask(*words, env=None):
     """Run the command with just these variables: readline, which pytest loads, sets COLUMNS behind Python's back."""
     command = [sys.executable, "-m", "mpidask.cli", *words]
     env = dict(os.environ) if env is None else env
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=env)
 
 
 def on_terminal(columns, *words):

@@ -364,8 +364,8 @@ def test_a_doctor_that_is_ended_leaves_no_process(tmp_path, number):
         try:
             until(lambda: len(running(mark)) == 2)
             process.send_signal(number)
-            assert process.wait(60) == (143 if number == signal.SIGTERM else -number)
-            until(lambda: not running(mark), timeout=15)
+            assert process.wait(60 * PATIENCE) == (143 if number == signal.SIGTERM else -number)
+            until(lambda: not running(mark), timeout=15 * PATIENCE)
         finally:
             process.kill()
             for pid in running(mark):

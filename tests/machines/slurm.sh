@@ -48,7 +48,7 @@ configure() {
 NodeName=mn[1-4] NodeHostname=mn[1-4] NodeAddr=10.177.0.[1-4] $NODE
 PartitionName=debug Nodes=mn[1-4] Default=YES MaxTime=60 DefaultTime=10 State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=small Nodes=mn1 MaxTime=5 DefaultTime=5 State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=scavenge Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=25
+PartitionName=scavenge Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=35
 PartitionName=scraps Nodes=mn[1-4] MaxTime=60 DefaultTime=10 State=UP PriorityTier=1 PreemptMode=REQUEUE
 END
     } > /etc/slurm/slurm.conf
@@ -97,7 +97,7 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=5,bf
 KillWait=5
 MinJobAge=300
 SlurmctldTimeout=30
-SlurmdTimeout=10
+SlurmdTimeout=30
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=10.177.0.254
 PreemptType=$3
@@ -107,8 +107,8 @@ END
 }
 
 far() {
-    sacctmgr --immediate add qos low GraceTime=25 PreemptMode=requeue >/dev/null || true # they may be there
-    sacctmgr --immediate modify qos low set GraceTime=25 >/dev/null || true # as an earlier version of this file had it
+    sacctmgr --immediate add qos low GraceTime=35 PreemptMode=requeue >/dev/null || true # they may be there
+    sacctmgr --immediate modify qos low set GraceTime=35 >/dev/null || true # as an earlier version of this file had it
     sacctmgr --immediate add qos high Preempt=low >/dev/null || true
     mkdir -p /var/lib/slurm/mpidask-far /var/spool/slurmd.mf4
     install -d -m 1777 /var/tmp/slurm.mf4

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from harness import MPI
+from harness import MPI, PATIENCE
 
 from mpidask.batch import leases
 from mpidask.batch.job_state import JobId
@@ -36,7 +36,7 @@ def _deadline():
         raise AssertionError("it waits")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(90)
+    signal.alarm(90 * PATIENCE)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -71,7 +71,9 @@ def run_as(user, code, *arguments):
     imports = "import os, sys, tempfile\nfrom mpidask import errors\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
     drop = f"os.setgroups([]); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n"
     words = [sys.executable, "-c", imports + drop + textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True, cwd="/").stdout.strip()
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=30 * PATIENCE, check=True, cwd="/"
+    ).stdout.strip()
 
 
 def open_to_others(place):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import marked, read, segments
+from harness import PATIENCE, marked, read, segments
 from selection import some
 
 NOBODY = 65534
@@ -229,7 +229,9 @@ def test_who_has_no_keys_is_refused_and_who_has_them_is_let_in(ranks):
     for user in USERS:
         orders = json.dumps({"addresses": steady.told["dask"], "keys": None, "user": user})
         words = [sys.executable, str(ranks.work / "probe.py")]
-        done = subprocess.run(words, input=orders, capture_output=True, text=True, timeout=60, check=True, cwd="/")
+        done = subprocess.run(
+            words, input=orders, capture_output=True, text=True, timeout=60 * PATIENCE, check=True, cwd="/"
+        )
         outcomes = json.loads(done.stdout)
         assert len(outcomes) == 4 * 5 + 2, outcomes
         refused = {"CommClosedError", "FatalCommClosedError"}
@@ -251,17 +253,20 @@ def test_both_sides_look_at_the_keys():
     from mpidask.security.credentials import make
 
     async def meet(here, there):
-        heard = []
+        heard, has_heard = [], asyncio.Event()
 
         async def hear(comm):
             heard.append(await comm.read())
             await comm.close()
+            has_heard.set()
 
         async with listen(f"tls://{LOOPBACK}:0", hear, **here.get_listen_args("scheduler")) as listener:
             try:
-                comm = await connect(listener.contact_address, timeout=5, **there.get_connection_args("worker"))
+                # Dask gives the first attempt a fifth of it; one that is cut short leaves its socket behind.
+                how = there.get_connection_args("worker")
+                comm = await connect(listener.contact_address, timeout=60 * PATIENCE, **how)
                 await comm.write("secret")
-                await asyncio.sleep(0.2)
+                await asyncio.wait_for(has_heard.wait(), 20 * PATIENCE)
                 await comm.close()
             except OSError:
                 pass
@@ -330,7 +335,7 @@ WEBSOCKET = {
 
 def ask(port, path, method="GET", headers=None):
     """Return status, headers and body."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=60 * PATIENCE)  # the first waits for bokeh
     try:
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
@@ -371,7 +376,7 @@ def says_nothing(answer, path, token):
 
 
 def until(condition, timeout=40):
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
-from harness import marked, read, segments
+from harness import PATIENCE, marked, read, segments
 
 import mpidask
 from mpidask.security import scheduler_file
@@ -80,11 +80,11 @@ class Cluster:
         """Connect in the two ways that there are, by turns."""
         self.done["clients"] += 1
         if self.done["clients"] % 2:
-            with mpidask.connect(self.file, timeout=60, quiet=True) as client:
+            with mpidask.connect(self.file, timeout=60 * PATIENCE, quiet=True) as client:
                 yield client
         else:
             entry = scheduler_file.read(str(self.file))
-            with Client(entry.address, security=entry.keys.security(), timeout=60) as client:
+            with Client(entry.address, security=entry.keys.security(), timeout=60 * PATIENCE) as client:
                 yield client
 
     def measure(self) -> None:
@@ -132,7 +132,7 @@ def cluster(ranks):
     assert run.process.poll() is None, run._read("err")
     cluster = Cluster(run, file, before=before)
     with cluster.client() as client:
-        client.wait_for_workers(WORKERS, timeout=60)
+        client.wait_for_workers(WORKERS, timeout=60 * PATIENCE)
         cluster.scheduler = client.run_on_scheduler(os.getpid)
     return cluster
 
@@ -140,16 +140,16 @@ def cluster(ranks):
 def one_round(cluster: Cluster, number: int, directory: Path) -> None:
     """A client comes, has some work done, kills a worker sometimes, and leaves."""
     with cluster.client() as client:
-        client.wait_for_workers(WORKERS, timeout=60)
+        client.wait_for_workers(WORKERS, timeout=60 * PATIENCE)
         assert sum(client.gather(client.map(lambda x: x + number, range(TASKS), pure=False))) == sum(
             number + each for each in range(TASKS)
         )
         cluster.done["tasks"] += TASKS
         if number % DEATH_EVERY == 0:
             flag = str(directory / f"died-{number}")
-            assert client.submit(deadly(), flag, retries=3, pure=False).result(timeout=60) == 3
+            assert client.submit(deadly(), flag, retries=3, pure=False).result(timeout=60 * PATIENCE) == 3
             cluster.done["deaths"] += 1
-            client.wait_for_workers(WORKERS, timeout=60)
+            client.wait_for_workers(WORKERS, timeout=60 * PATIENCE)
         assert len(client.run(os.getpid)) == WORKERS
 
 

@@ -95,7 +95,7 @@ if verb == "end":
 if verb == "catch":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print("ready", flush=True)
-for _ in range(200):
+for _ in range(1200):
     time.sleep(0.05)
     if verb == "warned" and os.path.exists(os.environ["MPIDASK_WALLTIME_WARNING"]):
         sys.exit(7)
@@ -222,12 +222,12 @@ class Ground:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
     def run(self, system: str, job: BatchJob, **environment: str) -> tuple[int, str]:
         """Run the script to its end; return its exit status and output."""
         with self.running(system, job, **environment) as process:
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
 
@@ -291,7 +291,7 @@ def test_the_batch_systems_warning_becomes_a_file(name, recorded, ground):
     with ground.running(name, job) as process:
         until(lambda: ground.notes)
         process.send_signal(signal.SIGUSR1)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 7, output
     assert not [path for path in ground.directory.rglob("*") if "walltime" in path.name], "it is removed"
 
@@ -303,7 +303,7 @@ def test_a_signal_to_the_script_ends_the_command_in_order(name, number, ground):
         line = process.stdout.readline() + process.stdout.readline()
         assert line == "says catch\nready\n"
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (5, "after\n")
 
 
@@ -318,7 +318,7 @@ def test_a_launcher_that_is_a_shell_script_leaves_nothing_behind(name, ground):
         mine = [each for each, its in words.items() if f"{ground.directory}/program.py" in its and "bash" not in its[0]]
         (program,) = mine
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (5, "after\n"), "it ends in order"
     assert state(program) in "ZX"
 
@@ -477,7 +477,7 @@ def test_the_batch_system_tells_the_end(name, command, answer, left, ground):
         env={**ground.environment, "LSB_JOBID": "1", "SLURM_JOB_ID": "1", "TZ": "UTC"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     (end,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ends")]
@@ -510,13 +510,13 @@ def test_the_grace_time_is_that_of_the_partition_or_of_the_qos(kind, time, expec
         env={**ground.environment, "SLURM_JOB_PARTITION": "debug", "SLURM_JOB_QOS": "long"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.stdout.strip() == expected, done
 
 
-def until(found, timeout: float = 10) -> None:
+def until(found, timeout: float = 30) -> None:
     deadline = time.monotonic() + timeout
     while not found():
         assert time.monotonic() < deadline

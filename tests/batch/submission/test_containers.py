@@ -93,7 +93,7 @@ def test_a_client_outside_joins_a_scheduler_in_the_container(machine):
     code = """if True:
         import mpidask, os
         c = mpidask.connect()
-        c.wait_for_workers(1, timeout=60)
+        c.wait_for_workers(1, timeout=180)
         print(*c.run(lambda: os.environ["IMAGE"]).values())
         c.shutdown()
     """

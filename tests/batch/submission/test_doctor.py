@@ -31,7 +31,7 @@ def test_a_healthy_slurm_is_healthy(slurm):
 
 def test_a_job_that_waits_is_left_in_the_queue_and_said(slurm):
     words = ("--submit", "--directive=--hold", "--patience", "1s", "--probe", "limits.open_files")
-    done = slurm.mpidask("doctor", *words, timeout=120)
+    done = slurm.mpidask("doctor", *words, "--time-limit", "3min", timeout=200)
     assert done.returncode == 0, done
     assert "warning  status           job " in done.stdout, done
     assert "held" in done.stdout, done

@@ -24,7 +24,7 @@ def test_a_local_job_can_be_cancelled_at_once(tmp_path, monkeypatch):
     options = settings.load({"state_directory": str(tmp_path / "state")})
     handle = handles.submit(BatchJob(command=("sleep", "60")), "local", options=options)
     handle.cancel()
-    assert handle.wait(timeout=30) != 0
+    assert handle.wait(timeout=90) != 0
     assert (handle.state, handle.reason) == (JobState.CANCELLED, "cancelled by you")
 
 

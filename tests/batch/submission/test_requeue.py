@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,9 @@ def test_a_job_of_another_cluster_is_found_by_its_script_and_warned_when_its_qos
     each = far.until(job, lambda each: each["state"] == "pending")
     assert each["reason"].startswith("preempted once; waits to run again"), each
     assert [execution["exit_status"] for execution in each["executions"]] == [75, None], each
-    far.file("go.txt", "")
     assert "warned" in far.log(job), "the grace time is the QOS's"
     assert "is cancelled" in far.mpidask("cancel", job).stderr
+    far.file("go.txt", "")  # while its node is taken it does not run again
     assert far.until(job, lambda each: each["ended"])["state"] == "cancelled"
     left = far.run(
         "squeue", "--noheader", "--clusters=mpidask-far", "--states=pending,running", "--format=%A %u"
@@ -108,7 +109,12 @@ def test_a_preempted_job_waits_and_runs_again(slurm):
     assert "execution 0" not in slurm.log(job), "each execution has its own log"
     # The accounts are in a database: sacct tells what squeue has forgotten.
     slurm.file("accounts.py", ACCOUNTS)
-    told = slurm.run(slurm.python, "accounts.py", job, other).stdout.splitlines()
+    deadline = time.monotonic() + 30 * PATIENCE  # the database hears of it later
+    while True:
+        told = slurm.run(slurm.python, "accounts.py", job, other).stdout.splitlines()
+        if f"{job} done COMPLETED 0" in told or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     assert f"{job} done COMPLETED 0" in told, told
 
 
@@ -124,20 +130,22 @@ def test_ranks_that_srun_has_started_are_warned_too(slurm):
     preempt(slurm, job)
     each = slurm.until(job, lambda each: each["state"] == "pending")
     assert each["reason"].startswith("preempted once; waits to run again"), each
-    slurm.file("go.txt", "")
     log = slurm.log(job)
     assert "warned" in log, log
     assert "got SIGTERM" not in log, log
     assert slurm.mpidask("cancel", job).returncode == 0
+    slurm.file("go.txt", "")
     assert slurm.until(job, lambda each: each["ended"])["state"] == "cancelled"
 
 
 @pytest.mark.thorough
 def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
     slurm.file("again.py", PROGRAM)
-    first, second = (slurm.submit("-p", "scavenge", "again.py"), slurm.mpidask("start").stdout.strip())
-    for job in (first, second):
+    first = slurm.submit("-p", "scavenge", NODE, "again.py")
+    second = slurm.mpidask("start", "--directive=--nodelist=mn3").stdout.strip()
+    for job, partition, node in ((first, "scavenge", "mn4"), (second, "debug", "mn3")):
         slurm.until(job, lambda each: each["workers"] == 1)
+        take(slurm, "-p", partition, "-w", node)  # begins when the job leaves its node, so that it has to wait
         slurm.run("scontrol", "requeue", job)
         each = slurm.until(job, lambda each: each["state"] == "pending")
         assert each["reason"].startswith("requeued once; waits to run again"), each
@@ -145,7 +153,8 @@ def test_a_job_that_waits_to_run_again_can_be_cancelled(slurm):
     for job in (first, second):
         each = slurm.until(job, lambda each: each["ended"])
         assert (each["state"], each["reason"]) == ("cancelled", "cancelled by you"), each
-    assert slurm.run("squeue", "-h", "--me").stdout == ""
+    assert not {first, second} & {*slurm.run("squeue", "-h", "--me", "-o", "%A").stdout.split()}
+    slurm.file("go.txt", "")
     # One that runs again can be connected to.
     third = slurm.mpidask("start").stdout.strip()
     slurm.until(third, lambda each: each["workers"] == 1)

@@ -279,15 +279,15 @@ def job(code, **more):
     return batch.Job(command=(sys.executable, "-c", code), resources=batch.Resources(), **more)
 
 handle = batch.submit(job("print('here')"))
-print(handle.wait(timeout=60), handle.state, handle.exit_status, handle.logs().strip())
+print(handle.wait(timeout=180), handle.state, handle.exit_status, handle.logs().strip())
 assert batch.find(handle.id).name == handle.name
 
 async def main():
     one, other = await asyncio.gather(*(batch.submit_async(job(f"raise SystemExit({n})")) for n in (5, 6)))
-    print(await one.wait(timeout=60), await other.wait(timeout=60), one.state)
+    print(await one.wait(timeout=180), await other.wait(timeout=180), one.state)
     third = await batch.submit_async(job("import time; time.sleep(600)"))
     await third.cancel()
-    await third.wait(timeout=60)
+    await third.wait(timeout=180)
     print(third.state, third.reason)
 
 asyncio.run(main())

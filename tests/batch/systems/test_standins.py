@@ -16,11 +16,11 @@ def submitted(text):
     return batch.submit(batch.Job(command=("sh", "-c", text)))
 
 good, bad, long = submitted("echo here"), submitted("echo there >&2; exit 3"), submitted("sleep 600")
-print(good.wait(timeout=60), good.state.value, good.logs().strip())
-print(bad.wait(timeout=60), bad.state.value, bad.reason, bad.logs().strip())
+print(good.wait(timeout=180), good.state.value, good.logs().strip())
+print(bad.wait(timeout=180), bad.state.value, bad.reason, bad.logs().strip())
 print(long.state.value)
 long.cancel()
-long.wait(timeout=60)
+long.wait(timeout=180)
 print(long.state.value, long.reason)
 """
 
@@ -50,7 +50,7 @@ def test_from_submission_to_the_end(system):
 
 def test_a_report_has_what_lsf_accounts():
     with stood_in("lsf") as machine:
-        machine.file("program.py", PROGRAM.partition("good, bad")[0] + "print(submitted('true').wait(timeout=60))")
+        machine.file("program.py", PROGRAM.partition("good, bad")[0] + "print(submitted('true').wait(timeout=180))")
         done = machine.run(machine.python, "program.py", timeout=90)
         assert done.stdout == "0\n", done
         (job,) = machine.status()

@@ -80,7 +80,7 @@ def test_the_spill_directory_is_made_on_the_node(shell, ranks, tmp_path):
     script.write_text(make(**own, processes=ranks).job_script())
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": f"{tmp_path}/n o d e"}
     words = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3, done
     lines = done.stdout.splitlines()
     spill = f"{tmp_path}/n o d e/x/spill"

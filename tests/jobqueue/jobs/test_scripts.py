@@ -356,7 +356,7 @@ def test_an_element_of_an_array_leaves_its_status_in_every_shell(shell, tmp_path
     for restarts in (0, 1):
         environment = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": str(restarts)}
         command = [path, *(["-f"] if shell == "tcsh" else []), str(script)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 3, done
         log = place / f"4.log{'.1' if restarts else ''}"
         text = done.stdout + done.stderr if shell == "tcsh" else log.read_text()

@@ -136,7 +136,7 @@ def test_keys_of_a_stale_file_are_not_given(file, impatient, capsys):
     assert not os.path.exists(run_directory.key_file(str(file)))
 
 
-def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, monkeypatch, capsys):
+def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, impatient, monkeypatch, capsys):
     refuse = wait.FileSearch.no_answer
     monkeypatch.setattr(wait, "_APPEARS", 60.0)
     with serving(keys) as new:
@@ -144,6 +144,8 @@ def test_a_stale_file_that_a_new_run_replaces_is_waited_for(file, keys, monkeypa
         def refuse_and_replace(self, entry, error):
             refuse(self, entry, error)
             fill(file, **new)
+            # Dask gives the first attempt a fifth of it; one that is cut short leaves its socket behind.
+            monkeypatch.setattr(wait, "CONNECT", 300.0)
 
         monkeypatch.setattr(wait.FileSearch, "no_answer", refuse_and_replace)
         assert attach._keys([str(file)]) == 0

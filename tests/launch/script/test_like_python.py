@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import clean_environ
+from harness import PATIENCE, clean_environ
 from selection import some
 
 #: Writers of the standard library, which complete what they write when they are closed or deleted.
@@ -91,7 +91,7 @@ def by_python(directory, place, environ):
             stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
         )  # fmt: skip
         try:
-            status = process.wait(60)
+            status = process.wait(60 * PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

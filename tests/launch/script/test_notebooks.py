@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -106,11 +105,7 @@ def test_a_signal_ends_the_kernel_with_the_run(ranks, number):
     assert "Traceback" not in result.stderr, result
     assert outputs(ranks.work / "study.executed.ipynb")[0].startswith("pid "), result
     assert not (ranks.work / "lock").exists(), "finally has run"
-    kernel = int(result.stdout.split()[1])
-    deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{kernel}") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not os.path.exists(f"/proc/{kernel}"), result
+    assert result.leftover == [], result  # the kernel has the run's mark; its number may be another's by now
     assert left(ranks) == [], result
 
 

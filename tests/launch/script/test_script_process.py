@@ -500,7 +500,7 @@ def test_a_terminal_is_the_scripts(ranks):
         os.environ["TMPDIR"] = str(ranks.scratch)
         os.execv(sys.executable, [sys.executable, "-m", "mpidask", "--quiet", script])
     seen = b""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60 * PATIENCE
     typed = stopped = False
     try:
         os.write(terminal, b"you\n")

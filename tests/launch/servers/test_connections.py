@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from harness import MPI
+from harness import MPI, PATIENCE
 from selection import some
 
 from mpidask.compat import lost_connections
@@ -317,7 +317,7 @@ def test_without_a_loopback_interface_the_remedy_is_told(ranks, n):
     script = ranks.script("print('never')")
     launcher = [MPI.mpirun, "-n", str(n)] if n else []
     command = ["unshare", "--net", *launcher, sys.executable, "-m", "mpidask", script]
-    done = subprocess.run(command, cwd=ranks.work, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ranks.work, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     assert done.returncode != 0, done
     assert done.stdout == "", done
     assert "cannot reach each other at 127.0.0.1" in done.stderr, done

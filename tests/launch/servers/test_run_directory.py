@@ -70,7 +70,7 @@ def test_progress_is_written_where_it_changes(tmp_path):
     recorder, scheduler = ProgressWriter(str(tmp_path), Progress(0, 2, 12.5, 1, {"2": 2, "3": 3})), Scheduler()
 
     def wait_for(number):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * PATIENCE
         while getattr(Progress.read(str(tmp_path)), "workers", None) != number:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -113,7 +113,7 @@ until(workers=1)
     result = ranks(4, ranks.script(START + script), environ=environ)
     assert result.status == 0, result
     progress = json.loads((directory / "progress.json").read_text())
-    assert 0 < time.time() - progress["began"] < 120
+    assert 0 < time.time() - progress["began"] < 200
     link = re.search(r"dashboard +(\S+)", result.stderr)[1]
     assert {**progress, "workers": 0} == {
         "nodes": [os.uname().nodename], "began": progress["began"],
