@@ -43,10 +43,14 @@ UNDER_OPEN_MPI = {
 #: Files and tests whose thorough cases are MPICH's alone: MPI plays no part in what distinguishes them.
 FEWER_UNDER_OPEN_MPI = {
     "test_connections.py",
+    "test_doors.py::test_a_mistake_ends_all_ranks_with_one_message",
+    "test_doors.py::test_a_rank_that_is_ended_ends_the_run",
     "test_doors.py::test_ending",
+    "test_endings.py::test_script_ending",
     "test_like_python.py",
     "test_script_process.py",
     "test_serve.py",
+    "test_startup.py",
 }
 
 #: Test -> on which of local and Slurm it runs, where one of them shows what the other does, too. None of them: it takes long.

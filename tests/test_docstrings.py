@@ -153,6 +153,7 @@ def test_the_signature_of_a_cluster_class_shows_the_keywords_of_its_jobs():
     assert "walltime" in [each.name for each in signature.params], "a notebook shows them, too"
 
 
+@pytest.mark.one_mpi
 @pytest.mark.parametrize(
     "call",
     [

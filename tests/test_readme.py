@@ -136,6 +136,7 @@ API = (ROOT / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(# (?:mpirun -n (\d+) )?python script.py\n.*?)^```", API, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.one_mpi
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_examples_of_the_reference_run(ranks, number):
     code, n = EXAMPLES[number]

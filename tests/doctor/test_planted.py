@@ -274,6 +274,7 @@ def test_ranks_whose_mpi_does_not_come_up(ranks, tmp_path):
     assert result.leftover == []
 
 
+@pytest.mark.one_mpi
 @pytest.mark.skipif(not nodes.possible(), reason="needs root and iproute2")
 def test_two_nodes(ranks, tmp_path):
     """An interface that leads nowhere beside one that connects; then a firewall of nodes that lets ssh through alone."""

@@ -78,9 +78,9 @@ ENDINGS = {
 
 
 #: The other doors share all with these but their own way in and out.
-THROUGH = [(way, name) for way in ("initialize", "execute", "session") for name in ENDINGS]
+THROUGH = [(way, name) for way in ("initialize", "session") for name in ENDINGS]
 FEWER = ["normal", "exception", "sys_exit_3", "client_not_closed", "client_shutdown", "task_holds_the_lock"]
-THROUGH += [(way, name) for way in ("initialize_no_exit", "session_exit") for name in FEWER]
+THROUGH += [(way, name) for way in ("execute", "initialize_no_exit", "session_exit") for name in FEWER]
 
 
 #: What shows of each door that it is one.
