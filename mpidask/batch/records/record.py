@@ -26,6 +26,9 @@ _SUBMISSIONS, _STANDING, _CANCELLED = "submissions", "standing.json", "cancelled
 _REFUSED, _SUBMITTING = "refused", "submitting"
 _TAIL = 1 << 14  # bytes
 
+#: What is known of jobs in whose directories it could not be written, for this process alone.
+_unwritten: dict[Path, Standing] = {}
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -98,6 +101,9 @@ class Record:
     @property
     def standing(self) -> Standing:
         """What is known of the current submission."""
+        unwritten = _unwritten.get(self.directory)
+        if unwritten is not None and unwritten.id == self.id:
+            return unwritten
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = Standing.from_json(json.loads((self.directory / _STANDING).read_text()))
             if known.id == self.id:
@@ -106,8 +112,11 @@ class Record:
 
     def keep(self, standing: Standing) -> None:
         """Write down what is known now; other shells read it."""
-        with contextlib.suppress(OSError):  # a full disk does not keep a job from being watched
+        try:
             replace_json(str(self.directory / _STANDING), standing.to_json())
+            _unwritten.pop(self.directory, None)
+        except OSError:  # a full disk does not keep a job from being watched
+            _unwritten[self.directory] = standing
 
     @property
     def executions(self) -> list[tuple[int, float]]:

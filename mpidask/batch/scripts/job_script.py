@@ -103,7 +103,7 @@ def _coming(job: BatchJob) -> list[str]:
     if not _is_watched(job):
         return []
     mark = shlex.quote(f"{job.run_directory}/{run.CAME}")
-    return ["sh", "-c", f'[ -e {mark} ] || : >{mark}; exec "$@"', "rank"]
+    return ["sh", "-c", f'[ -e {mark} ] || (: >{mark}) 2>/dev/null; exec "$@"', "rank"]
 
 
 def _starts(job: BatchJob) -> bool:
@@ -201,6 +201,7 @@ def _watch(job: BatchJob) -> list[str]:
     remedy = linked("allow more time (--launch-timeout) or name a launcher (--launcher srun)", "missing-ranks")
     return [
         "(",
+        f'[ -w "{place}" ] || exit  # nobody can leave a mark there',
         f"for ((moment = 0; moment < {2 * seconds}; moment++)); do",
         # Not [ -e ]: what was not there is remembered for a while where directories are on another machine.
         f"    case $'\\n'$(ls \"{place}\")$'\\n' in *$'\\n'{run.CAME}$'\\n'*) exit ;; esac",

@@ -189,6 +189,7 @@ SYSTEM = BatchSystem(
         r"^(BF|BOOT_FAIL)$": "a node did not boot",
         r"^(DL|DEADLINE)$": "its deadline was reached",
         r"^(CA|CANCELLED)$|CANCELLED AT": "cancelled",
+        r"^RaisedSignal:53\b": "its output file could not be made on the node (the nodes may need another --state-directory)",
         r"^NonZeroExitCode$": "",  # says no more than the exit status
         r"^JobLaunchFailure$": "the job could not be started, or was killed for its memory",
         r"^Priority$": "other jobs come first",

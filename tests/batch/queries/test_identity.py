@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pwd
 
@@ -15,9 +16,11 @@ from mpidask.batch.commands.runner import Output
 from mpidask.batch.job_state import JobId, JobState
 from mpidask.batch.queries import monitor
 from mpidask.batch.queries.questions import cancel_command, cancel_commands, match_ids, parse_answer, query_commands
+from mpidask.batch.records import record as records
 from mpidask.batch.records import store
 from mpidask.batch.scripts.submit_command import chosen_destination, job_script
-from mpidask.batch.submission import attempt
+from mpidask.batch.status import Standing
+from mpidask.batch.submission import attempt, cancellation
 from mpidask.errors import BatchError
 
 pytestmark = pytest.mark.one_mpi
@@ -368,6 +371,28 @@ def test_what_was_taken_for_an_end_is_none_if_the_job_is_listed(tmp_path, monkey
     standing = monitor.look_again([record])[record.name]
     assert (standing.state, standing.final) == (JobState.RUNNING, False)
     assert record.standing == standing
+
+
+def test_a_full_disk_keeps_no_job_from_being_watched_and_cancelled(tmp_path, monkeypatch):
+    from mpidask.batch.job import BatchJob
+
+    record, _ = store.create(BatchJob(command=("true",)), SLURM, str(tmp_path))
+    record.add_submission(JobId("100"))
+
+    def full(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(records, "replace_json", full)
+    monkeypatch.setattr(records, "mark", full)
+    asked = answers(monkeypatch, squeue=row("100", "R"))
+    for _ in range(5):
+        assert monitor.look([record], 100.0)[record.name].state is JobState.RUNNING
+    assert len(asked) == 1
+    cancellation.cancel_records([record])
+    assert asked[-1] == ("scancel", "100")
+    monkeypatch.undo()
+    record.keep(Standing(id="100", state=JobState.DONE))
+    assert store.read(record.directory).standing.state is JobState.DONE
 
 
 def test_a_cluster_s_jobs_are_looked_for_and_cancelled_where_they_are(tmp_path, monkeypatch):
