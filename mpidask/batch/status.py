@@ -144,7 +144,8 @@ def _is_earlier(before: Standing, evidence: Evidence) -> bool:
         return False
     if report is None:  # cancelled, it may be, while it waited to run again
         return before.state in _WAITING and before.restarts > (evidence.execution or 0)
-    waits = report.state in _WAITING and evidence.exited_before
+    # None is run again because it ended well: then the answer is older than its end, as where a site keeps copies.
+    waits = report.state in _WAITING and evidence.exited_before and evidence.exited != 0
     return waits or (report.restarts or 0) > (evidence.execution or 0)
 
 
@@ -203,7 +204,10 @@ def _missing(system: BatchSystem, before: Standing, known: Standing, evidence: E
     listed = known.native != ""
     began = listed or evidence.execution is not None
     since = before.absent if before.absent is not None else evidence.now
-    if evidence.now - evidence.moved_at < _MOVES and evidence.moved_at > since:
+    # An answer may be a copy of an earlier one.
+    is_new = not listed and not evidence.cancelled and evidence.now - evidence.submitted < _APPEARS
+    moves = evidence.now - evidence.moved_at < _MOVES and evidence.moved_at > since
+    if moves or (began and is_new):
         reason = f"{system.title} does not list it, but it is at work"
         return dataclasses.replace(known, absent=since, state=JobState.RUNNING, reason=reason)
     if not began and not evidence.cancelled:

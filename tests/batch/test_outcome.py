@@ -386,6 +386,25 @@ def test_a_job_that_began_has_ended_where_only_a_list_can_be_asked_and_has_it_no
     assert never.state is JobState.UNKNOWN
 
 
+def test_where_answers_are_copies_of_earlier_ones():
+    """As where a site keeps qstat's: a job that it does not list has begun, or has ended well where it lists it as waiting."""
+    known = judge(pbs.SYSTEM, Standing(id="7"), evidence(SUBMITTED + 9, execution=0, moved_at=SUBMITTED + 6))
+    for now in (25, 35):
+        known = judge(pbs.SYSTEM, known, evidence(SUBMITTED + now, execution=0, moved_at=SUBMITTED + 6))
+        assert (known.state, known.final) == (JobState.RUNNING, False) if now == 25 else (JobState.FAILED, True)
+    waits = Report(id="7", state=JobState.PENDING, native="Q")
+    left = {"exited": 0, "exited_at": SUBMITTED + 20, "exited_before": True, "execution": 0}
+    done = judge(pbs.SYSTEM, Standing(id="7"), evidence(report=waits, **left))
+    assert (done.state, done.exit_status, done.restarts) == (JobState.DONE, 0, 0)
+    done = judge(pbs.SYSTEM, done, evidence(SUBMITTED + 200, **left))
+    assert (done.state, done.final) == (JobState.DONE, True)
+
+
+def test_a_node_that_cannot_write_the_jobs_output():
+    failed = judge(SYSTEM, SEEN, evidence(report=report("F", "RaisedSignal:53(Real-time_signal_19)", 181)))
+    assert "its output file could not be made on the node" in failed.reason
+
+
 def test_a_job_that_is_cancelled_while_it_waits_to_run_again_is_cancelled():
     """What its first execution left, before, does not speak against it."""
     again = Report(id="7", state=JobState.PENDING, native="PD", restarts=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import time
@@ -28,7 +29,7 @@ from mpidask.errors import BatchError, MpidaskError
 __all__ = ["APPEARS", "find_by_script", "is_possible", "nameless", "settle", "way"]
 
 APPEARS = 30.0  # s in which a job that was submitted may not be listed yet
-_LOOK_TAKES = 10.0  # s at most
+_LOOK_TAKES = 30.0  # s at most: a busy server may take that long
 
 
 def find_by_script(
@@ -73,10 +74,11 @@ def settle(records: Sequence[Record], interval: float) -> None:
             found = find_by_script(system, record.script, record.job, doubt.where, record.known)
         except MpidaskError:  # no news
             continue
-        if found is not None:
-            record.add_submission(found, doubt.since)
-        elif time.time() - doubt.since > APPEARS and record.execution is None:
-            doubt.settle(Outcome.VOID)
+        with contextlib.suppress(OSError):  # a full disk: it is looked for again
+            if found is not None:
+                record.add_submission(found, doubt.since)
+            elif time.time() - doubt.since > APPEARS and record.execution is None:
+                doubt.settle(Outcome.VOID)
 
 
 def is_possible(record: Record) -> bool:
