@@ -17,12 +17,14 @@ __all__ = [
     "append_json",
     "append_lines",
     "is_ours",
+    "is_there",
     "json_lines",
     "make_private",
     "mark",
     "memory_file",
     "open_plain",
     "open_private",
+    "remove_if_holding",
     "replace",
     "replace_json",
 ]
@@ -116,6 +118,26 @@ def json_lines(path: Path) -> Iterator[Any]:
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             yield json.loads(line)
+
+
+def is_there(path: str) -> bool:
+    """Return whether a file is there that another node may just have made.
+
+    NFS remembers for up to a minute that it was not; opening its directory has it look anew.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    return os.path.exists(path)
+
+
+def remove_if_holding(text: str, path: str) -> None:
+    """Remove a file if it holds that text; whatever hinders that, it stays."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody can have us wait for a FIFO
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):
+            with os.fdopen(os.open(path, flags), encoding="utf-8", errors="replace") as file:
+                if text in file.read():
+                    os.unlink(path)
 
 
 def mark(path: Path) -> None:

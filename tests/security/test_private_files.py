@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from harness import MPI, PATIENCE
 
+from mpidask import files
 from mpidask.batch import leases
 from mpidask.batch.job_state import JobId
 from mpidask.batch.records import store
 from mpidask.errors import BatchError, StartupError
 from mpidask.files import make_private
 from mpidask.launch.resources import scratch
-from mpidask.launch.watchdog import watch
 from mpidask.security import scheduler_file
 
 NOBODY, DAEMON = 65534, 1
@@ -68,7 +68,7 @@ def planted(path, user):
 
 def run_as(user, code, *arguments):
     """Run Python code as another user; its imports are done before."""
-    imports = "import os, sys, tempfile\nfrom mpidask import errors\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\nfrom mpidask.launch.watchdog import watch\n"
+    imports = "import os, sys, tempfile\nfrom mpidask import errors, files\nfrom mpidask.security import scheduler_file\nfrom mpidask.launch.resources import scratch\n"
     drop = f"os.setgroups([]); os.setresgid(*[{user}] * 3); os.setresuid(*[{user}] * 3)\n"
     words = [sys.executable, "-c", imports + drop + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(
@@ -176,7 +176,7 @@ def test_a_scheduler_file_that_another_user_has_planted(common, kind):
     assert "cannot be written" in said, said
     assert target.read_text() == "precious"
     assert sorted(each.name for each in common.iterdir()) == ["scheduler.json", "target"]
-    run_as(NOBODY, "watch.remove_if_holding('r1', sys.argv[1])", path)
+    run_as(NOBODY, "files.remove_if_holding('r1', sys.argv[1])", path)
     assert os.path.lexists(path)
 
 
@@ -206,7 +206,7 @@ def test_nobody_waits_for_a_fifo(tmp_path):
     os.mkfifo(tmp_path / "scheduler.json")
     with pytest.raises(StartupError, match="no plain file"):
         scheduler_file.read(str(tmp_path / "scheduler.json"))
-    watch.remove_if_holding("r1", str(tmp_path / "scheduler.json"))
+    files.remove_if_holding("r1", str(tmp_path / "scheduler.json"))
     assert (tmp_path / "scheduler.json").is_fifo()
 
 

@@ -22,7 +22,7 @@ from mpidask.addresses import reachability
 from mpidask.batch.job_state import JobState
 from mpidask.batch.leases import KEY_FILES
 from mpidask.errors import ArgumentError, BatchError, linked
-from mpidask.files import replace_json
+from mpidask.files import is_there, replace_json
 from mpidask.jobqueue.cluster.job_factory import JobFactory
 from mpidask.jobqueue.cluster.report import exit_summary
 from mpidask.jobqueue.jobs.dispatcher import Dispatcher
@@ -79,7 +79,7 @@ class SchedulerJob(ProcessInterface):
         job.spec = dataclasses.replace(job.spec, command_line=self._command(file))
         await job.dispatcher.submit([job])
         said = None
-        while not file.exists():
+        while not is_there(str(file)):
             await job.dispatcher.look([job])
             if job.standing.final or job.exited is not None:
                 raise BatchError(f"the scheduler's {exit_summary(job, tail=True)}", "see its last words")
@@ -92,7 +92,7 @@ class SchedulerJob(ProcessInterface):
                     ),
                 )
             for _ in range(15):
-                if file.exists():
+                if is_there(str(file)):
                     break
                 await asyncio.sleep(_GLANCE)
         job.arrived_at = time.time()

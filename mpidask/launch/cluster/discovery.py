@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
 import sys
 import time
 
@@ -12,6 +11,7 @@ from mpidask import quantities
 from mpidask.addresses import reachability
 from mpidask.config import Options, transport
 from mpidask.errors import MpidaskError, StartupError, caught
+from mpidask.files import is_there
 from mpidask.launch.comm.polling import wait
 from mpidask.launch.comm.world import World
 from mpidask.security import credentials, scheduler_file
@@ -67,7 +67,7 @@ def _look(options: Options) -> Contact:
 
 def _await_file(path: str, timeout: float, *, quiet: bool) -> None:
     begun, told = time.monotonic(), quiet
-    while not os.path.exists(path):
+    while not is_there(path):
         waited = time.monotonic() - begun
         if waited > timeout:
             raise StartupError(

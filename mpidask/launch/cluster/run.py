@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mpidask import config
 from mpidask.config import Options
+from mpidask.files import remove_if_holding
 from mpidask.launch.cluster.layout import Layout
 from mpidask.launch.comm.rank import Rank
 from mpidask.launch.comm.world import World
 from mpidask.launch.resources.scratch import Scratch
-from mpidask.launch.watchdog.watch import remove_if_holding
 from mpidask.launch.watchdog.watchdog import Watchdog
 from mpidask.run_directory import key_file
 

@@ -82,6 +82,7 @@ class Scratch:
         """Remove the directory and all that is in it."""
         _remove(self.path)
         self._lock.close()
+        _remove_empty(self.path)
         if self._short is not None:
             self._short.remove()
 
@@ -225,6 +226,7 @@ def _sweep_one(path: Path) -> bool:
             return False
         shared_memory.remove(lock.read().split())
         _remove(path)
+    _remove_empty(path)
     return True
 
 
@@ -232,6 +234,12 @@ def _remove(directory: str | Path) -> None:
     import shutil  # not at the top: ranks that only wait do without
 
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_empty(directory: str | Path) -> None:
+    """Remove a directory in which a file was open until now: NFS keeps another name for that, and the directory."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
 
 
 @contextlib.contextmanager

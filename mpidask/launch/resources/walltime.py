@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from mpidask import run_directory
 from mpidask.errors import UsageError, WalltimeError
+from mpidask.files import is_there
 
 __all__ = [
     "CALLBACKS",
@@ -178,7 +179,7 @@ class Clock:
 
     def is_due(self) -> bool:
         """Whether the end has come near, or the batch system has warned."""
-        return self.left <= self.margin or bool(self._warning and os.path.exists(self._warning))
+        return self.left <= self.margin or bool(self._warning and is_there(self._warning))
 
     @property
     def room(self) -> float:

@@ -28,6 +28,7 @@ __all__ = [
     "read_stat",
 ]
 
+_EXITING = 0x4  # PF_EXITING: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _TRACKER = 1.0  # s that Python's resource tracker gets to clean up
 
 #: Words on the command lines of processes that others need to the end: Open MPI 4 starts a daemon where there is no
@@ -47,13 +48,14 @@ _container = os.environ.get(CONTAINER, "")
 
 
 class Stat:
-    """Number, state, parent and birth of a process, as the kernel tells them."""
+    """Number, state, parent and birth of a process, and whether it ends, as the kernel tells them."""
 
     def __init__(self, text: str) -> None:
         fields = text.rpartition(")")[2].split()  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
         self.pid = int(text.partition(" ")[0])
         self.state = fields[0]
         self.parent = int(fields[1])
+        self.is_exiting = bool(int(fields[6]) & _EXITING)  # before it is a zombie its connections end
         self.born = fields[19]
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from mpidask.files import remove_if_holding
 from mpidask.launch.watchdog.launcher_environment import launcher_name, launcher_rank, local_size
 from mpidask.launch.watchdog.procfs import (
     Stat,
@@ -28,7 +29,7 @@ from mpidask.launch.watchdog.shared_memory import remove, segments_of, semaphore
 from mpidask.launch.watchdog.siblings import Siblings, Sight
 from mpidask.launch.watchdog.waiting import Waiting
 
-__all__ = ["Watch", "main", "remove_if_holding", "run_watchdog"]
+__all__ = ["Watch", "main", "run_watchdog"]
 
 _TICK = 0.5  # s between two looks while a run starts or ends
 _LONG_TICK = 1.0  # s between two looks while it goes on
@@ -37,6 +38,7 @@ _REPORTER_TICKS = 20  # looks more for the watchdogs that do not report it: the 
 _UNSEEN_TICKS = 8  # looks more where it has never been seen: the launcher may not have started it yet
 _STOPPED_TICKS = 10  # looks in which the scheduler's or the script's rank is stopped
 _ALONE = 6  # times longer where no other rank of the node tells a stopped rank from a suspended job
+_SUSPENDED = 5.0  # s that a look may come late on a busy machine
 _CUT_OFF = 8.0  # s for a launcher to end whose own starter was killed
 _LAUNCHER = 2.0  # s that the launcher gets to end the run after a rank's death
 _STARTUP = 300.0  # s for MPI to come up; DASK_MPIDASK__STARTUP_TIMEOUT (seconds) overrides it
@@ -100,6 +102,11 @@ class Watch:
     def pause(self) -> float:
         """Time until the next look in s."""
         return _LONG_TICK if self.up and self.deadline == float("inf") else _TICK
+
+    def forgive(self, seconds: float) -> None:
+        """Add to the time that is left what this process was suspended, with all of the job."""
+        if seconds > _SUSPENDED:
+            self.deadline += seconds
 
     def look(self) -> bool:
         """Look once; return whether the rank is still there."""
@@ -271,16 +278,6 @@ def _remove_tree(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_if_holding(text: str, path: str) -> None:
-    """Remove a file if it holds that text; whatever hinders that, it stays."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nobody can have us wait for a FIFO
-    with contextlib.suppress(OSError):
-        if os.path.isfile(path):
-            with os.fdopen(os.open(path, flags), encoding="utf-8", errors="replace") as file:
-                if text in file.read():
-                    os.unlink(path)
-
-
 def _say(text: str) -> None:
     if text:
         with contextlib.suppress(OSError):
@@ -333,7 +330,10 @@ def _listen(watch: Watch, read_end: int) -> None:
     poll.register(read_end, select.POLLIN)
     received = b""
     while True:
-        if poll.poll(watch.pause * 1000):
+        begun = time.monotonic()
+        heard = poll.poll(watch.pause * 1000)
+        watch.forgive(time.monotonic() - begun - watch.pause)
+        if heard:
             data = os.read(read_end, 65536)
             *lines, received = (received + data).split(b"\n")
             for line in lines:

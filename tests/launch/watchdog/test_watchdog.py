@@ -70,3 +70,13 @@ def test_a_rank_that_the_launcher_has_not_started_yet_has_time_to_come(monkeypat
             found = look
             break
     assert found == lost
+
+
+def test_time_in_which_the_job_was_suspended_does_not_count():
+    own = watch.Watch(os.getpid(), os.getppid(), "token")
+    own.receive("end 100")
+    before = own.deadline
+    own.forgive(3.0)  # a busy machine
+    assert own.deadline == before
+    own.forgive(4000.0)
+    assert own.deadline == before + 4000
