@@ -22,6 +22,7 @@ SIGNAL = signal.SIGRTMIN + 7
 # Parts of the margin: the rest is for the ranks to end in order.
 _FOR_CALLBACKS = 1 / 2
 _FOR_SCRIPT = 1 / 4  # its `finally` blocks and exit handlers
+_SUSPENDED = 5.0  # s that this thread may wake late on a busy machine
 _FOR_KILL = 1 / 8  # and the last of it for its watchdog, who kills: a script may hold the interpreter lock
 
 
@@ -103,11 +104,16 @@ class Alarm:
 
     # ------------------------------------------------------------- in its thread
     def _watch(self) -> None:
+        suspended = False
         while not self._clock.is_due():
-            if self._stopped.wait(self._clock.pause()):
+            pause, begun = self._clock.pause(), time.monotonic()
+            if self._stopped.wait(pause):
                 return
+            suspended = time.monotonic() - begun > pause + _SUSPENDED
         margin = self._clock.room
-        self._deadline.end_within(max(0.0, min(margin, self._clock.left) - _FOR_KILL * margin))
+        # Batch systems give a job that they suspend its time later: nobody knows how much, so it ends in order now.
+        left = margin if suspended else min(margin, self._clock.left)
+        self._deadline.end_within(max(0.0, left - _FOR_KILL * margin))
         if self._in_script:
             self._call_back(_FOR_CALLBACKS * margin)
         with self._ender:

@@ -98,6 +98,7 @@ async def start_scheduler(spec: SchedulerSpec, on_hopeless: Callable[[], None] =
         if taken is None:
             raise
         raise taken from error
+    lost_connections.forgive_a_stop(scheduler)
     idle.rest_scheduler(scheduler)
     await _announce(scheduler, spec)
     return scheduler

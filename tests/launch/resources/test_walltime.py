@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from harness import PATIENCE
@@ -127,6 +128,18 @@ def test_nothing_runs_where_nothing_is_known(job):
     bell.stop()
 
 
+def test_a_job_that_was_suspended_past_its_end_ends_in_order(job, monkeypatch, capsys):
+    """Its batch system gives it the time later: callbacks and the script have theirs."""
+    job(MPIDASK_END_TIME=time.time() + 3)
+    deadlines, ended = [], []
+    bell = walltime_alarm.Alarm(1, SimpleNamespace(end_within=deadlines.append), ended.append)
+    waits = bell._stopped.wait
+    monkeypatch.setattr(bell._stopped, "wait", lambda seconds: waits(seconds + 6 * (not deadlines)))
+    bell._watch()
+    assert (deadlines[-1] > 0.5, ended) == (True, [75])
+    assert "is given up" in capsys.readouterr().err
+
+
 # --------------------------------------------------------------------- the script
 def test_script_and_tasks_know_the_time_left(ranks):
     script = (
@@ -222,7 +235,7 @@ mpidask.on_walltime(lambda: 1 / 0)
 mpidask.on_walltime(lambda: print("second", flush=True))
 time.sleep(100)
 """
-    environ = ending_in(45)
+    environ = ending_in(60)
     result = ranks(4, ranks.script(START + script), environ=environ)
     assert time.time() < float(environ[run_directory.END]), result
     assert (result.status, result.stdout) == (75, "second\n"), result

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import psutil
 from distributed import Scheduler, SchedulerPlugin, Status
 
 from mpidask.compat import servers
 from mpidask.errors import LostError
 from mpidask.launch.resources.hardware import oom_kills
 from mpidask.launch.servers import idle, log_filters
+from mpidask.launch.watchdog.procfs import read_stat
 
 __all__ = ["EXIT_TOPIC", "Death", "Postmortem", "WatchedNanny", "describe_exit", "exit_message"]
 
@@ -99,12 +99,13 @@ class WatchedNanny(idle.RestingNanny):
 
     def _is_dead(self) -> bool:
         """Whether the worker's process has ended unasked, and Dask's nanny has not noticed yet."""
-        if self.status != Status.running or self._asked or self.pid is None:
+        process = getattr(self.process, "process", None)
+        if self.status != Status.running or self._asked or process is None:
             return False
-        try:
-            return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        if process.exitcode is not None:  # the event loop has yet to hear of it
             return True
+        stat = None if process.pid is None else read_stat(process.pid)
+        return process.pid is not None and (stat is None or stat.state in "ZX" or stat.is_exiting)
 
     def _report_exit(self, exitcode: int) -> None:
         if self.status == Status.running and not self._asked:
