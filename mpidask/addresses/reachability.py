@@ -36,7 +36,7 @@ def towards(address: str, context: ssl.SSLContext | None = None) -> str:
     context: for TLS, to be let in: a connection that breaks off is reported there as a stranger's
     """
     try:
-        with _connection(address) as connection:
+        with _connection_at_last(address) as connection:
             own = str(connection.getsockname()[0])
             if context is not None:
                 connection.settimeout(_BUSY)
@@ -47,6 +47,15 @@ def towards(address: str, context: ssl.SSLContext | None = None) -> str:
             f"the scheduler at {address} does not answer: {error}",
             "check that it runs, and that this node is on its network",
         ) from error
+
+
+def _connection_at_last(address: str) -> socket.socket:
+    """Connect, in several rounds where nobody answers: a refusal is an answer."""
+    for _ in range(_ROUNDS - 1):
+        with contextlib.suppress(TimeoutError):
+            return _connection(address)
+        time.sleep(_PAUSE)
+    return _connection(address)
 
 
 def _connection(address: str) -> socket.socket:

@@ -50,7 +50,7 @@ class JobClient(Client):
         if entry.keys is not None:
             credentials.remember(entry.address, entry.keys)  # for further clients of this process
             options = {"security": entry.keys.security(), **options}
-        super().__init__(entry.address, timeout=wait.CONNECT, **options)
+        super().__init__(entry.address, **options)
 
     @property
     def dashboard_link(self) -> str | None:

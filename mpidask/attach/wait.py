@@ -21,6 +21,7 @@ from mpidask.batch.records.record import SCRIPT
 from mpidask.batch.status import Standing
 from mpidask.batch.submission.handles import Handle
 from mpidask.errors import BatchError, StartupError, UsageError
+from mpidask.files import is_there
 from mpidask.quantities import seconds
 from mpidask.run_directory import SCHEDULER
 from mpidask.security import scheduler_file
@@ -31,7 +32,10 @@ __all__ = ["CONNECT", "FileSearch", "JobSearch", "Search", "ended", "find", "new
 
 _BUSY = 30.0  # s for a scheduler that is there to answer: it may be busy, or its job is ending
 _APPEARS = 30.0  # s for a scheduler file to appear
-CONNECT = 5.0  # s for a scheduler to answer: it listens before its file is written
+_CROWDED = 300.0  # s for that of a job: thousands of workers may come to it first
+CONNECT = 30.0  # s for one attempt: Dask gives the first a fifth of it
+_TAKEN = 5.0  # s for the system to take a connection: a scheduler listens before its file is written
+_BY_TCP = ("tcp://", "tls://", "ws://", "wss://")
 _GLANCE = 0.3  # s between two looks
 _TAIL = 8  # lines of the log of a job that has ended
 
@@ -74,7 +78,7 @@ class JobSearch:
                 raise _ended(self._handle, standing)
         if standing.state.ended or standing.state in (JobState.PENDING, JobState.HELD):
             return None  # a file may be that of an earlier execution
-        if os.path.exists(self._file):
+        if is_there(self._file):
             try:
                 return scheduler_file.read(self._file)
             except StartupError:
@@ -94,7 +98,7 @@ class JobSearch:
             self._silent = None
             return
         self._silent = self._silent or time.monotonic()
-        if time.monotonic() - self._silent > _BUSY:
+        if time.monotonic() - self._silent > (_CROWDED if _listens(entry.address) else _BUSY):
             raise _unreachable(f"of job {standing.id}", entry, error) from error
         self.said = f"job {standing.id} running, its scheduler does not answer yet"
 
@@ -117,7 +121,7 @@ class FileSearch:
 
         Raises StartupError for one that does not come, or cannot be used.
         """
-        if not os.path.exists(self._path):
+        if not is_there(self._path):
             self.said = self._missing
             if time.monotonic() < self._until:
                 return None
@@ -185,6 +189,7 @@ def reach(search: Search, make: Callable[[Entry], T], *, timeout: float | str | 
                 time.sleep(_GLANCE)
                 continue
             try:
+                _check_listening(entry)
                 return make(entry)
             except OSError as error:
                 search.no_answer(entry, error)
@@ -208,6 +213,7 @@ async def reach_async(
                 await asyncio.sleep(_GLANCE)
                 continue
             try:
+                await asyncio.to_thread(_check_listening, entry)
                 return await make(entry)
             except OSError as error:
                 await asyncio.to_thread(search.no_answer, entry, error)
@@ -260,11 +266,19 @@ def _ended(handle: Handle, standing: Standing) -> BatchError:
     )
 
 
+def _check_listening(entry: Entry) -> None:
+    """Raise OSError where nobody listens: Dask would try again and again."""
+    if not _listens(entry.address):
+        raise ConnectionRefusedError("nobody listens there")
+
+
 def _listens(address: str) -> bool:
     """Whether somebody is there: the system takes connections for a scheduler that is busy, too."""
+    if not address.startswith(_BY_TCP):
+        return True
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT).close()
+        socket.create_connection((host.strip("[]"), int(port)), _TAKEN).close()
     except (OSError, ValueError):
         return False
     return True

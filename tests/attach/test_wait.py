@@ -77,6 +77,7 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(wait.spec, "file_of", lambda record: "scheduler.json")
+    monkeypatch.setattr(wait, "_listens", lambda address: False)
     record = SimpleNamespace(exited=None)
     running = Standing(id="7", state=JobState.RUNNING)
     search = wait.JobSearch(SimpleNamespace(record=record, title="7", refresh=lambda: running))
