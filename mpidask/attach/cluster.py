@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import sys
 import warnings
 import weakref
@@ -168,12 +169,15 @@ class MPICluster(JobCluster):
         self.status = Status.closed
         if self.job is not None:
             try:
-                if not self.job.recheck().state.ended:
+                if not self.job.record.standing.final:
                     self.job.cancel()
             except UnclearError as error:  # somebody has to look after it
                 sys.stderr.write(error.text())
-            except BatchError:  # what went wrong first is what is told
-                pass
+            except BaseException as error:
+                title = self.job.title
+                sys.stderr.write(f"mpidask: job {title} may not be cancelled: mpidask cancel {self.job.id or title}\n")
+                if not isinstance(error, BatchError):  # else what went wrong first is what is told
+                    raise
 
     # What is said of it.
 
@@ -205,6 +209,13 @@ class MPICluster(JobCluster):
             return
         was_running = self.status == Status.running
         self.status = Status.closing
+        try:
+            await self._end_in_order(was_running=was_running)
+        except BaseException:  # it can be closed again
+            self.status = Status.running if was_running else Status.failed
+            raise
+
+    async def _end_in_order(self, *, was_running: bool) -> None:
         if was_running:
             self._refreshing.cancel()
             await shutdown.shut_down(self.scheduler_comm)
@@ -249,9 +260,14 @@ class MPICluster(JobCluster):
         if not self.asynchronous:  # else its event loop is gone, and the idle timeout ends the job
             with contextlib.suppress(Exception):
                 self.close(timeout=_EXIT)
+            if self.status != Status.closed and self.job is not None:
+                sys.stderr.write(f"mpidask: job {self.job.title} may go on: mpidask stop {self.job.id}\n")
 
 
 docstrings.show_keywords(MPICluster, spec.KEYWORDS.values())
+
+
+os.register_at_fork(after_in_child=_open.clear)  # their event loops are the parent's
 
 
 @atexit.register

@@ -65,7 +65,7 @@ class JobCluster(FixedSizeCluster):
         return {"job": self.job.title, "state": f"{standing.state.value}{reason}", **shape}
 
     def __repr__(self) -> str:
-        workers = self.scheduler_info["workers"].values()
+        workers = self.scheduler_info["workers"].copy().values()  # the event loop's thread changes it
         threads = sum(worker["nthreads"] for worker in workers)
         facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
         return f"{type(self).__name__}({self.name}, {facts}, workers={len(workers)}, threads={threads})"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
@@ -72,9 +73,14 @@ class SteppedCluster(FittingPage, SpecCluster):
         await self.end()
 
     async def end(self) -> None:
-        """Close the workers, then the scheduler."""
+        """Close the workers, then the scheduler; where that is interrupted it can be done again."""
         if hasattr(SpecCluster, "_close"):
-            await super()._close()
+            try:
+                await super()._close()
+            except BaseException:
+                if self.status == Status.closing:  # for which a second one would wait for ever
+                    self.status = Status.failed
+                raise
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         if hasattr(Cluster, "_update_worker_status"):

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
@@ -78,6 +79,7 @@ class HeldCluster(SteppedCluster):
         self._waiting: asyncio.Task[None] | None = None  # it will carry out the plan
         self._noticing = False
         self._next = 0  # number of the next job
+        self._numbering = threading.Lock()  # the user's thread asks for jobs, and the event loop's
         self.worker_prefix = name or type(self).__name__  # of the jobs' names
         self._plan = Plan(self.new_worker_spec)
         template = factory.template.spec
@@ -129,7 +131,8 @@ class HeldCluster(SteppedCluster):
         dict
             Name -> Dask's specification.
         """
-        number, self._next = self._next, self._next + 1
+        with self._numbering:
+            number, self._next = self._next, self._next + 1
         spec = self._factory.spec(group) if group else self.new_spec
         name = f"{self.worker_prefix}-{group}-{number}" if group else self.worker_name(number)
         return {name: {**spec, "number": number}}
@@ -248,7 +251,7 @@ class HeldCluster(SteppedCluster):
                 self.reconciler.ended.append(job)
 
     async def _open_missing(self) -> None:
-        missing = {name: spec for name, spec in self.worker_spec.items() if name not in self.workers}
+        missing = {name: spec for name, spec in self.worker_spec.copy().items() if name not in self.workers}
         if not missing:
             return
         security = self._key_files.security
@@ -334,7 +337,6 @@ class HeldCluster(SteppedCluster):
             await self.dispatcher.cancel([job for job in jobs if not job.cancelled], math.inf if was_running else 0.0)
             for job in jobs:
                 job.status = Status.closed
-        await self.dispatcher.confirm(jobs, _CLOSED)
-        self.dispatcher.end()  # the keys go with it
+        self.dispatcher.end(released=await self.dispatcher.confirm(jobs, _CLOSED))  # the keys go with it
         if self._remembered is not None:
             credentials.forget(self._remembered)

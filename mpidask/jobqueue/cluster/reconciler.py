@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 from distributed.core import Status
@@ -208,11 +208,19 @@ class Reconciler:
         if planned:
             try:
                 await asyncio.shield(self.cluster.carry_out())  # the cluster's end waits for it
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._put_back(planned)  # Ctrl-C of somebody who waited for the same
             except Exception as error:  # noqa: BLE001 - whatever it is, they are still to be replaced
-                there = self.cluster.workers
-                self.plan.put_back({name: each for name, each in planned.items() if name not in there})
+                self._put_back(planned)
                 said = error if isinstance(error, BatchError) else BatchError(f"{type(error).__name__}: {error}")
                 self.note_refusal(said)
+
+    def _put_back(self, planned: Mapping[str, Any]) -> None:
+        there = self.cluster.workers
+        self.plan.put_back({name: each for name, each in planned.items() if name not in there})
 
     @property
     def holds_back(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import socket
@@ -85,7 +86,7 @@ def make(
         options["local_directory"] = directory = tempfile.mkdtemp(prefix="mpidask-scheduler-")
     scheduler = kind(**options)
     if directory is not None:
-        weakref.finalize(scheduler, shutil.rmtree, directory, ignore_errors=True)
+        weakref.finalize(scheduler, _remove, directory, os.getpid())
     routes.add(scheduler, options.get("http_prefix") or "")
     if gated:
         access.close(scheduler, options["http_prefix"])
@@ -93,6 +94,12 @@ def make(
         scheduler.add_plugin(page)
         routes.show_in_navigation(scheduler)
     return scheduler
+
+
+def _remove(directory: str, maker: int) -> None:
+    """Remove a scheduler's directory, in the process that has made it: a forked one ends before."""
+    if os.getpid() == maker:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _ports(options: Mapping[str, Any], ports: PortRange | None) -> dict[str, Any]:

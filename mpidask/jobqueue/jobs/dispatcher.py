@@ -263,8 +263,8 @@ class Dispatcher:
             if job.standing.final:
                 self._over.add(job.identity)
 
-    async def confirm(self, jobs: Sequence[TrackedJob], timeout: float) -> None:
-        """Wait until no job that was ever submitted is left in the queue.
+    async def confirm(self, jobs: Sequence[TrackedJob], timeout: float) -> bool:
+        """Wait until no job that was ever submitted is left in the queue; return whether that is known.
 
         jobs: those that have just been cancelled; what is left of them after a while is cancelled again
         """
@@ -282,9 +282,10 @@ class Dispatcher:
             try:
                 left = await asyncio.to_thread(leases.living, self.system, left)
             except BatchError as error:
-                logger.debug("%s", error.what)
+                said = f"{error.what}\njobs may be left in the queue; they are cancelled when it answers"
+                logger.warning("%s", linked(said, "jobs-of-a-cluster"))
                 await self._cancel_ids(left)
-                return
+                return False
             late = again and time.monotonic() - begin > timeout / 2
             again = again and not late
             remains = [each for each in left if late or each not in cancelled]
@@ -292,6 +293,7 @@ class Dispatcher:
             cancelled.update(remains)
             await asyncio.sleep(pause if left else 0)
             pause = min(2 * pause, 2.0)
+        return True
 
     @property
     def _submitted(self) -> list[JobId]:
@@ -308,9 +310,9 @@ class Dispatcher:
         """Whether a job may still be in the queue: one that was preempted is, though its script has ended."""
         return job.exited is None or self.system.runs_again
 
-    def end(self) -> None:
-        """Nothing is held any more."""
-        if self._lease is not None:
+    def end(self, *, released: bool = True) -> None:
+        """Nothing is held any more; released: else the sentinel goes on to look for jobs that are left."""
+        if self._lease is not None and released:
             self._lease.note_released()
         if self._sentinel is not None:
             os.close(self._sentinel)

@@ -188,14 +188,34 @@ def test_a_job_that_was_preempted_is_cancelled_and_one_that_closes_is_not(slurm,
     asyncio.run(scaled_down())
 
 
-def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm):
+def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm, caplog):
     async def closed():
         async with cluster() as held:
             await held.scale(1)
             slurm.mute = True
+            return held.dispatcher._lease
 
-    asyncio.run(closed())
+    lease = asyncio.run(closed())
     assert slurm.cancelled == ["101", "101"]
+    assert "they are cancelled when it answers" in caplog.text
+    assert not lease.is_released, "the sentinel goes on to look for them"
+
+
+def test_whoever_gives_up_what_the_watch_waits_for_too_does_not_end_it(slurm):
+    """As by Ctrl-C in `scale()` while a job is replaced."""
+
+    async def interrupted():
+        async with cluster() as held:
+            await held.scale(1)
+            async with held._changing:
+                dies(slurm, *held.jobs)
+                await until(lambda: held._waiting is not None)
+                held._waiting.cancel()
+                await asyncio.sleep(0.1)
+            await until(lambda: slurm.submitted == 2)
+            assert not held.reconciler._task.done()
+
+    asyncio.run(interrupted())
 
 
 @pytest.fixture
