@@ -69,7 +69,7 @@ def test_on_a_laptop_and_in_a_notebook(home):
         assert terminal.follow(page(home / "clone", "laptop")) >= 9
         with contextlib.closing(_Notebook(home, environment)) as notebook:
             assert terminal.follow(page(home / "clone", "notebook"), notebook) >= 5
-    assert psutil.wait_procs(processes(home), timeout=30)[1] == [], "nothing is left over"
+    assert psutil.wait_procs(processes(home), timeout=90)[1] == [], "nothing is left over"
 
 
 class _Notebook:

@@ -93,7 +93,9 @@ CHOSEN += [("session", "normal"), ("session_exit", "exception")]
 def test_ending(ranks, way, name):
     body, status, text, most = ENDINGS[name]
     script = ranks.script(door(way, body))
-    environ = {"DASK_MPIDASK__THREAD_GRACE": "1 s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    environ = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    if text.startswith("error: threads that the script left"):  # others end theirs, on a busy machine later
+        environ["DASK_MPIDASK__THREAD_GRACE"] = "1 s"
     result = ranks.python(3, script, environ=environ, timeout=60)
     assert result.status == status, result
     assert result.stdout.strip() == "3", result

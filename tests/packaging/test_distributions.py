@@ -26,7 +26,7 @@ def run(*words, **given):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
         **given,
     )

@@ -94,7 +94,7 @@ def test_easybuild_parses_its_easyconfig(tmp_path):
     environment = {"HOME": str(tmp_path), "PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "USER": "nobody"}
     words = [sys.executable, "-c", PARSE, str(EASYCONFIG)]
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=120, env=environment, check=False, cwd=tmp_path
+        words, capture_output=True, text=True, timeout=360, env=environment, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done
     block, config = done.stdout.splitlines()[-2:]
@@ -177,7 +177,7 @@ def test_workflows_are_workflows():
         "vendor.github-workflows",
         *map(str, WORKFLOWS),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -64,7 +65,10 @@ def generated(seed):
     chance = random.Random(seed)
     lines = [text.format(i=i) for i, text in enumerate(chance.sample(WRITERS, 4))]
     # In a main guard: processes that pools start look at the script again.
-    body = ["import sys", "print('begin', sys.argv[1:])", *lines, *chance.sample(LEFT, 2), ENDS[seed % len(ENDS)]]
+    left, end = chance.sample(LEFT, 2), ENDS[seed % len(ENDS)]
+    if re.search(r"os\.(_exit|kill|abort)\(", end):  # at once: whether a thread has spoken before would be chance
+        left = [re.sub(r"time\.sleep\(0\.\d\)", "time.sleep(600)", each) for each in left]
+    body = ["import sys", "print('begin', sys.argv[1:])", *lines, *left, end]
     return "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in body if line)
 
 

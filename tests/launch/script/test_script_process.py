@@ -567,7 +567,7 @@ def test_modules_of_dask_mpi_and_dask_jobqueue():
         "from mpidask.jobqueue import core, htcondor, local, lsf, moab, oar, pbs, sge, slurm\n"
         "assert slurm.SLURMCluster and slurm.SLURMRunner and core.JobQueueCluster and local.LocalCluster\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
 
 
 @pytest.mark.both_mpis

@@ -647,7 +647,7 @@ def test_mpi_comes_up_before_anything_is_imported():
     import sys
 
     code = "import sys; from mpidask.launch.watchdog.watchdog import Watchdog; from mpidask.launch.comm.rank import Rank; print(*sys.modules)"
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180).stdout
     heavy = {
         "dask",
         "distributed",

@@ -9,7 +9,7 @@ import stat
 import time
 
 import pytest
-from harness import PATIENCE
+from harness import PATIENCE, without_race
 from selection import some
 
 from mpidask import run_directory
@@ -60,7 +60,7 @@ def job(directory, **more):
 
 def logs(directory):
     """Return rank -> what stands in its log."""
-    return {int(path.stem.split("-")[1]): path.read_text() for path in directory.glob("rank-*.log")}
+    return {int(path.stem.split("-")[1]): without_race(path.read_text()) for path in directory.glob("rank-*.log")}
 
 
 def test_progress_is_written_where_it_changes(tmp_path):

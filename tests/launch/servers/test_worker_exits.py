@@ -55,7 +55,7 @@ def test_a_worker_that_closes_as_it_is_told_is_not_waited_for(tmp_path, monkeypa
         await nanny.close()
         while scheduler.workers:  # noqa: ASYNC110 - Dask has no event for it
             await asyncio.sleep(0.02)
-        await asyncio.wait_for(postmortem.settle(), 10)
+        await asyncio.wait_for(postmortem.settle(), 30)
         return postmortem.deaths
 
     assert played(tmp_path, script) == {}
