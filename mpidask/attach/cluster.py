@@ -97,6 +97,7 @@ class MPICluster(JobCluster):
         self._timeout = timeout
         self._leaving = False  # at the interpreter's end no thread or process can be started
         self._starting = asyncio.Lock()
+        self._ending = asyncio.Lock()
         if others.get("job_name") is None:
             others["job_name"] = name
         self._options, self._of_run = spec.divided(others)
@@ -205,15 +206,16 @@ class MPICluster(JobCluster):
     # Its end.
 
     async def _end(self) -> None:
-        if self.status in (Status.closing, Status.closed):
-            return
-        was_running = self.status == Status.running
-        self.status = Status.closing
-        try:
-            await self._end_in_order(was_running=was_running)
-        except BaseException:  # it can be closed again
-            self.status = Status.running if was_running else Status.failed
-            raise
+        async with self._ending:
+            if self.status == Status.closed:
+                return
+            was_running = self.status == Status.running
+            self.status = Status.closing
+            try:
+                await self._end_in_order(was_running=was_running)
+            except BaseException:  # it can be closed again
+                self.status = Status.running if was_running else Status.failed
+                raise
 
     async def _end_in_order(self, *, was_running: bool) -> None:
         if was_running:

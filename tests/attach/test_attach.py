@@ -315,6 +315,31 @@ def test_a_cluster_that_is_not_closed_ends_with_the_program(system):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("system", ["local"], indirect=True)
+def test_a_cluster_whose_close_was_cut_off_can_be_closed_again(system):
+    program = f"""
+    import asyncio, mpidask
+    from mpidask.attach import shutdown
+    cluster = mpidask.MPICluster({shape(system)}quiet=True)
+    asks = shutdown.shut_down
+    async def hangs(scheduler):
+        shutdown.shut_down = asks
+        await asyncio.sleep(600)
+    shutdown.shut_down = hangs
+    try:
+        cluster.close(timeout=0.5)
+    except Exception as error:
+        print(type(error).__name__)
+    cluster.close()
+    print(cluster)
+    """
+    done = python(system, program)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert re.fullmatch(r"TimeoutError\nMPICluster\(.* state done, .*\)\n", done.stdout), done
+    assert system.left_over() == []
+
+
+@pytest.mark.thorough
 def test_a_cluster_that_is_closed_at_once(system):
     """Before its workers are there."""
     done = python(system, f"import mpidask\nwith mpidask.MPICluster({shape(system)}quiet=True): pass")
