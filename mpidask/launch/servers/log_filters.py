@@ -51,10 +51,17 @@ def ignore_lost_peers() -> None:
     """Have servers of this process say nothing of what a worker and a scheduler that is gone for it could not say."""
     for name in ("distributed.worker", "distributed.scheduler"):
         logging.getLogger(name).addFilter(_is_news)
+    logging.getLogger("tornado.application").addFilter(_is_in_time)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(_NO_NEWS)
+
+
+def _is_in_time(record: logging.LogRecord) -> bool:
+    """Whether it is no connection whose TLS handshake ended after the server that it was for."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ValueError) and "non-started TCPListener" in str(error))
 
 
 def limit_refusals(number: int) -> None:

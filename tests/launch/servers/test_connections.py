@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
+from distributed import Scheduler
 from harness import MPI, PATIENCE
 from selection import some
 
 from mpidask.compat import lost_connections
+from mpidask.launch.servers import log_filters
 from mpidask.security import credentials, tls_sockets
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -322,3 +326,38 @@ def test_without_a_loopback_interface_the_remedy_is_told(ranks, n):
     assert done.stdout == "", done
     assert "cannot reach each other at 127.0.0.1" in done.stderr, done
     assert "ip link set lo up" in done.stderr, done
+
+
+@pytest.mark.one_mpi
+def test_a_handshake_that_ends_after_its_server_is_no_news(caplog):
+    log_filters.ignore_lost_peers()
+    for said in ("invalid operation on non-started TCPListener", "something else"):
+        try:
+            raise ValueError(said)
+        except ValueError:
+            logging.getLogger("tornado.application").exception("Exception in callback")
+    assert [str(each.exc_info[1]) for each in caplog.records] == ["something else"]
+
+
+@pytest.mark.one_mpi
+def test_a_scheduler_that_was_stopped_with_its_workers_restarts_none(monkeypatch):
+    async def main():
+        settings = {"dashboard": False, "dashboard_address": "127.0.0.1:0", "worker_ttl": 0.2}
+        async with Scheduler(host="127.0.0.1", **settings) as scheduler:
+            looked = []
+
+            async def look():
+                looked.append(time.monotonic())
+
+            monkeypatch.setattr(scheduler, "check_worker_ttl", look)
+            lost_connections.forgive_a_stop(scheduler)
+            monkeypatch.setattr(lost_connections, "_STOPPED", 1.0)
+            while len(looked) < 2:  # noqa: ASYNC110 - as in the others
+                await asyncio.sleep(0.01)
+            time.sleep(2)  # noqa: ASYNC251 - as by SIGSTOP
+            stopped = time.monotonic()
+            while looked[-1] < stopped:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert looked[-1] - stopped > 0.1, "the first look after it is left out"
+
+    asyncio.run(main())
