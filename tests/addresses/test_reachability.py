@@ -84,3 +84,24 @@ def test_a_server_that_is_busy_is_taken(monkeypatch):
     monkeypatch.setattr(reachability, "TIMEOUT", 0.2)
     with server() as busy:
         assert reachability.first_reached([busy], of_worker(credentials.make())).address == busy
+
+
+def test_a_scheduler_to_which_thousands_connect_is_tried_again(monkeypatch):
+    """Its system may drop a connection; that it refuses one is an answer."""
+    tried, connection = [], reachability._connection
+    monkeypatch.setattr(reachability, "_ROUNDS", 3)
+
+    def crowded(address):
+        tried.append(address)
+        if len(tried) < 3:
+            raise TimeoutError
+        return connection(address)
+
+    monkeypatch.setattr(reachability, "_connection", crowded)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert reachability.towards(address) == "127.0.0.1"
+        assert len(tried) == 3
+    with pytest.raises(StartupError, match="does not answer"):
+        reachability.towards(address)
+    assert len(tried) == 4

@@ -277,3 +277,17 @@ def test_a_run_among_things_that_another_user_has_planted(ranks):
         assert sorted(place.iterdir()) == sorted(traps)
     finally:
         segment.unlink()
+
+
+def test_a_file_of_another_node_is_looked_for_anew(tmp_path, monkeypatch):
+    """NFS looks again when the directory is opened."""
+    opened, really = [], os.open
+    monkeypatch.setattr(
+        files.os, "open", lambda path, flags, *more: (opened.append(path), really(path, flags, *more))[1]
+    )
+    path = tmp_path / "scheduler.json"
+    assert not files.is_there(str(path))
+    path.touch()
+    assert files.is_there(str(path))
+    assert opened.count(str(tmp_path)) == 2
+    assert not files.is_there(str(tmp_path / "nowhere" / "file"))
