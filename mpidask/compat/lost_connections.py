@@ -7,6 +7,7 @@ Tested with distributed 2025.1 to 2026.8.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from typing import Any
@@ -21,7 +22,8 @@ __all__ = ["RestartingNanny", "forgive_a_stop", "has_lost_connection", "is_neede
 #: Dask's words for why a worker closes whose connection has broken, as the worker or the scheduler has noticed.
 _BROKEN = ("worker-handle-scheduler-connection-broken", "worker-heartbeat-missing")
 
-_ANSWER = 20.0  # s for the scheduler to answer, which may be busy; one that is gone refuses at once
+_SOON = 3.0  # s for a scheduler to answer; one that does not is gone, and so is what it needs workers for
+_ANSWER = 20.0  # s more where somebody takes connections: it is busy
 
 _STOPPED = 5.0  # s by which a look may be late on a busy machine
 
@@ -52,13 +54,31 @@ async def is_needed(scheduler: Any, worker: str) -> bool:
     scheduler: a connection to it
     worker:    the worker's address
     """
-    try:
-        async with asyncio.timeout(_ANSWER):
-            events = await scheduler.events(topic=worker)
-    except (OSError, TimeoutError):
+    events = await _events(scheduler, worker, _SOON)
+    if events is None and await _listens(scheduler.address):
+        events = await _events(scheduler, worker, _ANSWER)
+    if events is None:
         return False
     removed = [event for _, event in events if isinstance(event, dict) and event.get("action") == "remove-worker"]
     return not (removed and removed[-1].get("expected"))
+
+
+async def _events(scheduler: Any, worker: str, seconds: float) -> Any:
+    """Return what a scheduler knows of a worker; None if it does not answer: Dask goes on to ask one that is gone."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await scheduler.events(topic=worker)
+    return None
+
+
+async def _listens(address: str) -> bool:
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    with contextlib.suppress(OSError, ValueError, TimeoutError):
+        async with asyncio.timeout(_SOON):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.close()
+        return True
+    return False
 
 
 def forgive_a_stop(scheduler: Scheduler) -> None:

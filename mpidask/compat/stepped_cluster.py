@@ -75,10 +75,11 @@ class SteppedCluster(FittingPage, SpecCluster):
     async def end(self) -> None:
         """Close the workers, then the scheduler; where that is interrupted it can be done again."""
         if hasattr(SpecCluster, "_close"):
+            begins = self.status not in (Status.closing, Status.closed)
             try:
                 await super()._close()
             except BaseException:
-                if self.status == Status.closing:  # for which a second one would wait for ever
+                if begins and self.status == Status.closing:  # for whose end a second one would wait for ever
                     self.status = Status.failed
                 raise
 

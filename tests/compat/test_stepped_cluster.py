@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.deploy.spec import SpecCluster
 
@@ -55,6 +56,7 @@ def test_without_steps_of_its_own_it_is_dasks(monkeypatch):
 
     async def steps():
         cluster = object.__new__(SteppedCluster)
+        cluster.status = Status.closed
         await cluster._start()
         await cluster._correct_state()
         await cluster._close()
