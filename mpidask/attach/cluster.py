@@ -170,7 +170,8 @@ class MPICluster(JobCluster):
         self.status = Status.closed
         if self.job is not None:
             try:
-                if not self.job.record.standing.final:
+                record = self.job.record
+                if not record.standing.final and (record.id or record.claimed is not None):
                     self.job.cancel()
             except UnclearError as error:  # somebody has to look after it
                 sys.stderr.write(error.text())

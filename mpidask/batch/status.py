@@ -18,6 +18,7 @@ __all__ = ["SIGNALS", "Evidence", "Standing", "is_interrupted", "judge"]
 SIGNALS = 128  # exit statuses above may tell of a signal
 _APPEARS = 30.0  # s in which a submitted job may not be listed yet
 _UNSEEN = 600.0  # s in which a job may be on its way to the server that it is routed to, and not be listed there yet
+_COPIED = 120.0  # s by which an answer may be older than what it tells of
 _LEAVES = 12.0  # s that a job's exit status or its record may come after it has left the queue
 _STAYS = 300.0  # s that a job whose script a signal has ended may be listed as running: it may be run again
 _MOVES = 60.0  # s after which a job that changes no file may have ended
@@ -144,8 +145,9 @@ def _is_earlier(before: Standing, evidence: Evidence) -> bool:
         return False
     if report is None:  # cancelled, it may be, while it waited to run again
         return before.state in _WAITING and before.restarts > (evidence.execution or 0)
-    # None is run again because it ended well: then the answer is older than its end, as where a site keeps copies.
-    waits = report.state in _WAITING and evidence.exited_before and evidence.exited != 0
+    # Few are run again that ended well: at first the answer may be older than its end, as where a site keeps copies.
+    is_old = evidence.exited == 0 and evidence.now - evidence.exited_at < _COPIED
+    waits = report.state in _WAITING and evidence.exited_before and not is_old
     return waits or (report.restarts or 0) > (evidence.execution or 0)
 
 
@@ -242,7 +244,9 @@ def _ended(system: BatchSystem, known: Standing, evidence: Evidence) -> Standing
         words = _lost(known)
     # The batch system's word on a killed job may come a moment after its script's end; or it runs the job again.
     stays = _STAYS if system.runs_again and status is not None and _is_signal(status) else _LEAVES
-    lists = evidence.report is not None and report is None and (system.runs_again or not good)
+    waits = evidence.report is not None and evidence.report.state in _WAITING
+    stays = max(stays, 2 * _COPIED) if waits else stays
+    lists = evidence.report is not None and report is None and (system.runs_again or waits or not good)
     final = not lists or evidence.now - evidence.exited_at > stays
     state = JobState.DONE if good else JobState.after(words)
     return dataclasses.replace(

@@ -201,7 +201,8 @@ def _watch(job: BatchJob) -> list[str]:
     remedy = linked("allow more time (--launch-timeout) or name a launcher (--launcher srun)", "missing-ranks")
     return [
         "(",
-        f'[ -w "{place}" ] || exit  # nobody can leave a mark there',
+        # On a full disk no rank can leave a mark.
+        f'(: >"{place}/{run.CAME}.try") 2>/dev/null && rm -f "{place}/{run.CAME}.try" || exit',
         f"for ((moment = 0; moment < {2 * seconds}; moment++)); do",
         # Not [ -e ]: what was not there is remembered for a while where directories are on another machine.
         f"    case $'\\n'$(ls \"{place}\")$'\\n' in *$'\\n'{run.CAME}$'\\n'*) exit ;; esac",

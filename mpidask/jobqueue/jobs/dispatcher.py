@@ -282,7 +282,7 @@ class Dispatcher:
             try:
                 left = await asyncio.to_thread(leases.living, self.system, left)
             except BatchError as error:
-                said = f"{error.what}\njobs may be left in the queue; they are cancelled when it answers"
+                said = f"{error.what}\njobs may be left in the queue: they are cancelled if it answers soon"
                 logger.warning("%s", linked(said, "jobs-of-a-cluster"))
                 await self._cancel_ids(left)
                 return False
@@ -293,7 +293,7 @@ class Dispatcher:
             cancelled.update(remains)
             await asyncio.sleep(pause if left else 0)
             pause = min(2 * pause, 2.0)
-        return True
+        return not left
 
     @property
     def _submitted(self) -> list[JobId]:

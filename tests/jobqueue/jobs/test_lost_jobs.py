@@ -197,7 +197,7 @@ def test_jobs_are_cancelled_again_where_nobody_says_whether_they_are_left(slurm,
 
     lease = asyncio.run(closed())
     assert slurm.cancelled == ["101", "101"]
-    assert "they are cancelled when it answers" in caplog.text
+    assert "they are cancelled if it answers soon" in caplog.text
     assert not lease.is_released, "the sentinel goes on to look for them"
 
 
