@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mpidask.attach.numbers import Endpoint, Read
     from mpidask.dashboard.terminal import View
 
-__all__ = ["Looks", "can_be_live", "follow", "looking", "marks"]
+__all__ = ["Looks", "can_be_live", "follow", "looking", "marks", "uninterrupted"]
 
 _PERIOD = 1.0  # s between two looks
 _GLANCE = 0.3  # s between two looks at what the job prints
@@ -136,6 +137,22 @@ def marks() -> str:
     return "█░"
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block: what writes on a terminal must not be cut off in the midst of it."""
+    came: list[int] = []
+    ours = signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 # Following.
 
 
@@ -164,12 +181,14 @@ def _live(handle: Handle) -> Standing:
                 while not looks.ended and looks.endpoint == endpoint:
                     if looks.failure is not None:
                         raise looks.failure
-                    part.show(looks.view, output.new())
+                    with uninterrupted():
+                        part.show(looks.view, output.new())
                     if select.select([news], [], [], _GLANCE)[0]:
                         os.read(news, 4096)
         part.show(looks.view, output.new())
     finally:
-        part.end()
+        with uninterrupted():
+            part.end()
     return looks.standing
 
 

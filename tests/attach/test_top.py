@@ -6,6 +6,7 @@ import codecs
 import dataclasses
 import fcntl
 import http.server
+import io
 import json
 import os
 import pty
@@ -21,6 +22,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import PATIENCE
+from rich.console import Console
 
 from mpidask.attach import numbers
 from mpidask.cli import follow, top
@@ -141,6 +143,31 @@ def test_a_job_without_numbers():
         trouble,
         "workers  1 of 3 up",
     ]
+
+
+def test_ctrl_c_in_the_midst_of_drawing_waits_for_its_end():
+    """rich cannot end a view whose start was cut off."""
+    sent = []
+
+    class Screen(io.StringIO):
+        def flush(self):
+            if not sent:
+                sent.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    screen, part = Screen(), follow._ViewBelow()
+    part._console = Console(file=screen, force_terminal=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), follow.uninterrupted():
+            part.show(View(TITLE, "running", ""), b"")
+        with follow.uninterrupted():
+            part.end()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    shown = screen.getvalue()
+    assert sent and TITLE in shown, shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is back"
 
 
 @pytest.mark.parametrize("numbers", [True, False])
