@@ -396,7 +396,8 @@ def borrowed(name: str) -> Iterator[Machine]:
         _ready()
     with (
         contextlib.nullcontext() if name == "local" else _locked(group(name)),
-        tempfile.TemporaryDirectory(prefix="mpidask-test-", ignore_cleanup_errors=True) as directory,
+        # A letter before what is random: Dask reads DASK_CONFIG as Python, which warns of `1if` and `2or` in it.
+        tempfile.TemporaryDirectory(prefix="mpidask-test-d", ignore_cleanup_errors=True) as directory,
     ):
         lent = machine(name, Path(directory))
         try:
@@ -418,7 +419,7 @@ STOOD_IN = {
 @contextlib.contextmanager
 def stood_in(name: str) -> Iterator[Machine]:
     """Lend this machine to one test, with stand-ins for the commands of a batch system; jobs really run."""
-    with tempfile.TemporaryDirectory(prefix="mpidask-test-") as place:
+    with tempfile.TemporaryDirectory(prefix="mpidask-test-d") as place:
         directory = Path(place)
         for each in ("bin", "standin"):
             (directory / each).mkdir()
