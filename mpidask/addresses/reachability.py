@@ -14,9 +14,11 @@ from mpidask.errors import StartupError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["TIMEOUT", "Way", "first_reached", "towards"]
+__all__ = ["TIMEOUT", "Way", "check_listening", "first_reached", "towards"]
 
 TIMEOUT = 3.0  # s for one connection
+_TAKEN = 5.0  # s for the system to take one, before Dask tries
+_BY_TCP = ("tcp://", "tls://", "ws://", "wss://")
 _BUSY = 30.0  # s for a busy scheduler to do its part of TLS: its system has taken the connection
 _ROUNDS = 5  # a scheduler to which thousands connect at once may not take each connection
 _PAUSE = 2.0  # s between two rounds
@@ -58,9 +60,19 @@ def _connection_at_last(address: str) -> socket.socket:
     return _connection(address)
 
 
-def _connection(address: str) -> socket.socket:
+def _connection(address: str, timeout: float | None = None) -> socket.socket:
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), TIMEOUT)
+    return socket.create_connection((host.strip("[]"), int(port)), TIMEOUT if timeout is None else timeout)
+
+
+def check_listening(address: str) -> None:
+    """Raise ConnectionError where nobody listens: the system takes connections for a server that is busy, too."""
+    if not address.startswith(_BY_TCP):
+        return
+    try:
+        _connection(address, _TAKEN).close()
+    except (OSError, ValueError) as error:
+        raise ConnectionRefusedError("nobody listens there") from error
 
 
 def first_reached(addresses: Sequence[str], context: ssl.SSLContext | None = None) -> Way:

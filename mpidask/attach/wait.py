@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mpidask import batch
+from mpidask.addresses import reachability
 from mpidask.attach import spec
 from mpidask.batch import settings
 from mpidask.batch.job_state import JobState
@@ -34,8 +35,6 @@ _BUSY = 30.0  # s for a scheduler that is there to answer: it may be busy, or it
 _APPEARS = 30.0  # s for a scheduler file to appear
 _CROWDED = 300.0  # s for that of a job: thousands of workers may come to it first
 CONNECT = 30.0  # s for one attempt: Dask gives the first a fifth of it
-_TAKEN = 5.0  # s for the system to take a connection: a scheduler listens before its file is written
-_BY_TCP = ("tcp://", "tls://", "ws://", "wss://")
 _GLANCE = 0.3  # s between two looks
 _TAIL = 8  # lines of the log of a job that has ended
 
@@ -98,7 +97,7 @@ class JobSearch:
             self._silent = None
             return
         self._silent = self._silent or time.monotonic()
-        if time.monotonic() - self._silent > (_CROWDED if _listens(entry.address) else _BUSY):
+        if time.monotonic() - self._silent > (_CROWDED if _is_busy(error) else _BUSY):
             raise _unreachable(f"of job {standing.id}", entry, error) from error
         self.said = f"job {standing.id} running, its scheduler does not answer yet"
 
@@ -133,7 +132,7 @@ class FileSearch:
 
     def no_answer(self, entry: Entry, error: Exception) -> None:
         """Raise StartupError if the file is stale, or its scheduler has been silent for a while."""
-        if _listens(entry.address):
+        if _is_busy(error):
             if self._silent is None or self._silent[0] != entry.address:
                 self._silent = entry.address, time.monotonic()
             if time.monotonic() - self._silent[1] < _BUSY:
@@ -177,7 +176,7 @@ def newest() -> Handle:
 def reach(search: Search, make: Callable[[Entry], T], *, timeout: float | str | None, quiet: bool) -> T:
     """Wait for the scheduler, connect, and return what that makes.
 
-    make:    connects; raises OSError if nothing answers
+    make:    connects to who listens there; raises ConnectionError for another one, OSError if nothing answers
     timeout: s, or such as '5 min'; None: as long as it takes
     quiet:   show nothing meanwhile
     Raises BatchError if the job has ended, StartupError if there is no answer or the time is up.
@@ -189,7 +188,7 @@ def reach(search: Search, make: Callable[[Entry], T], *, timeout: float | str | 
                 time.sleep(_GLANCE)
                 continue
             try:
-                _check_listening(entry)
+                reachability.check_listening(entry.address)
                 return make(entry)
             except OSError as error:
                 search.no_answer(entry, error)
@@ -213,7 +212,7 @@ async def reach_async(
                 await asyncio.sleep(_GLANCE)
                 continue
             try:
-                await asyncio.to_thread(_check_listening, entry)
+                await asyncio.to_thread(reachability.check_listening, entry.address)
                 return await make(entry)
             except OSError as error:
                 await asyncio.to_thread(search.no_answer, entry, error)
@@ -266,22 +265,11 @@ def _ended(handle: Handle, standing: Standing) -> BatchError:
     )
 
 
-def _check_listening(entry: Entry) -> None:
-    """Raise OSError where nobody listens: Dask would try again and again."""
-    if not _listens(entry.address):
-        raise ConnectionRefusedError("nobody listens there")
+def _is_busy(error: Exception) -> bool:
+    """Whether somebody may be there who does not answer in time."""
+    from distributed.comm.core import CommClosedError
 
-
-def _listens(address: str) -> bool:
-    """Whether somebody is there: the system takes connections for a scheduler that is busy, too."""
-    if not address.startswith(_BY_TCP):
-        return True
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _TAKEN).close()
-    except (OSError, ValueError):
-        return False
-    return True
+    return not isinstance(error, ConnectionError | CommClosedError)
 
 
 def _unreachable(whose: str, entry: Entry, error: Exception) -> StartupError:

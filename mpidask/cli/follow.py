@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mpidask.attach.numbers import Endpoint, Read
     from mpidask.dashboard.terminal import View
 
-__all__ = ["Looks", "can_be_live", "follow", "looking", "marks", "uninterrupted"]
+__all__ = ["Looks", "can_be_live", "follow", "looking", "marks"]
 
 _PERIOD = 1.0  # s between two looks
 _GLANCE = 0.3  # s between two looks at what the job prints
@@ -138,7 +138,7 @@ def marks() -> str:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def _uninterrupted() -> Iterator[None]:
     """Have Ctrl-C wait for the end of the block: what writes on a terminal must not be cut off in the midst of it."""
     came: list[int] = []
     ours = signal.getsignal(signal.SIGINT) == signal.default_int_handler
@@ -181,14 +181,12 @@ def _live(handle: Handle) -> Standing:
                 while not looks.ended and looks.endpoint == endpoint:
                     if looks.failure is not None:
                         raise looks.failure
-                    with uninterrupted():
-                        part.show(looks.view, output.new())
+                    part.show(looks.view, output.new())
                     if select.select([news], [], [], _GLANCE)[0]:
                         os.read(news, 4096)
         part.show(looks.view, output.new())
     finally:
-        with uninterrupted():
-            part.end()
+        part.end()
     return looks.standing
 
 
@@ -256,6 +254,7 @@ class _ViewBelow:
         self._live: Live | None = None
         self._rest = b""  # of the output: the line that is not complete
 
+    @_uninterrupted()
     def show(self, view: View, output: bytes) -> None:
         """Print what the job has printed since, and show how it stands."""
         complete, end, rest = (self._rest + output).rpartition(b"\n")
@@ -291,6 +290,7 @@ class _ViewBelow:
             self._live.stop()
             self._live = None
 
+    @_uninterrupted()
     def end(self) -> None:
         """Leave what the job has printed."""
         self._clear()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mpidask.addresses import reachability
 from mpidask.attach import shutdown, tunnel, wait
 from mpidask.batch import registry
 from mpidask.batch.commands import runner
@@ -77,7 +78,6 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(wait, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(wait.spec, "file_of", lambda record: "scheduler.json")
-    monkeypatch.setattr(wait, "_listens", lambda address: False)
     record = SimpleNamespace(exited=None)
     running = Standing(id="7", state=JobState.RUNNING)
     search = wait.JobSearch(SimpleNamespace(record=record, title="7", refresh=lambda: running))
@@ -90,8 +90,13 @@ def test_a_job_whose_scheduler_is_busy_has_time_to_answer(monkeypatch):
     record.exited = 0  # it was about to end
     search.no_answer(entry, OSError("timed out"))
     record.exited = None
-    search.no_answer(entry, OSError("timed out"))
+    nobody = ConnectionRefusedError("nobody listens there")
+    search.no_answer(entry, nobody)
     now[0] += 31
+    search.no_answer(entry, OSError("timed out"))  # thousands of workers may come to it first
+    with pytest.raises(StartupError, match="the scheduler of job 7 does not answer"):
+        search.no_answer(entry, nobody)
+    now[0] += 270
     with pytest.raises(StartupError, match="the scheduler of job 7 does not answer"):
         search.no_answer(entry, OSError("timed out"))
 
@@ -119,9 +124,13 @@ def test_a_scheduler_that_a_file_tells_of_has_time_to_answer_if_somebody_is_ther
         now[0] += 3
         with pytest.raises(StartupError, match="does not answer"):
             search.no_answer(second, late)
-    for nobody in (first, entry("x")):
+    for there, error in ((first, "nobody listens"), (entry("x"), "nobody listens")):
+        with pytest.raises(ConnectionError, match=error) as nobody:
+            reachability.check_listening(there.address)
         with pytest.raises(StartupError, match="does not answer"):
-            wait.FileSearch(path).no_answer(nobody, late)
+            wait.FileSearch(path).no_answer(there, nobody.value)
+    with pytest.raises(StartupError, match="another scheduler"):
+        wait.FileSearch(path).no_answer(first, ConnectionError("another scheduler answers there"))
 
 
 def test_connecting_needs_no_mpi():

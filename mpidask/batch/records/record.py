@@ -181,12 +181,14 @@ class Record:
         return Progress.read(str(self.directory))
 
     def note_cancelled(self) -> None:
-        """Note that the user has cancelled the job."""
-        mark(self.directory / _CANCELLED)
+        """Note that the user has cancelled the job; a full disk does not keep it from being cancelled."""
+        with contextlib.suppress(OSError):
+            mark(self.directory / _CANCELLED)
 
     def forget_cancelled(self) -> None:
         """Remove that note: the job could not be cancelled."""
-        (self.directory / _CANCELLED).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.directory / _CANCELLED).unlink(missing_ok=True)
 
     @property
     def cancel_asked(self) -> bool:
@@ -230,7 +232,8 @@ class Record:
 
     def note_refused(self) -> None:
         """Note that the batch system has refused the job."""
-        mark(self.directory / _REFUSED)
+        with contextlib.suppress(OSError):  # a full disk does not hide why
+            mark(self.directory / _REFUSED)
 
     @property
     def refused(self) -> bool:

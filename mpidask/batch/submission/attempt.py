@@ -51,8 +51,7 @@ def submit_record(system: BatchSystem, record: Record) -> None:
     except MpidaskError:  # not for others, such as a full disk: the job may have been taken
         claim.settle(Outcome.VOID)
         if not record.cancel_asked:
-            with contextlib.suppress(OSError):  # a full disk does not hide why
-                record.note_refused()
+            record.note_refused()
         raise
     record.add_submission(job_id)
 

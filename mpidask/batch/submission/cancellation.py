@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -32,16 +31,14 @@ def cancel_records(records: Sequence[Record]) -> None:
     for name in sorted({record.system for record in records}):
         mine = [record for record in records if record.system == name]
         for record in mine:
-            with contextlib.suppress(OSError):  # a full disk does not keep a job from being cancelled
-                record.note_cancelled()
+            record.note_cancelled()
         system = registry.find(name)
         words = list(
             filter(None, (_failure(each) for each in cancel_commands(system, (each.identity for each in mine))))
         )
         if words and (left := _left(mine)):
             for record in left:
-                with contextlib.suppress(OSError):
-                    record.forget_cancelled()
+                record.forget_cancelled()
             named = ", ".join(record.id for record in left)
             failed.append("\n".join([f"{system.title} did not cancel the jobs: {named}", *words]))
     if failed:

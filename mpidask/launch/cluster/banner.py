@@ -190,8 +190,11 @@ def encryption(address: str, *, made: bool) -> str:
 
 
 def missing_ranks(ranks: Sequence[int], hosts: Mapping[int, str]) -> str:
-    """Return who is missing, such as ``rank 3 on n017``."""
-    return _few([f"rank {rank} on {hosts[rank]}" for rank in ranks])
+    """Return who is missing, such as ``rank 3 on n017``.
+
+    hosts: rank -> host name, as far as they are known
+    """
+    return _few([f"rank {rank}" + (f" on {hosts[rank]}" if rank in hosts else "") for rank in ranks])
 
 
 def progress(number: int, wanted: int, missing: str) -> str:
@@ -200,11 +203,8 @@ def progress(number: int, wanted: int, missing: str) -> str:
 
 
 def waiting(missing: Sequence[int], hosts: Mapping[int, str]) -> str:
-    """Return the line shown while ranks meet (pure).
-
-    hosts: rank -> host name, as far as they are known
-    """
-    return "waiting for " + _few([f"rank {rank}" + (f" on {hosts[rank]}" if rank in hosts else "") for rank in missing])
+    """Return the line shown while ranks meet (pure); parameters as of `missing_ranks`."""
+    return f"waiting for {missing_ranks(missing, hosts)}"
 
 
 def closing(status: int | None, seconds: float, *, script: bool = True) -> str:

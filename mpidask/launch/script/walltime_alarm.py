@@ -22,8 +22,9 @@ SIGNAL = signal.SIGRTMIN + 7
 # Parts of the margin: the rest is for the ranks to end in order.
 _FOR_CALLBACKS = 1 / 2
 _FOR_SCRIPT = 1 / 4  # its `finally` blocks and exit handlers
-_SUSPENDED = 5.0  # s that this thread may wake late on a busy machine
 _FOR_KILL = 1 / 8  # and the last of it for its watchdog, who kills: a script may hold the interpreter lock
+
+_SUSPENDED = 5.0  # s that the alarm's thread may wake late on a busy machine
 
 
 class Deadline(Protocol):

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from harness import marked
 from notebooks import FINDS, outputs, written
 
 from mpidask import run_directory
@@ -99,6 +100,8 @@ def test_a_signal_ends_the_kernel_with_the_run(ranks, number):
     path = made(ranks.work, SLEEPS)
     run = ranks.start(2, path)
     run.wait_for("pid")
+    run.wait_for("\n")
+    assert int(run._read("out").split()[1]) in marked(run.mark)
     run.signal(number)
     result = run.result(30)
     assert result.status == 128 + number, result
